@@ -1,0 +1,109 @@
+"""What every test shares: a quiet, offline process, the sample pictures, and a guard against the network."""
+
+import os
+
+# Before anything is imported: these packages read their environment once.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+THREADS = max(1, min(4, (os.cpu_count() or 1) // WORKERS))  # a worker's share of the cores
+os.environ["OMP_NUM_THREADS"] = str(THREADS)  # torch
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # HF_HUB_OFFLINE=0 for the `net` tests
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # the app under test has no proxy
+os.environ.pop("EXPRGAN_MODEL", None)
+
+import ipaddress
+import socket
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+DATA = Path(__file__).parent / "data"
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+# The sample pictures (tests/data/README.md).
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    return DATA
+
+
+@pytest.fixture
+def faces_dir() -> Path:
+    """The training set in small: 4 people in train, 2 in test, 7 pictures each."""
+    return DATA / "faces"
+
+
+@pytest.fixture
+def portrait() -> Image.Image:
+    """One neutral face, 900 x 900."""
+    return Image.open(DATA / "portrait.jpg").convert("RGB")
+
+
+# Models: tiny ones, with random weights.
+
+
+# The browser.
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium under Playwright, shut off from the network."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"no {CHROMIUM} here (apt install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api")
+    offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
+    flags = ["--no-sandbox", "--disable-dev-shm-usage", offline]
+    with playwright.sync_playwright() as driver:
+        chrome = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield chrome
+        chrome.close()
+
+
+# The guard: a test that connects to anything but this machine fails, even where the code swallows the error.
+
+
+class Network:
+    """Stands before socket.connect."""
+
+    def __init__(self) -> None:
+        self.allowed = False
+        self.refused: list[str] = []  # since the last test ended
+
+    def check(self, sock: socket.socket, address) -> None:
+        if self.allowed or sock.family not in (socket.AF_INET, socket.AF_INET6):
+            return
+        host = str(address[0])
+        try:
+            local = ipaddress.ip_address(host.partition("%")[0]).is_loopback
+        except ValueError:
+            local = host == "localhost"
+        if not local:
+            self.refused.append(str(address))
+            raise RuntimeError(f"a test tried to connect to {address}; only loopback is allowed")
+
+    def guard(self, connect):
+        def guarded(sock, address):
+            self.check(sock, address)
+            return connect(sock, address)
+
+        return guarded
+
+
+NETWORK = Network()
+socket.socket.connect = NETWORK.guard(socket.socket.connect)
+socket.socket.connect_ex = NETWORK.guard(socket.socket.connect_ex)
+
+
+@pytest.fixture(autouse=True)
+def network(request):
+    """Fails the test if anything connected outwards while it ran. Tests marked `net` may."""
+    NETWORK.allowed = request.node.get_closest_marker("net") is not None
+    yield NETWORK
+    NETWORK.allowed = False
+    refused, NETWORK.refused = NETWORK.refused, []
+    if refused:
+        pytest.fail(f"connected outwards: {', '.join(refused)}")
