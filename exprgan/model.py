@@ -1,0 +1,214 @@
+"""The model: six parts and the expression classifier in one safetensors file, on disk or on the Hub."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .controller import Controller
+from .errors import WeightsError
+from .expressions import EXPRESSIONS
+from .networks import Decoder, Encoder, FaceNetwork, ImageDiscriminator, LatentDiscriminator
+
+FORMAT = 1
+"""The number in config.json that a change of the networks' shapes or meanings would raise."""
+CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class ExprGANConfig:
+    """What the networks look like. Flat, so that it survives config.json; the defaults are the paper's.
+
+    Raises:
+        ValueError: a value no network can be built with; the message names it.
+    """
+
+    format: int = FORMAT
+    image_size: int = 128
+    """Side of x in px: 16, 32, 64, 128 or 256."""
+    expressions: tuple[str, ...] = EXPRESSIONS
+    """Names of the K classes, in the order of c."""
+    code_dim_each: int = 5
+    """d, the numbers of code per expression."""
+    z_dim: int = 50
+    encoder_width: int = 64
+    """Channels of G_enc's first block; every block doubles them."""
+    decoder_width: int = 1024
+    """Channels of G_dec at 4x4; every block halves them."""
+    discriminator_width: int = 16
+    face_width: int = 16
+    """Channels of the face network's first block."""
+    intensity_path: tuple[float, ...] = ()
+    """The calibrated path of c_i over intensity, K * P * d numbers (see Controller); empty: a straight line."""
+
+    def __post_init__(self):
+        # json knows no tuples
+        object.__setattr__(self, "expressions", tuple(self.expressions))
+        object.__setattr__(self, "intensity_path", tuple(self.intensity_path))
+        if self.format != FORMAT:
+            raise ValueError(f"format {self.format!r} is not the format {FORMAT} that this version reads")
+        if self.image_size not in (16, 32, 64, 128, 256):
+            raise ValueError(f"image_size must be 16, 32, 64, 128 or 256, not {self.image_size!r}")
+        names = self.expressions
+        if not names or len(set(names)) != len(names) or not all(isinstance(n, str) and n for n in names):
+            raise ValueError(f"expressions must be different, non-empty names, not {names!r}")
+        for name in ("code_dim_each", "z_dim", "encoder_width", "decoder_width", "discriminator_width", "face_width"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 1 <= value <= 8192:
+                raise ValueError(f"{name} must be a whole number from 1 to 8192, not {value!r}")
+        if self.decoder_width < self.image_size // 2:
+            raise ValueError(f"decoder_width must be at least {self.image_size // 2} for {self.image_size} px")
+        knots, rest = divmod(len(self.intensity_path), len(names) * self.code_dim_each)
+        if rest or knots == 1 or not all(-1.0 <= v <= 1.0 for v in self.intensity_path):
+            raise ValueError("intensity_path must hold K * P * d numbers in [-1, 1] with P of at least 2")
+
+
+class ExprGAN(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="exprgan",
+    pipeline_tag="image-to-image",
+    license="cc-by-4.0",
+    tags=["facial-expression-editing", "gan", "face"],
+    repo_url="https://huggingface.co/org/exprgan",
+    paper_url="https://arxiv.org/abs/1709.03842",
+):
+    """G_enc, G_dec, F_ctrl, Q, D_img and D_z (paper, Fig. 1c), and the expression classifier of facial expression transfer.
+
+    Example:
+        >>> model = ExprGAN.from_pretrained("weights")                    # or "org/exprgan"
+        >>> z = model.G_enc(x)                                            # x: (B, 3, 128, 128) in [-1, 1]
+        >>> x_hat = model.G_dec(z, model.F_ctrl.code("happy")[None])
+    """
+
+    def __init__(self, config: ExprGANConfig = ExprGANConfig()):
+        super().__init__()
+        self.config = config
+        self.F_ctrl = Controller(config.expressions, config.code_dim_each, config.intensity_path)
+        num_expressions, code_dim = len(config.expressions), self.F_ctrl.code_dim
+        self.G_enc = Encoder(config.image_size, config.z_dim, config.encoder_width)
+        self.G_dec = Decoder(config.image_size, config.z_dim, code_dim, config.decoder_width)
+        self.D_img = ImageDiscriminator(
+            config.image_size, num_expressions, config.code_dim_each, config.discriminator_width
+        )
+        self.D_z = LatentDiscriminator(config.z_dim)
+        self.classifier = FaceNetwork(num_expressions, config.face_width)
+
+    def Q(self, x: Tensor, y: Tensor) -> Tensor:
+        """Reads the code of a picture of known expression: x (B, 3, H, W), y (B, K) one-hot -> c_hat (B, K * d)."""
+        return self.D_img.Q(self.D_img.trunk(x, y))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """Edits: x (B, 3, H, W) in [-1, 1] and c (B, K * d) -> x_hat = G_dec(G_enc(x), c), like x."""
+        return self.G_dec(self.G_enc(x), c)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *, revision=None, token=None, cache_dir=None,
+                        force_download=False, local_files_only=False, device="cpu", dtype=torch.float32):  # fmt: skip
+        """Loads published weights, strictly, ready for use (`eval`).
+
+        Args:
+            pretrained_model_name_or_path: a folder with config.json and model.safetensors, or a repository on the Hub.
+            revision: branch, tag or commit of the repository.
+            token, cache_dir, force_download, local_files_only: as in `huggingface_hub.hf_hub_download`.
+            device: where the weights go.
+            dtype: the weights' type in memory; float32 is what was tested.
+
+        Raises:
+            WeightsError: the folder or repository is missing or cannot be reached, or its files do not fit this version.
+        """
+        name = str(pretrained_model_name_or_path)
+
+        def fetch(file: str) -> Path:
+            if Path(name).is_dir():
+                return Path(name) / file
+            return Path(
+                hf_hub_download(
+                    name, file, revision=revision, token=token, cache_dir=cache_dir,
+                    force_download=force_download, local_files_only=local_files_only,
+                )
+            )  # fmt: skip
+
+        try:
+            config = read_config(fetch(CONFIG_NAME))
+            weights = read_weights(fetch(WEIGHTS_NAME))
+        except LocalEntryNotFoundError as error:
+            raise WeightsError(
+                f"{name} is not in the local cache, and the Hub cannot be reached; check the connection, or name a folder"
+            ) from error
+        except (HfHubHTTPError, HFValidationError) as error:
+            raise WeightsError(
+                f"{name} is neither a folder here nor a model on the Hub that you may read: {str(error).splitlines()[0]}"
+            ) from error
+        model = cls(config)
+        model._load_strictly(weights, name)
+        return model.to(device, dtype).eval()
+
+    def _load_strictly(self, weights: dict[str, Tensor], name: str) -> None:
+        """Copies every tensor, in whatever float type it comes, or says which one does not fit."""
+        wanted = self.state_dict()
+        for key, tensor in weights.items():
+            if key not in wanted:
+                raise WeightsError(f"{name} holds {key}, which this model does not have; its config.json is another's")
+            if tensor.shape != wanted[key].shape:
+                shapes = f"{tuple(tensor.shape)} instead of {tuple(wanted[key].shape)}"
+                raise WeightsError(f"{key} in {name} is {shapes}; its config.json is another's")
+            if not torch.isfinite(tensor).all():
+                raise WeightsError(f"{key} in {name} holds NaN or infinity; take another checkpoint")
+        if missing := sorted(wanted.keys() - weights.keys()):
+            raise WeightsError(f"{name} lacks {missing[0]} (and {len(missing) - 1} more); download it again")
+        self.load_state_dict(weights)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Writes config.json and model.safetensors in fp16. Called by `save_pretrained` and `push_to_hub`."""
+        tensors = {
+            key: (tensor.half() if tensor.is_floating_point() else tensor).cpu().contiguous()
+            for key, tensor in self.state_dict().items()
+        }
+        for key, tensor in tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise WeightsError(f"{key} holds NaN or numbers beyond fp16; nothing was written")
+        save_file(tensors, save_directory / WEIGHTS_NAME, metadata={"format": "pt"})
+        text = json.dumps(dataclasses.asdict(self.config), indent=2, sort_keys=True)
+        (save_directory / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def read_config(path: Path) -> ExprGANConfig:
+    """config.json -> ExprGANConfig.
+
+    Raises:
+        WeightsError: it is missing, no JSON, of another format, or holds nonsense; the message says which.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        known = {field.name for field in dataclasses.fields(ExprGANConfig)}
+        if not isinstance(values, dict) or "format" not in values:
+            raise ValueError("it has no format number, so it is not an ExprGAN model's")
+        if unknown := sorted(values.keys() - known):
+            raise ValueError(f"{unknown[0]!r} is unknown to this version")
+        return ExprGANConfig(**values)
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path.parent} has no {path.name}; name a folder that `save_pretrained` wrote") from error
+    except (ValueError, TypeError, OSError) as error:
+        raise WeightsError(f"{path} cannot be used: {error}") from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """model.safetensors -> tensors by name. Nothing but safetensors is ever read.
+
+    Raises:
+        WeightsError: it is missing or damaged.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path.parent} has no {path.name}; only safetensors weights are read, never pickles")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} is damaged ({error}); download it again") from error
