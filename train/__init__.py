@@ -1,0 +1,1 @@
+"""Turns photos into weights, and weights into numbers: `python -m train --help`."""

@@ -1,0 +1,1 @@
+"""Weights to numbers: `metrics` measures, `report` runs every metric and writes results.json."""

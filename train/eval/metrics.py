@@ -1,0 +1,137 @@
+"""What is measured. A metric is one decorated function of an `Exam`; it returns plain numbers by name.
+
+The people are held out (split `test`): no network has seen them. The judge is the model's own face network, which training
+used for L_id; figures of it are marked so in the model card.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from exprgan.editor import ExpressionEditor, Subject
+from exprgan.images import to_image, to_tensor
+
+from ..data import FaceFolder
+
+STRONG = 0.6
+"""Pictures of the set count as full expressions from this intensity on."""
+INTENSITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+METRICS: dict[str, Callable[["Exam"], dict[str, float]]] = {}
+
+
+def metric(function: Callable[["Exam"], dict[str, float]]) -> Callable[["Exam"], dict[str, float]]:
+    """Files a metric under its function's name."""
+    METRICS[function.__name__] = function
+    return function
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the face network says of some pictures."""
+
+    certainty: Tensor
+    """(N, K + 1) probabilities, neutral last."""
+    embedding: Tensor
+    """(N, E) unit vectors."""
+
+
+class Exam:
+    """The held-out people and their edits, made once for all metrics."""
+
+    def __init__(self, editor: ExpressionEditor, people: FaceFolder):
+        self.editor, self.people = editor, people
+        neutral = people.expression == len(people.expressions)
+        certain = neutral & (people.intensity.nan_to_num(0.0) == 0)
+        self.neutral = people.select(certain)
+
+    @torch.inference_mode()
+    def judge(self, pictures: list[Image.Image] | Tensor) -> Judged:
+        """Pictures, PIL or (N, 3, S, S) uint8, in front of the face network."""
+        if isinstance(pictures, Tensor):
+            x = pictures.float() / 127.5 - 1
+        else:
+            x = torch.stack([to_tensor(picture) for picture in pictures])
+        device = next(self.editor.model.parameters()).device
+        outputs = [self.editor.model.classifier(part.to(device)) for part in x.split(64)]
+        logits, embedding = (torch.cat(parts).float().cpu() for parts in zip(*outputs, strict=True))
+        return Judged(logits.softmax(1), embedding)
+
+    @cached_property
+    def subjects(self) -> list[Subject]:
+        """Every neutral picture of the held-out people, read as the aligned crop that it is."""
+        return [self.editor.read_crop(to_image(x.float() / 127.5 - 1)) for x in self.neutral.images]
+
+    def edits(self, intensity: float, fidelity: str) -> list[Image.Image]:
+        """Every neutral picture with every expression: N * K pictures, people outermost."""
+        names = self.editor.model.config.expressions
+        results = [self.editor.edit(s, name, intensity, fidelity="model") for s in self.subjects for name in names]
+        if fidelity == "decoder":
+            return [result.crop for result in results]
+        return [self.editor.decode(r.subject, r.code, fidelity=fidelity).image for r in results]
+
+    @cached_property
+    def judged(self) -> dict[str, Judged]:
+        """Edits at full intensity: the bare decoder's, and what a visitor gets."""
+        return {kind: self.judge(self.edits(1.0, kind)) for kind in ("decoder", "detail")}
+
+    @cached_property
+    def before(self) -> Judged:
+        return self.judge(self.neutral.images)
+
+    @cached_property
+    def strong(self) -> FaceFolder:
+        """The set's own pictures of full expressions."""
+        return self.people.expressive(STRONG)
+
+
+@metric
+def expression_accuracy(exam: Exam) -> dict[str, float]:
+    """Share of edits at full intensity that show the wanted expression, of K + 1; beside it the set's own pictures."""
+    wanted = torch.arange(len(exam.people.expressions)).repeat(len(exam.neutral))
+    values = {kind: _share(j.certainty.argmax(1) == wanted) for kind, j in exam.judged.items()}
+    real = exam.judge(exam.strong.images).certainty.argmax(1) == exam.strong.expression
+    return values | {"real": _share(real)}
+
+
+@metric
+def identity_cosine(exam: Exam) -> dict[str, float]:
+    """Mean cosine of an edit with its photo; beside it two real pictures of one person, and of two people."""
+    k = len(exam.people.expressions)
+    before = exam.before.embedding.repeat_interleave(k, dim=0)
+    values = {kind: (j.embedding * before).sum(1).mean().item() for kind, j in exam.judged.items()}
+    cosine = exam.before.embedding @ exam.judge(exam.strong.images).embedding.T
+    same = exam.neutral.subject[:, None] == exam.strong.subject[None]
+    return values | {"real": cosine[same].mean().item(), "other_people": cosine[~same].mean().item()}
+
+
+@metric
+def intensity_correlation(exam: Exam) -> dict[str, float]:
+    """Pearson r of the intensity asked for and the certainty of the wanted expression seen, over everyone; detail."""
+    names = exam.people.expressions
+
+    def wanted(intensity: float) -> Tensor:
+        certainty = exam.judge(exam.edits(intensity, "detail")).certainty.unflatten(0, (-1, len(names)))
+        return certainty.diagonal(dim1=1, dim2=2)
+
+    seen = torch.stack([wanted(intensity) for intensity in INTENSITIES])
+    asked = np.repeat(np.array(INTENSITIES), seen.shape[1])
+    values = {name: float(np.corrcoef(asked, seen[:, :, i].numpy().ravel())[0, 1]) for i, name in enumerate(names)}
+    return values | {"mean": float(np.mean(list(values.values())))}
+
+
+@metric
+def reconstruction(exam: Exam) -> dict[str, float]:
+    """Mean |x_hat - x| of neutral pictures decoded with the neutral code, in [0, 1] of the full range."""
+    made = [exam.editor.decode(s, exam.editor.model.F_ctrl.neutral()).crop for s in exam.subjects]
+    errors = [np.abs(to_tensor(a) - to_tensor(s.crop)).mean() / 2 for a, s in zip(made, exam.subjects, strict=True)]
+    return {"l1": float(np.mean(errors))}
+
+
+def _share(hits: Tensor) -> float:
+    return hits.float().mean().item()

@@ -1,0 +1,65 @@
+"""Runs every metric and writes results.json: values with what they were measured on."""
+
+import hashlib
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from exprgan.editor import ExpressionEditor
+from exprgan.model import WEIGHTS_NAME, ExprGAN
+
+from ..data import FaceFolder
+from ..run import write_json, write_whole
+from ..samples import intensity_sheet, save_sheet
+from .metrics import METRICS, Exam
+
+
+def evaluate(weights: str, data: str, sheets: str = "") -> dict[str, Any]:
+    """Measures published weights on the held-out people of a folder; writes WEIGHTS/results.json.
+
+    Args:
+        weights: a folder that `publish` wrote.
+        data: a folder with metadata.csv.
+        sheets: folder for two sheets of edits, expressions.png and intensities.png; empty: none.
+    """
+    editor = ExpressionEditor(ExprGAN.from_pretrained(weights))
+    people = FaceFolder.load(data, "test", editor.model.config.image_size, editor.model.config.expressions)
+    exam = Exam(editor, people)
+    metrics = {name: function(exam) for name, function in tqdm(METRICS.items(), desc="evaluate")}
+    results = {
+        "metrics": {name: {k: round(v, 4) for k, v in values.items()} for name, values in metrics.items()},
+        "n": {
+            "people": len(people.subjects),
+            "neutral_photos": len(exam.neutral),
+            "edits": len(exam.neutral) * len(people.expressions),
+            "real_pictures": len(exam.strong),
+        },
+        "judge": "the model's own face network, used in training by L_id",
+        "seed": 0,
+        "device": str(next(editor.model.parameters()).device),
+        "torch": torch.__version__.split("+")[0],
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "commit": _commit(),
+        "weights_sha256": hashlib.sha256((Path(weights) / WEIGHTS_NAME).read_bytes()).hexdigest(),
+    }
+    write_json(Path(weights) / "results.json", results)
+    if sheets:
+        save_sheet(editor.model, people, Path(sheets) / "expressions.png", torch.device("cpu"))
+        picture = intensity_sheet(editor, exam.subjects[: 6 * 2 : 2])
+        write_whole(Path(sheets) / "intensities.png", lambda temporary: picture.save(temporary, format="PNG"))
+    return results
+
+
+def _commit() -> str:
+    """The code's commit, or "unknown" outside a checkout."""
+    try:
+        here = Path(__file__).parent
+        return subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -1,0 +1,37 @@
+"""A run to what the Hub and the app read: config.json, model.safetensors (fp16), README.md, results.json."""
+
+from pathlib import Path
+
+import torch
+
+from exprgan.model import ExprGAN, ExprGANConfig
+
+from .run import RunError, read_state, write_json
+
+
+def publish(run: str, out: str) -> Path:
+    """Writes a run's latest checkpoint as a folder that `ExprGAN.from_pretrained` reads.
+
+    Args:
+        run: the run folder.
+        out: the folder to write, made if missing.
+
+    Raises:
+        RunError: the run has no checkpoint yet.
+    """
+    path = Path(run) / "state.pt"
+    if not path.is_file():
+        raise RunError(f"{run} has no state.pt yet; train first, or name another run folder")
+    state = read_state(path)
+    model = ExprGAN(ExprGANConfig(**state["model_config"]))
+    model.load_state_dict(published_weights(state))
+    model.save_pretrained(out)
+    training = {key: value for key, value in state["config"].items() if key not in ("out", "face", "init", "cpu")}
+    write_json(Path(out) / "training.json", {"config": training, "steps": state["history"]})
+    print(f"{out}: published after {state['history']}")
+    return Path(out)
+
+
+def published_weights(state: dict) -> dict[str, torch.Tensor]:
+    """The running average of G_enc and G_dec, the rest as it stands."""
+    return {key: state["ema" if key.startswith(("G_enc.", "G_dec.")) else "model"][key] for key in state["model"]}
