@@ -1,0 +1,140 @@
+"""Saving and loading: what comes back is what was saved, and what does not fit is refused with a sentence."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from exprgan import ExprGAN, ExprGANConfig, WeightsError
+
+
+@pytest.fixture
+def folder(tiny_model, tmp_path):
+    tiny_model.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def change_config(folder, **values):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def change_weights(folder, change):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def test_a_saved_model_comes_back_whole(tiny_model, folder):
+    model = ExprGAN.from_pretrained(folder)
+    assert model.config == tiny_model.config and not model.training
+    for key, tensor in tiny_model.state_dict().items():
+        assert model.state_dict()[key].dtype == tensor.dtype
+        torch.testing.assert_close(model.state_dict()[key], tensor, rtol=1e-3, atol=1e-4)  # fp16 on disk
+
+
+def test_a_second_save_changes_no_byte(folder, tmp_path):
+    ExprGAN.from_pretrained(folder).save_pretrained(tmp_path / "again")
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_weights_are_fp16_on_disk_and_what_one_asks_for_in_memory(folder):
+    floats = [t for t in load_file(folder / "model.safetensors").values() if t.is_floating_point()]
+    assert floats and all(t.dtype == torch.float16 for t in floats)
+    assert ExprGAN.from_pretrained(folder, dtype=torch.bfloat16).G_enc.fc.weight.dtype == torch.bfloat16
+
+
+def test_all_six_parts_and_the_classifier_are_in_one_file(folder):
+    parts = {key.split(".")[0] for key in load_file(folder / "model.safetensors")}
+    assert parts == {"G_enc", "G_dec", "D_img", "D_z", "classifier"}
+    assert any(key.startswith("D_img.Q.") for key in load_file(folder / "model.safetensors"))
+
+
+def test_the_config_survives_json_with_other_labels_and_a_calibrated_path(tmp_path):
+    config = ExprGANConfig(
+        image_size=16, z_dim=3, expressions=("calm", "wild"), code_dim_each=2, encoder_width=2, decoder_width=16,
+        discriminator_width=2, face_width=2, intensity_path=(-1.0, -1.0, 1.0, 0.5, -1.0, -1.0, 0.25, 1.0),
+    )  # fmt: skip
+    ExprGAN(config).save_pretrained(tmp_path)
+    model = ExprGAN.from_pretrained(tmp_path)
+    assert model.config == config
+    assert model.F_ctrl.code("wild").tolist() == [-1.0, -1.0, 0.25, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"format": 2}, "format 2 is not the format 1"),
+        ({"image_size": 100}, "image_size must be 16, 32, 64, 128 or 256, not 100"),
+        ({"z_dim": "50"}, "z_dim must be a whole number"),
+        ({"expressions": ["happy", "happy"]}, "different, non-empty names"),
+        ({"intensity_path": [1.0, 2.0]}, "intensity_path must hold"),
+        ({"depth": 3}, "'depth' is unknown to this version"),
+    ],
+)
+def test_a_config_with_nonsense_is_refused(folder, values, message):
+    change_config(folder, **values)
+    with pytest.raises(WeightsError, match=message):
+        ExprGAN.from_pretrained(folder)
+
+
+def test_a_config_without_a_format_is_another_models(folder):
+    (folder / "config.json").write_text('{"hidden_size": 3}')
+    with pytest.raises(WeightsError, match="no format number"):
+        ExprGAN.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("G_enc.fc.bias"), r"lacks G_enc\.fc\.bias"),
+        (lambda t: t.update(extra=torch.zeros(1)), "holds extra, which this model does not have"),
+        (lambda t: t.update({"G_enc.fc.bias": torch.zeros(3)}), r"G_enc\.fc\.bias .* is \(3,\) instead of \(8,\)"),
+        (lambda t: t["G_enc.fc.bias"].fill_(float("nan")), r"G_enc\.fc\.bias .* NaN"),
+    ],
+    ids=["missing", "extra", "shape", "nan"],
+)
+def test_weights_that_do_not_fit_are_refused(folder, change, message):
+    change_weights(folder, change)
+    with pytest.raises(WeightsError, match=message):
+        ExprGAN.from_pretrained(folder)
+
+
+def test_truncated_weights_are_refused(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match="damaged .* download it again"):
+        ExprGAN.from_pretrained(folder)
+
+
+def test_a_pickle_is_never_read(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(WeightsError, match="never pickles"):
+        ExprGAN.from_pretrained(folder)
+
+
+def test_an_empty_folder_and_an_unknown_repository_say_so(tmp_path):
+    with pytest.raises(WeightsError, match=r"has no config\.json"):
+        ExprGAN.from_pretrained(tmp_path)
+    with pytest.raises(WeightsError, match="not in the local cache, and the Hub cannot be reached"):
+        ExprGAN.from_pretrained("org/exprgan", cache_dir=tmp_path)
+    with pytest.raises(WeightsError, match="neither a folder here nor a model on the Hub"):
+        ExprGAN.from_pretrained("no/such/folder")
+
+
+def test_a_model_with_nan_is_not_saved(tiny_model, tmp_path):
+    tiny_model.G_enc.fc.bias.data[0] = float("nan")
+    with pytest.raises(WeightsError, match="nothing was written"):
+        tiny_model.save_pretrained(tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_the_defaults_are_the_papers():
+    assert dataclasses.asdict(ExprGANConfig()) == {
+        "format": 1, "image_size": 128, "code_dim_each": 5, "z_dim": 50, "encoder_width": 64, "decoder_width": 1024,
+        "discriminator_width": 16, "face_width": 16, "intensity_path": (),
+        "expressions": ("angry", "disgust", "fear", "happy", "sad", "surprise"),
+    }  # fmt: skip

@@ -1,0 +1,90 @@
+"""The networks: the paper's shapes, and the cheap forms against the direct ones."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from exprgan.networks import ConditionedConv, Decoder, Encoder, FaceNetwork, ImageDiscriminator, LatentDiscriminator
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "upsample"), [(3, 1, True), (3, 1, False), (5, 2, False)], ids=["up", "plain", "down"]
+)
+def test_the_cheap_convolution_equals_the_direct_one_in_output_and_gradients(kernel, stride, upsample):
+    torch.manual_seed(0)
+    layer = ConditionedConv(6, 5, 4, kernel=kernel, stride=stride, upsample=upsample).double()
+    h = torch.randn(3, 6, 8, 8, dtype=torch.double, requires_grad=True)
+    c = torch.randn(3, 4, dtype=torch.double, requires_grad=True)
+    leaves = (h, c, layer.weight)
+    cheap, direct = layer(h, c), layer.direct(h, c)
+    torch.testing.assert_close(cheap, direct, rtol=0, atol=1e-12)
+    probe = torch.randn_like(cheap)
+    for a, b in zip(torch.autograd.grad(cheap, leaves, probe), torch.autograd.grad(direct, leaves, probe), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+
+
+def test_the_whole_decoder_equals_its_direct_form():
+    torch.manual_seed(0)
+    decoder = Decoder(32, z_dim=7, code_dim=6, width=32)
+    z, c = torch.rand(2, 7) * 2 - 1, torch.rand(2, 6) * 2 - 1
+    h = F.relu(decoder.fc(torch.cat((z, c.repeat(1, 8)), dim=1))).unflatten(1, (-1, 4, 4))
+    for block in decoder.blocks[:-1]:
+        h = F.relu(block.direct(h, c))
+    torch.testing.assert_close(decoder(z, c), torch.tanh(decoder.blocks[-1].direct(h, c)), rtol=0, atol=1e-5)
+
+
+def test_the_cheap_form_works_in_inference_mode_and_in_training_after_it():
+    layer = ConditionedConv(2, 3, 4, kernel=3, upsample=True)
+    h, c = torch.randn(1, 2, 4, 4), torch.randn(1, 4)
+    with torch.inference_mode():
+        before = layer(h, c)
+    layer(h, c).sum().backward()
+    assert layer.weight.grad is not None
+    with torch.no_grad():
+        layer.weight.add_(1.0)
+    with torch.inference_mode():
+        after = layer(h, c)
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after, layer.direct(h, c).detach())
+
+
+def test_the_layers_are_the_papers():
+    encoder, decoder = Encoder(128, 50, 64), Decoder(128, 50, 30, 1024)
+    assert [tuple(block.weight.shape) for block in encoder.blocks] == [
+        (64, 3, 5, 5), (128, 64, 5, 5), (256, 128, 5, 5), (512, 256, 5, 5), (1024, 512, 5, 5),
+    ]  # fmt: skip
+    assert encoder.fc.weight.shape == (50, 16 * 1024)
+    assert decoder.fc.weight.shape == (16 * 1024, 50 + 8 * 30)
+    assert [block.weight.shape[0] for block in decoder.blocks] == [512, 256, 128, 64, 32, 16, 3]
+    assert [block.upsample for block in decoder.blocks] == [True] * 5 + [False] * 2
+    assert all(block.weight.shape[1] == block.in_channels + 30 for block in decoder.blocks)
+    assert all(block.bias is None for block in decoder.blocks)
+
+
+def test_the_discriminators_are_the_papers():
+    critic = ImageDiscriminator(128, 6, 5, 16)
+    assert [block.weight.shape[:2] for block in critic.blocks] == [(16, 3 + 6), (32, 16 + 6), (64, 32 + 6), (128, 64 + 6)]
+    assert critic.fc.weight.shape == (1024, 128 * 8 * 8 + 6)
+    assert [branch[0].out_features for branch in critic.Q.branches] == [64] * 6
+    assert [branch[-1].out_features for branch in critic.Q.branches] == [5] * 6
+    linear = [m for m in LatentDiscriminator(50).layers if isinstance(m, torch.nn.Linear)]
+    assert [m.out_features for m in linear] == [64, 32, 16, 1]
+
+
+@pytest.mark.parametrize("size", [16, 32, 64])
+def test_other_sizes_work(size):
+    z = Encoder(size, 9, 4)(torch.randn(2, 3, size, size))
+    assert z.shape == (2, 9) and z.abs().max() <= 1
+    x_hat = Decoder(size, 9, 10, 64)(z, torch.rand(2, 10))
+    assert x_hat.shape == (2, 3, size, size) and x_hat.abs().max() <= 1
+    logits, c_hat = ImageDiscriminator(size, 2, 5, 4)(x_hat, torch.eye(2))
+    assert logits.shape == (2,) and c_hat.shape == (2, 10) and c_hat.abs().max() <= 1
+
+
+def test_the_face_network_halves_its_maps_and_embeds_on_the_unit_sphere():
+    network = FaceNetwork(6, width=2).eval()
+    x = torch.randn(2, 3, 32, 32)
+    assert [tuple(m.shape[1:]) for m in network.maps(x)] == [(2, 32, 32), (4, 16, 16), (8, 8, 8), (16, 4, 4), (32, 2, 2)]
+    logits, embedding = network(x)
+    assert logits.shape == (2, 7)
+    torch.testing.assert_close(embedding.norm(dim=1), torch.ones(2))
