@@ -43,7 +43,33 @@ def portrait() -> Image.Image:
     return Image.open(DATA / "portrait.jpg").convert("RGB")
 
 
-# Models: tiny ones, with random weights.
+# Models: tiny ones, with random weights. Imported inside, so that a test of pictures need not load torch.
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    from exprgan import ExprGANConfig
+
+    return ExprGANConfig(
+        image_size=32, z_dim=8, encoder_width=4, decoder_width=32, discriminator_width=4, face_width=2
+    )
+
+
+@pytest.fixture
+def tiny_model(tiny_config):
+    import torch
+
+    from exprgan import ExprGAN
+
+    torch.manual_seed(0)
+    return ExprGAN(tiny_config).eval()
+
+
+@pytest.fixture
+def tiny_editor(tiny_model):
+    from exprgan import ExpressionEditor
+
+    return ExpressionEditor(tiny_model)
 
 
 # The browser.

@@ -129,7 +129,7 @@ def intensity_correlation(exam: Exam) -> dict[str, float]:
 def reconstruction(exam: Exam) -> dict[str, float]:
     """Mean |x_hat - x| of neutral pictures decoded with the neutral code, in [0, 1] of the full range."""
     made = [exam.editor.decode(s, exam.editor.model.F_ctrl.neutral()).crop for s in exam.subjects]
-    errors = [np.abs(to_tensor(a) - to_tensor(s.crop)).mean() / 2 for a, s in zip(made, exam.subjects, strict=True)]
+    errors = [(to_tensor(a) - to_tensor(s.crop)).abs().mean().item() / 2 for a, s in zip(made, exam.subjects, strict=True)]
     return {"l1": float(np.mean(errors))}
 
 
