@@ -45,6 +45,8 @@ class ExprGANConfig:
     discriminator_width: int = 16
     face_width: int = 16
     """Channels of the face network's first block."""
+    face_size: int = 64
+    """Side in px at which the classifier looks."""
     intensity_path: tuple[float, ...] = ()
     """The calibrated path of c_i over intensity, K * P * d numbers (see Controller); empty: a straight line."""
 
@@ -59,7 +61,15 @@ class ExprGANConfig:
         names = self.expressions
         if not names or len(set(names)) != len(names) or not all(isinstance(n, str) and n for n in names):
             raise ValueError(f"expressions must be different, non-empty names, not {names!r}")
-        for name in ("code_dim_each", "z_dim", "encoder_width", "decoder_width", "discriminator_width", "face_width"):
+        for name in (
+            "code_dim_each",
+            "z_dim",
+            "encoder_width",
+            "decoder_width",
+            "discriminator_width",
+            "face_width",
+            "face_size",
+        ):
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= 8192:
                 raise ValueError(f"{name} must be a whole number from 1 to 8192, not {value!r}")
@@ -99,7 +109,7 @@ class ExprGAN(
             config.image_size, num_expressions, config.code_dim_each, config.discriminator_width
         )
         self.D_z = LatentDiscriminator(config.z_dim)
-        self.classifier = FaceNetwork(num_expressions, config.face_width)
+        self.classifier = FaceNetwork(num_expressions, config.face_width, config.face_size)
 
     def Q(self, x: Tensor, y: Tensor) -> Tensor:
         """Reads the code of a picture of known expression: x (B, 3, H, W), y (B, K) one-hot -> c_hat (B, K * d)."""

@@ -243,10 +243,12 @@ class FaceNetwork(nn.Module):
     Args:
         num_expressions: K; the head has K + 1 classes, neutral last.
         width: channels of the first block; every block doubles them.
+        size: side in px at which its heads look; larger pictures are averaged down first.
     """
 
-    def __init__(self, num_expressions: int, width: int = 16, embedding_dim: int = 128):
+    def __init__(self, num_expressions: int, width: int = 16, size: int = 64, embedding_dim: int = 128):
         super().__init__()
+        self.size = size
         channels = [3, *(width * 2**i for i in range(5))]
         self.blocks = nn.ModuleList(
             nn.Sequential(
@@ -268,5 +270,6 @@ class FaceNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x: (B, 3, H, W) in [-1, 1] -> expression logits (B, K + 1), neutral last, and unit embeddings (B, 128)."""
+        x = F.adaptive_avg_pool2d(x, self.size) if x.shape[-1] > self.size else x
         h = self.maps(x)[-1].mean(dim=(2, 3))
         return self.expression(h), F.normalize(self.identity(h), dim=1)

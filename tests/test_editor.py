@@ -1,0 +1,184 @@
+"""The editor: photo in, edited photo out."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from exprgan import EXPRESSIONS, Face, NoFaceError
+from exprgan.alignment import EYES, face_mask
+from exprgan.images import to_tensor
+
+
+@pytest.fixture
+def face():
+    """Where the portrait's face is, so that most tests need not look for it."""
+    eyes = ((372.0, 410.0), (532.0, 410.0))
+    return Face((300.0, 300.0, 600.0, 700.0), (*eyes, (450.0, 500.0), (390.0, 570.0), (510.0, 570.0)), 1.0)
+
+
+@pytest.fixture
+def subject(tiny_editor, portrait, face):
+    return tiny_editor.read(portrait, face)
+
+
+def pixels(image):
+    return np.asarray(image, np.int16)
+
+
+def test_a_photo_is_found_aligned_and_encoded_once(tiny_editor, portrait):
+    subject = tiny_editor.read(portrait)
+    assert subject.photo.size == portrait.size and subject.crop.size == (32, 32) and subject.z.shape == (8,)
+    left, right = np.array(subject.face.landmarks)[:2]
+    back = (
+        subject.photo_from_crop @ [*(32 * np.array(EYES[0])), 1],
+        subject.photo_from_crop @ [*(32 * np.array(EYES[1])), 1],
+    )
+    np.testing.assert_allclose(back, (left, right), atol=1e-6)
+    torch.testing.assert_close(subject.z, tiny_editor.model.G_enc(to_tensor(subject.crop)[None])[0])
+    assert tiny_editor.read(subject) is subject
+    assert sum(subject.reading.certainties.values()) == pytest.approx(1)
+
+
+def test_an_edit_decodes_the_code_of_the_expression(tiny_editor, subject):
+    result = tiny_editor.edit(subject, "surprise", 0.4)
+    assert torch.equal(result.code, tiny_editor.model.F_ctrl.code("surprise", 0.4))
+    expected = tiny_editor.model.G_dec(subject.z[None], result.code[None])[0]
+    np.testing.assert_allclose(to_tensor(result.crop), expected.detach(), atol=1 / 127)
+
+
+@pytest.mark.parametrize("fidelity", ["detail", "model"])
+def test_an_edit_changes_the_face_and_no_pixel_outside_the_mask(tiny_editor, subject, fidelity):
+    result = tiny_editor.edit(subject, "happy", fidelity=fidelity)
+    assert result.image.size == subject.photo.size
+    changed = (pixels(result.image) != pixels(subject.photo)).any(axis=2)
+    mask = Image.fromarray(face_mask(32)).resize((516, 516), Image.Resampling.BICUBIC)  # as large as the crop in the photo
+    rows, columns = np.nonzero(changed)
+    assert changed.mean() > 0.01
+    corners = subject.photo_from_crop @ np.array([[0, 32, 0, 32], [0, 0, 32, 32], [1, 1, 1, 1]])
+    assert corners[0].min() <= columns.min() and columns.max() <= corners[0].max()
+    assert corners[1].min() <= rows.min() and rows.max() <= corners[1].max()
+    assert changed.sum() <= (np.asarray(mask) > -0.02).sum()
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_the_own_expression_leaves_the_photo_as_it_is(tiny_editor, portrait, face, sure):
+    tiny_editor.model.classifier.expression.bias[3] = 100.0 if sure else 0.0
+    subject = tiny_editor.read(portrait, face)
+    assert (subject.reading.expression == "happy" and subject.reading.certainties["happy"] > 0.9) or not sure
+    own = subject.reading.code if sure else tiny_editor.model.F_ctrl.neutral()
+    assert np.array_equal(pixels(tiny_editor.decode(subject, own).image), pixels(subject.photo))
+
+
+def test_the_preview_is_small_and_like_the_photo(tiny_editor, portrait, face):
+    wide = portrait.resize((2700, 2700))
+    big = Face(tuple(3 * v for v in face.box), tuple((3 * x, 3 * y) for x, y in face.landmarks), 1.0)
+    result = tiny_editor.edit(tiny_editor.read(wide, big), "happy")
+    assert result.preview.size == (1024, 1024) and result.image.size == (2700, 2700)
+    shrunk = result.image.resize((1024, 1024), Image.Resampling.LANCZOS)
+    assert np.abs(pixels(shrunk) - pixels(result.preview)).mean() < 1.0
+
+
+def test_a_small_photo_is_its_own_preview(tiny_editor, subject):
+    assert subject.preview is subject
+
+
+def test_a_mix_and_a_style_reach_the_code(tiny_editor, subject):
+    controller = tiny_editor.model.F_ctrl
+    mixed = tiny_editor.edit(subject, {"happy": 0.6, "surprise": 0.4}, 0.5).code
+    assert torch.equal(mixed, controller.mix({"happy": 0.3, "surprise": 0.2}))
+    assert torch.equal(tiny_editor.edit(subject, "sad", style=4).code, controller.code("sad", style=4))
+
+
+def test_transfer_takes_the_code_that_q_reads_with_the_class_that_the_classifier_sees(tiny_editor, subject):
+    reading = subject.reading
+    result = tiny_editor.transfer(subject, subject)
+    assert torch.equal(result.code, reading.code)
+    if reading.expression != "neutral":
+        y = torch.eye(6)[[EXPRESSIONS.index(reading.expression)]]
+        torch.testing.assert_close(reading.code, tiny_editor.model.Q(to_tensor(subject.crop)[None], y)[0].detach())
+    assert torch.equal(tiny_editor.transfer(subject, subject, 0.0).code, tiny_editor.model.F_ctrl.neutral())
+
+
+def test_a_neutral_face_transfers_the_code_of_all_minus_one(tiny_editor, portrait, face):
+    tiny_editor.model.classifier.expression.bias[-1] = 100.0
+    subject = tiny_editor.read(portrait, face)
+    assert subject.reading.expression == "neutral" and (subject.reading.code == -1).all()
+
+
+def test_new_people_are_the_same_for_the_same_seed_whatever_they_show(tiny_editor):
+    one, two = (tiny_editor.generate(20, "happy", seed=7) for _ in range(2))
+    assert len(one) == 20 and one[0].size == (32, 32)
+    assert all(np.array_equal(pixels(a), pixels(b)) for a, b in zip(one, two, strict=True))
+    assert not np.array_equal(pixels(one[0]), pixels(one[1]))
+    assert not np.array_equal(pixels(one[0]), pixels(tiny_editor.generate(1, "happy", seed=8)[0]))
+    z = torch.rand(1, 8, generator=torch.Generator().manual_seed(7)) * 2 - 1
+    sad = tiny_editor.model.G_dec(z, tiny_editor.model.F_ctrl.code("sad")[None])[0]
+    np.testing.assert_allclose(to_tensor(tiny_editor.generate(1, "sad", seed=7)[0]), sad.detach(), atol=1 / 127)
+
+
+def test_several_faces_are_found_and_one_is_chosen(tiny_editor, portrait):
+    canvas = Image.new("RGB", (1400, 900), "gray")
+    canvas.paste(portrait, (0, 0))
+    canvas.paste(portrait.resize((500, 500)), (900, 200))
+    faces = tiny_editor.find(canvas)
+    assert len(faces) == 2 and faces[0].box[2] < 900 < faces[1].box[0]
+    assert tiny_editor.read(canvas).face == faces[0]
+    second = tiny_editor.edit(canvas, "happy", face=1)
+    columns = np.nonzero((pixels(second.image) != pixels(canvas)).any(axis=2))[1]
+    assert columns.min() > 900
+    with pytest.raises(NoFaceError, match="2 faces were found"):
+        tiny_editor.read(canvas, 2)
+
+
+def test_no_face_is_one_clear_sentence(tiny_editor):
+    with pytest.raises(NoFaceError, match="No face was found in this photo"):
+        tiny_editor.edit(Image.new("RGB", (300, 300), "white"), "happy")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"expression": "bored"}, "unknown expression 'bored'"),
+        ({"intensity": 1.2}, r"between 0 .* and 1"),
+        ({"style": 9}, "style must be one of"),
+        ({"fidelity": "best"}, "fidelity must be one of detail, model, not 'best'"),
+    ],
+)
+def test_a_wrong_argument_is_named(tiny_editor, subject, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_editor.edit(**({"photo": subject, "expression": "happy"} | wrong))
+
+
+def test_an_aligned_crop_is_read_as_it_is(tiny_editor, faces_dir):
+    crop = Image.open(next(faces_dir.glob("test/*/neutral*.jpg")))
+    subject = tiny_editor.read_crop(crop)
+    assert subject.face is None and subject.crop.size == (32, 32)
+    assert tiny_editor.edit(subject, "happy").image.size == crop.size
+
+
+def test_calls_side_by_side_do_not_meet(tiny_editor, subject):
+    names = [EXPRESSIONS[i % 6] for i in range(24)]
+    alone = [pixels(tiny_editor.edit(subject, name).preview) for name in names]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda name: pixels(tiny_editor.edit(subject, name).preview), names))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.slow
+def test_the_second_edit_of_a_subject_takes_under_a_tenth_of_a_second(portrait):
+    from exprgan import ExpressionEditor, ExprGAN
+    from exprgan.__main__ import BUNDLED
+
+    editor = ExpressionEditor(ExprGAN.from_pretrained(BUNDLED))
+    subject = editor.read(portrait.resize((4000, 3000)))
+    editor.edit(subject, "happy").preview.load()
+    times = []
+    for intensity in (0.2, 0.4, 0.6, 0.8, 1.0):
+        start = time.perf_counter()
+        editor.edit(subject, "happy", intensity).preview.load()
+        times.append(time.perf_counter() - start)
+    assert sorted(times)[2] < 0.1

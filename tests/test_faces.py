@@ -1,0 +1,107 @@
+"""Finding faces, on portraits of virtual people."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from exprgan.alignment import EYES, crop_face, crop_from_photo
+from exprgan.errors import NoFaceError
+from exprgan.faces import Face, choose, find_faces
+
+
+def eyes(face: Face) -> np.ndarray:
+    return np.array(face.landmarks[:2])
+
+
+def test_the_face_of_a_portrait_is_found(portrait):
+    (face,) = find_faces(portrait)
+    left, right, nose, mouth_left, mouth_right = face.landmarks
+    assert face.score > 0.99
+    assert left[0] < nose[0] < right[0] and mouth_left[0] < nose[0] < mouth_right[0]
+    assert max(left[1], right[1]) < nose[1] < min(mouth_left[1], mouth_right[1])
+    x0, y0, x1, y1 = face.box
+    assert x0 < left[0] < right[0] < x1 and y0 < left[1] < mouth_left[1] < y1 < portrait.height
+
+
+@pytest.mark.parametrize("size", [(200, 200), (3000, 3000)])
+def test_the_eyes_are_the_same_at_any_size_of_the_photo(portrait, size):
+    there = eyes(find_faces(portrait)[0])
+    resized = eyes(find_faces(portrait.resize(size, Image.Resampling.LANCZOS))[0]) * portrait.width / size[0]
+    crop_side = np.hypot(*(there[1] - there[0])) / (EYES[1][0] - EYES[0][0])
+    assert np.abs(there - resized).max() < 0.02 * crop_side
+
+
+@pytest.mark.parametrize("degrees", [-25, 25])
+def test_a_tilted_head_is_found_where_it_is(portrait, degrees):
+    there = eyes(find_faces(portrait)[0])
+    tilted = portrait.rotate(degrees, Image.Resampling.BICUBIC, fillcolor="grey")
+    angle, middle = np.radians(degrees), np.array(portrait.size) / 2
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    assert np.abs(eyes(find_faces(tilted)[0]) - ((there - middle) @ turn.T + middle)).max() < 12
+
+
+def test_a_crop_that_the_face_fills_has_its_eyes_in_their_places(faces_dir):
+    """The training crops: the eyes are where the frame says, but for its jitter (4 degrees, 5 %, 2 %)."""
+    offsets = []
+    for path in sorted(faces_dir.glob("*/*/*.jpg")):
+        with Image.open(path) as crop:
+            found = find_faces(crop.convert("RGB"))
+        assert found, f"no face in {path.name}"
+        offsets.append(eyes(choose(found)) / crop.width - EYES)
+    assert np.abs(offsets).max() < 0.07
+    assert np.abs(np.mean(offsets, axis=0)).max() < 0.01
+
+
+def test_finding_the_face_in_its_own_crop_gives_the_same_crop(portrait):
+    crop = crop_face(portrait, crop_from_photo(find_faces(portrait)[0].landmarks, 256), 256)
+    assert np.abs(eyes(find_faces(crop)[0]) / 256 - EYES).max() < 0.015
+
+
+def test_two_faces_come_largest_first(data_dir, portrait):
+    with Image.open(data_dir / "portrait2.jpg") as other:
+        small = other.convert("RGB").resize((400, 400))
+    canvas = Image.new("RGB", (1300, 900), "grey")
+    canvas.paste(small, (0, 250))
+    canvas.paste(portrait, (400, 0))
+    first, second = find_faces(canvas)
+    assert first.width > 1.5 * second.width
+    assert first.landmarks[2][0] > 400 > second.landmarks[2][0]
+    assert choose([first, second]) is choose([first, second], 0) is first
+    assert choose([first, second], 1) is second
+
+
+def test_a_distant_face_is_found_at_the_second_look(portrait):
+    canvas = Image.new("RGB", (1024, 1024), "grey")
+    canvas.paste(portrait.resize((70, 70), Image.Resampling.LANCZOS), (600, 300))
+    (face,) = find_faces(canvas)
+    assert 600 < face.landmarks[2][0] < 670 and face.width < 40
+
+
+@pytest.mark.parametrize("size", [(16, 16), (400, 300), (2000, 20)])
+def test_noise_has_no_face(size):
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    assert find_faces(Image.fromarray(noise)) == []
+
+
+def test_threads_side_by_side_find_the_same(portrait):
+    small = portrait.resize((300, 300))
+    expected = find_faces(small)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(found == expected for found in pool.map(find_faces, [small] * 8))
+
+
+def test_a_photo_that_is_not_rgb_is_refused():
+    with pytest.raises(ValueError, match="mode L"):
+        find_faces(Image.new("L", (100, 100)))
+
+
+def test_choosing_says_what_is_there():
+    face = Face((0, 0, 9, 9), ((2, 3), (6, 3), (4, 5), (3, 7), (6, 7)), 0.99)
+    with pytest.raises(NoFaceError, match=r"No face was found.*Use one"):
+        choose([])
+    with pytest.raises(NoFaceError, match="no face 1 in this photo, only face 0"):
+        choose([face], 1)
+    with pytest.raises(NoFaceError, match="no face -1 in this photo, only faces 0 to 1"):
+        choose([face, face], -1)

@@ -1,0 +1,283 @@
+"""Photos in and out: every kind of file becomes upright RGB, and what is saved says that AI edited it."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+
+from exprgan.errors import BadImageError, ExprGANError
+from exprgan.images import (
+    MAX_PIXELS,
+    SOFTWARE,
+    is_marked,
+    load_photo,
+    save_photo,
+    to_image,
+    to_tensor,
+)
+
+ORIENTATION, SOFTWARE_TAG, GPS = 0x0112, 0x0131, 0x8825
+RGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.fixture
+def four_colors() -> Image.Image:
+    """48 x 32 px, another colour in each corner: no two turns or flips of it are alike."""
+    image = Image.new("RGB", (48, 32), "white")
+    for corner, color in {(0, 0): "red", (36, 0): "green", (0, 24): "blue", (36, 24): "yellow"}.items():
+        image.paste(color, (*corner, corner[0] + 12, corner[1] + 8))
+    return image
+
+
+def as_file(image: Image.Image, file_format: str = "PNG", **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def same(a: Image.Image, b: Image.Image) -> bool:
+    return a.mode == b.mode and a.size == b.size and a.tobytes() == b.tobytes()
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """A PNG of 1 x 1 px whose header says something else."""
+    data = bytearray(as_file(Image.new("L", (1, 1))))
+    data[16:24] = struct.pack(">II", width, height)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+# What can be read.
+
+
+def test_a_photo_is_read_from_a_path_bytes_a_file_an_image_and_an_array(four_colors, tmp_path):
+    path, data = tmp_path / "photo.png", as_file(four_colors)
+    path.write_bytes(data)
+    for source in (path, str(path), data, io.BytesIO(data), four_colors, np.asarray(four_colors)):
+        assert same(load_photo(source), four_colors)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF"])
+def test_the_usual_formats_are_read(four_colors, file_format):
+    photo = load_photo(as_file(four_colors, file_format))
+    assert photo.mode == "RGB" and photo.size == four_colors.size
+
+
+UNDO = {  # orientation -> what a camera did to the upright picture
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+@pytest.mark.parametrize("orientation", UNDO)
+def test_every_exif_orientation_comes_out_upright(four_colors, orientation):
+    stored = four_colors if UNDO[orientation] is None else four_colors.transpose(UNDO[orientation])
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    data = as_file(stored, exif=exif)
+
+    assert same(load_photo(data), four_colors)
+    assert same(load_photo(Image.open(io.BytesIO(data))), four_colors)  # a PIL image is turned, too
+    assert same(load_photo(load_photo(data)), four_colors)  # but not twice
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # PIL's
+def test_unreadable_exif_does_not_spoil_the_photo(four_colors):
+    data = as_file(four_colors, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert load_photo(data).size == four_colors.size
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_parts_become_white(mode):
+    image = Image.new(mode, (20, 20), (0, 0, 0, 255)[-len(mode) :])
+    image.putalpha(Image.new("L", (20, 10), 0).resize((20, 20)))
+    image.paste((0, 0, 0, 255)[-len(mode) :], (0, 10, 20, 20))
+    photo = load_photo(as_file(image))
+    assert photo.getpixel((5, 5)) == (255, 255, 255) and photo.getpixel((5, 15)) == (0, 0, 0)
+
+
+def test_a_palette_with_a_transparent_entry_gets_white_there(four_colors):
+    image = four_colors.convert("P")
+    image.paste(image.getpixel((0, 0)), (0, 0, 12, 8))
+    photo = load_photo(as_file(image, transparency=image.getpixel((0, 0))))
+    assert photo.getpixel((5, 5)) == (255, 255, 255) and photo.getpixel((40, 28)) == (255, 255, 0)
+
+
+def test_grey_becomes_rgb():
+    assert load_photo(as_file(Image.new("L", (20, 20), 77))).getpixel((3, 3)) == (77, 77, 77)
+
+
+def test_a_cmyk_jpeg_becomes_rgb():
+    data = as_file(Image.new("CMYK", (32, 32), (0, 255, 255, 0)), "JPEG")
+    assert b"\xff\xee\x00\x0eAdobe" in data  # Adobe's way: PIL wrote it inverted, and turns it back
+    red, green, blue = load_photo(data).getpixel((16, 16))
+    assert red > 250 and green < 5 and blue < 5
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+def test_16_bits_are_scaled_to_8(file_format):
+    levels = np.full((20, 20), 65535, np.uint16)
+    levels[:10] = 128 * 257
+    photo = load_photo(as_file(Image.fromarray(levels), file_format))
+    assert photo.getpixel((5, 5)) == (128,) * 3 and photo.getpixel((5, 15)) == (255,) * 3
+    assert same(load_photo(levels), photo)
+    assert same(load_photo(Image.fromarray(levels.astype(np.int32))), photo)  # mode I
+
+
+def test_of_an_animation_the_first_frame_is_read(four_colors):
+    later = [Image.new("RGB", four_colors.size, "black")]
+    data = as_file(four_colors, "GIF", save_all=True, append_images=later)
+    assert load_photo(data).getpixel((2, 2)) == (255, 0, 0)
+
+
+def test_only_an_rgb_profile_is_kept(four_colors):
+    data = as_file(four_colors, icc_profile=RGB_PROFILE, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")
+    assert load_photo(data).info == {"icc_profile": RGB_PROFILE}
+    cmyk_profile = RGB_PROFILE[:16] + b"CMYK" + RGB_PROFILE[20:]
+    assert load_photo(as_file(four_colors.convert("CMYK"), "JPEG", icc_profile=cmyk_profile)).info == {}
+
+
+def test_the_photo_is_a_copy(four_colors):
+    photo = load_photo(four_colors)
+    photo.paste("black", (0, 0, 48, 32))
+    assert four_colors.getpixel((0, 0)) == (255, 0, 0)
+
+
+# What cannot.
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_truncated_file_is_said_to_be_cut_off(file_format):
+    noise = Image.effect_noise((64, 64), 90).convert("RGB")
+    data = as_file(noise, file_format)
+    with pytest.raises(BadImageError, match=r"cut off|cannot|can be read"):
+        load_photo(data[: len(data) // 2])
+
+
+def test_zero_bytes_are_said_to_be_empty(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    for source in (b"", io.BytesIO(), tmp_path / "empty.jpg"):
+        with pytest.raises(BadImageError, match="empty"):
+            load_photo(source)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"Dear diary, today I smiled.", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n"],
+    ids=["text", "EPS"],
+)
+def test_what_is_no_photo_is_refused(data, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(data)
+    for source in (data, tmp_path / "photo.jpg"):
+        with pytest.raises(BadImageError, match="not a photo that can be read"):
+            load_photo(source)
+
+
+@pytest.mark.parametrize("side", [int(MAX_PIXELS**0.5) + 1, 50_000])
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(side):
+    with pytest.raises(BadImageError, match="megapixels"):
+        load_photo(png_that_claims(side, side))
+
+
+def test_a_photo_of_a_few_pixels_is_refused():
+    with pytest.raises(BadImageError, match="only 15 x 40 px"):
+        load_photo(Image.new("RGB", (15, 40)))
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    with pytest.raises(BadImageError, match=r"no file .*nobody\.jpg"):
+        load_photo(tmp_path / "nobody.jpg")
+    with pytest.raises(BadImageError, match="is a folder"):
+        load_photo(tmp_path)
+
+
+def test_a_wrong_argument_is_no_bad_image():
+    with pytest.raises(TypeError, match="NoneType"):
+        load_photo(None)
+    with pytest.raises(ValueError, match="float64"):
+        load_photo(np.zeros((20, 20, 3)))
+    with pytest.raises(ValueError, match=r"\(3, 20, 20\)"):
+        load_photo(np.zeros((3, 20, 20), np.uint8))
+
+
+# Tensors.
+
+
+def test_all_levels_return_from_a_tensor():
+    image = Image.fromarray(np.arange(256 * 3, dtype=np.uint8).reshape(16, 16, 3))
+    tensor = to_tensor(image)
+    assert tensor.shape == (3, 16, 16) and tensor.dtype == torch.float32
+    assert tensor.min() == -1 and tensor.max() == 1
+    assert same(to_image(tensor), image)
+
+
+def test_a_tensor_beyond_the_range_is_clipped():
+    assert to_image(torch.full((3, 2, 2), 1.5)).getpixel((0, 0)) == (255,) * 3
+    assert to_image(torch.full((3, 2, 2), -1.5)).getpixel((0, 0)) == (0,) * 3
+
+
+def test_a_batch_is_no_image():
+    with pytest.raises(ValueError, match=r"\(1, 3, 8, 8\)"):
+        to_image(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(ValueError, match="mode L"):
+        to_tensor(Image.new("L", (8, 8)))
+
+
+# Saving.
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png", ".webp"])
+def test_a_saved_photo_is_marked_keeps_its_profile_and_forgets_the_place(four_colors, tmp_path, suffix):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    exif.get_ifd(GPS)[1] = "N"
+    source = as_file(four_colors, "JPEG", exif=exif, icc_profile=RGB_PROFILE, comment=b"at home")
+    photo = load_photo(source)
+    assert not is_marked(source) and not is_marked(photo)
+
+    path = tmp_path / f"edited{suffix}"
+    save_photo(photo, path)
+    assert is_marked(path)
+    with Image.open(path) as saved:
+        assert is_marked(saved)
+        assert saved.size == photo.size
+        assert saved.info["icc_profile"] == RGB_PROFILE
+        assert "comment" not in saved.info
+        assert dict(saved.getexif()) == {SOFTWARE_TAG: SOFTWARE}
+    assert np.abs(np.asarray(load_photo(path), int) - np.asarray(photo, int)).mean() < 3
+
+
+def test_an_unknown_suffix_is_refused_with_the_known_ones(four_colors, tmp_path):
+    with pytest.raises(ValueError, match=r"'photo\.gif'.*\.jpg, \.jpeg, \.png, \.webp"):
+        save_photo(four_colors, tmp_path / "photo.gif")
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(four_colors, tmp_path, monkeypatch):
+    path = tmp_path / "photo.png"
+    path.write_bytes(b"old")
+
+    def disk_fills_up(self, file, **options):
+        file.write(b"half a pict")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", disk_fills_up)
+    with pytest.raises(ExprGANError, match="No space left"):
+        save_photo(four_colors, path)
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_takes_no_file_is_said_so(four_colors, tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "missing", tmp_path / "file"):
+        with pytest.raises(ExprGANError, match="Cannot write"):
+            save_photo(four_colors, folder / "photo.jpg")
