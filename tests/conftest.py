@@ -72,7 +72,23 @@ def tiny_editor(tiny_model):
     return ExpressionEditor(tiny_model)
 
 
-# The browser.
+# The app and the browser.
+
+
+@pytest.fixture(scope="session")
+def app_url(tiny_config, tmp_path_factory):
+    """The app as it is served, with a tiny model and a folder of its own for the visitors' files."""
+    import torch
+
+    os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("visitors"))
+    from app import LAUNCH, build_app
+    from exprgan import ExpressionEditor, ExprGAN
+
+    torch.manual_seed(0)
+    app = build_app(ExpressionEditor(ExprGAN(tiny_config)))
+    _, url, _ = app.launch(**LAUNCH, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    yield url
+    app.close()
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ FLOORS = {
         {"train.features"},
         {"train.losses"},
         {"train.run"},
-        {"train.facenet", "train.samples"},
+        {"train.facenet", "train.samples", "train.card"},
         {"train.loop"},
         {"train.eval"},
         {"train.publish"},

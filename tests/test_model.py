@@ -106,7 +106,7 @@ def test_weights_that_do_not_fit_are_refused(folder, change, message):
 def test_truncated_weights_are_refused(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(WeightsError, match="damaged .* download it again"):
+    with pytest.raises(WeightsError, match=r"damaged .* download it again"):
         ExprGAN.from_pretrained(folder)
 
 
@@ -134,7 +134,7 @@ def test_a_model_with_nan_is_not_saved(tiny_model, tmp_path):
 
 def test_the_defaults_are_the_papers():
     assert dataclasses.asdict(ExprGANConfig()) == {
-        "format": 1, "image_size": 128, "code_dim_each": 5, "z_dim": 50, "encoder_width": 64, "decoder_width": 1024,
+        "format": 1, "face_size": 64, "image_size": 128, "code_dim_each": 5, "z_dim": 50, "encoder_width": 64, "decoder_width": 1024,
         "discriminator_width": 16, "face_width": 16, "intensity_path": (),
         "expressions": ("angry", "disgust", "fear", "happy", "sad", "surprise"),
     }  # fmt: skip

@@ -8,16 +8,20 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from safetensors import safe_open
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from exprgan.model import read_weights
+from exprgan.errors import WeightsError
+from exprgan.model import ExprGAN, read_weights
 from exprgan.networks import FaceNetwork
 
 from .data import FaceFolder, augment
 from .data.folder import batch_at
 from .flags import option
 from .run import write_weights
+
+FACE_NAME = "face.safetensors"
 
 COSINE_SCALE = 16.0
 """Sharpness of the identity softmax over cosines; 16 keeps a few hundred people separable without labels smoothing."""
@@ -33,7 +37,9 @@ class FaceConfig:
     batch_size: int = option(48, "pictures a batch")
     lr: float = option(1e-3, "AdamW's learning rate at the start")
     width: int = option(16, "channels of the first block; every block doubles them")
-    image_size: int = option(128, "side of the pictures in px; every other batch is halved, so that both sizes work")
+    image_size: int = option(128, "side in px of the pictures as ExprGAN sees them")
+    size: int = option(64, "side in px at which the network looks; they are averaged down to it")
+    init: str = option("", "folder of an earlier `facenet` run to go on from")
     seed: int = option(0, "seed of everything random")
     cpu: bool = option(False, "use the CPU even where there is a GPU")
 
@@ -48,7 +54,9 @@ def fit_face(data: str, config: FaceConfig) -> dict[str, float]:
     torch.manual_seed(config.seed)
     chance = torch.Generator().manual_seed(config.seed)
     train = FaceFolder.load(data, "train", config.image_size)
-    network = FaceNetwork(len(train.expressions), config.width)
+    network = FaceNetwork(len(train.expressions), config.width, config.size)
+    if config.init:
+        network = load_face(config.init, len(train.expressions)).train().requires_grad_(True)
     people = nn.Linear(network.identity.out_features, len(train.subjects), bias=False)
     network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW([*network.parameters(), *people.parameters()], lr=config.lr, weight_decay=0.01)
@@ -61,9 +69,15 @@ def fit_face(data: str, config: FaceConfig) -> dict[str, float]:
             break
         for group in optimizer.param_groups:
             group["lr"] = config.lr * (0.5 + 0.5 * math.cos(math.pi * done))
-        indices = batch_at(len(train), config.batch_size, step, seed=config.seed)
+        indices = batch_at(
+            len(train),
+            config.batch_size,
+            step,
+            seed=config.seed,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+        )
         x = augment(train.images[indices].to(accelerator.device), chance, colour=1.0, shift=1.0)
-        x = F.avg_pool2d(x, 2) if step % 2 else x
         logits, embedding = network(x.contiguous(memory_format=torch.channels_last))
         cosines = people_cosines(embedding, people.weight) * COSINE_SCALE
         expression, subject = (label[indices].to(logits.device) for label in (train.expression, train.subject))
@@ -79,8 +93,8 @@ def fit_face(data: str, config: FaceConfig) -> dict[str, float]:
     network = accelerator.unwrap_model(network, keep_fp32_wrapper=False).eval()
     results = measure_face(network, FaceFolder.load(data, "test", config.image_size))
     if accelerator.is_main_process:
-        path = Path(config.out) / "face.safetensors"
-        write_weights(network.state_dict(), path, {"width": str(config.width), "steps": str(step)})
+        path = Path(config.out) / FACE_NAME
+        write_weights(network.state_dict(), path, {"steps": str(step), "size": str(network.size)})
         print(f"{path}: {step} steps; held-out people: " + ", ".join(f"{k} {v:.3f}" for k, v in results.items()))
     return results
 
@@ -107,16 +121,21 @@ def measure_face(network: FaceNetwork, folder: FaceFolder) -> dict[str, float]:
 
 
 def load_face(path: str | Path, num_expressions: int) -> FaceNetwork:
-    """The face network of a `facenet` run (its folder or file), or the classifier of a published model's folder.
+    """The face network of a `facenet` run (its folder), or the classifier of a published model's folder.
 
     Raises:
-        WeightsError: there is neither.
+        WeightsError: there is neither, or it knows another number of expressions.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / ("face.safetensors" if (path / "face.safetensors").is_file() else "model.safetensors")
-    prefix = "classifier." if path.name == "model.safetensors" else ""
-    weights = {k.removeprefix(prefix): v for k, v in read_weights(path).items() if k.startswith(prefix)}
-    network = FaceNetwork(num_expressions, weights["blocks.0.0.weight"].shape[0])
-    network.load_state_dict(weights)
+    file = Path(path) / FACE_NAME
+    if not file.is_file():
+        network = ExprGAN.from_pretrained(path).classifier
+    else:
+        weights = read_weights(file)
+        with safe_open(file, "pt") as opened:
+            size = int((opened.metadata() or {}).get("size", 64))
+        network = FaceNetwork(weights["expression.weight"].shape[0] - 1, weights["blocks.0.0.weight"].shape[0], size)
+        network.load_state_dict(weights)
+    if network.expression.out_features != num_expressions + 1:
+        known = network.expression.out_features - 1
+        raise WeightsError(f"the face network in {path} knows {known} expressions, not {num_expressions}; train another")
     return network.eval().requires_grad_(False)

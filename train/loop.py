@@ -200,10 +200,12 @@ class Trainer:
         write_state(self.out / "state.pt", state)
 
     def _load(self, state: dict) -> None:
-        if state["model_config"] != dataclasses.asdict(self.model.config):
+        if ExprGANConfig(**state["model_config"]) != self.model.config:
             raise RunError(f"{self.out} holds a run of other networks; choose another --out, or the same settings")
         self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
         self.history = state["history"]
+        if self.config.face:  # what the command line names wins
+            state["model"] |= {f"classifier.{key}": value for key, value in self.model.classifier.state_dict().items()}
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimizers = self._new_optimizers()
@@ -227,7 +229,7 @@ def new_model(config: TrainConfig) -> ExprGAN:
     if config.face:
         model.classifier = load_face(config.face, len(model.config.expressions))
         width = model.classifier.blocks[0][0].out_channels
-        model.config = dataclasses.replace(model.config, face_width=width)
+        model.config = dataclasses.replace(model.config, face_width=width, face_size=model.classifier.size)
     elif not config.init:
         raise RunError("L_id needs a face network: run `python -m train facenet DATA` first and name its folder in --face")
     return model

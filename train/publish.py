@@ -1,4 +1,4 @@
-"""A run to what the Hub and the app read: config.json, model.safetensors (fp16), README.md, results.json."""
+"""A run to what the Hub and the app read: config.json, model.safetensors (fp16), README.md (the card)."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import torch
 
 from exprgan.model import ExprGAN, ExprGANConfig
 
+from .card import write_card
 from .run import RunError, read_state, write_json
 
 
@@ -28,6 +29,8 @@ def publish(run: str, out: str) -> Path:
     model.save_pretrained(out)
     training = {key: value for key, value in state["config"].items() if key not in ("out", "face", "init", "cpu")}
     write_json(Path(out) / "training.json", {"config": training, "steps": state["history"]})
+    (Path(out) / "results.json").unlink(missing_ok=True)  # they were of other weights
+    write_card(out)
     print(f"{out}: published after {state['history']}")
     return Path(out)
 

@@ -40,10 +40,14 @@ def write_weights(state: dict[str, Tensor], path: Path, metadata: dict[str, str]
     write_whole(path, lambda temporary: save_file(tensors, temporary, metadata={"format": "pt", **metadata}))
 
 
+def write_text(path: Path, text: str) -> None:
+    """A text file in UTF-8."""
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """A dict as readable JSON."""
-    text = json.dumps(values, indent=2) + "\n"
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:

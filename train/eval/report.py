@@ -12,6 +12,7 @@ from tqdm import tqdm
 from exprgan.editor import ExpressionEditor
 from exprgan.model import WEIGHTS_NAME, ExprGAN
 
+from ..card import write_card
 from ..data import FaceFolder
 from ..run import write_json, write_whole
 from ..samples import intensity_sheet, save_sheet
@@ -19,7 +20,7 @@ from .metrics import METRICS, Exam
 
 
 def evaluate(weights: str, data: str, sheets: str = "") -> dict[str, Any]:
-    """Measures published weights on the held-out people of a folder; writes WEIGHTS/results.json.
+    """Measures published weights on the held-out people of a folder; writes WEIGHTS/results.json and the card.
 
     Args:
         weights: a folder that `publish` wrote.
@@ -47,6 +48,7 @@ def evaluate(weights: str, data: str, sheets: str = "") -> dict[str, Any]:
         "weights_sha256": hashlib.sha256((Path(weights) / WEIGHTS_NAME).read_bytes()).hexdigest(),
     }
     write_json(Path(weights) / "results.json", results)
+    write_card(weights)
     if sheets:
         save_sheet(editor.model, people, Path(sheets) / "expressions.png", torch.device("cpu"))
         picture = intensity_sheet(editor, exam.subjects[: 6 * 2 : 2])
