@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from exprgan import ExprGAN, ExprGANConfig, WeightsError
+from exprgan import EXPRESSIONS, ExprGAN, ExprGANConfig, WeightsError
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_a_model_with_nan_is_not_saved(tiny_model, tmp_path):
 
 def test_the_defaults_are_the_papers():
     assert dataclasses.asdict(ExprGANConfig()) == {
-        "format": 1, "face_size": 64, "image_size": 128, "code_dim_each": 5, "z_dim": 50, "encoder_width": 64, "decoder_width": 1024,
-        "discriminator_width": 16, "face_width": 16, "intensity_path": (),
-        "expressions": ("angry", "disgust", "fear", "happy", "sad", "surprise"),
+        "format": 1, "image_size": 128, "expressions": EXPRESSIONS, "code_dim_each": 5, "z_dim": 50,
+        "encoder_width": 64, "decoder_width": 1024, "discriminator_width": 16, "face_width": 16, "face_size": 64,
+        "intensity_path": (),
     }  # fmt: skip

@@ -175,7 +175,8 @@ def test_the_whole_way_from_a_folder_to_published_measured_weights_and_on_from_t
     results = json.loads((weights / "results.json").read_text())
     assert 0 <= results["metrics"]["expression_accuracy"]["decoder"] <= 1
     assert results["metrics"]["identity_cosine"]["detail"] <= 1
-    assert {path.name for path in (tmp_path / "sheets").iterdir()} == {"expressions.png", "intensities.png"}
+    sheets = {f"{what}-{kind}.jpg" for what in ("expressions", "intensities") for kind in ("decoder", "detail")}
+    assert {path.name for path in (tmp_path / "sheets").iterdir()} == sheets
 
     again = ["fit", str(faces_dir), "--out", str(tmp_path / "more"), "--init", str(weights), "--stages", "refine"]
     assert main([*again, "--steps", "0,0,1", "--batch-size", "4", "--identity-size", "32", "--cpu"]) == 0

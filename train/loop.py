@@ -12,6 +12,7 @@ from accelerate.utils import set_seed
 from torch import Tensor
 from tqdm import tqdm
 
+from exprgan.editor import ExpressionEditor
 from exprgan.model import ExprGAN, ExprGANConfig
 
 from .config import TrainConfig
@@ -20,7 +21,7 @@ from .data.folder import batch_at
 from .facenet import load_face
 from .losses import Nets, Pass, total, weights_of
 from .run import RunError, read_state, write_json, write_state
-from .samples import save_sheet
+from .samples import expression_sheet, one_each, save_sheet
 
 PLAYERS = {"G": ("G_enc", "G_dec"), "D_img": ("D_img",), "D_z": ("D_z",)}
 """Which parts each player's optimiser owns; Q lives in D_img."""
@@ -176,8 +177,9 @@ class Trainer:
 
     def _sample(self, stage: str) -> None:
         if self.accelerator.is_main_process:
-            save_sheet(self.published(), self.people, self.out / "samples" / f"{stage}-{self.step:06d}.png",
-                       self.accelerator.device)  # fmt: skip
+            editor = ExpressionEditor(self.published())
+            sheet = expression_sheet(editor, one_each(editor, self.people, count=6), "decoder")
+            save_sheet(sheet, self.out / "samples" / f"{stage}-{self.step:06d}.png")
 
     def published(self) -> ExprGAN:
         """The model as it is published: the running average of G_enc and G_dec, the rest as it stands."""

@@ -14,8 +14,8 @@ from exprgan.model import WEIGHTS_NAME, ExprGAN
 
 from ..card import write_card
 from ..data import FaceFolder
-from ..run import write_json, write_whole
-from ..samples import intensity_sheet, save_sheet
+from ..run import write_json
+from ..samples import expression_sheet, intensity_sheet, one_each, save_sheet
 from .metrics import METRICS, Exam
 
 
@@ -25,7 +25,7 @@ def evaluate(weights: str, data: str, sheets: str = "") -> dict[str, Any]:
     Args:
         weights: a folder that `publish` wrote.
         data: a folder with metadata.csv.
-        sheets: folder for two sheets of edits, expressions.png and intensities.png; empty: none.
+        sheets: folder for four sheets of edits: expressions and intensities, of the decoder and in detail; empty: none.
     """
     editor = ExpressionEditor(ExprGAN.from_pretrained(weights))
     people = FaceFolder.load(data, "test", editor.model.config.image_size, editor.model.config.expressions)
@@ -50,9 +50,10 @@ def evaluate(weights: str, data: str, sheets: str = "") -> dict[str, Any]:
     write_json(Path(weights) / "results.json", results)
     write_card(weights)
     if sheets:
-        save_sheet(editor.model, people, Path(sheets) / "expressions.png", torch.device("cpu"))
-        picture = intensity_sheet(editor, exam.subjects[: 6 * 2 : 2])
-        write_whole(Path(sheets) / "intensities.png", lambda temporary: picture.save(temporary, format="PNG"))
+        subjects = one_each(editor, people, count=6)
+        for kind in ("decoder", "detail"):
+            save_sheet(expression_sheet(editor, subjects, kind), Path(sheets) / f"expressions-{kind}.jpg")
+            save_sheet(intensity_sheet(editor, subjects, kind), Path(sheets) / f"intensities-{kind}.jpg")
     return results
 
 
