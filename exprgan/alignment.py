@@ -5,7 +5,7 @@ of its first pixel. A matrix is a (2, 3) float64 array named after both its ends
 point of the photo to the crop.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import ceil, floor
 
 import numpy as np
@@ -112,27 +112,47 @@ def paste_back(
     Returns:
         RGB, the size of `photo`, with its `info`.
     """
-    return _blend(photo, np.asarray(patch, dtype=np.float32), photo_from_crop, mask, relative=False)
+    if photo.mode != "RGB":
+        raise ValueError(f"expected an RGB photo, got mode {photo.mode}; read it with load_photo")
+    result = photo.copy()
+    for band, planes, weight in planes_in_photo(np.asarray(patch, np.float32), photo_from_crop, mask, photo.size):
+        pixels = np.array(photo.crop(band))
+        for channel, plane in enumerate(planes):  # one by one: numpy is slow along an axis of three
+            own = pixels[..., channel].astype(np.float32)
+            pixels[..., channel] = np.rint(own + weight * (plane - own)).clip(0, 255)
+        result.paste(Image.fromarray(pixels), band)
+    return result
 
 
-def paste_difference(
-    photo: Image.Image,
-    difference: np.ndarray,
-    photo_from_crop: np.ndarray,
-    mask: np.ndarray,
-) -> Image.Image:
-    """Add what an edit changed to the photo's own pixels, which keep the detail no crop can hold.
+def planes_in_photo(
+    stack: np.ndarray, photo_from_crop: np.ndarray, mask: np.ndarray, photo_size: tuple[int, int]
+) -> Iterator[tuple[tuple[int, int, int, int], list[np.ndarray], np.ndarray]]:
+    """What lies over a crop, at the photo's resolution, band by band, wherever the mask reaches.
 
     Args:
-        photo: RGB.
-        difference: (S, S, 3) in -255..255: the edited crop less the unedited one.
+        stack: (S, S, C).
         photo_from_crop: (2, 3), for a crop of side S.
         mask: (S, S) in [0, 1].
+        photo_size: width and height in px.
 
-    Returns:
-        RGB, the size of `photo`, with its `info`.
+    Yields:
+        The band's box (x0, y0, x1, y1) in whole photo px, C planes (h, w) float32, and the mask's (h, w) in [0, 1].
     """
-    return _blend(photo, np.asarray(difference, dtype=np.float32), photo_from_crop, mask, relative=True)
+    size = mask.shape[0]
+    if stack.ndim != 3 or stack.shape[:2] != (size, size):
+        raise ValueError(f"expected a patch ({size}, {size}, 3) like the mask, got {stack.shape}")
+    box = _mask_box(mask, photo_from_crop, photo_size)
+    if box is None:
+        return
+    rim = (_RIM_PX, _RIM_PX)
+    padded = np.pad(stack, (rim, rim, (0, 0)), mode="edge"), np.pad(mask, (rim, rim))[..., None]
+    planes = np.concatenate(padded, axis=2, dtype=np.float32)
+    coarse, stride = _warp_coarsely(planes, _compose(photo_from_crop, _shift(-_RIM_PX, -_RIM_PX)), box)
+    left, top, right, bottom = box
+    for y in range(top, bottom, _BAND_PX):
+        band = (left, y, right, min(y + _BAND_PX, bottom))
+        *over, weight = _enlarge(coarse, stride, (0, y - top, right - left, band[3] - top))
+        yield band, over, weight.clip(0, 1)
 
 
 def match_color(patch: Picture, reference: Picture, mask: np.ndarray) -> np.ndarray:
@@ -222,37 +242,6 @@ def _cut_out(photo: Image.Image, corners: np.ndarray, shrink: int) -> tuple[Imag
         part = Image.fromarray(np.pad(part, (missing[2:], missing[:2], (0, 0)), mode="edge"))
     shift = [missing[0] - left / shrink, missing[2] - top / shrink]
     return part, np.column_stack([np.eye(2) / shrink, shift])
-
-
-def _blend(
-    photo: Image.Image, patch: np.ndarray, photo_from_crop: np.ndarray, mask: np.ndarray, *, relative: bool
-) -> Image.Image:
-    """Photo + weight * patch, or photo + weight * (patch - photo): in the mask's box, the rest untouched."""
-    size = mask.shape[0]
-    if patch.shape != (size, size, 3):
-        raise ValueError(f"expected a patch ({size}, {size}, 3) like the mask, got {patch.shape}")
-    if photo.mode != "RGB":
-        raise ValueError(f"expected an RGB photo, got mode {photo.mode}; read it with load_photo")
-    result = photo.copy()
-    box = _mask_box(mask, photo_from_crop, photo.size)
-    if box is None:
-        return result
-    rim = (_RIM_PX, _RIM_PX)
-    planes = np.pad(patch, (rim, rim, (0, 0)), mode="edge"), np.pad(mask, (rim, rim))[..., None]
-    stack = np.concatenate(planes, axis=2, dtype=np.float32)
-    coarse, stride = _warp_coarsely(stack, _compose(photo_from_crop, _shift(-_RIM_PX, -_RIM_PX)), box)
-    left, top, right, bottom = box
-    for y in range(top, bottom, _BAND_PX):
-        band = (left, y, right, min(y + _BAND_PX, bottom))
-        *changes, weight = _enlarge(coarse, stride, (0, y - top, right - left, band[3] - top))
-        weight = weight.clip(0, 1)
-        pixels = np.array(photo.crop(band))
-        for channel, change in enumerate(changes):  # one by one: numpy is slow along an axis of three
-            own = pixels[..., channel].astype(np.float32)
-            blended = own + weight * (change if relative else change - own)
-            pixels[..., channel] = np.rint(blended).clip(0, 255)
-        result.paste(Image.fromarray(pixels), band)
-    return result
 
 
 def _mask_box(

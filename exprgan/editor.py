@@ -14,19 +14,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .alignment import crop_face, crop_from_photo, face_mask, invert, match_color, paste_back, paste_difference
+from .alignment import crop_face, crop_from_photo, face_mask, invert, match_color, paste_back
 from .controller import check_intensity
 from .expressions import NEUTRAL
 from .faces import Face, choose, find_faces
 from .images import load_photo, to_image, to_tensor
 from .model import ExprGAN
+from .motion import Motion, motion_between, paste_motion
 
 Fidelity = Literal["detail", "model"]
-"""How an edit goes back into the photo: `detail` moves the photo's own pixels by what the edit changes; `model` shows the
-decoder's own picture, as the paper does."""
+"""How an edit goes back into the photo: `detail` moves the photo's own pixels as the edit moves the face (see motion.py);
+`model` pastes the decoder's picture, as the paper does."""
 FIDELITIES: tuple[Fidelity, ...] = ("detail", "model")
 PREVIEW_PX = 1024
-SURE = 0.5
+SURE = 0.8
 """A face whose expression is read with less certainty than this is edited as if it were neutral."""
 
 
@@ -57,6 +58,8 @@ class Subject:
     z: Tensor
     """(z_dim,): g(x)."""
     reading: Reading
+    own: Tensor
+    """(3, S, S) in [-1, 1]: the decoder's picture of the face with the expression it has, from which edits depart."""
 
     @cached_property
     def preview(self) -> "Subject":
@@ -77,11 +80,19 @@ class EditResult:
     subject: Subject
     code: Tensor
     """c, (K * d,), that the face was decoded with."""
-    crop: Image.Image
-    """The decoder's picture x_hat."""
+    x_hat: Tensor
+    """(3, S, S) in [-1, 1]: the decoder's picture."""
     fidelity: Fidelity
-    _change: np.ndarray = dataclasses.field(repr=False)
-    """(S, S, 3) in -255..255: x_hat less the decoder's picture of the subject's own expression, in the same light."""
+
+    @cached_property
+    def crop(self) -> Image.Image:
+        """The decoder's picture, `image_size` px."""
+        return to_image(self.x_hat)
+
+    @cached_property
+    def motion(self) -> Motion:
+        """How the photo's own pixels move, and what is added to them."""
+        return motion_between(self.subject.own, self.x_hat)
 
     @cached_property
     def image(self) -> Image.Image:
@@ -94,11 +105,11 @@ class EditResult:
         return self._paste(self.subject.preview)
 
     def _paste(self, subject: Subject) -> Image.Image:
-        mask = face_mask(self.crop.width)
-        if self.fidelity == "model":
-            patch = match_color(self.crop, subject.crop, mask)
-            return paste_back(subject.photo, patch, subject.photo_from_crop, mask)
-        return paste_difference(subject.photo, self._change, subject.photo_from_crop, mask)
+        mask = face_mask(self.x_hat.shape[-1])
+        if self.fidelity == "detail":
+            return paste_motion(subject.photo, self.motion, subject.photo_from_crop, mask)
+        patch = match_color(self.crop, subject.crop, mask)
+        return paste_back(subject.photo, patch, subject.photo_from_crop, mask)
 
 
 class ExpressionEditor:
@@ -211,14 +222,7 @@ class ExpressionEditor:
         """Any code: c (K * d,) in [-1, 1] -> the subject with it."""
         if fidelity not in FIDELITIES:
             raise ValueError(f"fidelity must be one of {', '.join(FIDELITIES)}, not {fidelity!r}")
-        sure = subject.reading.certainties[subject.reading.expression] >= SURE
-        own_code = subject.reading.code if sure else self.model.F_ctrl.neutral()
-        codes = torch.stack((code, own_code)).to(self._device)
-        with torch.inference_mode():
-            x_hat = self.model.G_dec(subject.z.expand(2, -1), codes).float().cpu()
-        edited, own = (x_hat.permute(0, 2, 3, 1).numpy() + 1) * 127.5
-        change = match_color(edited, own, face_mask(len(own))) - own
-        return EditResult(subject, code, to_image(x_hat[0]), fidelity, change)
+        return EditResult(subject, code, self._decode(subject.z, code), fidelity)
 
     def generate(self, count: int, expression: str | Mapping[str, float] = "happy", intensity: float = 1.0, *,
                  style: int | None = None, seed: int | None = None) -> list[Image.Image]:  # fmt: skip
@@ -246,7 +250,15 @@ class ExpressionEditor:
         weights = next(self.model.parameters())
         x = to_tensor(crop)[None].to(weights.device, weights.dtype)
         with torch.inference_mode():
-            return Subject(photo, face, crop, photo_from_crop, self.model.G_enc(x)[0], self._read_expression(x))
+            z, reading = self.model.G_enc(x)[0], self._read_expression(x)
+        sure = reading.certainties[reading.expression] >= SURE
+        own = self._decode(z, reading.code if sure else self.model.F_ctrl.neutral())
+        return Subject(photo, face, crop, photo_from_crop, z, reading, own)
+
+    def _decode(self, z: Tensor, code: Tensor) -> Tensor:
+        """G_dec for one: z (z_dim,) and c (K * d,) -> x_hat (3, S, S) float32 on the CPU."""
+        with torch.inference_mode():
+            return self.model.G_dec(z[None], code.to(z)[None])[0].float().cpu()
 
     @property
     def _device(self) -> torch.device:

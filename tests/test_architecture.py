@@ -24,7 +24,7 @@ FLOORS = {
         {"exprgan.errors", "exprgan.expressions"},
         {"exprgan.images"},
         {"exprgan.alignment"},
-        {"exprgan.faces"},
+        {"exprgan.faces", "exprgan.motion"},
         {"exprgan.editor"},
         {"exprgan.__main__"},
     ],

@@ -54,7 +54,7 @@ def test_info_says_what_a_model_is(model, capsys):
         (["edit", "gone.jpg", "happy"], "gone.jpg"),
         (["edit", "{photo}", "bored"], "unknown expression 'bored'"),
         (["edit", "{photo}", "happy", "--intensity", "2"], "intensity must lie between"),
-        (["edit", "{photo}", "happy", "--face", "3"], "1 face was found"),
+        (["edit", "{photo}", "happy", "--face", "3"], "no face 3 in this photo"),
         (["edit", "{photo}", "happy", "--out", "x.tiff"], ".png"),
         (["info", "--model", "nowhere/at/all"], "neither a folder here nor a model on the Hub"),
     ],
