@@ -104,6 +104,11 @@ class EditResult:
         """The same on a copy of at most 1,024 px."""
         return self._paste(self.subject.preview)
 
+    @cached_property
+    def face(self) -> Image.Image:
+        """The edited face alone, aligned, `image_size` px: what `read_crop` would read from `image`."""
+        return self._paste(dataclasses.replace(self.subject, photo=self.subject.crop, photo_from_crop=np.eye(2, 3)))
+
     def _paste(self, subject: Subject) -> Image.Image:
         mask = face_mask(self.x_hat.shape[-1])
         if self.fidelity == "detail":

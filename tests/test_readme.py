@@ -1,5 +1,6 @@
 """The README keeps its word."""
 
+import pkgutil
 import re
 import shutil
 from pathlib import Path
@@ -43,3 +44,10 @@ def test_every_command_line_is_one_that_the_program_understands(line):
 def test_the_pictures_and_files_it_names_are_there():
     for name in [*re.findall(r"!\[.*?\]\((.*?)\)", README), "weights/training.json", "weights/results.json", "CREDITS.md"]:
         assert (ROOT / name).is_file(), name
+
+
+def test_every_name_of_the_papers_table_exists():
+    names = re.findall(r"`((?:exprgan|train)\.[\w.]+)`", (ROOT / "docs" / "paper.md").read_text(encoding="utf-8"))
+    assert len(names) > 20
+    for name in names:
+        pkgutil.resolve_name(name)

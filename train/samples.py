@@ -50,7 +50,7 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
 
 
 def _shown(result: EditResult, kind: Kind) -> Image.Image:
-    return result.crop if kind == "decoder" else result.image
+    return result.crop if kind == "decoder" else result.face
 
 
 def _sheet(rows: list[list[Image.Image]]) -> Image.Image:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from exprgan.editor import ExpressionEditor, Subject
+from exprgan.editor import EditResult, ExpressionEditor, Subject
 from exprgan.images import to_image, to_tensor
 
 from ..data import FaceFolder
@@ -67,18 +67,16 @@ class Exam:
         """Every neutral picture of the held-out people, read as the aligned crop that it is."""
         return [self.editor.read_crop(to_image(x.float() / 127.5 - 1)) for x in self.neutral.images]
 
-    def edits(self, intensity: float, fidelity: str) -> list[Image.Image]:
-        """Every neutral picture with every expression: N * K pictures, people outermost."""
+    def edits(self, intensity: float) -> list[EditResult]:
+        """Every neutral picture with every expression: N * K edits, people outermost."""
         names = self.editor.model.config.expressions
-        results = [self.editor.edit(s, name, intensity, fidelity="model") for s in self.subjects for name in names]
-        if fidelity == "decoder":
-            return [result.crop for result in results]
-        return [self.editor.decode(r.subject, r.code, fidelity=fidelity).image for r in results]
+        return [self.editor.edit(subject, name, intensity) for subject in self.subjects for name in names]
 
     @cached_property
     def judged(self) -> dict[str, Judged]:
         """Edits at full intensity: the bare decoder's, and what a visitor gets."""
-        return {kind: self.judge(self.edits(1.0, kind)) for kind in ("decoder", "detail")}
+        full = self.edits(1.0)
+        return {"decoder": self.judge([r.crop for r in full]), "detail": self.judge([r.face for r in full])}
 
     @cached_property
     def before(self) -> Judged:
@@ -116,7 +114,7 @@ def intensity_correlation(exam: Exam) -> dict[str, float]:
     names = exam.people.expressions
 
     def wanted(intensity: float) -> Tensor:
-        certainty = exam.judge(exam.edits(intensity, "detail")).certainty.unflatten(0, (-1, len(names)))
+        certainty = exam.judge([r.face for r in exam.edits(intensity)]).certainty.unflatten(0, (-1, len(names)))
         return certainty.diagonal(dim1=1, dim2=2)
 
     seen = torch.stack([wanted(intensity) for intensity in INTENSITIES])
