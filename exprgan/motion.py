@@ -19,6 +19,11 @@ LEVELS_PX = (16, 32, 64)
 """Sides at which flow is sought, coarse to fine; finer would follow the decoder's noise."""
 WARPS, SWEEPS = 3, 15
 """How often the picture is warped anew at each level, and how often flow is smoothed and corrected in between."""
+EMPHASIS = 1.7
+"""How much farther the photo moves than the decoder's two pictures differ. Theirs is the difference of two averages, and
+looks faint on a sharp photo: without it (and with the rest in colour) the classifier saw the wanted expression in 64 % of
+held-out edits, with it in 77 %."""
+LUMA = (0.299, 0.587, 0.114)
 SMOOTHNESS = 0.4
 """Weight of smoothness against brightness in [-1, 1] (alpha squared in Horn and Schunck, 1981)."""
 
@@ -30,13 +35,14 @@ class Motion:
     flow: np.ndarray
     """(S, S, 2), x first: where each point's pixels come from, relative to it."""
     rest: np.ndarray
-    """(S, S, 3) in -255..255: what no movement explains."""
+    """(S, S) in -255..255: the brightness that no movement explains."""
 
 
 def motion_between(own: Tensor, edited: Tensor) -> Motion:
     """How the edited picture comes about from the one with its own expression.
 
-    Light is matched first, and the rest is smoothed: both leave the decoder's tint and grain out of the photo.
+    The decoder's faults stay out of the photo: light is matched first, and of the rest only smooth brightness is kept, no
+    tint and no grain. Its caution is made up for by EMPHASIS.
 
     Args:
         own: (3, S, S) float in [-1, 1], decoded with the face's own expression.
@@ -48,9 +54,10 @@ def motion_between(own: Tensor, edited: Tensor) -> Motion:
         edited = torch.from_numpy(lit).permute(2, 0, 1) / 127.5 - 1
         flow = dense_flow(own, edited)
         rest = edited[None] - warp(own[None], flow[None])
+        rest = (rest * rest.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
         for _ in range(2):
             rest = F.avg_pool2d(rest, 3, stride=1, padding=1, count_include_pad=False)
-    return Motion(flow.permute(1, 2, 0).numpy(), rest[0].permute(1, 2, 0).numpy() * 127.5)
+    return Motion(EMPHASIS * flow.permute(1, 2, 0).numpy(), EMPHASIS * 127.5 * rest[0, 0].numpy())
 
 
 def dense_flow(own: Tensor, edited: Tensor) -> Tensor:
@@ -94,15 +101,15 @@ def paste_motion(photo: Image.Image, motion: Motion, photo_from_crop: np.ndarray
         RGB, the size of `photo`, with its `info`.
     """
     in_photo = motion.flow @ photo_from_crop[:, :2].T
-    stack = np.concatenate((in_photo, motion.rest), axis=2).astype(np.float32)
+    stack = np.concatenate((in_photo, motion.rest[..., None]), axis=2).astype(np.float32)
     reach = int(np.ceil(np.abs(in_photo[mask > 0]).max(initial=0))) + 3  # and what bicubic looks at
     result = photo.copy()
-    for band, (x, y, *changes), weight in planes_in_photo(stack, photo_from_crop, mask, photo.size):
+    for band, (x, y, change), weight in planes_in_photo(stack, photo_from_crop, mask, photo.size):
         left, top = max(0, band[0] - reach), max(0, band[1] - reach)
         around = photo.crop((left, top, min(photo.width, band[2] + reach), min(photo.height, band[3] + reach)))
         moved = _look_up(np.asarray(around), x * weight, y * weight, band[0] - left, band[1] - top)
         pixels = np.array(photo.crop(band))
-        for channel, change in enumerate(changes):
+        for channel in range(3):
             made = np.rint(moved[channel] + weight * change).clip(0, 255)
             pixels[..., channel] = np.where(weight > 0, made, pixels[..., channel])
         result.paste(Image.fromarray(pixels), band)

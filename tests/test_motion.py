@@ -24,7 +24,7 @@ def blobs(dx=0.0, dy=0.0):
 
 def still(flow=(0.0, 0.0), rest=0.0):
     """The same flow and rest everywhere."""
-    return Motion(np.tile(np.float32(flow), (SIZE, SIZE, 1)), np.full((SIZE, SIZE, 3), rest, np.float32))
+    return Motion(np.tile(np.float32(flow), (SIZE, SIZE, 1)), np.full((SIZE, SIZE), rest, np.float32))
 
 
 @pytest.fixture
