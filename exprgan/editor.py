@@ -175,6 +175,16 @@ class ExpressionEditor:
         photo_from_crop = np.array([[crop.width / size, 0.0, 0.0], [0.0, crop.height / size, 0.0]])
         return self._encode(crop, None, crop.resize((size, size), Image.Resampling.LANCZOS), photo_from_crop)
 
+    def read_expression(self, crop: Any) -> Reading:
+        """What an aligned crop shows, such as `EditResult.face`, without encoding it.
+
+        Raises:
+            BadImageError: it cannot be read.
+        """
+        size = self.model.config.image_size
+        with torch.inference_mode():
+            return self._read_expression(self._to_batch(load_photo(crop).resize((size, size), Image.Resampling.LANCZOS)))
+
     def edit(
         self,
         photo: Any,
@@ -252,13 +262,17 @@ class ExpressionEditor:
         return [to_image(x_hat.float().cpu()) for x_hat in torch.cat(parts)]
 
     def _encode(self, photo: Image.Image, face: Face | None, crop: Image.Image, photo_from_crop: np.ndarray) -> Subject:
-        weights = next(self.model.parameters())
-        x = to_tensor(crop)[None].to(weights.device, weights.dtype)
+        x = self._to_batch(crop)
         with torch.inference_mode():
             z, reading = self.model.G_enc(x)[0], self._read_expression(x)
         sure = reading.certainties[reading.expression] >= SURE
         own = self._decode(z, reading.code if sure else self.model.F_ctrl.neutral())
         return Subject(photo, face, crop, photo_from_crop, z, reading, own)
+
+    def _to_batch(self, crop: Image.Image) -> Tensor:
+        """One crop as the networks take it: (1, 3, S, S) in [-1, 1]."""
+        weights = next(self.model.parameters())
+        return to_tensor(crop)[None].to(weights.device, weights.dtype)
 
     def _decode(self, z: Tensor, code: Tensor) -> Tensor:
         """G_dec for one: z (z_dim,) and c (K * d,) -> x_hat (3, S, S) float32 on the CPU."""

@@ -50,9 +50,7 @@ def portrait() -> Image.Image:
 def tiny_config():
     from exprgan import ExprGANConfig
 
-    return ExprGANConfig(
-        image_size=32, z_dim=8, encoder_width=4, decoder_width=32, discriminator_width=4, face_width=2
-    )
+    return ExprGANConfig(image_size=32, z_dim=8, encoder_width=4, decoder_width=32, discriminator_width=4, face_width=2)
 
 
 @pytest.fixture

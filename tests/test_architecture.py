@@ -95,9 +95,7 @@ def imports(name: str, path: Path, modules: dict[str, Path]) -> Iterator[str]:
 
 def floors(name: str) -> dict[str, int]:
     """Tower -> the module's floor in it."""
-    places = [
-        (tower, n, place) for tower, all_n in FLOORS.items() for n, at in enumerate(all_n) for place in at
-    ]
+    places = [(tower, n, place) for tower, all_n in FLOORS.items() for n, at in enumerate(all_n) for place in at]
     return {tower: n for tower, n, place in places if within(name, place)}
 
 
@@ -185,9 +183,7 @@ def test_the_library_imports_without_the_heavy_packages():
 
 
 def test_no_module_is_too_long_to_read():
-    code = {
-        name: path.read_text(encoding="utf-8") for name, path in module_files(ROOT).items() if name != "app"
-    }
+    code = {name: path.read_text(encoding="utf-8") for name, path in module_files(ROOT).items() if name != "app"}
     assert not {name: lines for name, text in code.items() if (lines := len(text.splitlines())) > 400}
 
 
@@ -251,9 +247,7 @@ def test_the_search_for_them_finds_them():
         "py+pi.org|simple",
     ]
     ours = ["#!|usr|bin|env bash", "https:||example.com|home|page", "runs|work|x", "the |home|"]
-    spelled = [
-        text.replace("+", "").replace("|", "/") for text in foreign + ours
-    ]  # so that this file has none
+    spelled = [text.replace("+", "").replace("|", "/") for text in foreign + ours]  # so that this file has none
     assert [text for text in spelled if FOREIGN.search(text)] == spelled[: len(foreign)]
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from exprgan import EXPRESSIONS, Face, NoFaceError
-from exprgan.alignment import EYES, face_mask
+from exprgan.alignment import EYES, crop_face, face_mask, invert
 from exprgan.images import to_tensor
 
 
@@ -158,6 +158,15 @@ def test_an_aligned_crop_is_read_as_it_is(tiny_editor, faces_dir):
     subject = tiny_editor.read_crop(crop)
     assert subject.face is None and subject.crop.size == (32, 32)
     assert tiny_editor.edit(subject, "happy").image.size == crop.size
+
+
+def test_what_an_edited_face_shows_is_read_from_the_photo_not_from_the_decoder(tiny_editor, subject):
+    result = tiny_editor.edit(subject, "happy")
+    assert result.face.size == (32, 32)
+    cut_out = crop_face(result.image, invert(subject.photo_from_crop), 32)
+    assert np.abs(pixels(cut_out) - pixels(result.face)).mean() < 6
+    again = tiny_editor.read_crop(result.face).reading
+    assert tiny_editor.read_expression(result.face).certainties == again.certainties
 
 
 def test_calls_side_by_side_do_not_meet(tiny_editor, subject):
