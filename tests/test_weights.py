@@ -1,0 +1,53 @@
+"""The bundled weights: what is in the folder is what was measured, and it does what the product promises."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from exprgan import EXPRESSIONS, ExpressionEditor, ExprGAN
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+RESULTS = json.loads((WEIGHTS / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def editor():
+    return ExpressionEditor(ExprGAN.from_pretrained(WEIGHTS))
+
+
+@pytest.fixture(scope="module")
+def neutral():
+    """Six virtual people, aligned."""
+    return sorted((Path(__file__).parent / "data" / "faces").glob("*/*/neutral*.jpg"))
+
+
+def test_the_results_are_of_these_weights_and_stand_in_their_card():
+    data = (WEIGHTS / "model.safetensors").read_bytes()
+    assert len(data) < 95e6 and hashlib.sha256(data).hexdigest() == RESULTS["weights_sha256"]
+    card = (WEIGHTS / "README.md").read_text(encoding="utf-8")
+    for name, values in RESULTS["metrics"].items():
+        for kind, value in values.items():
+            assert f"| {name.replace('_', ' ')} | {kind.replace('_', ' ')} | {value:.3f} |" in card
+
+
+def test_the_decoder_shows_the_expression_it_is_asked_for(editor, neutral):
+    made = [(name, editor.edit(editor.read_crop(path), name)) for path in neutral for name in EXPRESSIONS]
+    seen = [editor.read_expression(result.crop).expression == name for name, result in made]
+    assert len(seen) == 36 and sum(seen) >= 34
+
+
+def test_the_edited_photo_shows_it_more_often_than_not(editor, neutral):
+    made = [(name, editor.edit(editor.read_crop(path), name)) for path in neutral for name in EXPRESSIONS]
+    assert sum(editor.read_expression(result.face).expression == name for name, result in made) >= 30
+
+
+def test_the_expression_grows_with_intensity(editor, data_dir):
+    subject = editor.read(Image.open(data_dir / "portrait2.jpg"))
+    for name in EXPRESSIONS:
+        none, half, full = (
+            editor.read_expression(editor.edit(subject, name, t).crop).certainties[name] for t in (0.0, 0.6, 1.0)
+        )
+        assert none < full and half <= full + 0.05
