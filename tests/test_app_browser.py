@@ -66,3 +66,15 @@ def test_a_photo_without_a_face_is_answered_with_a_sentence(visit, tmp_path):
     assert not visit.page.locator(".result img").count()  # nor anything of the person before
     assert "Traceback" not in visit.page.content()
     assert not visit.complaints
+
+
+def test_before_and_after_lie_on_each_other_whatever_the_photos_shape(visit, data_dir, tmp_path):
+    visit.page.set_viewport_size({"width": 390, "height": 844})
+    tall = Image.new("RGB", (900, 1500), "gray")
+    tall.paste(Image.open(data_dir / "portrait.jpg"), (0, 300))
+    tall.save(tmp_path / "tall.jpg")
+    visit.add_photo(tmp_path / "tall.jpg")
+    visit.result()
+    before, after = (visit.page.locator(".result img").nth(i).bounding_box() for i in (0, 1))
+    assert before == after
+    assert not visit.complaints
