@@ -169,7 +169,10 @@ def test_the_whole_way_from_a_folder_to_published_measured_weights_and_on_from_t
     for part, source in (("G_enc", "ema"), ("G_dec", "ema"), ("D_img", "model"), ("classifier", "model")):
         for key, tensor in getattr(model, part).state_dict().items():
             torch.testing.assert_close(tensor, state[source][f"{part}.{key}"], rtol=1e-3, atol=1e-4)
-    assert json.loads((weights / "training.json").read_text())["steps"] == dict.fromkeys(STAGES, 2)
+    training = json.loads((weights / "training.json").read_text())
+    assert training["steps"] == dict.fromkeys(STAGES, 2)
+    assert {settings["batch_size"] for settings in training["settings"].values()} == {4}
+    assert str(tmp_path) not in (weights / "training.json").read_text()
 
     assert main(["evaluate", str(weights), "--data", str(faces_dir), "--sheets", str(tmp_path / "sheets")]) == 0
     results = json.loads((weights / "results.json").read_text())

@@ -45,7 +45,8 @@ def _training(training: dict[str, Any]) -> str:
     if not training:
         return "No record of the training came with these weights."
     steps = ", ".join(f"{count:,} steps of {stage}" for stage, count in training["steps"].items())
-    return f"{steps}, at batch {training['config']['batch_size']}. training.json has every setting."
+    batches = " and ".join(sorted({str(settings["batch_size"]) for settings in training["settings"].values()}))
+    return f"{steps}, at batch {batches}. training.json has every setting."
 
 
 def _results(results: dict[str, Any]) -> str:

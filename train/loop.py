@@ -49,6 +49,8 @@ class Trainer:
         """Index of the stage, steps and seconds done in it."""
         self.history: dict[str, int] = {}
         """Steps done, by stage."""
+        self.settings: dict[str, dict] = {}
+        """What each stage was told, by stage: a run may go on with other settings."""
         self.model.to(self.accelerator.device, memory_format=torch.channels_last).train()
         self.model.classifier.eval().requires_grad_(False)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
@@ -86,6 +88,7 @@ class Trainer:
     def _run_stage(self, stage: str) -> None:
         config = self.config
         weights = weights_of(stage, config.weights)
+        self.settings[stage] = dataclasses.asdict(config)
         steps, budget = config.stage_steps(stage), config.stage_seconds(stage)
         saved = tick = time.monotonic()
         bar = tqdm(desc=stage, total=None if budget else steps, initial=self.step,
@@ -192,10 +195,9 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         state = {
-            "config": dataclasses.asdict(self.config),
             "model_config": dataclasses.asdict(self.model.config),
             "stage": self.stage, "step": self.step, "seconds": self.seconds,
-            "history": self.history,
+            "history": self.history, "settings": self.settings,
             "model": self.model.state_dict(), "ema": self.ema.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
         }  # fmt: skip
@@ -205,7 +207,7 @@ class Trainer:
         if ExprGANConfig(**state["model_config"]) != self.model.config:
             raise RunError(f"{self.out} holds a run of other networks; choose another --out, or the same settings")
         self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
-        self.history = state["history"]
+        self.history, self.settings = state["history"], state["settings"]
         if self.config.face:  # what the command line names wins
             state["model"] |= {f"classifier.{key}": value for key, value in self.model.classifier.state_dict().items()}
         self.model.load_state_dict(state["model"])

@@ -9,6 +9,9 @@ from exprgan.model import ExprGAN, ExprGANConfig
 from .card import write_card
 from .run import RunError, read_state, write_json
 
+LOCAL = ("out", "face", "init", "cpu")
+"""Settings that say nothing to anyone else."""
+
 
 def publish(run: str, out: str) -> Path:
     """Writes a run's latest checkpoint as a folder that `ExprGAN.from_pretrained` reads.
@@ -27,8 +30,11 @@ def publish(run: str, out: str) -> Path:
     model = ExprGAN(ExprGANConfig(**state["model_config"]))
     model.load_state_dict(published_weights(state))
     model.save_pretrained(out)
-    training = {key: value for key, value in state["config"].items() if key not in ("out", "face", "init", "cpu")}
-    write_json(Path(out) / "training.json", {"config": training, "steps": state["history"]})
+    told = {
+        stage: {name: value for name, value in settings.items() if name not in LOCAL}
+        for stage, settings in state["settings"].items()
+    }
+    write_json(Path(out) / "training.json", {"steps": state["history"], "settings": told})
     (Path(out) / "results.json").unlink(missing_ok=True)  # they were of other weights
     write_card(out)
     print(f"{out}: published after {state['history']}")
