@@ -18,7 +18,7 @@ from .alignment import crop_face, crop_from_photo, face_mask, invert, match_colo
 from .controller import check_intensity
 from .expressions import NEUTRAL
 from .faces import Face, choose, find_faces
-from .images import load_photo, to_image, to_tensor
+from .images import edited, load_photo, to_image, to_tensor
 from .model import ExprGAN
 from .motion import Motion, motion_between, paste_motion
 
@@ -75,7 +75,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class EditResult:
-    """One edit; the pasted photos are made when asked for."""
+    """One edit; the pasted photos are made when asked for, and say in their files that AI edited them."""
 
     subject: Subject
     code: Tensor
@@ -87,7 +87,7 @@ class EditResult:
     @cached_property
     def crop(self) -> Image.Image:
         """The decoder's picture, `image_size` px."""
-        return to_image(self.x_hat)
+        return edited(to_image(self.x_hat))
 
     @cached_property
     def motion(self) -> Motion:
@@ -112,9 +112,9 @@ class EditResult:
     def _paste(self, subject: Subject) -> Image.Image:
         mask = face_mask(self.x_hat.shape[-1])
         if self.fidelity == "detail":
-            return paste_motion(subject.photo, self.motion, subject.photo_from_crop, mask)
+            return edited(paste_motion(subject.photo, self.motion, subject.photo_from_crop, mask))
         patch = match_color(self.crop, subject.crop, mask)
-        return paste_back(subject.photo, patch, subject.photo_from_crop, mask)
+        return edited(paste_back(subject.photo, patch, subject.photo_from_crop, mask))
 
 
 class ExpressionEditor:
@@ -259,7 +259,7 @@ class ExpressionEditor:
         with torch.inference_mode():
             parts = [self.model.G_dec(some.to(self._device), code.to(self._device).expand(len(some), -1))
                      for some in z.split(16)]  # fmt: skip
-        return [to_image(x_hat.float().cpu()) for x_hat in torch.cat(parts)]
+        return [edited(to_image(x_hat.float().cpu())) for x_hat in torch.cat(parts)]
 
     def _encode(self, photo: Image.Image, face: Face | None, crop: Image.Image, photo_from_crop: np.ndarray) -> Subject:
         x = self._to_batch(crop)

@@ -154,6 +154,29 @@ def save_photo(image: Image.Image, path: str | os.PathLike[str], *, quality: int
             half_written.unlink()
 
 
+class EditedImage(Image.Image):
+    """A picture that says of itself that AI edited it, also when PIL's own `save` writes it as JPEG, PNG or WebP.
+
+    Made by `edited`. What PIL makes of it (a copy, a smaller one) is a plain picture again.
+    """
+
+    def save(self, fp, format=None, **params) -> None:
+        """As `PIL.Image.Image.save`, with the mark of `save_photo` unless the same options are given."""
+        named = format.upper() if format else None
+        if named is None and isinstance(fp, (str, os.PathLike)):
+            named = SUFFIXES.get(Path(fp).suffix.lower())
+        mark = _mark(named) if named in SUFFIXES.values() else {}
+        super().save(fp, format, **(mark | params))
+
+
+def edited(image: Image.Image) -> EditedImage:
+    """The same picture as an `EditedImage`, without what the photo's `info` carried but its colour profile."""
+    marked = image.copy()
+    marked.info = {"icc_profile": image.info["icc_profile"]} if "icc_profile" in image.info else {}
+    marked.__class__ = EditedImage
+    return marked
+
+
 def is_marked(source: Source) -> bool:
     """Whether a picture says of itself that AI edited it, as those of `save_photo` do.
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from exprgan import EXPRESSIONS, Face, NoFaceError
 from exprgan.alignment import EYES, crop_face, face_mask, invert
-from exprgan.images import to_tensor
+from exprgan.images import is_marked, to_tensor
 
 
 @pytest.fixture
@@ -167,6 +167,19 @@ def test_what_an_edited_face_shows_is_read_from_the_photo_not_from_the_decoder(t
     assert np.abs(pixels(cut_out) - pixels(result.face)).mean() < 6
     again = tiny_editor.read_crop(result.face).reading
     assert tiny_editor.read_expression(result.face).certainties == again.certainties
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_whatever_the_editor_makes_is_marked_also_by_pils_own_save(tiny_editor, subject, tmp_path, suffix):
+    result = tiny_editor.edit(subject, "happy")
+    for name in ("image", "preview", "crop", "face"):
+        getattr(result, name).save(tmp_path / f"{name}{suffix}")
+        assert is_marked(tmp_path / f"{name}{suffix}")
+    tiny_editor.generate(1, seed=0)[0].save(tmp_path / f"new{suffix}")
+    assert is_marked(tmp_path / f"new{suffix}")
+    with (tmp_path / "stream").open("wb") as file:
+        result.image.save(file, format={".jpg": "JPEG", ".png": "png", ".webp": "WEBP"}[suffix])
+    assert is_marked(tmp_path / "stream")
 
 
 def test_calls_side_by_side_do_not_meet(tiny_editor, subject):
