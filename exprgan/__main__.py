@@ -15,8 +15,13 @@ BUNDLED = Path(__file__).parents[1] / "weights"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one verb; what the user can mend is one sentence on stderr and status 1."""
-    args = _parser().parse_args(argv)
+    """The command line of the library; returns the exit status."""
+    return run_verb(_parser(), argv)
+
+
+def run_verb(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> int:
+    """Parses and calls the verb's `run`; what the user can mend is one sentence on stderr and status 1."""
+    args = parser.parse_args(argv)
     try:
         args.run(args)
     except (ExprGANError, ValueError) as error:

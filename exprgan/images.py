@@ -34,6 +34,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
 """What we decode: only what PIL reads by itself. EPS, say, it would hand to another program. (MPO, the
 JPEG of some phones, counts as JPEG.)"""
 
+LUMA = (0.299, 0.587, 0.114)
+"""What red, green and blue count for in brightness (ITU-R BT.601)."""
+
 SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 """What we write: suffix -> PIL's format."""
 

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from .alignment import face_mask, match_color, planes_in_photo
+from .images import LUMA
 
 LEVELS_PX = (16, 32, 64)
 """Sides at which flow is sought, coarse to fine; finer would follow the decoder's noise."""
@@ -23,7 +24,6 @@ EMPHASIS = 1.7
 """How much farther the photo moves than the decoder's two pictures differ. Theirs is the difference of two averages, and
 looks faint on a sharp photo: without it (and with the rest in colour) the classifier saw the wanted expression in 64 % of
 held-out edits, with it in 77 %."""
-LUMA = (0.299, 0.587, 0.114)
 SMOOTHNESS = 0.4
 """Weight of smoothness against brightness in [-1, 1] (alpha squared in Horn and Schunck, 1981)."""
 
@@ -70,7 +70,7 @@ def dense_flow(own: Tensor, edited: Tensor) -> Tensor:
     Returns:
         (2, S, S) in px of S: edited at p looks like own at p + flow(p); x first.
     """
-    flow = torch.zeros(1, 2, *(2 * (min(LEVELS_PX[0], own.shape[-1]),)))
+    flow = torch.zeros(1, 2, LEVELS_PX[0], LEVELS_PX[0])
     for side in (side for side in LEVELS_PX if side <= own.shape[-1]):
         flow = F.interpolate(flow, (side, side), mode="bilinear", align_corners=False) * (side / flow.shape[-1])
         a, b = (F.interpolate(x[None], (side, side), mode="area") for x in (own, edited))

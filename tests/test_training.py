@@ -154,6 +154,14 @@ def test_a_time_budget_is_split_over_the_stages_and_ends_with_weights(faces_dir,
     assert "controller: " in capsys.readouterr().out
 
 
+def test_a_stage_without_steps_or_time_is_passed_over(faces_dir, config):
+    fit(str(faces_dir), dataclasses.replace(config, steps="0,1,1"))
+    assert state_of(Path(config.out))["history"] == {"reconstruct": 1, "refine": 1}
+    timed = dataclasses.replace(config, out=config.out + "-timed", minutes=0.01, shares="0,1,0")
+    fit(str(faces_dir), timed)
+    assert state_of(Path(timed.out))["history"].keys() == {"reconstruct"}
+
+
 def test_the_whole_way_from_a_folder_to_published_measured_weights_and_on_from_there(faces_dir, face, tmp_path, capsys):
     run, weights = tmp_path / "run", tmp_path / "weights"
     small = "--width 0.0625 --image-size 32 --identity-size 32 --batch-size 4 --z-dim 8 --cpu --mixed-precision bf16"
@@ -192,6 +200,9 @@ def test_the_whole_way_from_a_folder_to_published_measured_weights_and_on_from_t
         ("--stages=polish", "unknown stage 'polish'"),
         ("--steps=1,2", "steps needs three numbers"),
         ("--lr=0", "lr must be above 0"),
+        ("--steps=1,2,x", "steps needs numbers, not '1,2,x'"),
+        ("--steps=1,2,-3", "steps must not be negative"),
+        ("--weight=pixel", "weight needs term=value"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(faces_dir, capsys, argument, message):

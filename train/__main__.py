@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from exprgan.errors import ExprGANError
+from exprgan.__main__ import run_verb
 
 from .config import TrainConfig
 from .eval.report import evaluate
@@ -41,14 +41,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one verb; an expected error is one sentence on stderr and status 1."""
-    args = _parser().parse_args(argv)
-    try:
-        args.run(args)
-    except (ExprGANError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    """The command line of the training side; returns the exit status."""
+    return run_verb(_parser(), argv)
 
 
 if __name__ == "__main__":

@@ -49,12 +49,22 @@ class TrainConfig:
         for name in ("steps", "shares"):
             if len(getattr(self, name).split(",")) != len(STAGES):
                 raise ValueError(f"{name} needs three numbers, one a stage, not {getattr(self, name)!r}")
+        for name, kind in (("steps", int), ("shares", float)):
+            try:
+                numbers = [kind(number) for number in getattr(self, name).split(",")]
+            except ValueError as error:
+                raise ValueError(f"{name} needs numbers, not {getattr(self, name)!r}") from error
+            if min(numbers) < 0:
+                raise ValueError(f"{name} must not be negative: {getattr(self, name)!r}")
+        if self.minutes and not sum(self.stage_seconds(stage) for stage in self.stage_names):
+            raise ValueError(f"shares {self.shares!r} leave no time for {self.stages!r}")
         for name in ("batch_size", "lr", "width", "save_minutes", "sample_steps", "log_steps", "identity_size"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
         for name in ("ema", "lr_end", "min_intensity"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in 0..1, not {getattr(self, name)!r}")
+        _ = self.weights  # checked early; their names are checked where the terms are
         if self.batch_size < 2:
             raise ValueError("batch_size must be at least 2, for batch norm")
 
@@ -70,10 +80,14 @@ class TrainConfig:
     def stage_seconds(self, stage: str) -> float:
         """Seconds of one stage under --minutes, its share among the stages that run; 0: by steps."""
         share = dict(zip(STAGES, (float(s) for s in self.shares.split(",")), strict=True))
-        return 60 * self.minutes * share[stage] / sum(share[name] for name in self.stage_names)
+        among = sum(share[name] for name in self.stage_names)
+        return 60 * self.minutes * share[stage] / among if among else 0.0
 
     @property
     def weights(self) -> dict[str, float]:
         """--weight as a dict."""
-        pairs = [pair.split("=") for pair in self.weight.split(",") if pair]
-        return {name.strip(): float(value) for name, value in pairs}
+        pairs = [pair.partition("=") for pair in self.weight.split(",") if pair]
+        try:
+            return {name.strip(): float(value) for name, _, value in pairs}
+        except ValueError as error:
+            raise ValueError(f"weight needs term=value,term=value, not {self.weight!r}") from error

@@ -91,10 +91,11 @@ class Trainer:
         self.settings[stage] = dataclasses.asdict(config)
         steps, budget = config.stage_steps(stage), config.stage_seconds(stage)
         saved = tick = time.monotonic()
-        bar = tqdm(desc=stage, total=None if budget else steps, initial=self.step,
+        bar = tqdm(desc=stage, total=None if config.minutes else steps, initial=self.step,
                    disable=not self.accelerator.is_main_process)  # fmt: skip
         while True:
-            done = self.seconds / budget if budget else self.step / steps
+            spent, granted = (self.seconds, budget) if config.minutes else (self.step, steps)
+            done = spent / granted if granted else 1.0
             if self.accelerator.reduce(torch.tensor(done, device=self.accelerator.device), "mean") >= 1:
                 break
             self._set_lr(config.lr * (1 + (config.lr_end - 1) * done))

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LUMA = (0.299, 0.587, 0.114)
+from exprgan.images import LUMA
 
 
 def augment(x: Tensor, generator: torch.Generator, *, colour: float = 0.0, shift: float = 0.0) -> Tensor:
