@@ -47,18 +47,23 @@ class Controller:
         """K * d, the numbers of c."""
         return len(self.expressions) * self.numbers_each
 
-    def random(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def random(self, y: Tensor, generator: torch.Generator | None = None, intensity: Tensor | None = None) -> Tensor:
         """Eq. 3: c_i = |z_y| * (2 y_i - 1) with one z_y ~ U(-1, 1)^d for all classes.
 
         Args:
-            y: (B, K) one-hot.
+            y: (B, K) one-hot; a row of zeros is a neutral face.
             generator: source of chance, on the CPU.
+            intensity: (B,) in [0, 1], on the CPU: where the strength of a picture is known, the mean of |z_y| is moved
+                to it, and a neutral face gets the code of all -1. NaN, and None: as the paper draws it.
 
         Returns:
             (B, K * d) in [-1, 1], on y's device.
         """
-        z_y = torch.rand(len(y), 1, self.numbers_each, generator=generator) * 2 - 1
-        return (z_y.abs().to(y.device) * (2 * y[:, :, None] - 1)).flatten(1)
+        size = (torch.rand(len(y), 1, self.numbers_each, generator=generator) * 2 - 1).abs()
+        if intensity is not None:
+            size = _with_mean(size, intensity[:, None, None])
+            size = torch.where(y.cpu().any(1)[:, None, None], size, 1.0)
+        return (size.to(y.device) * (2 * y[:, :, None] - 1)).flatten(1)
 
     def code(self, expression: str, intensity: float = 1.0, *, style: int | None = None) -> Tensor:
         """The editing code: c_i grows with intensity, everything else is -1.
@@ -101,3 +106,10 @@ class Controller:
         position = intensity * (len(knots) - 1)
         before = min(int(position), len(knots) - 2)
         return torch.lerp(knots[before], knots[before + 1], position - before)
+
+
+def _with_mean(size: Tensor, mean: Tensor) -> Tensor:
+    """Numbers in [0, 1] stretched from 0 or from 1 until their mean over the last dimension is `mean`; NaN: as they are."""
+    now = size.mean(dim=-1, keepdim=True)
+    less, more = size * mean / now, 1 - (1 - size) * (1 - mean) / (1 - now)
+    return torch.where(mean.isnan(), size, torch.where(mean < now, less, more))

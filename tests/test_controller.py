@@ -64,3 +64,16 @@ def test_an_unknown_expression_or_style_is_refused():
         Controller().code("hapy")
     with pytest.raises(ValueError, match=r"0\.\.4, not 5"):
         Controller().code("happy", style=5)
+
+
+def test_a_known_intensity_moves_the_mean_of_z_y_and_leaves_its_shape_to_chance():
+    y = torch.eye(7)[[0, 3, 5, 6], :6]  # the last row is neutral
+    intensity = torch.tensor([0.2, 1.0, float("nan"), 0.0])
+    c = Controller().random(y, torch.Generator().manual_seed(0), intensity).view(4, 6, 5)
+    drawn = Controller().random(y, torch.Generator().manual_seed(0)).view(4, 6, 5)
+
+    assert c.abs().mean(dim=2)[0].allclose(torch.tensor(0.2))
+    assert c[0, 0].std() > 0.01 and (c[0, 0] >= 0).all() and (c[0, 1:] <= 0).all()
+    assert (c[1, 3] == 1).all() and (c[1, 0] == -1).all()
+    assert torch.equal(c[2], drawn[2])  # unknown: as the paper draws it
+    assert (c[3] == -1).all()

@@ -41,6 +41,10 @@ def test_neutral_and_weak_pictures_stay_out_of_the_six_classes(faces_dir):
     assert 0 < len(strong) < len(expressive) and strong.intensity.min() >= 0.7
     assert torch.equal(expressive.one_hot(torch.arange(len(expressive))).argmax(1), expressive.expression)
 
+    with_neutral = faces.expressive(0.7, neutral=True)
+    assert len(with_neutral) == len(strong) + (faces.expression == 6).sum()
+    assert not with_neutral.one_hot((with_neutral.expression == 6).nonzero().squeeze(1)).any()
+
 
 @pytest.mark.parametrize(
     ("change", "message"),

@@ -34,6 +34,8 @@ class TrainConfig:
     image_size: int = option(128, "side of x in px")
     identity_size: int = option(128, "side in px at which L_id compares; half of it needs a quarter of the arithmetic")
     min_intensity: float = option(0.0, "leave out pictures whose known intensity is below this")
+    known_intensity: bool = option(False, "move the mean of |z_y| in eq. 3 to the picture's known intensity (not the paper)")
+    neutral: bool = option(False, "train on neutral pictures too, with y = 0 and the code of all -1 (not the paper)")
     colour: float = option(0.0, "strength of colour augmentation (the paper: none)")
     shift: float = option(0.0, "strength of shift, scale and turn (the paper: none)")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the networks' arithmetic; losses are fp32")

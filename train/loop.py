@@ -42,7 +42,7 @@ class Trainer:
         expressions = self.model.config.expressions
         self.faces = FaceFolder.load(data, "train", self.model.config.image_size, expressions)
         self.people = FaceFolder.load(data, "test", self.model.config.image_size, expressions)
-        self.faces = self.faces.expressive(config.min_intensity)
+        self.faces = self.faces.expressive(config.min_intensity, neutral=config.neutral)
         if not len(self.faces):
             raise RunError(f"no picture in {data} has an expression of at least {config.min_intensity} intensity")
         self.stage, self.step, self.seconds = 0, 0, 0.0
@@ -144,7 +144,8 @@ class Trainer:
         device = self.accelerator.device
         x = augment(self.faces.images[indices].to(device), chance, colour=config.colour, shift=config.shift)
         y = self.faces.one_hot(indices)
-        c = self.model.F_ctrl.random(y, chance)
+        known = self.faces.intensity[indices] if config.known_intensity else None
+        c = self.model.F_ctrl.random(y, chance, known)
         z_prior = torch.rand(len(y), self.model.config.z_dim, generator=chance) * 2 - 1
         x = x.contiguous(memory_format=torch.channels_last)
         return Pass(self.nets, x, y.to(device), c.to(device), z_prior.to(device), encodes=stage != "controller")

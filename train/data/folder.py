@@ -89,10 +89,16 @@ class FaceFolder:
             self.subjects, self.expressions, tuple(self.file_names[i] for i in chosen.tolist()),
         )  # fmt: skip
 
-    def expressive(self, min_intensity: float = 0.0) -> "FaceFolder":
-        """What the paper trains on: no neutral, and where the strength is known, at least `min_intensity`."""
+    def expressive(self, min_intensity: float = 0.0, *, neutral: bool = False) -> "FaceFolder":
+        """What the paper trains on: no neutral, and where the strength is known, at least `min_intensity`.
+
+        Args:
+            min_intensity: 0..1.
+            neutral: keep neutral pictures as well, which the paper's y has no class for: their y is all 0.
+        """
         strong = self.intensity.isnan() | (self.intensity >= min_intensity)
-        return self.select((self.expression < len(self.expressions)) & strong)
+        calm = self.expression == len(self.expressions)
+        return self.select(torch.where(calm, neutral, strong))
 
     def one_hot(self, indices: Tensor) -> Tensor:
         """y of these pictures: (B, K), all 0 for neutral."""
