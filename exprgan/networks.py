@@ -1,68 +1,26 @@
 """The networks of ExprGAN (paper, Fig. 1c and "Network Architecture"), each computed the cheapest exact way.
 
 Shapes: B pictures, H = W = `image_size` px, K expressions, d numbers of code per expression.
-Parameters are always the paper's own kernels; what speed needs is derived from them in `forward`, by two identities:
-
-1. nearest-neighbour x2 followed by a 3x3 convolution is one transposed 4x4 convolution with stride 2 (`upsampling_kernel`);
-2. a convolution over constant maps (the condition, repeated over the picture) gives one number a channel inside the
-   picture and others along its border, so it needs no maps at all (`constant_maps`).
+Parameters are always the paper's own kernels; what speed needs is derived from them in `forward` (see `convolution`).
 """
 
 import itertools
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .convolution import add_constant_maps, patch_products, upsampled_products, upsampling_kernel
+
+SMALL = 16
+"""Side in px up to which a matrix product beats a convolution in G_dec, and half of it in G_enc (docs/performance.md)."""
+
 CODE_REPEATS = 8
 """How often c stands beside g(x) at G_dec's first layer: floor(50 / 6) in the authors' code, kept for every width of z."""
 
 
-def upsampling_kernel(weight: Tensor) -> Tensor:
-    """The kernel of ConvTranspose2d(4, stride=2, padding=1) that equals nearest x2, then this 3x3 convolution.
-
-    Args:
-        weight: (O, I, 3, 3), the convolution's kernel.
-
-    Returns:
-        (I, O, 4, 4): the kernel flipped and convolved with a 2x2 of ones. 2.25 times fewer multiplications.
-    """
-    flipped = F.pad(weight.flip(2, 3).transpose(0, 1), (1, 1, 1, 1))
-    rows = flipped[:, :, :-1] + flipped[:, :, 1:]
-    return rows[:, :, :, :-1] + rows[:, :, :, 1:]
-
-
-@lru_cache(maxsize=256)
-def _tap_inside(size: int, kernel: int, stride: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(kernel, size // stride) of 0 and 1: does this tap of the kernel fall inside the picture at this output row?"""
-    rows = torch.arange(0, size, stride)[None] + torch.arange(kernel)[:, None] - kernel // 2
-    # made outside inference mode, or a later backward could not use the cached tensor
-    with torch.inference_mode(False):
-        return ((rows >= 0) & (rows < size)).to(device, dtype)
-
-
-def constant_maps(weight: Tensor, values: Tensor, size: int, stride: int = 1) -> Tensor:
-    """What a zero-padded convolution makes of maps that are constant over the picture, without making the maps.
-
-    Args:
-        weight: (O, N, k, k), the part of the kernel that sees the N constant maps.
-        values: (B, N), the maps' values.
-        size: side of the maps in px.
-        stride: stride of the convolution.
-
-    Returns:
-        (B, O, size / stride, size / stride)
-    """
-    kernel = weight.shape[-1]
-    inside = _tap_inside(size, kernel, stride, weight.device, values.dtype)
-    taps = torch.einsum("bn,onkl->bokl", values, weight.to(values.dtype))
-    columns = torch.einsum("bokl,lx->bokx", taps, inside)
-    return torch.einsum("bokx,ky->boyx", columns, inside)
-
-
 class ConditionedConv(nn.Module):
-    """A convolution over a picture's maps and N constant ones beside them, by identity 2; upsampling first by identity 1.
+    """A convolution over a picture's maps and N constant ones beside them, where asked after upsampling the picture.
 
     Args:
         in_channels: channels of the picture's maps.
@@ -71,32 +29,36 @@ class ConditionedConv(nn.Module):
         kernel: odd side of the kernel.
         stride: 1 or 2.
         upsample: nearest x2 before the convolution (3x3, stride 1 only).
-        bias: whether a number per channel is added.
     """
 
     def __init__(self, in_channels: int, out_channels: int, condition_dim: int, *, kernel: int, stride: int = 1,
-                 upsample: bool = False, bias: bool = False):  # fmt: skip
+                 upsample: bool = False):  # fmt: skip
         super().__init__()
         self.in_channels, self.stride, self.upsample = in_channels, stride, upsample
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels + condition_dim, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
         """h: (B, in_channels, S, S), condition: (B, N) -> (B, out_channels, S', S')."""
+        if self.upsample and h.shape[-1] <= SMALL:  # the condition costs next to nothing here
+            return upsampled_products(_beside(h, condition), self.weight)
         seen, told = self.weight.split((self.in_channels, self.weight.shape[1] - self.in_channels), dim=1)
         if self.upsample:
-            out = F.conv_transpose2d(h, upsampling_kernel(seen), self.bias, stride=2, padding=1)
-            return out + constant_maps(told, condition, 2 * h.shape[-1])
-        out = F.conv2d(h, seen, self.bias, self.stride, padding=self.weight.shape[-1] // 2)
-        return out + constant_maps(told, condition, h.shape[-1], self.stride)
+            out = F.conv_transpose2d(h, upsampling_kernel(seen), stride=2, padding=1)
+        else:
+            out = F.conv2d(h, seen, stride=self.stride, padding=self.weight.shape[-1] // 2)
+        return add_constant_maps(out, told, condition)
 
     def direct(self, h: Tensor, condition: Tensor) -> Tensor:
         """The same as one would write it from the paper: constant maps, concatenation, upsampling, convolution."""
-        maps = condition[:, :, None, None].expand(-1, -1, *h.shape[-2:])
-        h = torch.cat((h, maps), dim=1)
+        h = _beside(h, condition)
         h = F.interpolate(h, scale_factor=2.0, mode="nearest") if self.upsample else h
-        return F.conv2d(h, self.weight, self.bias, self.stride, padding=self.weight.shape[-1] // 2)
+        return F.conv2d(h, self.weight, stride=self.stride, padding=self.weight.shape[-1] // 2)
+
+
+def _beside(h: Tensor, condition: Tensor) -> Tensor:
+    """h: (B, C, S, S) and the condition (B, N) as N constant maps beside it: (B, C + N, S, S)."""
+    return torch.cat((h, condition.to(h.dtype)[:, :, None, None].expand(-1, -1, *h.shape[-2:])), dim=1)
 
 
 class Encoder(nn.Module):
@@ -123,7 +85,9 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, 3, H, W) in [-1, 1] -> z = g(x): (B, z_dim) in [-1, 1], the person without the expression."""
         for block in self.blocks:
-            x = F.relu(block(x))
+            small = x.shape[-1] <= SMALL // 2
+            x = patch_products(x, block.weight, block.bias) if small else block(x)
+            x = F.relu(x, inplace=True)
         return torch.tanh(self.fc(x.flatten(1)))
 
 
@@ -158,7 +122,7 @@ class Decoder(nn.Module):
         h = h.unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
         *hidden, last = self.blocks
         for block in hidden:
-            h = F.relu(block(h, c))
+            h = F.relu(block(h, c), inplace=True)
         return torch.tanh(last(h, c))
 
 
@@ -210,7 +174,7 @@ class ImageDiscriminator(nn.Module):
     def trunk(self, x: Tensor, y: Tensor) -> Tensor:
         """x: (B, 3, H, W) in [-1, 1], y: (B, K) one-hot -> (B, features + K), what both heads read."""
         for block, norm in zip(self.blocks, self.norms, strict=True):
-            x = F.leaky_relu(norm(block(x, y)), 0.2)
+            x = F.leaky_relu(norm(block(x, y)), 0.2, inplace=True)
         h = F.leaky_relu(self.fc_norm(self.fc(torch.cat((x.flatten(1), y), dim=1))), 0.2)
         return torch.cat((h, y), dim=1)
 
