@@ -49,12 +49,6 @@ class ConditionedConv(nn.Module):
             out = F.conv2d(h, seen, stride=self.stride, padding=self.weight.shape[-1] // 2)
         return add_constant_maps(out, told, condition)
 
-    def direct(self, h: Tensor, condition: Tensor) -> Tensor:
-        """The same as one would write it from the paper: constant maps, concatenation, upsampling, convolution."""
-        h = _beside(h, condition)
-        h = F.interpolate(h, scale_factor=2.0, mode="nearest") if self.upsample else h
-        return F.conv2d(h, self.weight, stride=self.stride, padding=self.weight.shape[-1] // 2)
-
 
 def _beside(h: Tensor, condition: Tensor) -> Tensor:
     """h: (B, C, S, S) and the condition (B, N) as N constant maps beside it: (B, C + N, S, S)."""

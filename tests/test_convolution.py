@@ -33,7 +33,9 @@ def test_constant_maps_can_be_differentiated_twice():
     """R1 on D_img differentiates a gradient."""
     torch.manual_seed(0)
     out, weight, values = draw(1, 2, 4, 4), draw(2, 3, 3, 3), draw(1, 3)
-    torch.autograd.gradgradcheck(lambda *inputs: add_constant_maps(inputs[0].clone(), *inputs[1:]).square(), (out, weight, values))
+    torch.autograd.gradgradcheck(
+        lambda *inputs: add_constant_maps(inputs[0].clone(), *inputs[1:]).square(), (out, weight, values)
+    )
 
 
 def test_upsampling_kernel():

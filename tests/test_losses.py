@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from train.config import STAGES
-from train.losses import TERMS, Nets, Pass, total, weights_of
+from train.losses import PLAYERS, TERMS, Loss, Nets, Pass, _mean_distance, plays, total, weights_of
 
 B, K, D, SIDE, Z = 4, 6, 5, 32, 8
 
@@ -96,8 +96,21 @@ def test_a_weight_can_be_changed_but_not_misspelt():
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("player", ["G", "D_img", "D_z"])
+@pytest.mark.parametrize("player", PLAYERS)
 def test_a_term_of_every_stage_knows_its_player(stage, player, p):
-    loss, parts = total(player, weights_of(stage), p)
-    assert all(TERMS[name].player == player for name in parts)
-    assert (loss is None) == (not parts)
+    weights = weights_of(stage)
+    assert plays(player, weights) == (player != "D_z" or stage == "refine")
+    if plays(player, weights):
+        loss, parts = Loss(player, p.nets)(p, weights)
+        assert loss.isfinite() and parts and all(TERMS[name].player == player for name in parts)
+
+
+def test_a_player_owns_its_networks_alone(nets):
+    for player, names in PLAYERS.items():
+        assert dict(Loss(player, nets).owned) == {name: getattr(nets, name) for name in names}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_mean_distance_survives_short_types(dtype):
+    a, b = torch.full((1, 1, 64, 64), 40.0, dtype=dtype), torch.zeros(1, 1, 64, 64, dtype=dtype)
+    assert _mean_distance(a, b).item() == pytest.approx(40, rel=0.01)  # the sum, 163,840, is too large for float16

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
+from benchmarks.direct import DIRECT, direct
 from exprgan.networks import SMALL, ConditionedConv, Decoder, Encoder, FaceNetwork, ImageDiscriminator, LatentDiscriminator
 
 
@@ -18,21 +18,25 @@ def test_the_cheap_convolution_equals_the_direct_one_in_output_and_gradients(ker
     h = torch.randn(3, 6, side, side, dtype=torch.double, requires_grad=True)
     c = torch.randn(3, 4, dtype=torch.double, requires_grad=True)
     leaves = (h, c, layer.weight)
-    cheap, direct = layer(h, c), layer.direct(h, c)
-    torch.testing.assert_close(cheap, direct, rtol=0, atol=1e-12)
+    cheap, plain = layer(h, c), direct(layer, h, c)
+    torch.testing.assert_close(cheap, plain, rtol=0, atol=1e-12)
     probe = torch.randn_like(cheap)
-    for a, b in zip(torch.autograd.grad(cheap, leaves, probe), torch.autograd.grad(direct, leaves, probe), strict=True):
+    for a, b in zip(torch.autograd.grad(cheap, leaves, probe), torch.autograd.grad(plain, leaves, probe), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
 
 
-def test_the_whole_decoder_equals_its_direct_form():
+@pytest.mark.parametrize(
+    ("form", "inputs"),
+    [("G_enc", [(2, 3, 64, 64)]), ("G_dec", [(2, 7), (2, 6)]), ("D_img", [(2, 3, 64, 64), (2, 2)])],
+)
+def test_a_whole_network_equals_its_direct_form(form, inputs):
     torch.manual_seed(0)
-    decoder = Decoder(32, z_dim=7, code_dim=6, width=32)
-    z, c = torch.rand(2, 7) * 2 - 1, torch.rand(2, 6) * 2 - 1
-    h = F.relu(decoder.fc(torch.cat((z, c.repeat(1, 8)), dim=1))).unflatten(1, (-1, 4, 4))
-    for block in decoder.blocks[:-1]:
-        h = F.relu(block.direct(h, c))
-    torch.testing.assert_close(decoder(z, c), torch.tanh(decoder.blocks[-1].direct(h, c)), rtol=0, atol=1e-5)
+    makes = {"G_enc": (64, 7, 4), "G_dec": (64, 7, 6, 64), "D_img": (64, 2, 3, 4)}
+    plain = DIRECT[form](*makes[form]).double()
+    cheap = type(plain).__mro__[1](*makes[form]).double()
+    cheap.load_state_dict(plain.state_dict())
+    given = [torch.rand(shape, dtype=torch.double) * 2 - 1 for shape in inputs]
+    torch.testing.assert_close(cheap(*given), plain(*given), rtol=0, atol=1e-12)
 
 
 def test_the_cheap_form_works_in_inference_mode_and_in_training_after_it():
@@ -47,7 +51,7 @@ def test_the_cheap_form_works_in_inference_mode_and_in_training_after_it():
     with torch.inference_mode():
         after = layer(h, c)
     assert not torch.equal(before, after)
-    torch.testing.assert_close(after, layer.direct(h, c).detach())
+    torch.testing.assert_close(after, direct(layer, h, c).detach())
 
 
 def test_the_layers_are_the_papers():

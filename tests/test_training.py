@@ -1,7 +1,9 @@
 """The trainer: who moves, that it learns, that it goes on where it stopped, and that its weights can be published."""
 
+import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,11 @@ from PIL import Image
 
 from exprgan import ExprGAN
 from train.__main__ import main
-from train.config import STAGES, TrainConfig
+from train.checkpoints import Checkpoints
+from train.config import RECIPES, STAGES, TrainConfig
 from train.facenet import load_face
-from train.loop import PLAYERS, Trainer, fit
-from train.losses import total, weights_of
+from train.loop import Trainer, fit
+from train.losses import PLAYERS, plays, total, weights_of
 from train.run import RunError
 
 
@@ -50,7 +53,7 @@ def trainer(faces_dir, config):
 
 
 def state_of(run):
-    return torch.load(run / "state.pt", weights_only=True)
+    return Checkpoints(run).latest()
 
 
 def assert_same(a, b):
@@ -111,11 +114,11 @@ def test_four_steps_equal_two_then_resume_then_two_bit_for_bit(faces_dir, config
     for _ in STAGES:  # killed once in every stage, in the third step since the start
         calls = []
 
-        def dying(self, *args, calls=calls):
+        def dying(self, *args, calls=calls, **kwargs):
             calls.append(args)
             if len(calls) == 3 + self.stage:
                 raise Killed
-            return step(self, *args)
+            return step(self, *args, **kwargs)
 
         monkeypatch.setattr(Trainer, "train_step", dying)
         with pytest.raises(Killed):
@@ -136,9 +139,9 @@ def test_a_run_of_other_networks_is_not_taken_up(faces_dir, config):
 
 def test_a_damaged_checkpoint_says_so(faces_dir, config):
     fit(str(faces_dir), dataclasses.replace(config, steps="1,1,1", stages="controller"))
-    path = Path(config.out) / "state.pt"
+    [path] = Checkpoints(config.out).paths()
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(RunError, match="cannot be read as a training state"):
+    with pytest.raises(RunError, match="is whole; delete the folder to start anew"):
         Trainer(str(faces_dir), config)
 
 
@@ -209,3 +212,104 @@ def test_a_wrong_setting_is_one_sentence(faces_dir, capsys, argument, message):
     assert main(["fit", str(faces_dir), argument]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+def scalars(run):
+    """Tag -> steps, of all that TensorBoard was told."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(next(iter((run / "tensorboard").iterdir()))))
+    events.Reload()
+    return {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}, events.Tags()["images"]
+
+
+def test_every_loss_every_gradient_norm_and_the_sheets_are_in_tensorboard(faces_dir, config):
+    run = fit(str(faces_dir), config)
+    tags, images = scalars(run)
+    for stage in STAGES:
+        players = {"G", "D_img", "D_z"} if stage == "refine" else {"G", "D_img"}
+        terms = {name for name, weight in weights_of(stage).items() if weight}
+        assert {tag for tag in tags if tag.startswith(stage)} == {
+            f"{stage}/{name}" for name in terms | {f"gradient/{player}" for player in players}
+        }
+        assert f"{stage}/faces" in images
+    assert tags["controller/code"] == [1, 2] and tags["refine/code"] == [5, 6]  # steps of the whole run
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_last_good_checkpoint(faces_dir, config, monkeypatch):
+    import train.losses
+
+    row, steps = train.losses.TERMS["pixel"], []
+
+    def breaking(p):
+        steps.append(1)
+        return row.function(p) * (float("nan") if len(steps) == 3 else 1)
+
+    monkeypatch.setitem(train.losses.TERMS, "pixel", dataclasses.replace(row, function=breaking))
+    told = dataclasses.replace(config, steps="0,6,0", stages="reconstruct", save_minutes=1e-9, log_steps=5)
+    with pytest.raises(RunError, match=r"not a number in the 5 steps before step 3 of reconstruct.*000002-\w+\.pt"):
+        fit(str(faces_dir), told)
+    state = state_of(Path(config.out))
+    assert state["step"] == 2 and all(t.isfinite().all() for t in state["model"].values())
+
+
+def test_a_dry_run_prints_the_resolved_run_and_writes_nothing(faces_dir, face, tmp_path, capsys):
+    out = tmp_path / "run"
+    small = "--width 0.0625 --image-size 32 --identity-size 32 --batch-size 4 --accumulate 2 --cpu --stages refine"
+    assert main(["fit", str(faces_dir), "--out", str(out), "--face", str(face), *small.split(), "--dry-run"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["config"]["lr"] == 2e-4 and told["data"]["batch"] == 8 and told["data"]["held_out_people"] == 2
+    [stage] = told["stages"]
+    assert stage["steps"] == 1350 and stage["losses"]["total_variation"] == 0.001 and stage["players"] == list(PLAYERS)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("name", "message"), [("wandb", "not installed: pip install wandb"), ("mlflow", "choose from")])
+def test_a_tracker_that_is_not_there_says_so(faces_dir, config, name, message, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(RunError, match=message):
+        Trainer(str(faces_dir), dataclasses.replace(config, trackers=name))
+
+
+def test_it_runs_without_any_tracker(faces_dir, config):
+    run = fit(str(faces_dir), dataclasses.replace(config, trackers="", steps="1,0,0"))
+    assert not (run / "tensorboard").exists()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_trains_and_is_published(recipe, faces_dir, config, tmp_path):
+    typed = {k: v for k, v in dataclasses.asdict(config).items() if v != getattr(TrainConfig(), k)} | {"steps": "1,1,1"}
+    told = TrainConfig.of(recipe, **typed)
+    state = state_of(fit(str(faces_dir), told))
+    expected = {"caae": {"refine"}, "aae": {"refine"}, "cgan": {"controller"}}.get(recipe, set(STAGES))
+    assert state["history"].keys() == expected
+    assert main(["publish", told.out, "--out", str(tmp_path / "weights")]) == 0
+
+
+def test_the_baselines_are_the_papers(faces_dir, config):
+    told = {"caae": ({"pixel", "adversarial_img", "adversarial_z", "total_variation"}, {"D_img", "D_z", "G"}),
+            "aae": ({"pixel", "adversarial_z", "total_variation"}, {"D_z", "G"}),
+            "cgan": ({"adversarial_img"}, {"D_img", "G"})}  # fmt: skip
+    for recipe, (terms, players) in told.items():
+        made = TrainConfig.of(recipe)
+        weights = weights_of(made.stage_names[-1], made.weights)
+        assert {name for name, weight in weights.items() if weight and not name.startswith("discriminate")} == terms
+        assert {player for player in PLAYERS if plays(player, weights)} == players
+    y = torch.eye(7)[[0, 6], :6]
+    chance, nan = torch.Generator(), torch.full((2,), float("nan"))
+    label = Trainer(str(faces_dir), dataclasses.replace(config, condition="label"))._condition(y, nan, chance)
+    assert torch.equal(label.view(2, 6, 5), (2 * y - 1)[:, :, None].expand(-1, -1, 5))
+
+
+def test_a_run_on_one_fold_holds_out_its_people(faces_dir, config, tmp_path):
+    folder = shutil.copytree(faces_dir, tmp_path / "faces")
+    with (folder / "metadata.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    people = sorted({row["subject"] for row in rows})
+    with (folder / "metadata.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], "fold"])
+        writer.writeheader()
+        writer.writerows(row | {"fold": people.index(row["subject"]) % 3} for row in rows)
+    trainer = Trainer(str(folder), dataclasses.replace(config, fold=1))
+    held_out = [person for i, person in enumerate(people) if i % 3 == 1]
+    assert list(trainer.people.subjects) == held_out and not set(held_out) & set(trainer.faces.subjects)

@@ -1,12 +1,28 @@
 """What a training run is told: one frozen dataclass, its flags and its checks. Saved as config.json in the run folder."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from .flags import option
 
 STAGES = ("controller", "reconstruct", "refine")
 """The paper's incremental training, in order."""
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "published": {
+        "lr_end": 0.1, "ema": 0.995, "known_intensity": True, "neutral": True, "min_intensity": 0.15,
+        "colour": 0.4, "shift": 0.3, "identity_size": 64,
+    },
+    "caae": {"stages": "refine", "steps": "0,0,7000", "condition": "label", "weight": "identity=0,code=0,read_code=0"},
+    "cgan": {"stages": "controller", "steps": "7000,0,0", "condition": "label", "weight": "code=0,read_code=0"},
+    "aae": {
+        "stages": "refine", "steps": "0,0,7000", "condition": "none",
+        "weight": "identity=0,code=0,read_code=0,adversarial_img=0,discriminate_img=0",
+    },
+}  # fmt: skip
+"""What differs from the defaults, which are the paper's: the published weights' settings, and the paper's baselines (Fig. 1
+and 2): CAAE without codes and L_id, CGAN without G_enc (new people only), AAE without y and D_img (reconstruction only)."""
 
 
 @dataclass(frozen=True)
@@ -17,14 +33,19 @@ class TrainConfig:
         ValueError: a value that cannot work; the message names it.
     """
 
+    recipe: Literal["paper", "published", "caae", "cgan", "aae"] = option("paper", "other defaults for all that follows")
     out: str = option("runs/exprgan", "run folder; a run found there goes on where it stopped")
     face: str = option("", "folder of a `facenet` run or of published weights, for L_id (needed unless --init has one)")
+    phi: Literal["local", "vggface", "facenet"] = option("local", "the face network that L_id compares with")
+    phi_file: str = option("", "its weights: VGG-Face's as .pth or .safetensors; facenet's, instead of downloading them")
+    phi_channels: Literal["", "rgb", "bgr"] = option("", "order that VGG-Face's file wants; empty: as its names tell")
     init: str = option("", "published weights to start from: a folder, or org/name on the Hub")
     stages: str = option(",".join(STAGES), "which of the three stages to run, separated by commas")
     steps: str = option("4300,1350,1350", "steps of the controller, reconstruct and refine stage")
     minutes: float = option(0.0, "run this long instead of by steps, split over the stages by --shares; 0: by steps")
     shares: str = option("0.2,0.5,0.3", "how --minutes is split over the three stages")
     batch_size: int = option(48, "pictures a batch, on every process")
+    accumulate: int = option(1, "batches whose gradients are averaged for one step")
     lr: float = option(2e-4, "Adam's learning rate")
     lr_end: float = option(1.0, "share of the learning rate that a stage ends with, reached on a straight line")
     ema: float = option(0.999, "decay of the running average of G_enc's and G_dec's weights, which is what gets published")
@@ -34,7 +55,9 @@ class TrainConfig:
     image_size: int = option(128, "side of x in px")
     identity_size: int = option(128, "side in px at which L_id compares; half of it needs a quarter of the arithmetic")
     min_intensity: float = option(0.0, "leave out pictures whose known intensity is below this")
-    known_intensity: bool = option(False, "move the mean of |z_y| in eq. 3 to the picture's known intensity (not the paper)")
+    fold: int = option(-1, "hold out this fold of metadata.csv instead of the people of split `test`")
+    condition: Literal["code", "label", "none"] = option("code", "what c is: eq. 3, the label 2 y - 1, or 0")
+    known_intensity: bool = option(False, "move the mean of |z_y| in eq. 3 to the known intensity (not the paper)")
     neutral: bool = option(False, "train on neutral pictures too, with y = 0 and the code of all -1 (not the paper)")
     colour: float = option(0.0, "strength of colour augmentation (the paper: none)")
     shift: float = option(0.0, "strength of shift, scale and turn (the paper: none)")
@@ -42,8 +65,21 @@ class TrainConfig:
     cpu: bool = option(False, "use the CPU even where there is a GPU")
     seed: int = option(0, "seed of everything random")
     save_minutes: float = option(4.0, "minutes between checkpoints")
+    keep: int = option(2, "how many of the latest checkpoints to keep, beside those at the end of a stage")
     sample_steps: int = option(200, "steps between sample sheets")
     log_steps: int = option(20, "steps between log lines")
+    trackers: str = option("tensorboard", "where they go: tensorboard, wandb, separated by commas; empty: nowhere")
+
+    @classmethod
+    def of(cls, recipe: str = "paper", **typed: Any) -> "TrainConfig":
+        """A recipe, with what was typed on top.
+
+        Raises:
+            ValueError: no such recipe, or as above.
+        """
+        if recipe not in RECIPES:
+            raise ValueError(f"there is no recipe {recipe!r}; choose from {', '.join(RECIPES)}")
+        return cls(recipe=recipe, **(RECIPES[recipe] | typed))
 
     def __post_init__(self):
         if unknown := [name for name in self.stage_names if name not in STAGES]:
@@ -60,12 +96,15 @@ class TrainConfig:
                 raise ValueError(f"{name} must not be negative: {getattr(self, name)!r}")
         if self.minutes and not sum(self.stage_seconds(stage) for stage in self.stage_names):
             raise ValueError(f"shares {self.shares!r} leave no time for {self.stages!r}")
-        for name in ("batch_size", "lr", "width", "save_minutes", "sample_steps", "log_steps", "identity_size"):
+        for name in ("batch_size", "lr", "width", "save_minutes", "sample_steps", "log_steps", "identity_size",
+                     "accumulate", "keep"):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
         for name in ("ema", "lr_end", "min_intensity"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in 0..1, not {getattr(self, name)!r}")
+        if self.known_intensity and self.condition != "code":
+            raise ValueError(f"known_intensity is about codes (eq. 3); the condition is {self.condition!r}")
         _ = self.weights  # checked early; their names are checked where the terms are
         if self.batch_size < 2:
             raise ValueError("batch_size must be at least 2, for batch norm")

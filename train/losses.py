@@ -20,7 +20,7 @@ Player = Literal["G", "D_img", "D_z"]
 
 @dataclass(frozen=True)
 class Nets:
-    """The networks as they are called in training, wrapped for devices and processes."""
+    """The networks as they are called in training."""
 
     G_enc: nn.Module
     G_dec: nn.Module
@@ -31,7 +31,7 @@ class Nets:
 
 
 class Pass:
-    """What the networks make of one batch. Everything is computed at first use.
+    """What the networks make of one batch, as float32. Everything is computed at first use.
 
     Args:
         nets: the networks.
@@ -53,15 +53,16 @@ class Pass:
 
     @cached_property
     def z(self) -> Tensor:
-        return self.nets.G_enc(self.x) if self.encodes else self.z_prior
+        return self.nets.G_enc(self.x).float() if self.encodes else self.z_prior
 
     @cached_property
     def x_hat(self) -> Tensor:
-        return self.nets.G_dec(self.z, self.c)
+        return self.nets.G_dec(self.z, self.c).float()
 
     @cached_property
     def _fake(self) -> tuple[Tensor, Tensor]:
-        return self.nets.D_img(self.x_hat, self.y)
+        logits, c_hat = self.nets.D_img(self.x_hat, self.y)
+        return logits.float(), c_hat.float()
 
     @property
     def fake_logits(self) -> Tensor:
@@ -73,15 +74,37 @@ class Pass:
 
     @cached_property
     def real_logits(self) -> Tensor:
-        return self.nets.D_img(self.x, self.y)[0]
+        return self.nets.D_img(self.x, self.y)[0].float()
 
     @cached_property
     def z_logits(self) -> Tensor:
-        return self.nets.D_z(self.z)
+        return self.nets.D_z(self.z).float()
 
     @cached_property
     def prior_logits(self) -> Tensor:
-        return self.nets.D_z(self.z_prior)
+        return self.nets.D_z(self.z_prior).float()
+
+
+PLAYERS: dict[Player, tuple[str, ...]] = {"G": ("G_enc", "G_dec"), "D_img": ("D_img",), "D_z": ("D_z",)}
+"""Which networks each player owns and moves; Q lives in D_img."""
+
+
+class Loss(nn.Module):
+    """A player: its networks as children, its loss as `forward`, so that one call is one pass of whatever wraps it.
+
+    Args:
+        player: whose loss.
+        nets: all networks; the other players' are used, but belong to them.
+    """
+
+    def __init__(self, player: Player, nets: Nets):
+        super().__init__()
+        self.player = player
+        self.owned = nn.ModuleDict({name: getattr(nets, name) for name in PLAYERS[player]})
+
+    def forward(self, p: Pass, weights: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum of the player's terms on one batch, and the terms by name."""
+        return total(self.player, weights, p)
 
 
 @dataclass(frozen=True)
@@ -119,20 +142,22 @@ def weights_of(stage: str, overrides: Mapping[str, float] | None = None) -> dict
     return {name: overrides.get(name, weight) if weight else 0.0 for name, weight in table.items()}
 
 
-def total(player: Player, weights: Mapping[str, float], p: Pass) -> tuple[Tensor | None, dict[str, Tensor]]:
-    """Sum of weight x term over one player's terms, and the unweighted terms by name for the log. None: nothing to do."""
-    active = {name: row for name, row in TERMS.items() if row.player == player and weights[name]}
-    if not active:
-        return None, {}
-    parts = {name: row.function(p) for name, row in active.items()}
-    loss = sum(weights[name] * part for name, part in parts.items())
+def plays(player: Player, weights: Mapping[str, float]) -> bool:
+    """Whether a player has anything to minimise under these weights."""
+    return any(weights[name] for name, row in TERMS.items() if row.player == player)
+
+
+def total(player: Player, weights: Mapping[str, float], p: Pass) -> tuple[Tensor, dict[str, Tensor]]:
+    """Eq. 10 and its counterparts: the sum of weight x term over one player's terms, and the unweighted terms by name."""
+    parts = {name: row.function(p) for name, row in TERMS.items() if row.player == player and weights[name]}
+    loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
     return loss, {name: part.detach() for name, part in parts.items()}
 
 
 @term("G", weight=(0, 1, 1))
 def pixel(p: Pass) -> Tensor:
     """Pixel loss, eq. 6: mean |x_hat - x|."""
-    return F.l1_loss(p.x_hat, p.x)
+    return _mean_distance(p.x_hat, p.x)
 
 
 @term("G", weight=(0, 1, 1))
@@ -140,7 +165,7 @@ def identity(p: Pass) -> Tensor:
     """Identity loss, eq. 7: sum over l of the mean |phi_l(x_hat) - phi_l(x)|, beta_l = 1. lambda_1 = 1."""
     with torch.no_grad():
         wanted = p.nets.phi(p.x)
-    return torch.stack([F.l1_loss(a, b) for a, b in zip(p.nets.phi(p.x_hat), wanted, strict=True)]).sum()
+    return torch.stack([_mean_distance(a, b) for a, b in zip(p.nets.phi(p.x_hat), wanted, strict=True)]).sum()
 
 
 @term("G", weight=(1, 0.1, 1))
@@ -191,6 +216,13 @@ def discriminate_z(p: Pass) -> Tensor:
 
 def _bce(logits: Tensor, target: float) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+
+def _mean_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Mean |a - b| over everything. Not `mean`, whose gradient would come in another memory format than the maps have."""
+    distance = (a - b).abs()
+    distance = distance.float() if distance.dtype == torch.float16 else distance  # a sum of pixels can be too large for it
+    return distance.sum((2, 3)).float().sum() / distance.numel()
 
 
 def _squared_error(c_hat: Tensor, c: Tensor, num_expressions: int) -> Tensor:

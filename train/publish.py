@@ -7,7 +7,8 @@ import torch
 from exprgan.model import ExprGAN, ExprGANConfig
 
 from .card import write_card
-from .run import RunError, read_state, write_json
+from .checkpoints import Checkpoints
+from .run import RunError, write_json
 
 LOCAL = ("out", "face", "init", "cpu")
 """Settings that say nothing to anyone else."""
@@ -23,10 +24,9 @@ def publish(run: str, out: str) -> Path:
     Raises:
         RunError: the run has no checkpoint yet.
     """
-    path = Path(run) / "state.pt"
-    if not path.is_file():
-        raise RunError(f"{run} has no state.pt yet; train first, or name another run folder")
-    state = read_state(path)
+    state = Checkpoints(run).latest()
+    if state is None:
+        raise RunError(f"{run} has no checkpoint yet; train first, or name another run folder")
     model = ExprGAN(ExprGANConfig(**state["model_config"]))
     model.load_state_dict(published_weights(state))
     model.save_pretrained(out)
@@ -43,4 +43,4 @@ def publish(run: str, out: str) -> Path:
 
 def published_weights(state: dict) -> dict[str, torch.Tensor]:
     """The running average of G_enc and G_dec, the rest as it stands."""
-    return {key: state["ema" if key.startswith(("G_enc.", "G_dec.")) else "model"][key] for key in state["model"]}
+    return state["model"] | state["ema"]

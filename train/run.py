@@ -1,12 +1,12 @@
-"""The run folder: config.json, checkpoints written whole or not at all, log lines, samples. Only this module writes it."""
+"""Files that are written whole or not at all: whatever stops the program, what stood there before still stands."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -17,8 +17,16 @@ class RunError(ExprGANError):
     """The run folder cannot be read or written."""
 
 
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Calls `write` with a temporary name beside `path` and renames the result: `path` is never half a file.
+def write_whole(path: Path, write: Callable[[Path], Any], name: Callable[[Path], Path] | None = None) -> Path:
+    """Calls `write` with a temporary name beside `path`, then renames the result: `path` is never half a file.
+
+    Args:
+        path: where it should end.
+        write: writes the file it is given.
+        name: makes the final path from what was written, where `path` alone does not say it.
+
+    Returns:
+        The final path.
 
     Raises:
         RunError: the disk is full or the folder cannot be written; what stood at `path` still stands.
@@ -27,11 +35,16 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
-        os.replace(temporary, path)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        final = name(temporary) if name else path
+        os.replace(temporary, final)
+        return final
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
         raise RunError(f"{path} could not be written ({error}); free some space or choose another --out") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_weights(state: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
@@ -48,20 +61,3 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """A dict as readable JSON."""
     write_text(path, json.dumps(values, indent=2) + "\n")
-
-
-def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Everything a run needs to go on, as tensors, numbers, strings, lists and dicts alone."""
-    write_whole(path, lambda temporary: torch.save(state, temporary))
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """What `write_state` wrote; pickled objects are refused.
-
-    Raises:
-        RunError: the file is damaged or not a training state.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises half a dozen kinds for one damaged file
-        raise RunError(f"{path} cannot be read as a training state ({error}); delete it to start anew") from error
