@@ -6,8 +6,10 @@ import shutil
 import pytest
 import torch
 
+from train.__main__ import main
 from train.data import FaceFolder, augment
 from train.data.folder import DataError, batch_at
+from train.data.validate import problems
 
 
 @pytest.fixture
@@ -65,6 +67,107 @@ def test_what_is_wrong_with_a_folder_is_said(copy, change, message):
 def test_a_folder_without_metadata_says_what_it_needs(tmp_path):
     with pytest.raises(DataError, match=r"metadata\.csv does not exist; the folder needs one"):
         FaceFolder.load(tmp_path, "train")
+
+
+def change_one(folder, number, **cells):
+    """Changes cells of one row, counted from 0; columns that are new stay empty elsewhere."""
+    rows = iter(range(10**6))
+    rewrite(folder, lambda row: row | (cells if next(rows) == number else {name: row.get(name, "") for name in cells}))
+
+
+FIRST = "train/V0003/neutral_virtual_000_03660.jpg"
+
+
+@pytest.mark.parametrize(
+    ("cells", "problem"),
+    [
+        ({"expression": "bored"}, f"{FIRST}: unknown expression 'bored'"),
+        ({"expression": ""}, f"{FIRST} has no expression"),
+        ({"subject": " "}, f"{FIRST} has no subject"),
+        ({"file_name": ""}, "row 2 has no file_name"),
+        ({"intensity": "1.2"}, f"{FIRST} has the intensity 1.2, which is outside 0..1"),
+        ({"intensity": "-0.1"}, f"{FIRST} has the intensity -0.1, which is outside 0..1"),
+        ({"intensity": "strong"}, f"{FIRST} has the intensity 'strong', which is no number"),
+        ({"split": "test"}, "person 'V0003' is in split 'test' and 'train'"),
+        ({"fold": "1"}, "fear_tense_034_03847.jpg has no fold"),
+        ({"fold": "-1"}, f"{FIRST} has the fold '-1', which is no whole number from 0"),
+        ({"file_name": "train/gone.jpg"}, "train/gone.jpg cannot be read as a picture: there is no such file"),
+        ({"file_name": "metadata.csv"}, "metadata.csv cannot be read as a picture"),
+        ({"file_name": "train/V0003/angry_shout_099_03662.jpg"}, "angry_shout_099_03662.jpg is listed 2 times"),
+    ],
+    ids=lambda value: "-".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else "",
+)
+def test_each_problem_of_a_folder_is_found_by_the_check_and_by_loading(copy, cells, problem):
+    assert not problems(copy)
+    change_one(copy, 0, **cells)
+    assert any(problem in line for line in problems(copy))
+    with pytest.raises(DataError) as caught:
+        FaceFolder.load(copy, "train")
+    assert problem in str(caught.value)
+
+
+def test_a_half_downloaded_picture_is_found(copy):
+    path = copy / FIRST
+    path.write_bytes(path.read_bytes()[:1500])
+    assert len(problems(copy)) == 1 and f"{FIRST} cannot be read as a picture" in problems(copy)[0]
+    with pytest.raises(DataError, match="cannot be read as a picture"):
+        FaceFolder.load(copy, "train")
+    assert len(FaceFolder.load(copy, "test")) == 14  # whose pictures are whole
+
+
+def test_a_row_that_is_too_long_or_a_file_that_is_no_csv_is_found(copy):
+    path = copy / "metadata.csv"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text + "\n" + ",".join("a" * 40) + "\n", encoding="utf-8")
+    assert any("a has more cells than metadata.csv has columns" in line for line in problems(copy))
+    path.write_bytes(text.replace("London", "L\xf6ndon").encode("latin-1"))
+    assert "cannot be read as CSV in UTF-8" in problems(copy)[0]
+
+
+def test_all_problems_come_at_once_the_first_twenty_in_words(copy, capsys):
+    rewrite(copy, lambda row: row | {"expression": "bored", "intensity": "2"})
+    with pytest.raises(DataError) as caught:
+        FaceFolder.load(copy, "train")
+    lines = str(caught.value).splitlines()
+    assert lines[0].endswith("84 problems") and len(lines) == 22 and lines[-1] == "  - and 64 more"
+    assert main(["check", str(copy)]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 85
+
+
+def test_a_sound_folder_is_counted(faces_dir, capsys):
+    assert main(["check", str(faces_dir)]) == 0
+    said = capsys.readouterr().out
+    assert "train: 28 pictures of 4 people (angry 4, disgust 4" in said and "neutral 2)" in said
+    assert "intensity known for 42 of 42" in said and "sizes: 128 x 128 px: 42" in said
+
+
+def test_an_empty_split_is_found(copy):
+    rewrite(copy, lambda row: row | {"split": "train"})
+    assert problems(copy) == ["metadata.csv has no rows with split 'test'"]
+
+
+def test_a_table_from_a_spreadsheet_is_read(copy):
+    path = copy / "metadata.csv"
+    path.write_text("\ufeff" + path.read_text(encoding="utf-8").replace("\n", "\r\n"), encoding="utf-8", newline="")
+    assert len(FaceFolder.load(copy, "train", image_size=32)) == 28
+
+
+def test_a_fold_is_tested_and_all_others_train(copy):
+    with pytest.raises(DataError, match="has no column 'fold'"):
+        FaceFolder.load(copy, "train", fold=0)
+    people = ("V0003", "V0019", "V0024", "V0036", "V0006", "V0134")
+    rewrite(copy, lambda row: row | {"fold": str(people.index(row["subject"]) // 2)})
+    for fold in range(3):
+        train, test = (FaceFolder.load(copy, split, image_size=32, fold=fold) for split in ("train", "test"))
+        assert test.subjects == tuple(sorted(people[2 * fold : 2 * fold + 2]))
+        assert not set(train.subjects) & set(test.subjects) and len(train) + len(test) == 42
+    with pytest.raises(DataError, match="has no rows of fold 3"):
+        FaceFolder.load(copy, "test", fold=3)
+    with pytest.raises(ValueError, match="not 'dev'"):
+        FaceFolder.load(copy, "dev", fold=0)
+    change_one(copy, 0, fold="1")
+    with pytest.raises(DataError, match="person 'V0003' is in fold '0' and '1'"):
+        FaceFolder.load(copy, "train", fold=0)
 
 
 def test_every_pass_holds_every_picture_once_in_another_order():

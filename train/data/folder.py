@@ -1,9 +1,9 @@
 """THE data format: pictures and metadata.csv (the Hub's imagefolder form), held in memory as bytes.
 
-Columns: file_name, subject, expression, split are needed; intensity is used where present; others are kept for people.
+Columns: file_name, subject, expression, split are needed; intensity and fold are used where present; others are kept for
+people. `validate` says what is wrong with a folder.
 """
 
-import csv
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,14 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from exprgan.errors import ExprGANError
 from exprgan.expressions import EXPRESSIONS, NEUTRAL, canonical
 
-NEEDED = ("file_name", "subject", "expression", "split")
-
-
-class DataError(ExprGANError):
-    """The training folder is not what the trainer needs; the message lists what is wrong."""
+from .metadata import NAME, DataError, read_metadata, refuse
+from .validate import SPLITS, open_picture, row_problems
 
 
 @dataclass(frozen=True)
@@ -48,30 +44,36 @@ class FaceFolder:
 
     @classmethod
     def load(cls, root: str | Path, split: str, image_size: int = 128,
-             expressions: tuple[str, ...] = EXPRESSIONS) -> "FaceFolder":  # fmt: skip
+             expressions: tuple[str, ...] = EXPRESSIONS, fold: int | None = None) -> "FaceFolder":  # fmt: skip
         """Reads one split.
 
+        Args:
+            split: a word of the column `split`; with `fold`, "train" or "test".
+            fold: divide by the column `fold` instead: its pictures of this number are "test", all others "train".
+
         Raises:
-            DataError: metadata.csv is missing or wrong, a picture is missing or broken, or the split is empty.
+            DataError: metadata.csv is missing or wrong, a picture of the split is missing or broken, or the split is
+                empty. The message lists all that is wrong, not only the first.
+            ValueError: `fold` with another split than "train" or "test".
         """
         root = Path(root)
-        rows = [row for row in read_metadata(root) if row["split"] == split]
+        table = read_metadata(root)
+        found = row_problems(table, expressions)
+        rows = _rows_of(table, split, fold)
         if not rows:
-            raise DataError(f"{root / 'metadata.csv'} has no rows with split {split!r}")
-        try:
-            names = [canonical(row["expression"], expressions) for row in rows]
-        except ValueError as error:
-            raise DataError(f"{root / 'metadata.csv'}: {error}") from error
-        subjects = tuple(sorted({row["subject"] for row in rows}))
-        paths = [root / row["file_name"] for row in rows]
+            of_fold = "" if fold is None else f" without fold {fold}" if split == "train" else f" of fold {fold}"
+            found.append(f"{NAME} has no rows{of_fold}" if of_fold else f"{NAME} has no rows with split {split!r}")
         with ThreadPoolExecutor() as pool:
-            images = list(pool.map(lambda path: _read(path, image_size), paths))
+            images = list(pool.map(lambda row: _read(root / row["file_name"], image_size), rows))
+        refuse(root, found + list(dict.fromkeys(problem for problem in images if isinstance(problem, str))))
+        subjects = tuple(sorted({row["subject"] for row in rows}))
+        person = {name: i for i, name in enumerate(subjects)}
         number = {name: i for i, name in enumerate((*expressions, NEUTRAL))}
         return cls(
             images=torch.from_numpy(np.stack(images)),
-            expression=torch.tensor([number[name] for name in names]),
-            subject=torch.tensor([subjects.index(row["subject"]) for row in rows]),
-            intensity=torch.tensor([float(row.get("intensity") or "nan") for row in rows]),
+            expression=torch.tensor([number[canonical(row["expression"], expressions)] for row in rows]),
+            subject=torch.tensor([person[row["subject"]] for row in rows]),
+            intensity=torch.tensor([float((row.get("intensity") or "").strip() or "nan") for row in rows]),
             subjects=subjects,
             expressions=expressions,
             file_names=tuple(row["file_name"] for row in rows),
@@ -119,28 +121,24 @@ def batch_at(num_items: int, batch_size: int, step: int, *, seed: int = 0, rank:
     return order[: whole * world * batch_size].view(whole, world, batch_size)[step % whole, rank]
 
 
-def read_metadata(root: Path) -> list[dict[str, str]]:
-    """The rows of metadata.csv, checked for the needed columns.
-
-    Raises:
-        DataError: the file is missing or lacks a column.
-    """
-    path = root / "metadata.csv"
-    if not path.is_file():
-        raise DataError(f"{path} does not exist; the folder needs one, with the columns {', '.join(NEEDED)}")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if missing := [name for name in NEEDED if name not in (reader.fieldnames or ())]:
-            raise DataError(f"{path} lacks the column {missing[0]!r}; it needs {', '.join(NEEDED)}")
-        return list(reader)
+def _rows_of(table: list[dict[str, str]], split: str, fold: int | None) -> list[dict[str, str]]:
+    """The rows of one split, as the column `split` or the column `fold` divides them."""
+    if fold is None:
+        return [row for row in table if row["split"] == split]
+    if split not in SPLITS:
+        raise ValueError(f"with a fold the split is 'train' or 'test', not {split!r}")
+    if not any(row.get("fold") for row in table):
+        raise DataError(f"{NAME} has no column 'fold' to divide by; `prepare oulu` makes one, or leave out the fold")
+    tested = [row["fold"].strip().isdecimal() and int(row["fold"]) == fold for row in table]
+    return [row for row, inside in zip(table, tested, strict=True) if inside == (split == "test")]
 
 
-def _read(path: Path, image_size: int) -> np.ndarray:
-    """One picture -> (3, S, S) uint8."""
+def _read(path: Path, image_size: int) -> np.ndarray | str:
+    """One picture -> (3, S, S) uint8, or what is wrong with it."""
     try:
-        image = Image.open(path).convert("RGB")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read as a picture: {error}") from error
+        image = open_picture(path)
+    except DataError as error:
+        return str(error)
     if image.size != (image_size, image_size):
         image = image.resize((image_size, image_size), Image.Resampling.LANCZOS)
     return np.asarray(image).transpose(2, 0, 1).copy()

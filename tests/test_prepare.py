@@ -1,0 +1,410 @@
+"""From a data set's own layout to a training folder, and what is said when something is wrong."""
+
+import csv
+import json
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+from oulu import FACES, frame, make_oulu
+from PIL import Image
+
+from exprgan.alignment import EYES, transform
+from exprgan.faces import Face, find_faces
+from exprgan.images import load_photo
+from train.__main__ import main
+from train.data import FaceFolder
+from train.data.align import FIVE_POINTS, crop_by_landmarks
+from train.data.folder import DataError
+from train.data.prepare import PrepareConfig, _splits, prepare
+from train.data.sources import SOURCES, Row, source
+from train.data.validate import problems
+
+SOME = PrepareConfig(allow_incomplete=True)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """All 80 people."""
+    return make_oulu(tmp_path_factory.mktemp("oulu") / "Oulu-CASIA")
+
+
+@pytest.fixture
+def small(tmp_path):
+    """One person of the authors' training set and one of their test set."""
+    return make_oulu(tmp_path / "src", people=(8, 73), decoys=("NI/Strong",))
+
+
+def finder(photo):
+    """Finds a face in every photo, without looking."""
+    points = ((140.0, 100.0), (180.0, 100.0), (160.0, 125.0), (145.0, 150.0), (175.0, 150.0))
+    return [Face((120, 70, 200, 170), points, 0.99)]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """For tests of names, labels and files."""
+    monkeypatch.setattr("train.data.prepare.find_faces", finder)
+
+
+def photo(path, colour=(90, 120, 150), size=(320, 240)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+def table(folder):
+    return list(csv.DictReader((folder / "metadata.csv").open(newline="")))
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+# Oulu-CASIA.
+
+
+def test_the_full_set_counts_what_the_paper_counts(full, tmp_path, capsys):
+    assert main(["prepare", "oulu", str(full), str(tmp_path / "out"), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "oulu: 1,440 pictures of 1,440 expected" in said
+    assert "train: 1,296 pictures of 72 people (angry 216, disgust 216, fear 216, happy 216, sad 216, surprise 216" in said
+    assert "test: 144 pictures of 8 people (angry 24" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_rows_are_the_last_three_frames_of_visible_light_under_strong_light(full):
+    rows = list(SOURCES["oulu"].read(full, None))
+    assert Counter(row.fold for row in rows) == dict.fromkeys(range(10), 144)
+    assert {row.subject for row in rows if row.split == "test"} == {f"P{n:03d}" for n in range(73, 81)}
+    assert {row.subject for row in rows if row.fold == 9} == {f"P{n:03d}" for n in range(73, 81)}
+    assert {row.path.parents[2].relative_to(full).as_posix() for row in rows} == {"OriginalImg/VL/Strong"}
+    first = [row.path for row in rows if row.subject == "P001" and row.expression == "Anger"]
+    assert first == sorted(first[0].parent.glob("*.jpeg"))[-3:]
+
+
+@pytest.mark.parametrize("start", ["", "OriginalImg", "OriginalImg/VL", "OriginalImg/VL/Strong"])
+def test_any_folder_above_the_people_will_do(full, start):
+    assert sum(isinstance(row, Row) for row in SOURCES["oulu"].read(full / start, None)) == 1440
+
+
+def test_what_is_missing_is_listed_and_refused_unless_allowed(small, tmp_path, capsys):
+    strong = small / "OriginalImg/VL/Strong"
+    shutil.rmtree(strong / "P008/Fear")
+    for path in sorted((strong / "P073/Anger").iterdir())[2:]:
+        path.unlink()
+    assert main(["prepare", "oulu", str(small), str(tmp_path / "out"), "--dry-run"]) == 1
+    printed = capsys.readouterr()
+    assert "oulu: 32 pictures of 1,440 expected" in printed.out
+    for line in (
+        "78 of 80 people are missing: P001-P007, P009-P072, P074-P080",
+        "sequence P008/Fear is missing",
+        "sequence P073/Anger has 2 of at least 3 frames",
+        "--allow-incomplete",
+    ):
+        assert line in printed.err
+    assert main(["prepare", "oulu", str(small), str(tmp_path / "out"), "--dry-run", "--allow-incomplete"]) == 0
+
+
+def test_the_cropped_copy_or_another_camera_is_not_taken(tmp_path):
+    photo(tmp_path / "PreProcess_Img/VL_Acropped/Strong/P001/Anger/000.jpeg")
+    photo(tmp_path / "OriginalImg/NI/Strong/P001/Anger/000.jpeg")
+    with pytest.raises(DataError, match="holds no folder VL/Strong"):
+        prepare("oulu", str(tmp_path), str(tmp_path.parent / "out"), SOME)
+    for copy in ("one", "two"):
+        photo(tmp_path / copy / "VL/Strong/P001/Anger/000.jpeg")
+    with pytest.raises(DataError, match="holds 2 folders VL/Strong"):
+        prepare("oulu", str(tmp_path), str(tmp_path.parent / "out"), SOME)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Two people, really prepared, with a frame that shows no face and one that is no picture: folder, names of the two."""
+    root = tmp_path_factory.mktemp("prepared")
+    src = make_oulu(root / "src", people=(8, 73), decoys=("NI/Strong",))
+    blank, broken = (sorted((src / "OriginalImg/VL/Strong/P008" / name).iterdir())[-1] for name in ("Anger", "Fear"))
+    for path in (blank, broken):
+        path.unlink()  # a hard link: the other frames stay as they are
+    photo(blank)
+    broken.write_bytes(b"no picture")
+    assert main(["prepare", "oulu", str(src), str(root / "out"), "--allow-incomplete"]) == 0
+    return root / "out", [path.relative_to(src).as_posix() for path in (blank, broken)]
+
+
+def test_a_prepared_set_passes_the_check_and_is_loaded(prepared):
+    out, _ = prepared
+    rows = table(out)
+    assert not problems(out)
+    assert Counter((row["subject"], row["split"], row["fold"]) for row in rows) == {
+        ("P008", "train", "0"): 16,
+        ("P073", "test", "9"): 18,
+    }
+    faces = FaceFolder.load(out, "test")
+    assert faces.images.shape == (18, 3, 128, 128) and Counter(faces.expression.tolist()) == dict.fromkeys(range(6), 3)
+    assert faces.intensity.isnan().all()
+    assert FaceFolder.load(out, "test", fold=9).file_names == faces.file_names
+
+
+def test_the_eyes_lie_in_their_places(prepared):
+    out, _ = prepared
+    for row in table(out)[::9]:
+        found = find_faces(load_photo(out / row["file_name"]))[0]
+        assert np.abs(np.divide(found.landmarks[:2], 128) - EYES).max() < 0.02
+
+
+def test_a_frame_without_a_face_is_left_out_and_named(prepared):
+    out, (blank, broken) = prepared
+    report = json.loads((out / "report.json").read_text())
+    assert report["no_face"] == [blank]
+    assert len(report["unreadable"]) == 1 and report["unreadable"][0].startswith(broken)
+    assert (report["found"], report["expected"], report["written"]) == (36, 1440, 34)
+    assert 44 < report["eye_distance_px"]["median"] < 50
+    assert not {f"images/{name}.png" for name in (blank, broken)} & {row["file_name"] for row in table(out)}
+
+
+def test_a_stopped_run_goes_on_to_the_same_folder(tmp_path, drawn, monkeypatch):
+    small = make_oulu(tmp_path / "src", people=(8,), decoys=())
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    prepare("oulu", str(small), str(whole), SOME)
+
+    seen = []
+
+    def power_cut(photo):
+        seen.append(photo)
+        if len(seen) == 11:
+            (stopped / "images/.half.png.1234.tmp").write_bytes(b"half a crop")
+            raise KeyboardInterrupt
+        return finder(photo)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("train.data.prepare.find_faces", power_cut)
+        prepare("oulu", str(small), str(stopped), SOME)
+    assert len(list(stopped.rglob("*.png"))) == 10 and not (stopped / "metadata.csv").exists()
+
+    looked = []
+    monkeypatch.setattr("train.data.prepare.find_faces", lambda photo: looked.append(photo) or finder(photo))
+    prepare("oulu", str(small), str(stopped), SOME)
+    assert len(looked) == 8 and files(whole) == files(stopped)
+
+
+def test_of_several_faces_the_largest_is_taken(tmp_path):
+    small_face, large_face = sorted(FACES.glob("train/*/neutral*.jpg"))[:2]
+    both = Image.new("RGB", (480, 240), (112, 112, 116))
+    both.paste(frame(small_face).resize((160, 120)), (0, 60))
+    both.paste(frame(large_face), (160, 0))
+    (tmp_path / "src/happy").mkdir(parents=True)
+    both.save(tmp_path / "src/happy/two.png")
+    prepare("folder", str(tmp_path / "src"), str(tmp_path / "out"), PrepareConfig())
+    assert json.loads((tmp_path / "out/report.json").read_text())["several_faces"] == ["happy/two.png"]
+    crop = np.asarray(Image.open(tmp_path / "out/images/happy/two.png.png"), dtype=float)
+    with Image.open(large_face) as large:
+        assert np.abs(crop - np.asarray(large, dtype=float))[30:100, 30:100].mean() < 12
+
+
+# Alignment and settings.
+
+
+def test_five_points_are_met_exactly_where_they_can_be():
+    turned = np.array([(0.9, -0.3), (0.3, 0.9)])
+    landmarks = np.array(FIVE_POINTS) @ turned.T * 40 + (70, 30)
+    matrix = crop_by_landmarks(landmarks, 128)
+    assert np.allclose(transform(matrix, landmarks), np.array(FIVE_POINTS) * 128)
+    with pytest.raises(ValueError, match="fix no crop"):
+        crop_by_landmarks([(3, 3)] * 5, 128)
+
+
+def test_crops_of_other_settings_are_made_anew(tmp_path, drawn, capsys):
+    photo(tmp_path / "src/happy/a.jpg")
+    photo(tmp_path / "src/sad/b.jpg")
+    shapes = []
+    for config in (
+        PrepareConfig(),
+        PrepareConfig(image_size=64),
+        PrepareConfig(image_size=64, align="landmarks"),
+    ):
+        prepare("folder", str(tmp_path / "src"), str(tmp_path / "out"), config)
+        with Image.open(tmp_path / "out/images/happy/a.jpg.png") as crop:
+            shapes.append((crop.size, json.loads(crop.info["exprgan"])["align"]))
+    assert shapes == [((128, 128), "eyes"), ((64, 64), "eyes"), ((64, 64), "landmarks")]
+    assert "note:" not in capsys.readouterr().out
+    photo(tmp_path / "src/sad/c.jpg")
+    (tmp_path / "src/sad/b.jpg").unlink()
+    prepare("folder", str(tmp_path / "src"), str(tmp_path / "out"), config)
+    assert "2 crops of 64 px, 1 of them from before" in (said := capsys.readouterr().out)
+    assert "note: 1 more pictures in" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--test-share", "1"], "test_share must lie in 0..1"),
+        (["--image-size", "2"], "image_size must be at least 16"),
+    ],
+)
+def test_settings_that_cannot_work_are_said(tmp_path, flags, message, capsys):
+    assert main(["prepare", "folder", str(tmp_path), str(tmp_path / "out"), *flags]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_the_crops_may_not_lie_among_the_photos(tmp_path):
+    with pytest.raises(DataError, match="lies inside"):
+        prepare("folder", str(tmp_path), str(tmp_path / "out"), SOME)
+
+
+# The other sources, by their file names.
+
+
+def read(name, src, labels=None):
+    return [
+        (row.path.relative_to(src).as_posix(), row.subject, row.expression, row.split) if isinstance(row, Row) else row.text
+        for row in SOURCES[name].read(src, labels)
+    ]
+
+
+def test_a_folder_of_ones_own_is_labelled_by_its_folders(tmp_path, drawn, capsys):
+    for name in ("Happy/a.jpg", "Happy/a.png", "ann/joy/b.jpg", "ann/none/c.JPG", "bob/contempt/d.jpg", "train/sad/e.jpg"):
+        photo(tmp_path / "src" / name)
+    (tmp_path / "src/ann/joy/._b.jpg").write_bytes(b"what a Mac leaves")
+    prepare("folder", str(tmp_path / "src"), str(tmp_path / "out"), PrepareConfig())
+    rows = table(tmp_path / "out")
+    assert [(row["file_name"], row["subject"], row["expression"]) for row in rows] == [
+        ("images/Happy/a.jpg.png", "Happy/a.jpg", "happy"),
+        ("images/Happy/a.png.png", "Happy/a.png", "happy"),
+        ("images/ann/joy/b.jpg.png", "ann", "happy"),
+        ("images/ann/none/c.JPG.png", "ann", "neutral"),
+        ("images/train/sad/e.jpg.png", "train/sad/e.jpg", "sad"),
+    ]
+    assert rows[4]["split"] == "train" and sum(row["split"] == "test" for row in rows) >= 1
+    assert "fold" not in rows[0] and not problems(tmp_path / "out")
+    assert "skipped: 1 labelled 'contempt'" in capsys.readouterr().out
+
+
+def test_labels_come_from_a_table(tmp_path, drawn):
+    for name in ("1.jpg", "deep/2.jpg", "3.jpg"):
+        photo(tmp_path / "src" / name)
+    labels = tmp_path / "labels.csv"
+    lines = "1.jpg,joy,ann,0.5,train", "deep/2.jpg,fear,ann,,", "3.jpg,neutral,bob,1,test", "gone.jpg,sad,ann,,"
+    labels.write_text("\n".join(["\ufefffile_name,expression,subject,intensity,split", *lines]), encoding="utf-8")
+    config = PrepareConfig(labels=str(labels))
+    with pytest.raises(DataError, match=r"labels\.csv lists 'gone\.jpg', which is no file below"):
+        prepare("folder", str(tmp_path / "src"), str(tmp_path / "out"), config)
+    config = PrepareConfig(labels=str(labels), allow_incomplete=True)
+    prepare("folder", str(tmp_path / "src"), str(tmp_path / "out"), config)
+    assert [tuple(row.values()) for row in table(tmp_path / "out")] == [
+        ("images/1.jpg.png", "ann", "happy", "0.5", "train"),
+        ("images/deep/2.jpg.png", "ann", "fear", "", "train"),  # as ann's other photo
+        ("images/3.jpg.png", "bob", "neutral", "1", "test"),
+    ]
+    assert json.loads((tmp_path / "out/report.json").read_text())["missing"]
+
+
+def test_a_table_that_contradicts_itself_is_refused_before_any_work(tmp_path):
+    for name in ("1.jpg", "2.jpg"):
+        photo(tmp_path / "src" / name)
+    (tmp_path / "labels.csv").write_text(
+        "file_name,expression,subject,intensity,split\n1.jpg,joy,ann,7,train\n2.jpg,joy,ann,,test\n"
+    )
+    with pytest.raises(DataError) as caught:
+        config = PrepareConfig(labels=str(tmp_path / "labels.csv"))
+        prepare("folder", str(tmp_path / "src"), str(tmp_path / "out"), config)
+    assert "intensity 7, which is outside 0..1" in str(caught.value)
+    assert "person 'ann' is in split 'test' and 'train'" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_photos_without_any_of_our_labels_say_which_were_found(tmp_path):
+    photo(tmp_path / "src/bored/a.jpg")
+    with pytest.raises(DataError, match=r"holds no labelled photos in the form of folder.*the labels found are 'bored'"):
+        prepare("folder", str(tmp_path / "src"), str(tmp_path / "out"), SOME)
+
+
+def test_kdef_is_read_by_its_file_names(tmp_path):
+    for name in ("AF01/AF01AFS.JPG", "AF01/AF01HAHL.JPG", "AF01/AF01NES.JPG", "BM35/BM35SUS.JPG", "BF01/BF01ANS.JPG"):
+        photo(tmp_path / name)
+    assert read("kdef", tmp_path) == [
+        ("AF01/AF01AFS.JPG", "F01", "fear", None),
+        ("AF01/AF01NES.JPG", "F01", "neutral", None),
+        ("BF01/BF01ANS.JPG", "F01", "angry", None),
+        ("BM35/BM35SUS.JPG", "M35", "surprise", None),
+    ]
+
+
+def test_rafd_is_read_by_its_file_names(tmp_path):
+    for name in (
+        "Rafd045_01_Caucasian_female_angry_frontal.jpg",
+        "Rafd090_01_Caucasian_female_angry_frontal.jpg",
+        "Rafd090_01_Caucasian_female_angry_left.jpg",
+        "Rafd090_64_Kid_female_contemptuous_frontal.jpg",
+        "Rafd090_70_Moroccan_male_fearful_frontal.jpg",
+    ):
+        photo(tmp_path / name)
+    assert [row[1:3] for row in read("rafd", tmp_path)] == [("01", "angry"), ("64", "contemptuous"), ("70", "fearful")]
+
+
+def test_ckplus_is_read_by_its_frames_and_label_files(tmp_path):
+    for sequence, number, length in (
+        ("S005/001", "3", 6),
+        ("S010/002", "2", 5),
+        ("S011/001", None, 5),
+        ("S014/001", "5", 0),
+    ):
+        person, part = sequence.split("/")
+        for index in range(1, length + 1):
+            photo(tmp_path / "cohn-kanade-images" / sequence / f"{person}_{part}_{index:08d}.png")
+        if number:
+            path = tmp_path / "Emotion" / sequence / f"{person}_{part}_{length:08d}_emotion.txt"
+            path.parent.mkdir(parents=True)
+            path.write_text(f"   {number}.0000000e+00\n")
+    rows = read("ckplus", tmp_path)
+    assert [(row[0][-8:-4], *row[1:3]) for row in rows[:4]] == [
+        ("0001", "S005", "neutral"),
+        ("0004", "S005", "disgust"),
+        ("0005", "S005", "disgust"),
+        ("0006", "S005", "disgust"),
+    ]
+    assert [row[2] for row in rows[4:8]] == ["neutral", "contempt", "contempt", "contempt"]
+    assert rows[8:] == ["sequence S014/001 has a label, but 0 of at least 4 frames"]
+
+
+def test_affectnet_is_read_in_its_three_forms(tmp_path):
+    new, old, sorted_out = tmp_path / "new", tmp_path / "old", tmp_path / "sorted"
+    for split, name, number in (("train_set", "7", 1), ("val_set", "8", 6), ("train_set", "9", 7)):
+        photo(new / split / "images" / f"{name}.jpg")
+        (new / split / "annotations").mkdir(exist_ok=True)
+        np.save(new / split / "annotations" / f"{name}_exp.npy", np.array(str(number)))
+    assert [row[2:] for row in read("affectnet", new)] == [("happy", "train"), ("contempt", "train"), ("anger", "test")]
+    photo(sorted_out / "train/0/a.jpg")
+    photo(sorted_out / "val/4/b.jpg")
+    assert [row[1:] for row in read("affectnet", sorted_out)] == [("", "neutral", "train"), ("", "fear", "test")]
+    photo(old / "689/x.JPG")
+    labels = tmp_path / "training.csv"
+    labels.write_text("subDirectory_filePath,face_x,expression,valence\n689/x.JPG,1,3,0.1\n")
+    assert read("affectnet", old, labels) == [("689/x.JPG", "", "surprise", None)]
+    labels.write_text("subDirectory_filePath,expression\n689/x.JPG,11\n")
+    with pytest.raises(DataError, match="'11', which is no label from 0 to 10"):
+        read("affectnet", old, labels)
+
+
+def test_a_new_source_is_one_function(tmp_path, drawn, monkeypatch):
+    monkeypatch.setitem(SOURCES, "mine", None)  # taken out again at the end
+
+    @source("mine")
+    def mine(src, labels):
+        """Two photos."""
+        yield Row(src / "a.jpg", "ann", "happy", 0.25)
+        yield Row(src / "b.jpg", "bob", "sad")
+
+    for name in "ab":
+        photo(tmp_path / "src" / f"{name}.jpg")
+    prepare("mine", str(tmp_path / "src"), str(tmp_path / "out"), PrepareConfig())
+    assert [row["intensity"] for row in table(tmp_path / "out")] == ["0.25", ""]
+
+
+def test_who_is_tested_depends_on_the_name_alone(tmp_path):
+    people = [Row(tmp_path / f"{n}.jpg", f"person {n}", "happy") for n in range(1000)]
+    split_of = _splits(tmp_path, people, 0.1)
+    assert 80 < sum(split == "test" for split in split_of.values()) < 120
+    fewer = _splits(tmp_path, people[::3], 0.1)
+    assert all(split_of[who] == split for who, split in fewer.items())
+    assert set(_splits(tmp_path, people, 0.0).values()) == {"train"}
+    assert Counter(_splits(tmp_path, people[:2], 1e-9).values()) == {"train": 1, "test": 1}
