@@ -3,118 +3,29 @@
 A photo is read once into a `Subject` (find, align, encode); every edit after that is one pass of G_dec and a paste.
 """
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from .alignment import crop_face, crop_from_photo, face_mask, invert, match_color, paste_back
+from .alignment import crop_face, crop_from_photo, invert
 from .controller import check_intensity
+from .errors import BadImageError, NoFaceError
 from .expressions import NEUTRAL
 from .faces import Face, choose, find_faces
 from .images import edited, load_photo, to_image, to_tensor
 from .model import ExprGAN
-from .motion import Motion, motion_between, paste_motion
+from .retrieval import By, Match, check_by, distances, pictures_in, vector
+from .subject import FIDELITIES, EditResult, Fidelity, Reading, Subject
 
-Fidelity = Literal["detail", "model"]
-"""How an edit goes back into the photo: `detail` moves the photo's own pixels as the edit moves the face (see motion.py);
-`model` pastes the decoder's picture, as the paper does."""
-FIDELITIES: tuple[Fidelity, ...] = ("detail", "model")
-PREVIEW_PX = 1024
 SURE = 0.8
 """A face whose expression is read with less certainty than this is edited as if it were neutral."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The expression a face shows, as the classifier and Q see it."""
-
-    expression: str
-    """One of the K expressions, or "neutral"."""
-    certainties: dict[str, float]
-    """The classifier's probability of every expression and of neutral; they add up to 1."""
-    code: Tensor
-    """c, (K * d,): Q's reading given the expression; all -1 for a neutral face."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A face in a photo, ready to be edited."""
-
-    photo: Image.Image
-    """The full photo, RGB, upright."""
-    face: Face | None
-    """Where it is; None for a crop that came aligned."""
-    crop: Image.Image
-    """The aligned face, `image_size` px, as G_enc sees it."""
-    photo_from_crop: np.ndarray
-    """(2, 3): crop px -> photo px."""
-    z: Tensor
-    """(z_dim,): g(x)."""
-    reading: Reading
-    own: Tensor
-    """(3, S, S) in [-1, 1]: the decoder's picture of the face with the expression it has, from which edits depart."""
-
-    @cached_property
-    def preview(self) -> "Subject":
-        """The same subject in a photo of at most 1,024 px, for quick looks."""
-        scale = PREVIEW_PX / max(self.photo.size)
-        if scale >= 1:
-            return self
-        size = tuple(max(1, round(side * scale)) for side in self.photo.size)
-        small = self.photo.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-        factors = np.array([[size[0] / self.photo.width], [size[1] / self.photo.height]])
-        return dataclasses.replace(self, photo=small, photo_from_crop=self.photo_from_crop * factors)
-
-
-@dataclass(frozen=True)
-class EditResult:
-    """One edit; the pasted photos are made when asked for, and say in their files that AI edited them."""
-
-    subject: Subject
-    code: Tensor
-    """c, (K * d,), that the face was decoded with."""
-    x_hat: Tensor
-    """(3, S, S) in [-1, 1]: the decoder's picture."""
-    fidelity: Fidelity
-
-    @cached_property
-    def crop(self) -> Image.Image:
-        """The decoder's picture, `image_size` px."""
-        return edited(to_image(self.x_hat))
-
-    @cached_property
-    def motion(self) -> Motion:
-        """How the photo's own pixels move, and what is added to them."""
-        return motion_between(self.subject.own, self.x_hat)
-
-    @cached_property
-    def image(self) -> Image.Image:
-        """The full photo, at its own resolution, with the edited face in place."""
-        return self._paste(self.subject)
-
-    @cached_property
-    def preview(self) -> Image.Image:
-        """The same on a copy of at most 1,024 px."""
-        return self._paste(self.subject.preview)
-
-    @cached_property
-    def face(self) -> Image.Image:
-        """The edited face alone, aligned, `image_size` px: what `read_crop` would read from `image`."""
-        return self._paste(dataclasses.replace(self.subject, photo=self.subject.crop, photo_from_crop=np.eye(2, 3)))
-
-    def _paste(self, subject: Subject) -> Image.Image:
-        mask = face_mask(self.x_hat.shape[-1])
-        if self.fidelity == "detail":
-            return edited(paste_motion(subject.photo, self.motion, subject.photo_from_crop, mask))
-        patch = match_color(self.crop, subject.crop, mask)
-        return edited(paste_back(subject.photo, patch, subject.photo_from_crop, mask))
 
 
 class ExpressionEditor:
@@ -209,9 +120,7 @@ class ExpressionEditor:
             ValueError: an unknown expression, style or fidelity, or an intensity outside [0, 1].
             BadImageError, NoFaceError: as in `read`.
         """
-        strength = check_intensity(intensity)
-        parts = {expression: 1.0} if isinstance(expression, str) else expression
-        code = self.model.F_ctrl.mix({name: strength * part for name, part in parts.items()}, style=style)
+        code = self._code(expression, intensity, style)
         return self.decode(self.read(photo, face), code, fidelity=fidelity)
 
     def transfer(self, photo: Any, source: Any, intensity: float = 1.0, *, face: int | Face | None = None,
@@ -250,16 +159,84 @@ class ExpressionEditor:
         """
         if count < 1:
             raise ValueError(f"count must be at least 1, not {count!r}")
-        strength = check_intensity(intensity)
-        parts = {expression: 1.0} if isinstance(expression, str) else expression
-        code = self.model.F_ctrl.mix({name: strength * part for name, part in parts.items()}, style=style)
+        code = self._code(expression, intensity, style)
         chance = torch.Generator()
         chance.seed() if seed is None else chance.manual_seed(seed)
-        z = torch.rand(count, self.model.config.z_dim, generator=chance) * 2 - 1
+        return self.decode_many(torch.rand(count, self.model.config.z_dim, generator=chance) * 2 - 1, code)
+
+    def interpolate(self, photo_a: Any, photo_b: Any, steps: int = 8, expression: str | Mapping[str, float] = NEUTRAL,
+                    intensity: float = 1.0) -> list[Image.Image]:  # fmt: skip
+        """From one person to another on a straight line in z = g(x), which D_z keeps free of holes (paper, eq. 8).
+
+        Args:
+            photo_a, photo_b: photos or `Subject`s.
+            steps: pictures on the way, both ends among them.
+            expression, intensity: what all of them show, as in `edit`.
+
+        Returns:
+            `steps` pictures of `image_size` px, the decoder's own; the ends are those of `edit(...).crop`.
+
+        Raises:
+            ValueError: fewer than 2 steps, or as in `edit`.
+            BadImageError, NoFaceError: as in `read`.
+        """
+        if steps < 2:
+            raise ValueError(f"steps must be at least 2, the two ends, not {steps!r}")
+        code = self._code(expression, intensity, None)
+        z_a, z_b = (self.read(photo).z.float().cpu() for photo in (photo_a, photo_b))
+        return self.decode_many(torch.lerp(z_a, z_b, torch.linspace(0, 1, steps)[:, None]), code)
+
+    def retrieve(self, photo: Any, folder: Any, by: By = "c", count: int = 5) -> list[Match]:
+        """The pictures most like a photo, nearest first: with the same expression by c, of the same look by x.
+
+        Args:
+            photo: a photo or a `Subject`.
+            folder: a folder of pictures, or a list of photos and `Subject`s. What in a folder cannot be read or has no
+                face is passed over. Aligned crops go in as a list: `[editor.read_crop(path) for path in paths]`.
+            by: "c", the code that Q reads; "y", the classifier's probabilities; "x", the aligned crop's pixels.
+            count: how many to return; fewer if there are not that many.
+
+        Raises:
+            ValueError: an unknown `by`, or a count below 1.
+            BadImageError: the folder is missing or holds nothing that can be used; else as in `read`.
+        """
+        check_by(by)
+        if count < 1:
+            raise ValueError(f"count must be at least 1, not {count!r}")
+        query = self.read(photo)
+        if isinstance(folder, (str, os.PathLike)):
+            photos = pictures_in(folder)
+            subjects = list(self._readable(photos))
+        else:
+            photos = list(folder)
+            subjects = [(i, self.read(one)) for i, one in enumerate(photos)]
+        if not subjects:
+            raise BadImageError(f"There is no face to choose from in {folder}. Name a folder or list of photos with faces.")
+
+        apart = distances(vector(query, by)[None], torch.stack([vector(one, by) for _, one in subjects]))[0].tolist()
+        paths = [Path(one) if isinstance(one, (str, os.PathLike)) else None for one in photos]
+        matches = [Match(i, paths[i], distance) for (i, _), distance in zip(subjects, apart, strict=True)]
+        return sorted(matches, key=lambda match: match.distance)[:count]
+
+    def decode_many(self, z: Tensor, code: Tensor) -> list[Image.Image]:
+        """G_dec for many: z (N, z_dim), and c (K * d,) for all or (N, K * d) for each -> N pictures of `image_size` px."""
+        weights, codes = next(self.model.parameters()), code.expand(len(z), -1)
         with torch.inference_mode():
-            parts = [self.model.G_dec(some.to(self._device), code.to(self._device).expand(len(some), -1))
-                     for some in z.split(16)]  # fmt: skip
-        return [edited(to_image(x_hat.float().cpu())) for x_hat in torch.cat(parts)]
+            parts = [self.model.G_dec(some.to(weights), c.to(weights)).float().cpu()
+                     for some, c in zip(z.split(16), codes.split(16), strict=True)]  # fmt: skip
+        return [edited(to_image(x_hat)) for x_hat in torch.cat(parts)]
+
+    def _code(self, expression: str | Mapping[str, float], intensity: float, style: int | None) -> Tensor:
+        """The code of an expression or a mix at an intensity: (K * d,)."""
+        strength = check_intensity(intensity)
+        parts = {expression: 1.0} if isinstance(expression, str) else expression
+        return self.model.F_ctrl.mix({name: strength * part for name, part in parts.items()}, style=style)
+
+    def _readable(self, paths: Iterable[Path]) -> Iterator[tuple[int, Subject]]:
+        """The files in which a face is found, with their places."""
+        for i, path in enumerate(paths):
+            with suppress(BadImageError, NoFaceError):
+                yield i, self.read(path)
 
     def _encode(self, photo: Image.Image, face: Face | None, crop: Image.Image, photo_from_crop: np.ndarray) -> Subject:
         x = self._to_batch(crop)
@@ -278,10 +255,6 @@ class ExpressionEditor:
         """G_dec for one: z (z_dim,) and c (K * d,) -> x_hat (3, S, S) float32 on the CPU."""
         with torch.inference_mode():
             return self.model.G_dec(z[None], code.to(z)[None])[0].float().cpu()
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.model.parameters()).device
 
     def _read_expression(self, x: Tensor) -> Reading:
         """x: (1, 3, H, W). The classifier gives y; Q gives c, unless the face is neutral (no class of y)."""

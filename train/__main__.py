@@ -6,16 +6,39 @@ import sys
 from exprgan.__main__ import run_verb
 
 from .config import TrainConfig
+from .data.prepare import PrepareConfig, prepare
+from .data.sources import SOURCES
+from .data.validate import check
 from .eval.report import evaluate
 from .facenet import FaceConfig, fit_face
 from .flags import add_flags, typed
 from .loop import fit
+from .paper.figures import FIGURES, draw_figures
+from .paper.reproduce import ReproduceConfig, reproduce
+from .paper.synthetic import SyntheticConfig, make_set
+from .paper.table1 import Table1Config, table1
+from .plan import plan
 from .publish import publish
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    preparing = verbs.add_parser(
+        "prepare", help="make a training folder of a data set or of your own photos (docs/data.md)"
+    )
+    preparing.add_argument("source", metavar="SOURCE", choices=SOURCES, help=f"one of {', '.join(SOURCES)}")
+    preparing.add_argument("photos", metavar="SRC", help="folder of the photos, as the source unpacks")
+    preparing.add_argument("folder", metavar="OUT", help="folder to write; what a stopped run wrote there is kept")
+    add_flags(preparing, PrepareConfig)
+    preparing.set_defaults(
+        run=lambda args: prepare(args.source, args.photos, args.folder, PrepareConfig(**typed(args, PrepareConfig)))
+    )
+
+    checking = verbs.add_parser("check", help="say all that is wrong with a training folder, or what is in it")
+    checking.add_argument("data", help="folder with metadata.csv")
+    checking.set_defaults(run=lambda args: check(args.data))
 
     facenet = verbs.add_parser("facenet", help="train the face network of the identity loss, and the classifier")
     facenet.add_argument("data", help="folder with metadata.csv")
@@ -25,7 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     fitting = verbs.add_parser("fit", help="train ExprGAN: the three stages, or some of them")
     fitting.add_argument("data", help="folder with metadata.csv")
     add_flags(fitting, TrainConfig)
-    fitting.set_defaults(run=lambda args: fit(args.data, TrainConfig(**typed(args, TrainConfig))))
+    fitting.add_argument("--dry-run", action="store_true", help="print what would be done, as JSON, and stop")
+    fitting.set_defaults(run=_fit)
 
     publishing = verbs.add_parser("publish", help="turn a run into the folder that the Hub and the app read")
     publishing.add_argument("run_folder", metavar="RUN", help="folder of a `fit` run")
@@ -37,7 +61,44 @@ def _parser() -> argparse.ArgumentParser:
     evaluating.add_argument("--data", required=True, help="folder with metadata.csv")
     evaluating.add_argument("--sheets", default="", help="folder for two sheets of edited faces")
     evaluating.set_defaults(run=lambda args: evaluate(args.weights, args.data, args.sheets))
+
+    making = verbs.add_parser("augment", help="make a labelled synthetic set of any size")
+    making.add_argument("weights", help="a folder that `publish` wrote")
+    making.add_argument("--data", default="", help="the training folder, needed for --kind edits")
+    add_flags(making, SyntheticConfig)
+    making.set_defaults(run=lambda args: make_set(args.weights, SyntheticConfig(**typed(args, SyntheticConfig)), args.data))
+
+    table = verbs.add_parser("table1", help="train classifiers with and without synthetic pictures: the paper's Table 1")
+    table.add_argument("weights", help="a folder that `publish` wrote; says how large the classifier is")
+    table.add_argument("--data", required=True, help="folder with metadata.csv, of real pictures")
+    table.add_argument("--sets", required=True, help="a folder that `augment` wrote")
+    add_flags(table, Table1Config)
+    table.set_defaults(
+        run=lambda args: table1(args.weights, args.data, args.sets, Table1Config(**typed(args, Table1Config)))
+    )
+
+    drawing = verbs.add_parser("figures", help="draw the paper's Figures 2 to 7")
+    drawing.add_argument("numbers", metavar="N", type=int, nargs="*", help=f"of {', '.join(map(str, FIGURES))}; none: all")
+    drawing.add_argument("--weights", required=True, help="a folder that `publish` wrote")
+    drawing.add_argument("--data", required=True, help="folder with metadata.csv")
+    drawing.add_argument("--out", default="docs/figures", help="folder to write (default: docs/figures)")
+    drawing.add_argument("--caae", default="", help="published weights of a `fit --recipe caae` run, for Figure 2")
+    drawing.set_defaults(run=lambda args: draw_figures(args.numbers, args.weights, args.data, args.out, args.caae))
+
+    whole = verbs.add_parser("reproduce", help="the whole paper: all of the above in order, and a report")
+    whole.add_argument("source", choices=SOURCES, help="oulu, another source of `prepare`, or folder: prepared already")
+    whole.add_argument("photos", metavar="SRC", help="folder of the photos; of source folder, one with metadata.csv")
+    whole.add_argument("folder", metavar="OUT", help="folder to write; what is finished there is not done again")
+    add_flags(whole, ReproduceConfig)
+    whole.set_defaults(
+        run=lambda args: reproduce(args.source, args.photos, args.folder, ReproduceConfig(**typed(args, ReproduceConfig)))
+    )
     return parser
+
+
+def _fit(args: argparse.Namespace) -> None:
+    config = TrainConfig.of(**typed(args, TrainConfig))
+    plan(args.data, config) if args.dry_run else fit(args.data, config)
 
 
 def main(argv: list[str] | None = None) -> int:

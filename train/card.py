@@ -56,8 +56,9 @@ def _results(results: dict[str, Any]) -> str:
     n = results["n"]
     rows = [f"| {name.replace('_', ' ')} | {kind.replace('_', ' ')} | {value:.3f} |"
             for name, values in results["metrics"].items() for kind, value in values.items()]  # fmt: skip
+    kind = "neutral" if "neutral_photos" in n else "expressive"
     head = (
-        f"On {n['people']} held-out people: {n['edits']} edits of {n['neutral_photos']} neutral photos at full intensity, "
+        f"On {n['people']} held-out people: {n['edits']} edits of {n[f'{kind}_photos']} {kind} photos at full intensity, "
         f"beside {n['real_pictures']} of the set's own pictures (`real`). `decoder` is the bare picture, `detail` what a "
         f"visitor gets. Judge: {results['judge']}. Measured on {results['date']} ({results['device']}).\n\n"
     )

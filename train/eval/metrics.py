@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from exprgan.editor import EditResult, ExpressionEditor, Subject
+from exprgan.editor import ExpressionEditor
 from exprgan.images import to_image, to_tensor
+from exprgan.subject import EditResult, Subject
 
 from ..data import FaceFolder
 
@@ -48,7 +49,9 @@ class Exam:
         self.editor, self.people = editor, people
         neutral = people.expression == len(people.expressions)
         certain = neutral & (people.intensity.nan_to_num(0.0) == 0)
-        self.neutral = people.select(certain)
+        self.calm = bool(certain.any())
+        """Whether the set has neutral pictures; where not, as in the paper's, expressive ones are edited."""
+        self.inputs = people.select(certain if self.calm else ~neutral)
 
     @torch.inference_mode()
     def judge(self, pictures: list[Image.Image] | Tensor) -> Judged:
@@ -64,11 +67,11 @@ class Exam:
 
     @cached_property
     def subjects(self) -> list[Subject]:
-        """Every neutral picture of the held-out people, read as the aligned crop that it is."""
-        return [self.editor.read_crop(to_image(x.float() / 127.5 - 1)) for x in self.neutral.images]
+        """Every input, neutral pictures of the held-out people, read as the aligned crop that it is."""
+        return [self.editor.read_crop(to_image(x.float() / 127.5 - 1)) for x in self.inputs.images]
 
     def edits(self, intensity: float) -> list[EditResult]:
-        """Every neutral picture with every expression: N * K edits, people outermost."""
+        """Every input with every expression: N * K edits, people outermost."""
         names = self.editor.model.config.expressions
         return [self.editor.edit(subject, name, intensity) for subject in self.subjects for name in names]
 
@@ -80,7 +83,7 @@ class Exam:
 
     @cached_property
     def before(self) -> Judged:
-        return self.judge(self.neutral.images)
+        return self.judge(self.inputs.images)
 
     @cached_property
     def strong(self) -> FaceFolder:
@@ -91,7 +94,7 @@ class Exam:
 @metric
 def expression_accuracy(exam: Exam) -> dict[str, float]:
     """Share of edits at full intensity that show the wanted expression, of K + 1; beside it the set's own pictures."""
-    wanted = torch.arange(len(exam.people.expressions)).repeat(len(exam.neutral))
+    wanted = torch.arange(len(exam.people.expressions)).repeat(len(exam.inputs))
     values = {kind: _share(j.certainty.argmax(1) == wanted) for kind, j in exam.judged.items()}
     real = exam.judge(exam.strong.images).certainty.argmax(1) == exam.strong.expression
     return values | {"real": _share(real)}
@@ -104,8 +107,9 @@ def identity_cosine(exam: Exam) -> dict[str, float]:
     before = exam.before.embedding.repeat_interleave(k, dim=0)
     values = {kind: (j.embedding * before).sum(1).mean().item() for kind, j in exam.judged.items()}
     cosine = exam.before.embedding @ exam.judge(exam.strong.images).embedding.T
-    same = exam.neutral.subject[:, None] == exam.strong.subject[None]
-    return values | {"real": cosine[same].mean().item(), "other_people": cosine[~same].mean().item()}
+    same = exam.inputs.subject[:, None] == exam.strong.subject[None]
+    itself = torch.tensor([[a == b for b in exam.strong.file_names] for a in exam.inputs.file_names])
+    return values | {"real": cosine[same & ~itself].mean().item(), "other_people": cosine[~same].mean().item()}
 
 
 @metric
@@ -125,8 +129,9 @@ def intensity_correlation(exam: Exam) -> dict[str, float]:
 
 @metric
 def reconstruction(exam: Exam) -> dict[str, float]:
-    """Mean |x_hat - x| of neutral pictures decoded with the neutral code, in [0, 1] of the full range."""
-    made = [exam.editor.decode(s, exam.editor.model.F_ctrl.neutral()).crop for s in exam.subjects]
+    """Mean |x_hat - x| of inputs decoded with the code they show (neutral ones: all -1), in [0, 1] of the full range."""
+    neutral = exam.editor.model.F_ctrl.neutral()
+    made = [exam.editor.decode(s, neutral if exam.calm else s.reading.code).crop for s in exam.subjects]
     errors = [(to_tensor(a) - to_tensor(s.crop)).abs().mean().item() / 2 for a, s in zip(made, exam.subjects, strict=True)]
     return {"l1": float(np.mean(errors))}
 

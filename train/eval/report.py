@@ -35,8 +35,8 @@ def evaluate(weights: str, data: str, sheets: str = "") -> dict[str, Any]:
         "metrics": {name: {k: round(v, 4) for k, v in values.items()} for name, values in metrics.items()},
         "n": {
             "people": len(people.subjects),
-            "neutral_photos": len(exam.neutral),
-            "edits": len(exam.neutral) * len(people.expressions),
+            "neutral_photos" if exam.calm else "expressive_photos": len(exam.inputs),
+            "edits": len(exam.inputs) * len(people.expressions),
             "real_pictures": len(exam.strong),
         },
         "judge": "the model's own face network, used in training by L_id",

@@ -1,0 +1,107 @@
+"""A face that was read, and one edit of it: what the editor hands out. Both are values; nothing in them changes."""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from .alignment import face_mask, match_color, paste_back
+from .faces import Face
+from .images import edited, to_image
+from .motion import Motion, motion_between, paste_motion
+
+Fidelity = Literal["detail", "model"]
+"""How an edit goes back into the photo: `detail` moves the photo's own pixels as the edit moves the face (see motion.py);
+`model` pastes the decoder's picture, as the paper does."""
+FIDELITIES: tuple[Fidelity, ...] = ("detail", "model")
+PREVIEW_PX = 1024
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The expression a face shows, as the classifier and Q see it."""
+
+    expression: str
+    """One of the K expressions, or "neutral"."""
+    certainties: dict[str, float]
+    """The classifier's probability of every expression and of neutral; they add up to 1."""
+    code: Tensor
+    """c, (K * d,): Q's reading given the expression; all -1 for a neutral face."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A face in a photo, ready to be edited."""
+
+    photo: Image.Image
+    """The full photo, RGB, upright."""
+    face: Face | None
+    """Where it is; None for a crop that came aligned."""
+    crop: Image.Image
+    """The aligned face, `image_size` px, as G_enc sees it."""
+    photo_from_crop: np.ndarray
+    """(2, 3): crop px -> photo px."""
+    z: Tensor
+    """(z_dim,): g(x)."""
+    reading: Reading
+    own: Tensor
+    """(3, S, S) in [-1, 1]: the decoder's picture of the face with the expression it has, from which edits depart."""
+
+    @cached_property
+    def preview(self) -> "Subject":
+        """The same subject in a photo of at most 1,024 px, for quick looks."""
+        scale = PREVIEW_PX / max(self.photo.size)
+        if scale >= 1:
+            return self
+        size = tuple(max(1, round(side * scale)) for side in self.photo.size)
+        small = self.photo.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+        factors = np.array([[size[0] / self.photo.width], [size[1] / self.photo.height]])
+        return dataclasses.replace(self, photo=small, photo_from_crop=self.photo_from_crop * factors)
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """One edit; the pasted photos are made when asked for, and say in their files that AI edited them."""
+
+    subject: Subject
+    code: Tensor
+    """c, (K * d,), that the face was decoded with."""
+    x_hat: Tensor
+    """(3, S, S) in [-1, 1]: the decoder's picture."""
+    fidelity: Fidelity
+
+    @cached_property
+    def crop(self) -> Image.Image:
+        """The decoder's picture, `image_size` px."""
+        return edited(to_image(self.x_hat))
+
+    @cached_property
+    def motion(self) -> Motion:
+        """How the photo's own pixels move, and what is added to them."""
+        return motion_between(self.subject.own, self.x_hat)
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """The full photo, at its own resolution, with the edited face in place."""
+        return self._paste(self.subject)
+
+    @cached_property
+    def preview(self) -> Image.Image:
+        """The same on a copy of at most 1,024 px."""
+        return self._paste(self.subject.preview)
+
+    @cached_property
+    def face(self) -> Image.Image:
+        """The edited face alone, aligned, `image_size` px: what `read_crop` would read from `image`."""
+        return self._paste(dataclasses.replace(self.subject, photo=self.subject.crop, photo_from_crop=np.eye(2, 3)))
+
+    def _paste(self, subject: Subject) -> Image.Image:
+        mask = face_mask(self.x_hat.shape[-1])
+        if self.fidelity == "detail":
+            return edited(paste_motion(subject.photo, self.motion, subject.photo_from_crop, mask))
+        patch = match_color(self.crop, subject.crop, mask)
+        return edited(paste_back(subject.photo, patch, subject.photo_from_crop, mask))

@@ -1,0 +1,255 @@
+"""The paper's experiments: synthetic sets, Table 1, figures."""
+
+import csv
+import dataclasses
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from PIL import Image
+
+from exprgan import EXPRESSIONS, ExpressionEditor
+from exprgan.images import is_marked
+from exprgan.networks import Encoder
+from train.__main__ import _parser, main
+from train.data import FaceFolder
+from train.paper import synthetic
+from train.paper.figures import FIGURES, draw_figures
+from train.paper.share import Share
+from train.paper.synthetic import BATCH, SyntheticConfig, make_set
+from train.paper.table1 import ExpressionClassifier, Table1Config, table1
+from train.run import RunError
+from train.samples import sheet
+
+
+@pytest.fixture(autouse=True)
+def fresh_process():
+    """accelerate keeps its settings for a process's life; every test here is a process of its own."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def weights(tiny_model, tmp_path):
+    tiny_model.save_pretrained(tmp_path / "weights")
+    return str(tmp_path / "weights")
+
+
+def small_set(out, **changes):
+    return SyntheticConfig(**{"out": str(out), "count": 40, "cpu": True} | changes)
+
+
+def content(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# augment
+
+
+def test_a_set_is_balanced_labelled_marked_and_read_like_any_other(weights, tmp_path):
+    out = make_set(weights, small_set(tmp_path / "set"))
+    folder = FaceFolder.load(out, "train", 32)
+    assert len(folder) == 40 and folder.expression.tolist() == [i % 6 for i in range(40)]
+    assert len(folder.subjects) == 7  # each new person shows all six
+    assert folder.intensity.min() > 0 and folder.intensity.max() < 1 and len(folder.intensity.unique()) == 40
+    assert len({picture.numpy().tobytes() for picture in folder.images}) == 40
+    for name in folder.file_names:
+        assert is_marked(out / name)
+    with (out / "metadata.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file_name"] for row in rows] == sorted(row["file_name"] for row in rows)
+    assert not list(out.rglob(".*"))
+
+
+def test_a_killed_set_goes_on_and_is_the_same_as_one_made_at_once(weights, tmp_path, monkeypatch):
+    whole = make_set(weights, small_set(tmp_path / "whole", count=70))
+    save, calls = synthetic.save_sheet, []
+
+    def dying(picture, path):
+        calls.append(path)
+        if len(calls) > 20:
+            raise KeyboardInterrupt
+        save(picture, path)
+
+    monkeypatch.setattr(synthetic, "save_sheet", dying)
+    with pytest.raises(KeyboardInterrupt):
+        make_set(weights, small_set(tmp_path / "part", count=70))
+    part = tmp_path / "part"
+    assert not (part / "metadata.csv").exists() and 0 < len(list(part.rglob("*.jpg"))) < 70
+    (part / "train" / "000" / ".left.jpg.1.tmp").write_bytes(b"half a picture")
+    kept = {path: path.stat().st_mtime_ns for path in part.rglob("*.jpg")}
+    monkeypatch.setattr(synthetic, "save_sheet", save)
+    make_set(weights, small_set(part, count=70))
+    assert content(part) == content(whole)
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+
+
+def test_a_set_grows_and_is_shared_by_processes_without_a_difference(weights, tmp_path, capsys):
+    whole = make_set(weights, small_set(tmp_path / "whole", count=70))
+    grown = make_set(weights, small_set(tmp_path / "grown", count=33))
+    make_set(weights, small_set(tmp_path / "grown", count=70))
+    assert content(grown) == content(whole)
+    for shard in ("2/3", "0/3"):
+        make_set(weights, small_set(tmp_path / "shared", count=70, shard=shard))
+    assert f"{BATCH} of 70 pictures are left" in capsys.readouterr().out
+    assert not (tmp_path / "shared" / "metadata.csv").exists()
+    shared = make_set(weights, small_set(tmp_path / "shared", count=70, shard="1/3"))
+    assert content(shared) == content(whole)
+
+
+def test_edits_are_of_training_people_alone(weights, tmp_path, faces_dir):
+    out = make_set(weights, small_set(tmp_path / "edits", kind="edits", form="png"), str(faces_dir))
+    people = {path.name for path in (faces_dir / "train").iterdir()}
+    with (out / "metadata.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["subject"] for row in rows} <= people
+    assert all(row["source"].startswith(f"train/{row['subject']}/") for row in rows)
+    assert all(is_marked(out / row["file_name"]) and row["file_name"].endswith(".png") for row in rows)
+    editor = ExpressionEditor(synthetic.ExprGAN.from_pretrained(weights))
+    maker = synthetic._Maker(editor, small_set(out, kind="edits"), str(faces_dir))
+    z, c = maker.codes(0)
+    source = faces_dir / rows[3]["source"]
+    torch.testing.assert_close(z[3], editor.read_crop(source).z, atol=1e-4, rtol=1e-3)
+    assert (c[3].view(6, 5)[3] > 0).all() and (c[3].view(6, 5)[:3] < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"kind": "edits"}, ValueError, "kind edits needs --data"),
+        ({"shard": "4/4"}, ValueError, "i from 0 to n - 1, not 4/4"),
+        ({"shard": "first"}, ValueError, "shard needs i/n, such as 0/4, not 'first'"),
+    ],
+)
+def test_a_set_that_cannot_be_made_says_why(weights, tmp_path, changes, error, message):
+    with pytest.raises(error, match=message):
+        make_set(weights, small_set(tmp_path / "set", **changes))
+    with pytest.raises(ValueError, match="count must be at least 1, not 0"):
+        small_set(tmp_path, count=0)
+
+
+def test_a_folder_of_another_set_is_not_mixed_with_this_one(weights, tmp_path):
+    make_set(weights, small_set(tmp_path / "set", count=6))
+    with pytest.raises(RunError, match="holds a set of another seed"):
+        make_set(weights, small_set(tmp_path / "set", count=6, seed=1))
+
+
+def test_accelerates_processes_share_and_a_share_is_every_nth():
+    share = Share.of_process("", cpu=True)
+    assert (share.index, share.of, share.first) == (0, 1, True)
+    second = Share(1, 3, torch.device("cpu"))
+    assert [i for i in range(9) if second.takes(i)] == [1, 4, 7] and not second.first
+
+
+# Table 1
+
+
+def test_the_classifier_is_g_encs_layers_and_one_more():
+    classifier = ExpressionClassifier(32, 8, 4, 6)
+    encoder = Encoder(32, 8, 4)
+    assert classifier(torch.zeros(2, 3, 32, 32)).shape == (2, 6)
+    extra = {"fc.weight", "fc.bias"}
+    assert {f"layers.{name}" for name in encoder.state_dict()} | extra == set(classifier.state_dict())
+
+
+def test_table_1_is_measured_cell_by_cell_and_no_cell_twice(weights, tmp_path, faces_dir, monkeypatch):
+    made = str(make_set(weights, small_set(tmp_path / "set")))
+    out = tmp_path / "table"
+    command = ["table1", weights, "--data", str(faces_dir), "--sets", made, "--out", str(out), "--rows", "30,0", "--cpu"]
+    assert main([*command, "--seeds", "2", "--steps", "2", "--batch-size", "8", "--people", "2"]) == 0
+    table = json.loads((out / "table1.json").read_text())
+    assert [row["synthetic_pictures"] for row in table["rows"]] == [0, 30]
+    assert all(len(row["runs"]) == 2 and row["deviation"] is not None for row in table["rows"])
+    assert (table["real_pictures"], table["real_people"], table["test_pictures"]) == (12, 2, 12)
+    text = (out / "table1.md").read_text()
+    assert "| 0 | " in text and "77.78" in text and text.count("\n") == 4
+
+    cells = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    assert len(cells) == 4
+    next(iter(cells)).unlink()
+    config = Table1Config(out=str(out), rows="0,30", seeds=2, steps=2, batch_size=8, people=2, cpu=True)
+    assert table1(weights, str(faces_dir), made, config) == table
+    assert sum(path.stat().st_mtime_ns == time for path, time in cells.items()) == 3
+    other = table1(weights, str(faces_dir), made, dataclasses.replace(config, steps=1, seeds=1, real_share=0.5))
+    assert other["settings"]["steps"] == 1 and other["rows"][0]["deviation"] is None
+
+
+def test_processes_share_the_cells_and_the_last_writes_the_table(weights, tmp_path, faces_dir, monkeypatch, capsys):
+    config = Table1Config(out=str(tmp_path), rows="0", seeds=3, steps=1, batch_size=4, cpu=True)
+    for index, left in ((0, "1 of 3 cells are left"), (1, "| 0 | ")):
+        share = Share(index, 2, torch.device("cpu"))
+        monkeypatch.setattr(Share, "of_process", lambda shard, cpu, share=share: share)
+        assert bool(table1(weights, str(faces_dir), "no set is needed", config)) == bool(index)
+        assert left in capsys.readouterr().out
+    assert len(json.loads((tmp_path / "table1.json").read_text())["rows"][0]["runs"]) == 3
+
+
+def test_table_1_learns_what_the_pictures_show(weights, tmp_path, faces_dir):
+    data, lit = tmp_path / "data", 40
+    shutil.copytree(faces_dir, data)
+    for name in EXPRESSIONS:  # an expression anyone can see
+        for path in data.rglob(f"{name}_*.jpg"):
+            Image.new("RGB", (32, 32), (lit * EXPRESSIONS.index(name),) * 3).save(path)
+    config = Table1Config(out=str(tmp_path / "t"), rows="0", seeds=1, steps=60, batch_size=12, lr=2e-3, width=8, cpu=True)
+    made = str(make_set(weights, small_set(tmp_path / "set", count=6)))
+    assert table1(weights, str(data), made, config)["rows"][0]["accuracy"] > 0.6
+
+
+def test_a_table_that_cannot_be_made_says_why(weights, tmp_path, faces_dir):
+    made = str(make_set(weights, small_set(tmp_path / "set", count=6)))
+    config = Table1Config(out=str(tmp_path / "table"), rows="0,12", seeds=1, steps=1, cpu=True)
+    with pytest.raises(RunError, match=r"holds 6 pictures, the row of 12 needs more; .* --count 12 again"):
+        table1(weights, str(faces_dir), made, config)
+    for wrong, message in (
+        ({"rows": "0,few"}, "rows needs whole numbers"),
+        ({"rows": "-3"}, "rows must not be negative"),
+        ({"steps": 0}, "steps must be above 0"),
+        ({"real_share": 1.0}, "real_share must lie in 0..1"),
+        ({"batch_size": 1}, "batch_size must be at least 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Table1Config(**wrong)
+
+
+# Figures
+
+
+def test_the_figures_of_the_paper_are_drawn(weights, tmp_path, faces_dir):
+    assert sorted(FIGURES) == [2, 3, 4, 5, 6, 7]
+    command = ["figures", "--weights", weights, "--data", str(faces_dir), "--caae", weights]
+    assert main([*command, "--out", str(tmp_path / "all")]) == 0
+    for number in FIGURES:
+        path = tmp_path / "all" / f"figure-{number}.png"
+        with Image.open(path) as picture:
+            assert min(picture.size) > 100
+        assert is_marked(path)
+    with_caae = Image.open(tmp_path / "all" / "figure-2.png")
+    [alone] = draw_figures([2], weights, str(faces_dir), str(tmp_path / "alone"))
+    assert Image.open(alone).height == with_caae.height - 2 * 32  # a row a person less
+
+
+def test_a_figure_that_is_not_there_is_named(weights, faces_dir, tmp_path):
+    with pytest.raises(ValueError, match="there is no figure 1; choose from 2, 3, 4, 5, 6, 7"):
+        draw_figures([1], weights, str(faces_dir), str(tmp_path))
+
+
+def test_a_sheet_has_its_pictures_where_its_names_say():
+    red, blue = (Image.new("RGB", (40, 40), colour) for colour in ("red", "blue"))
+    plain = sheet([[red, blue], [blue, None]])
+    assert plain.size == (80, 80) and plain.getpixel((79, 0)) == (0, 0, 255) and plain.getpixel((79, 79)) == (255,) * 3
+    named = sheet([[red, blue], [blue, None]], row_names=["one", "two"], column_names=["a", "b"], title="t", gaps=[1])
+    assert named.width > 80 and named.height > 80 + 40 // 6
+    assert named.getpixel((named.width - 1, named.height - 1)) == (255, 255, 255)
+    assert named.getpixel((named.width - 41, named.height - 1)) == (0, 0, 255)
+    assert (named.crop((0, 0, named.width, 10)).convert("L").getextrema())[0] < 128  # the title
+
+
+def test_the_command_lines_of_the_papers_page_are_understood():
+    text = (Path(__file__).parent.parent / "docs" / "paper.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^python -m train ([^#\n]+)", text, re.M)
+    assert len(lines) >= 4
+    for line in lines:
+        _parser().parse_args(line.split())

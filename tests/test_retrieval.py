@@ -1,0 +1,79 @@
+"""Finding pictures like a photo, and the way from one person to another."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from exprgan import BadImageError
+from exprgan.retrieval import distances, pictures_in, vector
+
+
+@pytest.fixture
+def subjects(tiny_editor, faces_dir):
+    return [tiny_editor.read_crop(path) for path in sorted(faces_dir.glob("test/*/*.jpg"))]
+
+
+@pytest.mark.parametrize("by", ["c", "y", "x"])
+def test_a_picture_is_its_own_nearest_and_the_others_follow_by_distance(tiny_editor, subjects, by):
+    tiny_editor.model.classifier.expression.bias[3] = 100.0  # Q reads nothing of neutral faces
+    subjects = [tiny_editor.read_crop(subject.crop) for subject in subjects]
+    for i in (0, 5):
+        matches = tiny_editor.retrieve(subjects[i], subjects, by=by, count=4)
+        assert matches[0].distance == 0 and len(matches) == 4
+        if by != "y":  # a classifier so sure says the same of all
+            assert matches[0].index == i
+        apart = [match.distance for match in matches]
+        assert apart == sorted(apart)
+        for match in matches:
+            expected = (vector(subjects[i], by) - vector(subjects[match.index], by)).norm().item()
+            assert match.distance == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_codes_labels_and_pixels_are_what_is_compared(tiny_editor, subjects):
+    subject = subjects[0]
+    assert torch.equal(vector(subject, "c"), subject.reading.code)
+    assert vector(subject, "y").tolist() == pytest.approx(list(subject.reading.certainties.values()))
+    assert vector(subject, "x").shape == (3 * 32 * 32,)
+    assert (distances(torch.ones(2, 4), torch.zeros(3, 4)) == 2).all()
+
+
+def test_a_folder_is_searched_with_what_is_in_it_and_what_is_no_face_passed_over(tiny_editor, portrait, tmp_path):
+    (tmp_path / "people").mkdir()
+    portrait.save(tmp_path / "people" / "b.png")
+    portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "people" / "a.png")
+    Image.new("RGB", (200, 200), "white").save(tmp_path / "wall.png")
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "notes.txt").write_text("no picture either")
+    matches = tiny_editor.retrieve(portrait, tmp_path, by="x")
+    assert [match.path for match in matches] == [tmp_path / "people" / "b.png", tmp_path / "people" / "a.png"]
+    assert matches[0].distance == 0 < matches[1].distance
+    assert [pictures_in(tmp_path)[match.index] for match in matches] == [match.path for match in matches]
+    again = tiny_editor.retrieve(tiny_editor.read(portrait), [str(matches[0].path)], by="x", count=1)
+    assert again[0].path == matches[0].path and again[0].index == 0
+
+
+def test_what_cannot_be_searched_is_named(tiny_editor, subjects, tmp_path):
+    with pytest.raises(ValueError, match=r"by must be one of c, y, x .*, not 'z'"):
+        tiny_editor.retrieve(subjects[0], subjects, by="z")
+    with pytest.raises(ValueError, match="count must be at least 1, not 0"):
+        tiny_editor.retrieve(subjects[0], subjects, count=0)
+    with pytest.raises(BadImageError, match="There is no folder"):
+        tiny_editor.retrieve(subjects[0], tmp_path / "none")
+    with pytest.raises(BadImageError, match="holds no picture"):
+        tiny_editor.retrieve(subjects[0], tmp_path)
+    with pytest.raises(BadImageError, match="no face to choose from"):
+        tiny_editor.retrieve(subjects[0], [])
+
+
+def test_the_way_between_two_people_begins_and_ends_with_them(tiny_editor, subjects):
+    one, other = subjects[0], subjects[-1]
+    way = tiny_editor.interpolate(one, other, 5, "happy", 0.7)
+    assert len(way) == 5 and way[0].size == (32, 32)
+    for picture, subject in ((way[0], one), (way[-1], other)):
+        expected = np.asarray(tiny_editor.edit(subject, "happy", 0.7).crop, np.int16)
+        assert np.abs(np.asarray(picture, np.int16) - expected).max() <= 1
+    middle = tiny_editor.decode_many((one.z + other.z)[None] / 2, tiny_editor.model.F_ctrl.code("happy", 0.7))[0]
+    assert np.abs(np.asarray(way[2], np.int16) - np.asarray(middle, np.int16)).max() <= 1
+    with pytest.raises(ValueError, match="steps must be at least 2"):
+        tiny_editor.interpolate(one, other, 1)
