@@ -75,7 +75,7 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_weights(kills, face, tmp_pa
     run("fit", tmp_path / "whole", steps)
     whole = time.monotonic() - began
 
-    chance, killed = random.Random(0), 0
+    chance, killed, finished = random.Random(0), 0, 0
     while killed < kills:
         process = start("fit", tmp_path / "part", steps)
         try:
@@ -86,8 +86,9 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_weights(kills, face, tmp_pa
             killed += 1
         else:
             assert process.returncode == 0, process.stderr.read()[-2000:]
-            (tmp_path / "part").rename(tmp_path / f"done-{killed}")  # it finished first: the next kills meet a new run
-            assert_equal(tmp_path / "whole", tmp_path / f"done-{killed}")
+            finished += 1  # before it was killed: the next kills meet a new run
+            done = (tmp_path / "part").rename(tmp_path / f"done-{finished}")
+            assert_equal(tmp_path / "whole", done)
         process.stderr.close()
     run("fit", tmp_path / "part", steps)
     assert_equal(tmp_path / "whole", tmp_path / "part")

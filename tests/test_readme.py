@@ -51,3 +51,16 @@ def test_every_name_of_the_papers_table_exists():
     assert len(names) > 20
     for name in names:
         pkgutil.resolve_name(name)
+
+
+@pytest.mark.parametrize("line", re.findall(r"`(?:accelerate|torchrun|python)[^`]*-m (train \w+[^`]*)`", README))
+def test_every_command_in_the_text_is_one_as_well(line):
+    _, verb, *arguments = line.replace("...", "DATA").split()
+    train_parser().parse_args([verb, *(arguments if arguments != ["--help"] else ["DATA"])])
+
+
+@pytest.mark.parametrize("flag", sorted(set(re.findall(r"`(--[\w-]+)", README[README.index("## Retraining") :]))))
+def test_every_flag_of_retraining_is_one(flag, capsys):
+    with pytest.raises(SystemExit):
+        train_parser().parse_args(["fit", "--help"])
+    assert flag in capsys.readouterr().out

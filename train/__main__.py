@@ -60,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluating.add_argument("weights", help="a folder that `publish` wrote")
     evaluating.add_argument("--data", required=True, help="folder with metadata.csv")
     evaluating.add_argument("--sheets", default="", help="folder for two sheets of edited faces")
-    evaluating.set_defaults(run=lambda args: evaluate(args.weights, args.data, args.sheets))
+    evaluating.add_argument("--fold", type=int, help="the fold of metadata.csv that was held out in training")
+    evaluating.set_defaults(run=lambda args: evaluate(args.weights, args.data, args.sheets, args.fold))
 
     making = verbs.add_parser("augment", help="make a labelled synthetic set of any size")
     making.add_argument("weights", help="a folder that `publish` wrote")

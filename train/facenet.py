@@ -4,6 +4,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +41,8 @@ class FaceConfig:
     image_size: int = option(128, "side in px of the pictures as ExprGAN sees them")
     size: int = option(64, "side in px at which the network looks; they are averaged down to it")
     init: str = option("", "folder of an earlier `facenet` run to go on from")
+    fold: int = option(-1, "hold out this fold of metadata.csv instead of the people of split `test`")
+    mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the network's arithmetic")
     seed: int = option(0, "seed of everything random")
     cpu: bool = option(False, "use the CPU even where there is a GPU")
 
@@ -50,10 +53,11 @@ def fit_face(data: str, config: FaceConfig) -> dict[str, float]:
     Returns:
         expression_accuracy (K + 1 classes) and same/other-person cosines on held-out people.
     """
-    accelerator = Accelerator(cpu=config.cpu, mixed_precision="bf16")
+    accelerator = Accelerator(cpu=config.cpu, mixed_precision=config.mixed_precision)
     torch.manual_seed(config.seed)
     chance = torch.Generator().manual_seed(config.seed)
-    train = FaceFolder.load(data, "train", config.image_size)
+    fold = None if config.fold < 0 else config.fold
+    train = FaceFolder.load(data, "train", config.image_size, fold=fold)
     network = FaceNetwork(len(train.expressions), config.width, config.size)
     if config.init:
         network = load_face(config.init, len(train.expressions)).train().requires_grad_(True)
@@ -91,7 +95,7 @@ def fit_face(data: str, config: FaceConfig) -> dict[str, float]:
             bar.set_postfix(loss=f"{loss.item():.3f}", done=f"{done:.0%}")
     bar.close()
     network = accelerator.unwrap_model(network, keep_fp32_wrapper=False).eval()
-    results = measure_face(network, FaceFolder.load(data, "test", config.image_size))
+    results = measure_face(network, FaceFolder.load(data, "test", config.image_size, fold=fold))
     if accelerator.is_main_process:
         path = Path(config.out) / FACE_NAME
         write_weights(network.state_dict(), path, {"steps": str(step), "size": str(network.size)})

@@ -19,16 +19,17 @@ from ..samples import expression_sheet, intensity_sheet, one_each, save_sheet
 from .metrics import METRICS, Exam
 
 
-def evaluate(weights: str, data: str, sheets: str = "") -> dict[str, Any]:
+def evaluate(weights: str, data: str, sheets: str = "", fold: int | None = None) -> dict[str, Any]:
     """Measures published weights on the held-out people of a folder; writes WEIGHTS/results.json and the card.
 
     Args:
         weights: a folder that `publish` wrote.
         data: a folder with metadata.csv.
+        fold: the fold of metadata.csv whose people were held out, instead of those of split `test`.
         sheets: folder for four sheets of edits: expressions and intensities, of the decoder and in detail; empty: none.
     """
     editor = ExpressionEditor(ExprGAN.from_pretrained(weights))
-    people = FaceFolder.load(data, "test", editor.model.config.image_size, editor.model.config.expressions)
+    people = FaceFolder.load(data, "test", editor.model.config.image_size, editor.model.config.expressions, fold)
     exam = Exam(editor, people)
     metrics = {name: function(exam) for name, function in tqdm(METRICS.items(), desc="evaluate")}
     results = {

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from accelerate import PartialState
-from accelerate.state import AcceleratorState
 
 from ..config import TrainConfig
 from ..data.prepare import PrepareConfig, prepare
@@ -164,7 +163,6 @@ def reproduce(source: str, src: str, out: str, config: ReproduceConfig) -> Path:
         if state.is_main_process:
             print(f"{name}: step {number} of {len(STEPS)}", flush=True)
             write_json(stamp, settings)  # begun
-        AcceleratorState._reset_state()  # every training chooses its own precision
         start = time.monotonic()
         if one.together or state.is_main_process:
             one.run(job)
@@ -186,13 +184,13 @@ def _prepare(job: Job) -> None:
     check(job.data)
 
 
-@step("face_steps", "face_width", "batch_size", "seed", needs=("prepare",), costly=True, together=True)
+@step("face_steps", "face_width", "batch_size", "mixed_precision", "seed", needs=("prepare",), costly=True, together=True)
 def _facenet(job: Job) -> None:
     """The face network behind L_id, the transfer's classifier, the judge."""
     config = job.config
     sizes = {"width": config.face_width, "image_size": config.image_size, "size": min(64, config.image_size)}
     fit_face(job.data, FaceConfig(out=job.at("face"), steps=config.face_steps, batch_size=config.batch_size, cpu=config.cpu,
-                                  seed=config.seed, **sizes))  # fmt: skip
+                                  seed=config.seed, mixed_precision=config.mixed_precision, **sizes))  # fmt: skip
 
 
 TRAINING = ("batch_size", "width", "z_dim", "identity_size", "mixed_precision", "seed")
