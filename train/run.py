@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ def write_whole(path: Path, write: Callable[[Path], Any], name: Callable[[Path],
         os.replace(temporary, final)
         return final
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
-        raise RunError(f"{path} could not be written ({error}); free some space or choose another --out") from error
+        free = f", {shutil.disk_usage(path.parent).free / 2**20:.0f} MiB free there" if path.parent.is_dir() else ""
+        raise RunError(f"{path} could not be written ({error}{free}); free some space or choose another --out") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
