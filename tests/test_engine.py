@@ -47,6 +47,12 @@ def run(*args, **kwargs):
     assert process.returncode == 0, errors[-2000:]
 
 
+def newest(run):
+    """Steps of the whole run that its newest checkpoint has seen: 8 a stage."""
+    names = [path.name.split("-") for path in Checkpoints(run).paths()]
+    return max((8 * int(stage) + int(step) for stage, _, step, _ in names), default=0)
+
+
 def assert_equal(one, other, tolerance=0.0):
     a, b = Checkpoints(one).latest(), Checkpoints(other).latest()
     assert a["history"] == b["history"]
@@ -71,25 +77,23 @@ def test_two_processes_do_what_one_does_with_two_half_batches(face, tmp_path):
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_run_killed_at_any_moment_ends_in_the_same_weights(kills, face, tmp_path):
     steps = f"--face {face} --steps 8,8,8 {SMALL} --save-minutes 0.000001"  # a checkpoint every step
-    began = time.monotonic()
     run("fit", tmp_path / "whole", steps)
-    whole = time.monotonic() - began
 
-    chance, killed, finished = random.Random(0), 0, 0
+    chance, killed, finished, part = random.Random(0), 0, 0, tmp_path / "part"
     while killed < kills:
-        process = start("fit", tmp_path / "part", steps)
-        try:
-            process.wait(chance.uniform(0.3, 1.1) * whole)
-        except subprocess.TimeoutExpired:
+        process = start("fit", part, steps)
+        wanted = newest(part) + chance.randint(0, 5)  # killed while it starts, or so many steps later, anywhere in a step
+        while process.poll() is None and newest(part) < wanted:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.3))
+        if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.communicate()
             killed += 1
         else:
-            assert process.returncode == 0, process.stderr.read()[-2000:]
+            assert process.returncode == 0, process.communicate()[1][-2000:]
             finished += 1  # before it was killed: the next kills meet a new run
-            done = (tmp_path / "part").rename(tmp_path / f"done-{finished}")
-            assert_equal(tmp_path / "whole", done)
-        process.stderr.close()
+            assert_equal(tmp_path / "whole", part.rename(tmp_path / f"done-{finished}"))
     run("fit", tmp_path / "part", steps)
     assert_equal(tmp_path / "whole", tmp_path / "part")
     assert not list((tmp_path / "part" / "checkpoints").glob(".*"))
