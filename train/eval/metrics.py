@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from PIL import Image
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from exprgan.editor import ExpressionEditor
@@ -18,6 +19,7 @@ from exprgan.images import to_image, to_tensor
 from exprgan.subject import EditResult, Subject
 
 from ..data import FaceFolder
+from .strength import StrengthJudge
 
 STRONG = 0.6
 """Pictures of the set count as full expressions from this intensity on."""
@@ -43,10 +45,16 @@ class Judged:
 
 
 class Exam:
-    """The held-out people and their edits, made once for all metrics."""
+    """The held-out people and their edits, made once for all metrics.
 
-    def __init__(self, editor: ExpressionEditor, people: FaceFolder):
-        self.editor, self.people = editor, people
+    Args:
+        editor: with the model to be measured.
+        people: the held-out people.
+        strength: says how strong an expression looks, where the set knows true intensities to learn that from.
+    """
+
+    def __init__(self, editor: ExpressionEditor, people: FaceFolder, strength: StrengthJudge | None = None):
+        self.editor, self.people, self.strength = editor, people, strength
         neutral = people.expression == len(people.expressions)
         certain = neutral & (people.intensity.nan_to_num(0.0) == 0)
         self.calm = bool(certain.any())
@@ -81,6 +89,14 @@ class Exam:
         full = self.edits(1.0)
         return {"decoder": self.judge([r.crop for r in full]), "detail": self.judge([r.face for r in full])}
 
+    def seen(self, results: list[EditResult], wanted: Tensor) -> np.ndarray:
+        """How strong edits look, as a visitor gets them: (N,), for the wanted expressions (N,)."""
+        if self.strength:
+            pictures = np.stack([np.asarray(result.face) for result in results])
+            return self.strength(torch.from_numpy(pictures).permute(0, 3, 1, 2), wanted)
+        certainty = self.judge([result.face for result in results]).certainty
+        return certainty[torch.arange(len(certainty)), wanted].numpy()
+
     @cached_property
     def before(self) -> Judged:
         return self.judge(self.inputs.images)
@@ -114,17 +130,26 @@ def identity_cosine(exam: Exam) -> dict[str, float]:
 
 @metric
 def intensity_correlation(exam: Exam) -> dict[str, float]:
-    """Pearson r of the intensity asked for and the certainty of the wanted expression seen, over everyone; detail."""
+    """Pearson r of the intensity asked for and the one seen, over everyone; detail.
+
+    Seen is what a regressor of true intensities says, else the certainty of the wanted expression. `spearman` and
+    `monotone` (the share of pairs of levels of one person that come in order) are means over the expressions; `real` is
+    the r of the regressor's reading of the set's own pictures of held-out people.
+    """
     names = exam.people.expressions
-
-    def wanted(intensity: float) -> Tensor:
-        certainty = exam.judge([r.face for r in exam.edits(intensity)]).certainty.unflatten(0, (-1, len(names)))
-        return certainty.diagonal(dim1=1, dim2=2)
-
-    seen = torch.stack([wanted(intensity) for intensity in INTENSITIES])
+    wanted = torch.arange(len(names)).repeat(len(exam.inputs))
+    seen = np.stack([exam.seen(exam.edits(level), wanted) for level in INTENSITIES])
+    seen = seen.reshape(len(INTENSITIES), -1, len(names))
     asked = np.repeat(np.array(INTENSITIES), seen.shape[1])
-    values = {name: float(np.corrcoef(asked, seen[:, :, i].numpy().ravel())[0, 1]) for i, name in enumerate(names)}
-    return values | {"mean": float(np.mean(list(values.values())))}
+    values = {name: float(np.corrcoef(asked, seen[:, :, i].ravel())[0, 1]) for i, name in enumerate(names)}
+    values["mean"] = float(np.mean(list(values.values())))
+    values["spearman"] = float(np.mean([spearmanr(asked, seen[:, :, i].ravel())[0] for i in range(len(names))]))
+    pairs = [seen[j] > seen[i] for i in range(len(seen)) for j in range(i + 1, len(seen))]
+    values["monotone"] = float(np.mean(pairs))
+    if exam.strength:
+        shown = exam.people.expressive()
+        values["real"] = float(np.corrcoef(shown.intensity, exam.strength(shown.images, shown.expression))[0, 1])
+    return values
 
 
 @metric

@@ -1,7 +1,6 @@
 """Runs every metric and writes results.json: values with what they were measured on."""
 
 import hashlib
-import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ from exprgan.model import WEIGHTS_NAME, ExprGAN
 
 from ..card import write_card
 from ..data import FaceFolder
-from ..run import write_json
+from ..run import commit, write_json
 from ..samples import expression_sheet, intensity_sheet, one_each, save_sheet
 from .metrics import METRICS, Exam
+from .strength import StrengthJudge
 
 
 def evaluate(weights: str, data: str, sheets: str = "", fold: int | None = None) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def evaluate(weights: str, data: str, sheets: str = "", fold: int | None = None)
     """
     editor = ExpressionEditor(ExprGAN.from_pretrained(weights))
     people = FaceFolder.load(data, "test", editor.model.config.image_size, editor.model.config.expressions, fold)
-    exam = Exam(editor, people)
+    exam = Exam(editor, people, _strength(editor, data, fold))
     metrics = {name: function(exam) for name, function in tqdm(METRICS.items(), desc="evaluate")}
     results = {
         "metrics": {name: {k: round(v, 4) for k, v in values.items()} for name, values in metrics.items()},
@@ -45,7 +45,7 @@ def evaluate(weights: str, data: str, sheets: str = "", fold: int | None = None)
         "device": str(next(editor.model.parameters()).device),
         "torch": torch.__version__.split("+")[0],
         "date": datetime.now(timezone.utc).date().isoformat(),
-        "commit": _commit(),
+        "commit": commit(),
         "weights_sha256": hashlib.sha256((Path(weights) / WEIGHTS_NAME).read_bytes()).hexdigest(),
     }
     write_json(Path(weights) / "results.json", results)
@@ -58,12 +58,11 @@ def evaluate(weights: str, data: str, sheets: str = "", fold: int | None = None)
     return results
 
 
-def _commit() -> str:
-    """The code's commit, or "unknown" outside a checkout."""
-    try:
-        here = Path(__file__).parent
-        return subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+def _strength(editor: ExpressionEditor, data: str, fold: int | None) -> StrengthJudge | None:
+    """Learns true intensities from the training people; None where the set does not know them."""
+    config = editor.model.config
+    faces = FaceFolder.load(data, "train", config.image_size, config.expressions, fold)
+    known = faces.select(~faces.intensity.isnan())
+    if set(known.expression.tolist()) != set(range(len(config.expressions) + 1)):
+        return None
+    return StrengthJudge.fit(editor.model.classifier, known)
