@@ -8,10 +8,11 @@ from .controller import check_intensity
 from .editor import FIDELITIES, ExpressionEditor
 from .errors import ExprGANError
 from .images import save_photo
-from .model import ExprGAN
+from .model import CONFIG_NAME, ExprGAN
 
 BUNDLED = Path(__file__).parents[1] / "weights"
-"""The weights that come with a checkout."""
+"""The weights that come with a checkout. What pip installs comes without."""
+ON_THE_HUB = "org/exprgan"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,7 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--model", default=str(BUNDLED), help="a folder, or org/name on the Hub (default: bundled)")
+    shared.add_argument("--model", help="a folder, or org/name or org/name@revision on the Hub (default: the weights of "
+                        f"this checkout; without one, {ON_THE_HUB})")  # fmt: skip
     look = argparse.ArgumentParser(add_help=False)
     look.add_argument("--intensity", type=float, default=1.0, help="0 (neutral) to 1 (full strength); default 1")
     style = argparse.ArgumentParser(add_help=False)
@@ -48,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
     edit = verbs.add_parser("edit", parents=[shared, look, style, paste], help="give a face another expression")
     edit.add_argument("photo", type=Path)
-    edit.add_argument("expression", help="angry, disgust, fear, happy, sad, surprise or neutral")
+    edit.add_argument("expression", help="one of the model's expressions, as `exprgan info` lists them, or neutral")
     edit.set_defaults(run=_edit)
 
     transfer = verbs.add_parser("transfer", parents=[shared, look, paste], help="take the expression from a photo")
@@ -64,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     generate.set_defaults(run=_generate)
 
     info = verbs.add_parser("info", parents=[shared], help="say what a model is")
+    info.add_argument("--check", action="store_true", help="let it do what it did when it was published, and compare")
     info.set_defaults(run=_info)
     return parser
 
@@ -98,17 +101,30 @@ def _generate(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> None:
-    model = ExprGAN.from_pretrained(args.model)
+    model = _model(args, check=args.check)
     config = model.config
     print(f"{args.model}: ExprGAN, {config.image_size} px, {len(config.expressions)} expressions x "
           f"{config.code_dim_each} numbers, z {config.z_dim}")  # fmt: skip
     print(f"expressions: {', '.join(config.expressions)}, neutral")
     for name, part in model.named_children():
         print(f"{name:<10} {sum(p.numel() for p in part.parameters()) / 1e6:6.2f} M parameters")
+    if args.check:
+        print("it does here what it did when it was published")
 
 
 def _editor(args: argparse.Namespace) -> ExpressionEditor:
-    return ExpressionEditor(ExprGAN.from_pretrained(args.model))
+    return ExpressionEditor(_model(args))
+
+
+def _model(args: argparse.Namespace, check: bool = False) -> ExprGAN:
+    """What --model names; unless it names one, the bundled weights, or the Hub's where there are none."""
+    if not args.model and (BUNDLED / CONFIG_NAME).is_file():
+        args.model = str(BUNDLED)
+    elif not args.model:
+        args.model = ON_THE_HUB
+        print(f"no weights came with this installation; taking {ON_THE_HUB} from the Hub, once (--model names others)",
+              file=sys.stderr)  # fmt: skip
+    return ExprGAN.from_pretrained(args.model, check=check)
 
 
 def _beside(photo: Path, word: str) -> Path:

@@ -2,20 +2,22 @@
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub import HfApi, PyTorchModelHubMixin
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .controller import Controller
 from .errors import WeightsError
-from .expressions import EXPRESSIONS
+from .expressions import EXPRESSIONS, NEUTRAL
+from .hub import HUB_ERRORS, Source, explain
 from .networks import Decoder, Encoder, FaceNetwork, ImageDiscriminator, LatentDiscriminator
+from .reference import REFERENCE_NAME, check_reference
 
 FORMAT = 1
 """The number in config.json that a change of the networks' shapes or meanings would raise."""
@@ -34,7 +36,7 @@ class ExprGANConfig:
     image_size: int = 128
     """Side of x in px: 16, 32, 64, 128 or 256."""
     expressions: tuple[str, ...] = EXPRESSIONS
-    """Names of the K classes, in the order of c."""
+    """Names of the K classes, in the order of c: lower case, of letters, digits, spaces, - and _; "neutral" is none."""
     code_dim_each: int = 5
     """d, the numbers of code per expression."""
     z_dim: int = 50
@@ -51,16 +53,21 @@ class ExprGANConfig:
     """The calibrated path of c_i over intensity, K * P * d numbers (see Controller); empty: a straight line."""
 
     def __post_init__(self):
+        if isinstance(self.expressions, str):
+            raise ValueError(f"expressions must be a list of names, not {self.expressions!r}")
         # json knows no tuples
         object.__setattr__(self, "expressions", tuple(self.expressions))
         object.__setattr__(self, "intensity_path", tuple(self.intensity_path))
         if self.format != FORMAT:
             raise ValueError(f"format {self.format!r} is not the format {FORMAT} that this version reads")
-        if self.image_size not in (16, 32, 64, 128, 256):
+        if type(self.image_size) is not int or self.image_size not in (16, 32, 64, 128, 256):
             raise ValueError(f"image_size must be 16, 32, 64, 128 or 256, not {self.image_size!r}")
         names = self.expressions
         if not names or len(set(names)) != len(names) or not all(isinstance(n, str) and n for n in names):
             raise ValueError(f"expressions must be different, non-empty names, not {names!r}")
+        for name in names:  # they are typed, looked up in lower case, and become parts of file names
+            if not re.fullmatch(r"[\w-]+( [\w-]+)*", name) or name != name.lower() or name == NEUTRAL:
+                raise ValueError(f"expressions must be lower-case words other than {NEUTRAL!r}, not {name!r}")
         for name in (
             "code_dim_each",
             "z_dim",
@@ -85,7 +92,6 @@ class ExprGAN(
     PyTorchModelHubMixin,
     library_name="exprgan",
     pipeline_tag="image-to-image",
-    license="cc-by-4.0",
     tags=["facial-expression-editing", "gan", "face"],
     repo_url="https://huggingface.co/org/exprgan",
     paper_url="https://arxiv.org/abs/1709.03842",
@@ -121,45 +127,36 @@ class ExprGAN(
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *, revision=None, token=None, cache_dir=None,
-                        force_download=False, local_files_only=False, device="cpu", dtype=torch.float32):  # fmt: skip
+                        force_download=False, local_files_only=False, device="cpu", dtype=torch.float32,
+                        check=False):  # fmt: skip
         """Loads published weights, strictly, ready for use (`eval`).
 
         Args:
-            pretrained_model_name_or_path: a folder with config.json and model.safetensors, or a repository on the Hub.
+            pretrained_model_name_or_path: a folder with config.json and model.safetensors, or a repository on the Hub:
+                "org/name", or "org/name@revision".
             revision: branch, tag or commit of the repository.
             token, cache_dir, force_download, local_files_only: as in `huggingface_hub.hf_hub_download`.
             device: where the weights go.
             dtype: the weights' type in memory; float32 is what was tested.
+            check: let the model, on `device`, do what reference.safetensors says that it did when it was published.
 
         Raises:
-            WeightsError: the folder or repository is missing or cannot be reached, or its files do not fit this version.
+            WeightsError: the folder or repository is missing or cannot be reached, its files do not fit this version, or
+                the check failed.
+            ValueError: two revisions.
         """
-        name = str(pretrained_model_name_or_path)
-
-        def fetch(file: str) -> Path:
-            if Path(name).is_dir():
-                return Path(name) / file
-            return Path(
-                hf_hub_download(
-                    name, file, revision=revision, token=token, cache_dir=cache_dir,
-                    force_download=force_download, local_files_only=local_files_only,
-                )
-            )  # fmt: skip
-
-        try:
-            config = read_config(fetch(CONFIG_NAME))
-            weights = read_weights(fetch(WEIGHTS_NAME))
-        except LocalEntryNotFoundError as error:
-            raise WeightsError(
-                f"{name} is not in the local cache, and the Hub cannot be reached; check the connection, or name a folder"
-            ) from error
-        except (HfHubHTTPError, HFValidationError) as error:
-            raise WeightsError(
-                f"{name} is neither a folder here nor a model on the Hub that you may read: {str(error).splitlines()[0]}"
-            ) from error
+        source = Source(str(pretrained_model_name_or_path), revision=revision, token=token, cache_dir=cache_dir,
+                        force_download=force_download, local_files_only=local_files_only)  # fmt: skip
+        name = source.name
+        config = read_config(source.file(CONFIG_NAME, "it is no ExprGAN model, which `save_pretrained` would have written"))
+        weights = read_weights(source.file(WEIGHTS_NAME, "only safetensors weights are read, never pickles"))
+        reference = source.file(REFERENCE_NAME, "there is nothing to check it with") if check else None
         model = cls(config)
         model._load_strictly(weights, name)
-        return model.to(device, dtype).eval()
+        model.to(device).eval()
+        if reference:
+            check_reference(model, reference, name)
+        return model.to(dtype)
 
     def _load_strictly(self, weights: dict[str, Tensor], name: str) -> None:
         """Copies every tensor, in whatever float type it comes, or says which one does not fit."""
@@ -175,6 +172,27 @@ class ExprGAN(
         if missing := sorted(wanted.keys() - weights.keys()):
             raise WeightsError(f"{name} lacks {missing[0]} (and {len(missing) - 1} more); download it again")
         self.load_state_dict(weights)
+
+    def push_to_hub(self, repo_id: str, *, token=None, ignore_patterns=None, **settings) -> str:
+        """Sends what `save_pretrained` writes to the Hub; a card that is there already stays as it is.
+
+        Args:
+            repo_id: "org/name"; made if it is not there.
+            token, ignore_patterns, settings: as in `huggingface_hub.PyTorchModelHubMixin.push_to_hub`.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            WeightsError: the Hub cannot be reached or refuses.
+        """
+        ignored = [ignore_patterns] if isinstance(ignore_patterns, str) else [*(ignore_patterns or ())]
+        try:
+            if HfApi(token=token).file_exists(repo_id, "README.md"):
+                ignored.append("README.md")
+            return super().push_to_hub(repo_id, token=token, ignore_patterns=ignored, **settings)
+        except HUB_ERRORS as error:
+            raise WeightsError(explain(error, repo_id, verb="write")) from error
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Writes config.json and model.safetensors in fp16. Called by `save_pretrained` and `push_to_hub`."""
@@ -194,7 +212,7 @@ def read_config(path: Path) -> ExprGANConfig:
     """config.json -> ExprGANConfig.
 
     Raises:
-        WeightsError: it is missing, no JSON, of another format, or holds nonsense; the message says which.
+        WeightsError: it is no JSON, of another format, or holds nonsense; the message says which.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -204,8 +222,6 @@ def read_config(path: Path) -> ExprGANConfig:
         if unknown := sorted(values.keys() - known):
             raise ValueError(f"{unknown[0]!r} is unknown to this version")
         return ExprGANConfig(**values)
-    except FileNotFoundError as error:
-        raise WeightsError(f"{path.parent} has no {path.name}; name a folder that `save_pretrained` wrote") from error
     except (ValueError, TypeError, OSError) as error:
         raise WeightsError(f"{path} cannot be used: {error}") from error
 
@@ -214,10 +230,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """model.safetensors -> tensors by name. Nothing but safetensors is ever read.
 
     Raises:
-        WeightsError: it is missing or damaged.
+        WeightsError: it is damaged.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path.parent} has no {path.name}; only safetensors weights are read, never pickles")
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:

@@ -70,6 +70,32 @@ def tiny_editor(tiny_model):
     return ExpressionEditor(tiny_model)
 
 
+# The Hub.
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A stand-in that the real client takes for the Hub, with an empty cache, nobody logged in, waits that pass at once."""
+    import time
+
+    from hub import StandIn
+    from huggingface_hub import constants
+
+    with StandIn() as stand_in:
+        stand_in.waits, stand_in.cache = [], tmp_path / "cache"
+        monkeypatch.setattr(time, "sleep", stand_in.waits.append)
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        template = stand_in.url + "/{repo_id}/resolve/{revision}/{filename}"
+        frozen = {
+            "ENDPOINT": stand_in.url, "HUGGINGFACE_CO_URL_TEMPLATE": template, "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True, "HF_HUB_CACHE": str(stand_in.cache), "HF_TOKEN_PATH": str(tmp_path / "token"),
+        }  # fmt: skip
+        for name, value in frozen.items():  # read from the environment when the package was imported
+            monkeypatch.setattr(constants, name, value)
+        yield stand_in
+
+
 # The app and the browser.
 
 

@@ -4,7 +4,9 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from golden import GOLDEN, golden_picture
 from PIL import Image
 
 from exprgan import EXPRESSIONS, ExpressionEditor, ExprGAN
@@ -37,6 +39,12 @@ def test_the_decoder_shows_the_expression_it_is_asked_for(editor, neutral):
     made = [(name, editor.edit(editor.read_crop(path), name)) for path in neutral for name in EXPRESSIONS]
     seen = [editor.read_expression(result.crop).expression == name for name, result in made]
     assert len(seen) == 36 and sum(seen) >= 34
+
+
+def test_a_fixed_face_with_a_fixed_code_is_the_committed_picture(editor):
+    """Other weights make another one: `python tests/golden.py` writes it."""
+    made, committed = (np.asarray(picture, np.int16) for picture in (golden_picture(editor), Image.open(GOLDEN)))
+    assert np.abs(made - committed).max() <= 2
 
 
 def test_the_edited_photo_shows_it_more_often_than_not(editor, neutral):

@@ -1,5 +1,9 @@
-"""The model card: model_card.md with what a folder of weights says of itself filled in, as its README.md."""
+"""The cards of weights and data sets: a template with what a folder says of itself filled in.
 
+The last line of a card is the hash of what stands above it, which tells whether somebody edited it since.
+"""
+
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,23 +14,64 @@ from exprgan.model import CONFIG_NAME
 
 from .run import write_text
 
-TEMPLATE = Path(__file__).parents[1] / "model_card.md"
+CARD_NAME = "README.md"
+ABOUT_NAME = "about.md"
+"""What is to be said of these weights alone, in the card's section on the data: an optional file beside them."""
+MODEL_CARD, DATA_CARD = (Path(__file__).parent / name for name in ("model_card.md", "data_card.md"))
+REPO = "org/exprgan"
+"""What cards call the weights until they are sent elsewhere."""
+_MARK = "<!-- made by `python -m train`; the SHA-256 of what stands above is "
 
 
-def write_card(folder: str | Path) -> Path:
-    """Writes FOLDER/README.md from config.json, training.json and, once `evaluate` ran, results.json."""
+def write_card(folder: str | Path, repo: str = REPO) -> Path:
+    """Writes FOLDER/README.md from config.json, training.json and, once `evaluate` ran, results.json.
+
+    Args:
+        folder: weights as `publish` wrote them; what is in its figures/ is shown.
+        repo: what the weights are called on the Hub.
+    """
     folder = Path(folder)
     config, training, results = (_read(folder / name) for name in (CONFIG_NAME, "training.json", "results.json"))
-    template = jinja2.Template(TEMPLATE.read_text(encoding="utf-8"), undefined=jinja2.StrictUndefined,
-                               keep_trailing_newline=True)  # fmt: skip
-    text = template.render(
-        model_index=_model_index(results),
+    data = training.get("data", {})
+    text = render(
+        MODEL_CARD,
+        repo=repo,
+        licence=licence_of(data),
+        config=config,
+        word="happy" if "happy" in config["expressions"] else config["expressions"][0],
+        model_index=_model_index(results, repo),
         architecture=_architecture(config),
         training=_training(training),
+        data=data,
+        about=(folder / ABOUT_NAME).read_text(encoding="utf-8").strip() if (folder / ABOUT_NAME).is_file() else "",
         results=_results(results),
+        figures=[(path.stem.replace("-", " "), f"figures/{path.name}") for path in sorted(folder.glob("figures/*.*"))],
     )
-    write_text(folder / "README.md", text)
-    return folder / "README.md"
+    write_text(folder / CARD_NAME, text)
+    return folder / CARD_NAME
+
+
+def render(template: Path, **values: Any) -> str:
+    """A card: the filled template, and the line that tells whether it was edited since."""
+    text = jinja2.Template(template.read_text(encoding="utf-8"), undefined=jinja2.StrictUndefined, trim_blocks=True,
+                           keep_trailing_newline=True).render(values)  # fmt: skip
+    return f"{text}{_MARK}{_sha256(text)} -->\n"
+
+
+def was_edited(card: str) -> bool:
+    """Whether a card's text is other than `render` wrote it. One without our line is somebody's own."""
+    text, mark, rest = card.rpartition(_MARK)
+    return not mark or rest != f"{_sha256(text)} -->\n"
+
+
+def licence_of(data: dict[str, Any]) -> str:
+    """The Hub's word for a licence: the one of all pictures, "other" for several, "unknown" where none was recorded."""
+    licences = data.get("licences", [])
+    return licences[0].lower() if len(licences) == 1 else "other" if licences else "unknown"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -65,11 +110,11 @@ def _results(results: dict[str, Any]) -> str:
     return head + "\n".join(["| metric | of | value |", "|---|---|---|", *rows])
 
 
-def _model_index(results: dict[str, Any]) -> str:
+def _model_index(results: dict[str, Any], repo: str) -> str:
     """The Hub's model-index as YAML, empty before anything was measured."""
     if not results:
         return ""
-    lines = ["model-index:", "- name: exprgan", "  results:", "  - task:", "      type: image-to-image",
+    lines = ["model-index:", f"- name: {repo.rpartition('/')[2]}", "  results:", "  - task:", "      type: image-to-image",
              "    dataset:", "      name: held-out people", "      type: imagefolder", "    metrics:"]  # fmt: skip
     for name in ("expression_accuracy", "identity_cosine"):
         lines += [f"    - type: {name}", f"      value: {results['metrics'][name]['detail']}"]

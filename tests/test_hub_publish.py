@@ -1,0 +1,380 @@
+"""To the Hub: one commit of what changed, nothing that names this machine, no card lost; and what comes back from it."""
+
+import hashlib
+import json
+import re
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from exprgan import ExpressionEditor, ExprGAN, ExprGANConfig, WeightsError
+from exprgan.__main__ import main as exprgan
+from train.__main__ import main
+from train.card import was_edited
+from train.checkpoints import Checkpoints
+from train.data import FaceFolder
+from train.data.facts import facts
+from train.hub import data_folder
+
+REPO, DATA = "org/tiny", "org/faces"
+
+
+@pytest.fixture(autouse=True)
+def logged_in(hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "good")
+
+
+@pytest.fixture
+def run(tmp_path, tiny_model):
+    """A run folder as `fit` leaves it, with settings that name this machine."""
+    secret = str(tmp_path / "private")
+    settings = {"batch_size": 48, "out": secret, "face": secret, "init": secret, "phi_file": f"{secret}/vgg.pth", "seed": 0}
+    state = {
+        "model_config": {"image_size": 32, "z_dim": 8, "encoder_width": 4, "decoder_width": 32, "discriminator_width": 4,
+                         "face_width": 2},
+        "history": {"refine": 3}, "settings": {"refine": settings}, "model": tiny_model.state_dict(), "ema": {},
+    }  # fmt: skip
+    Checkpoints(tmp_path / "run").save(1, "end", 0, state)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return tmp_path / "weights"
+
+
+def publish(run, weights, *more, status=0):
+    assert main(["publish", str(run), "--out", str(weights), "--repo", REPO, *more]) == status
+
+
+def evaluated(weights):
+    """results.json as `evaluate` leaves it."""
+    values = {"decoder": 0.9, "detail": 0.8}
+    digest = hashlib.sha256((weights / "model.safetensors").read_bytes()).hexdigest()
+    results = {
+        "metrics": {"expression_accuracy": values, "identity_cosine": values},
+        "n": {"people": 2, "edits": 12, "neutral_photos": 2, "real_pictures": 12},
+        "judge": "a judge", "date": "2026-01-01", "device": "cpu", "weights_sha256": digest,
+    }  # fmt: skip
+    (weights / "results.json").write_text(json.dumps(results))
+
+
+def metadata(weights):
+    with safe_open(weights / "model.safetensors", "pt") as opened:
+        return opened.metadata()
+
+
+# There and back.
+
+
+def test_what_was_pushed_is_what_is_pulled_and_edits_alike(hub, run, weights, faces_dir, capsys):
+    publish(run, weights, "--data", str(faces_dir))
+    repo = hub.repos[f"model/{REPO}"]
+    assert repo.titles == ["initial commit", "Publish ExprGAN"] and not hub.yaml_errors and not repo.private
+    names = {"config.json", "model.safetensors", "reference.safetensors", "training.json", "README.md"}
+    assert repo.tree.keys() - {".gitattributes"} == names
+    assert f"{REPO}: will be made, 5 of 5 files differ" in capsys.readouterr().out
+    here, there = ExprGAN.from_pretrained(weights), ExprGAN.from_pretrained(REPO, check=True)
+    for key, tensor in here.state_dict().items():
+        assert torch.equal(tensor, there.state_dict()[key]), key
+    face = next((faces_dir / "test").glob("*/neutral*"))
+    one, two = (ExpressionEditor(model) for model in (here, there))
+    assert torch.equal(one.edit(one.read_crop(face), "sad").x_hat, two.edit(two.read_crop(face), "sad").x_hat)
+
+
+def test_a_second_time_nothing_is_sent(hub, run, weights, capsys):
+    publish(run, weights)
+    before = {path.name: path.read_bytes() for path in weights.iterdir()}
+    hub.requests.clear()
+    publish(run, weights)
+    assert {path.name: path.read_bytes() for path in weights.iterdir()} == before
+    assert not hub.asked("^(POST|PUT)") and "holds the same already; nothing was sent" in capsys.readouterr().out
+    publish(weights, "elsewhere")  # the folder itself, which is not written elsewhere
+    assert not hub.asked("^(POST|PUT)") and not Path("elsewhere").exists()
+
+
+def test_what_was_calibrated_and_measured_of_the_same_weights_stays(run, weights):
+    publish(run, weights)
+    config = json.loads((weights / "config.json").read_text()) | {"intensity_path": [-1.0] * 30 + [0.5] * 30}
+    (weights / "config.json").write_text(json.dumps(config))
+    evaluated(weights)
+    publish(run, weights)
+    assert ExprGAN.from_pretrained(REPO).config.intensity_path[-1] == 0.5 and (weights / "results.json").is_file()
+    state = Checkpoints(run).latest()
+    state["model"]["G_enc.fc.bias"] += 1
+    Checkpoints(run).save(2, "end", 0, state)
+    publish(run, weights)
+    assert not ExprGAN.from_pretrained(REPO).config.intensity_path and not (weights / "results.json").exists()
+
+
+def test_nothing_that_is_sent_names_a_path_or_a_host(hub, run, weights, faces_dir, tmp_path):
+    publish(run, weights, "--data", str(faces_dir))
+    foreign = [str(tmp_path), str(faces_dir), socket.gethostname(), "private", "vgg.pth"]
+    for name, data in hub.repos[f"model/{REPO}"].tree.items():
+        assert not [word for word in foreign if word.encode() in data], name
+
+
+def test_the_weights_say_of_what_they_are(hub, run, weights, faces_dir):
+    publish(run, weights, "--data", str(faces_dir))
+    said = metadata(weights)
+    assert said.keys() == {"format", "commit", "data_sha256"} and said["data_sha256"] == facts(faces_dir)["sha256"]
+    card = (weights / "README.md").read_text()
+    assert said["data_sha256"] in card and "Face Research Lab London Set" in card and "license: cc-by-4.0" in card
+    evaluated(weights)
+    publish(run, weights)
+    said, results = metadata(weights), json.loads((weights / "results.json").read_text())
+    assert said["data_sha256"] and re.fullmatch("[0-9a-f]{64}", said["results_sha256"])
+    assert results["weights_sha256"] == hashlib.sha256((weights / "model.safetensors").read_bytes()).hexdigest()
+    assert "model-index:\n- name: tiny\n" in (weights / "README.md").read_text() and not hub.yaml_errors
+    publish(run, weights)
+    assert hub.repos[f"model/{REPO}"].titles.count("Publish ExprGAN") == 2  # the third had nothing to send
+
+
+def test_results_of_other_weights_are_not_published(hub, run, weights, tiny_model, capsys):
+    publish(run, weights)
+    evaluated(weights)
+    tiny_model.G_enc.fc.bias.data += 1
+    tiny_model.save_pretrained(weights)
+    assert main(["publish", str(weights), "--repo", REPO]) == 1
+    assert "results.json was measured of other weights; run `python -m train evaluate` again" in capsys.readouterr().err
+
+
+def test_what_was_added_to_the_folder_goes_along_and_other_files_stay(hub, run, weights, faces_dir):
+    publish(run, weights)
+    repo = hub.repos[f"model/{REPO}"]
+    repo.commit(repo.tree | {"notes.txt": b"mine", "figures/old.jpg": b"old"}, "by hand")
+    (weights / "figures").mkdir()
+    shutil.copy(next((faces_dir / "test").glob("*/*.jpg")), weights / "figures" / "expressions-detail.jpg")
+    (weights / "secret.env").write_text("password")
+    (weights / "about.md").write_text("Made of six friends.")
+    publish(run, weights)
+    assert repo.tree.keys() >= {"notes.txt", "figures/expressions-detail.jpg"}
+    assert not repo.tree.keys() & {"figures/old.jpg", "secret.env", "about.md"}
+    card = repo.tree["README.md"].decode()
+    assert "![expressions detail](figures/expressions-detail.jpg)" in card and "Made of six friends." in card
+
+
+def test_a_dry_run_says_what_would_be_sent_and_changes_nothing(hub, run, weights, capsys):
+    publish(run, weights, "--dry-run")
+    assert not weights.exists() and not hub.repos and not hub.asked("^(POST|PUT)")
+    out = capsys.readouterr().out
+    assert "will be made, 5 of 5 files differ" in out and re.search(r"new +model\.safetensors  [\d.]+ MB", out)
+    publish(run, weights)
+    (weights / "about.md").write_text("More.")
+    capsys.readouterr()
+    before = (weights / "README.md").read_bytes()
+    publish(run, weights, "--dry-run")
+    assert re.findall(r"  (\w+) +(\S+)  ", capsys.readouterr().out)[:3] == [
+        ("same", "config.json"), ("same", "model.safetensors"), ("changed", "README.md"),
+    ]  # fmt: skip
+    assert (weights / "README.md").read_bytes() == before
+    assert main(["publish", str(run), "--out", str(weights), "--dry-run"]) == 0 and "config.json" in capsys.readouterr().out
+
+
+# The card, the tag, the pull request, who may see it.
+
+
+def test_a_card_that_was_edited_on_the_hub_is_not_lost(hub, run, weights, capsys):
+    publish(run, weights)
+    repo = hub.repos[f"model/{REPO}"]
+    assert not was_edited(repo.tree["README.md"].decode())
+    edited = repo.tree["README.md"].replace(b"## Limits", b"## Limits\n\n- My own.")
+    repo.commit(repo.tree | {"README.md": edited}, "by hand")
+    (weights / "about.md").write_text("News.")
+    publish(run, weights, status=1)
+    assert f"the card of {REPO} was edited on the Hub: bring the edits into the template" in capsys.readouterr().err
+    assert repo.tree["README.md"] == edited
+    publish(run, weights, "--card", "keep")
+    assert repo.tree["README.md"] == edited and "kept as edited README.md" in capsys.readouterr().out
+    publish(run, weights, "--card", "replace")
+    assert b"News." in repo.tree["README.md"] and b"My own." not in repo.tree["README.md"]
+
+
+def test_a_tag_is_set_on_the_commit_and_never_moved(hub, run, weights, capsys):
+    publish(run, weights, "--revision", "v1")
+    repo = hub.repos[f"model/{REPO}"]
+    assert repo.tags == {"v1": repo.refs["main"]}
+    assert ExprGAN.from_pretrained(f"{REPO}@v1").config.z_dim == 8
+    publish(run, weights, "--revision", "v1")  # the same again
+    (weights / "about.md").write_text("More.")
+    publish(run, weights, "--revision", "v1", status=1)
+    assert "has a tag 'v1' already, on another commit; choose another --revision" in capsys.readouterr().err
+    assert len(repo.commits) == 2
+
+
+def test_a_pull_request_leaves_main_as_it_is(hub, run, weights, capsys):
+    publish(run, weights)
+    (weights / "about.md").write_text("More.")
+    publish(run, weights, "--create-pr")
+    repo = hub.repos[f"model/{REPO}"]
+    assert b"More." not in repo.tree["README.md"] and b"More." in repo.commits[repo.refs["refs/pr/1"]]["README.md"]
+    assert "discussions/1" in capsys.readouterr().out
+
+
+def test_private_is_private_or_refused(hub, run, weights, capsys):
+    publish(run, weights, "--private")
+    assert hub.repos[f"model/{REPO}"].private
+    hub.repos[f"model/{REPO}"].private = False
+    publish(run, weights, "--private", status=1)
+    assert f"{REPO} is on the Hub already, for everyone to see" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--private"], "name a repository in --repo"),
+        (["--repo", REPO, "--create-pr", "--revision", "v1"], "a pull request has no tag"),
+    ],
+)
+def test_settings_that_contradict_each_other(run, weights, more, said, capsys):
+    assert main(["publish", str(run), "--out", str(weights), *more]) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "code", "said"),
+    [
+        ("POST /api/repos/create", 403, "", f"your token may not write {REPO} (403)"),
+        ("POST /api/repos/create", 401, "", "you are not logged in, or the Hub does not accept your token (401)"),
+        ("POST .*/commit/main", 503, "", f"the Hub cannot serve {REPO} now (it answers 503); try again in some minutes"),
+        (
+            "POST .*/commit/main",
+            412,
+            "",
+            f"{REPO} was changed on the Hub at the same time (412); start the same line again",
+        ),
+        ("PUT /lfs", 403, "", f"your token may not write {REPO} (403)"),
+    ],
+)
+def test_a_hub_that_refuses_is_one_sentence_and_the_folder_stays(hub, run, weights, request_, status, code, said, capsys):
+    hub.fail(request_, status, code=code, times=99, message="Invalid credentials in" * (status == 401))
+    publish(run, weights, status=1)
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {said}")  # above it may be bars of progress
+    hub.faults.clear()
+    publish(run, weights)
+    assert ExprGAN.from_pretrained(REPO).config.image_size == 32
+
+
+def test_a_hub_that_is_busy_for_a_moment_is_asked_again(hub, run, weights):
+    hub.fail("GET /api/models", 503, times=1)
+    hub.fail("POST .*preupload", 503, times=1)
+    hub.fail("PUT /lfs", 503, times=1)
+    publish(run, weights)
+    assert hub.waits and len(hub.asked("PUT")) >= 3
+
+
+def test_without_a_connection_the_folder_is_written_and_said_so(hub, run, weights, capsys):
+    hub.stop()
+    publish(run, weights, status=1)
+    assert "error: the Hub cannot be reached; check the connection and start again" in capsys.readouterr().err
+    assert (weights / "model.safetensors").is_file()
+
+
+def test_push_to_hub_leaves_a_card_that_is_there(hub, tiny_model, monkeypatch):
+    tiny_model.push_to_hub(REPO)
+    repo = hub.repos[f"model/{REPO}"]
+    assert repo.tree.keys() >= {"config.json", "model.safetensors", "README.md"} and b"cc-by" not in repo.tree["README.md"]
+    repo.commit(repo.tree | {"README.md": b"---\nlicense: mit\n---\n# Mine\n"}, "by hand")
+    tiny_model.G_enc.fc.bias.data += 1
+    tiny_model.push_to_hub(REPO, ignore_patterns="*.txt")
+    assert repo.tree["README.md"].endswith(b"# Mine\n") and repo.titles[-1] != "by hand"
+    assert torch.equal(ExprGAN.from_pretrained(REPO).G_enc.fc.bias, tiny_model.G_enc.fc.bias.half().float())
+    monkeypatch.setenv("HF_TOKEN", "old")
+    with pytest.raises(WeightsError, match="the Hub does not accept your token"):
+        tiny_model.push_to_hub(REPO)
+
+
+# Other labels, other sizes.
+
+
+def test_a_model_of_other_labels_goes_all_the_way(hub, weights, tmp_path, faces_dir, capsys):
+    torch.manual_seed(0)
+    config = ExprGANConfig(image_size=16, z_dim=3, expressions=("calm", "very wild"), code_dim_each=2, encoder_width=2,
+                           decoder_width=16, discriminator_width=2, face_width=2)  # fmt: skip
+    ExprGAN(config).save_pretrained(weights)
+    assert main(["publish", str(weights), "--repo", REPO]) == 0
+    card = hub.repos[f"model/{REPO}"].tree["README.md"].decode()
+    assert '"calm", intensity=0.8' in card and "a code of 4 numbers" in card and "16 px" in card
+    assert exprgan(["info", "--model", REPO, "--check"]) == 0
+    assert "expressions: calm, very wild, neutral" in capsys.readouterr().out
+    assert exprgan(["generate", "very wild", "--count", "2", "--out", str(tmp_path / "new"), "--model", REPO]) == 0
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"very wild-000.png", "very wild-001.png"}
+    assert exprgan(["generate", "happy", "--out", str(tmp_path / "new"), "--model", REPO]) == 1
+    assert "choose one of calm, very wild, neutral" in capsys.readouterr().err
+    editor = ExpressionEditor(ExprGAN.from_pretrained(REPO))
+    subject = editor.read_crop(next(faces_dir.glob("test/*/neutral*")))
+    assert editor.expressions == ("calm", "very wild", "neutral")
+    assert editor.edit(subject, {"calm": 0.5, "very wild": 0.5}, style=1).face.size == (16, 16)
+    assert editor.transfer(subject, subject).crop.size == (16, 16)
+    assert set(subject.reading.certainties) == set(editor.expressions)
+
+
+# Data sets.
+
+
+@pytest.fixture
+def faces(faces_dir, tmp_path):
+    return Path(shutil.copytree(faces_dir, tmp_path / "faces"))
+
+
+def test_a_data_set_comes_back_as_it_was_and_every_verb_takes_its_name(hub, faces, tmp_path, capsys):
+    (faces / "notes.txt").write_text("mine")
+    assert main(["publish-data", str(faces), "--repo", DATA]) == 0
+    repo = hub.repos[f"dataset/{DATA}"]
+    assert repo.titles == ["initial commit", "Publish a training folder"] and not hub.yaml_errors
+    assert "notes.txt" not in repo.tree and repo.tree["metadata.csv"] == (faces / "metadata.csv").read_bytes()
+    card = repo.tree["README.md"].decode()
+    assert "license: cc-by-4.0" in card and f"python -m train fit {DATA}" in card and facts(faces)["sha256"] in card
+    assert not [name for name, data in repo.tree.items() if str(tmp_path).encode() in data]
+
+    assert facts(data_folder(DATA)) == facts(faces)
+    here, there = (FaceFolder.load(folder, "test", 32) for folder in (faces, data_folder(DATA)))
+    assert torch.equal(here.images, there.images)
+    capsys.readouterr()
+    assert main(["check", DATA]) == 0 and "train:" in capsys.readouterr().out
+    settings = ["--steps", "1", "--width", "2", "--image-size", "32", "--batch-size", "8", "--cpu"]
+    assert main(["facenet", DATA, "--out", str(tmp_path / "face"), *settings]) == 0
+
+    hub.requests.clear()
+    assert main(["publish-data", str(faces), "--repo", DATA]) == 0 and not hub.asked("^(POST|PUT)")
+    gone = next((faces / "test").glob("*/*.jpg")).relative_to(faces).as_posix()
+    lines = (faces / "metadata.csv").read_text().splitlines(keepends=True)
+    (faces / "metadata.csv").write_text("".join(line for line in lines if not line.startswith(gone)))
+    assert main(["publish-data", str(faces), "--repo", DATA]) == 0
+    assert gone not in repo.tree and repo.titles.count("Publish a training folder") == 2
+
+
+def test_a_card_of_ones_own_is_taken(hub, faces):
+    (faces / "README.md").write_text("---\nlicense: cc0-1.0\n---\n# Mine\n")
+    assert main(["publish-data", str(faces), "--repo", DATA, "--private"]) == 0
+    assert hub.repos[f"dataset/{DATA}"].tree["README.md"].endswith(b"# Mine\n") and hub.repos[f"dataset/{DATA}"].private
+
+
+def test_a_data_set_that_is_not_sound_is_not_sent(hub, faces, capsys):
+    (faces.parent / "x.jpg").write_bytes(next(faces.glob("test/*/*.jpg")).read_bytes())
+    table = faces / "metadata.csv"
+    table.write_text(re.sub(r"^test/\S+?\.jpg", "../x.jpg", table.read_text(), count=1, flags=re.M))
+    assert main(["publish-data", str(faces), "--repo", DATA]) == 1
+    assert f"../x.jpg lies outside of {faces}; only what is in the folder is published" in capsys.readouterr().err
+    assert main(["publish-data", str(faces)]) == 1 and "name the repository in --repo" in capsys.readouterr().err
+    next(faces.glob("train/*/*.jpg")).write_bytes(b"no picture")
+    assert main(["publish-data", str(faces), "--repo", DATA]) == 1
+    assert "cannot be read as a picture" in capsys.readouterr().err and not hub.repos
+
+
+def test_a_data_set_that_is_not_there(hub, capsys):
+    assert main(["check", "org/none"]) == 1
+    assert "org/none is neither a folder here nor a data set on the Hub that you may read" in capsys.readouterr().err
+    assert main(["check", "nowhere"]) == 1 and "does not exist" in capsys.readouterr().err  # no name of the Hub's
+
+
+def test_the_metadata_is_in_one_order(run, weights):
+    """The package writes a file's metadata in any order; the same bytes are what keeps a second push from being one."""
+    publish(run, weights)
+    raw = (weights / "model.safetensors").read_bytes()
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    assert list(header["__metadata__"]) == sorted(header["__metadata__"])

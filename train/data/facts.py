@@ -1,0 +1,39 @@
+"""What a training folder is, in numbers: for the metadata of published weights, and for cards."""
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from .metadata import NAME, read_metadata
+
+
+def facts(root: str | Path) -> dict[str, Any]:
+    """The hash of a folder's content, how much there is of what, and whom it is owed to. No path, no host.
+
+    Returns:
+        sha256 (of the table and every picture in it), pictures, people, splits and labels (name -> pictures), and the
+        different values of the columns licence and credit, the most frequent first.
+
+    Raises:
+        DataError: there is no sound metadata.csv.
+    """
+    root = Path(root)
+    rows = read_metadata(root)
+    content = hashlib.sha256((root / NAME).read_bytes())
+    for name in sorted({row["file_name"] for row in rows}):
+        if (root / name).is_file():
+            content.update(name.encode() + b"\0" + hashlib.sha256((root / name).read_bytes()).digest())
+
+    def count(column: str) -> dict[str, int]:
+        return dict(Counter(text for row in rows if (text := (row.get(column) or "").strip())).most_common())
+
+    return {
+        "sha256": content.hexdigest(),
+        "pictures": len(rows),
+        "people": len(count("subject")),
+        "splits": count("split"),
+        "labels": count("expression"),
+        "licences": list(count("licence")),
+        "credits": list(count("credit")),
+    }
