@@ -22,8 +22,8 @@ WARPS, SWEEPS = 3, 15
 """How often the picture is warped anew at each level, and how often flow is smoothed and corrected in between."""
 EMPHASIS = 1.4
 """How much farther the photo moves than the decoder's two pictures differ. Theirs is the difference of two averages, and
-looks faint on a sharp photo. At 1.7 the classifier sees the wanted expression in 91 % of held-out edits instead of 87 %, but
-surprised eyes bulge (docs/experiments.md)."""
+looks faint on a sharp photo. At 1.7 the classifier sees the wanted expression in 91 % of held-out edits instead of 87 %,
+but surprised eyes bulge (docs/experiments.md)."""
 SMOOTHNESS = 0.4
 """Weight of smoothness against brightness in [-1, 1] (alpha squared in Horn and Schunck, 1981)."""
 

@@ -195,6 +195,10 @@ def test_the_whole_way_from_a_folder_to_published_measured_weights_and_on_from_t
     again = ["fit", str(faces_dir), "--out", str(tmp_path / "more"), "--init", str(weights), "--stages", "refine"]
     assert main([*again, "--steps", "0,0,1", "--batch-size", "4", "--identity-size", "32", "--cpu"]) == 0
     assert load_face(weights, 6).blocks[0][0].out_channels == 2
+    assert main(["publish", str(tmp_path / "more"), "--out", str(tmp_path / "later")]) == 0
+    later = json.loads((tmp_path / "later" / "training.json").read_text())
+    assert later["steps"] == {"refine": 1} and later["before"]["steps"] == training["steps"]
+    assert "They went on from weights of 2 steps of controller" in (tmp_path / "later" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -89,9 +89,13 @@ def _architecture(config: dict[str, Any]) -> str:
 def _training(training: dict[str, Any]) -> str:
     if not training:
         return "No record of the training came with these weights."
-    steps = ", ".join(f"{count:,} steps of {stage}" for stage, count in training["steps"].items())
     batches = " and ".join(sorted({str(settings["batch_size"]) for settings in training["settings"].values()}))
-    return f"{steps}, at batch {batches}. training.json has every setting."
+    before = f" They went on from weights of {_steps(training['before'])}." if "before" in training else ""
+    return f"{_steps(training)}, at batch {batches}.{before} training.json has every setting."
+
+
+def _steps(training: dict[str, Any]) -> str:
+    return ", ".join(f"{count:,} steps of {stage}" for stage, count in training["steps"].items())
 
 
 def _results(results: dict[str, Any]) -> str:

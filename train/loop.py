@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import json
 import time
 import warnings
 from collections.abc import Iterator
@@ -59,6 +60,8 @@ class Trainer:
         """Steps done, by stage."""
         self.settings: dict[str, dict] = {}
         """What each stage was told, by stage: a run may go on with other settings."""
+        self.before = read_training(config.init)
+        """The record of the training that the weights of --init had before, if it came with them."""
         self.model.to(self.device, memory_format=torch.channels_last).train()
         self.model.classifier.eval().requires_grad_(False)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
@@ -286,7 +289,7 @@ class Trainer:
             self.checkpoints.save(self.stage, name, self.step, {
                 "model_config": dataclasses.asdict(self.model.config),
                 "stage": self.stage, "step": self.step, "seconds": self.seconds,
-                "history": self.history, "settings": self.settings, "statistics": statistics,
+                "history": self.history, "settings": self.settings, "before": self.before, "statistics": statistics,
                 "model": self.model.state_dict(),
                 "ema": {key: value for key, value in self.ema.state_dict().items() if key.split(".")[0] in PLAYERS["G"]},
                 "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
@@ -298,7 +301,7 @@ class Trainer:
         if ExprGANConfig(**state["model_config"]) != self.model.config:
             raise RunError(f"{self.out} holds a run of other networks; choose another --out, or the same settings")
         self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
-        self.history, self.settings = state["history"], state["settings"]
+        self.history, self.settings, self.before = state["history"], state["settings"], state.get("before")
         if self.config.face:  # what the command line names wins
             state["model"] |= {f"classifier.{key}": value for key, value in self.model.classifier.state_dict().items()}
         self.model.load_state_dict(state["model"])
@@ -337,6 +340,12 @@ def new_model(config: TrainConfig) -> ExprGAN:
     elif not config.init:
         raise RunError("L_id needs a face network: run `python -m train facenet DATA` first and name its folder in --face")
     return model
+
+
+def read_training(init: str) -> dict | None:
+    """training.json of the folder that a run starts from; None without one."""
+    path = Path(init) / "training.json"
+    return json.loads(path.read_text(encoding="utf-8")) if init and path.is_file() else None
 
 
 def fit(data: str, config: TrainConfig) -> Path:

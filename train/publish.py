@@ -89,6 +89,7 @@ def _write_run(run: str, folder: Path) -> dict[str, int]:
             for name in (CONFIG_NAME, WEIGHTS_NAME):
                 write_whole(folder / name, lambda temporary, made=Path(passing) / name: shutil.copyfile(made, temporary))
     kept = {"data": known} if same and (known := _read(folder / TRAINING_NAME).get("data")) else {}
+    kept |= {"before": state["before"]} if state.get("before") else {}
     write_json(folder / TRAINING_NAME, {"steps": state["history"], "settings": told} | kept)
     return state["history"]
 
