@@ -1,6 +1,18 @@
 """The app, called as a program would call it: through its API, over loopback."""
 
+import csv
+import dataclasses
+import io
+import json
 import logging
+import re
+import shutil
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+import zipfile
 from pathlib import Path
 
 import gradio as gr
@@ -11,10 +23,14 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 import app
-from exprgan import ExprGANError
+import app_actions
+import app_pieces
+from exprgan import ExpressionEditor, ExprGAN, ExprGANError, WeightsError
 from exprgan.images import is_marked
 
-SETTINGS = {"expression": "happy", "intensity": 0.8, "style": 0, "fidelity": "detail", "face": 0}
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SETTINGS = {"expression": "happy", "intensity": 0.8, "second": "", "part": 0.5, "style": 0, "fidelity": "detail", "face": 0}
 
 
 @pytest.fixture(scope="module")
@@ -75,19 +91,76 @@ def test_a_transfer_tells_what_it_read(client, data_dir):
     assert status.startswith("The other face reads as **") and "The face now reads as **" in status
 
 
+def test_a_mix_lies_between_its_two_expressions(client, data_dir):
+    photo = handle_file(data_dir / "portrait.jpg")
+
+    def after(**changes):
+        (_, path), _ = client.predict(photo, **SETTINGS | {"intensity": 1} | changes, api_name="/edit")
+        return pixels(path)
+
+    happy, mixed, surprised = after(), after(second="surprise"), after(expression="surprise")
+    assert min(np.abs(mixed - happy).max(), np.abs(mixed - surprised).max()) > 5
+    assert np.array_equal(after(second="happy", part=0.9), happy)  # with itself: no mix
+
+
+def test_what_is_left_out_of_a_call_has_a_default(client, data_dir):
+    photo = handle_file(data_dir / "portrait.jpg")
+    (_, bare), _ = client.predict(photo, api_name="/edit")
+    (_, whole), _ = client.predict(photo, **SETTINGS | {"intensity": 1}, api_name="/edit")
+    assert np.array_equal(pixels(bare), pixels(whole))
+
+
+def test_all_six_are_shown_at_a_glance(client, data_dir):
+    row = client.predict(handle_file(data_dir / "portrait.jpg"), api_name="/all_expressions")
+    assert [one["caption"] for one in row] == ["Angry", "Disgusted", "Afraid", "Happy", "Sad", "Surprised"]
+    assert len({pixels(one["image"]).tobytes() for one in row}) == 6
+
+
+def test_a_download_has_the_photos_size_format_and_name(client, data_dir, tmp_path):
+    Image.open(data_dir / "portrait.jpg").resize((1500, 1500)).save(tmp_path / "Me.webp")
+    photo, source = handle_file(tmp_path / "Me.webp"), handle_file(data_dir / "portrait2.jpg")
+    for made in (client.predict(photo, **SETTINGS, api_name="/download_edit"),
+                 client.predict(photo, source, 1, api_name="/download_transfer")):  # fmt: skip
+        assert Path(made).name == "Me-edited.webp" and is_marked(made)
+        assert Image.open(made).size == (1500, 1500)
+
+
 def test_the_same_seed_makes_the_same_people(client):
-    def people(seed):
-        gallery = client.predict(seed, 3, ["happy", "surprise"], 1, api_name="/generate")
+    def people(seed, expression="happy"):
+        gallery = client.predict(seed, 3, expression, 1, api_name="/generate")
         return [pixels(one["image"]) for one in gallery]
 
     first, again, others = people(1), people(1), people(2)
     assert len(first) == 3 and first[0].shape == (32, 32, 3)
     assert np.array_equal(first, again) and not np.array_equal(first, others)
+    rows = people(1, "all")
+    assert len(rows) == 18 and np.array_equal(rows[3::6], first)  # happy is the fourth of six
+
+
+def test_the_zip_of_people_is_labelled(client):
+    path = client.predict(7, 2, "all", 0.5, api_name="/download_people")
+    assert Path(path).name == "people-7-all.zip"
+    with zipfile.ZipFile(path) as archive:
+        rows = list(csv.DictReader(io.StringIO(archive.read("metadata.csv").decode())))
+        assert sorted(archive.namelist()) == sorted(["metadata.csv", *(row["file_name"] for row in rows)])
+        for row in rows:
+            data = archive.read(row["file_name"])
+            assert Image.open(io.BytesIO(data)).size == (32, 32) and is_marked(data)
+    assert len(rows) == 12 and {row["intensity"] for row in rows} == {"0.5"}
+    assert [row["expression"] for row in rows[:6]] == ["angry", "disgust", "fear", "happy", "sad", "surprise"]
+    assert [row["subject"] for row in rows[5:7]] == ["seed7-01", "seed7-02"]
+
+
+@pytest.mark.parametrize(("count", "seed"), [(13, 1), (0, 1), (2, -1), (2, 2**40)])
+def test_numbers_out_of_range_are_answered_with_a_sentence(client, count, seed):
+    with pytest.raises(AppError) as error:
+        client.predict(seed, count, "happy", 1, api_name="/generate")
+    assert app_actions.APOLOGY not in str(error.value) and "Traceback" not in str(error.value)
 
 
 def test_a_photo_without_a_face_is_answered_with_a_sentence(client, tmp_path):
     Image.new("RGB", (300, 300), "skyblue").save(tmp_path / "sky.png")
-    for api_name, settings in (("/edit", SETTINGS), ("/read", {})):
+    for api_name, settings in (("/edit", SETTINGS), ("/read", {}), ("/all_expressions", {}), ("/download_edit", SETTINGS)):
         with pytest.raises(AppError) as error:
             client.predict(handle_file(tmp_path / "sky.png"), **settings, api_name=api_name)
         assert str(error.value).startswith("No face was found in this photo.")
@@ -100,20 +173,58 @@ def test_a_file_that_is_no_photo_is_answered_with_a_sentence(client, tmp_path):
         client.predict(handle_file(tmp_path / "notes.png"), **SETTINGS, api_name="/edit")
 
 
-def test_the_public_api_is_these_four(client):
+PARAMETERS = {
+    "/read": ["photo"],
+    "/edit": ["photo", *SETTINGS],
+    "/all_expressions": ["photo", "face"],
+    "/download_edit": ["photo", *SETTINGS],
+    "/transfer": ["photo", "source", "intensity"],
+    "/download_transfer": ["photo", "source", "intensity"],
+    "/generate": ["seed", "count", "expression", "intensity"],
+    "/download_people": ["seed", "count", "expression", "intensity"],
+}
+"""The API that is promised: names stay, new parameters come last."""
+
+
+def test_the_api_is_the_one_promised_typed_and_documented(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == {"/edit", "/read", "/transfer", "/generate"}
-    names = [parameter["parameter_name"] for parameter in endpoints["/edit"]["parameters"]]
-    assert names == ["photo", *SETTINGS]
+    told = {name: [one["parameter_name"] for one in end["parameters"]] for name, end in endpoints.items()}
+    assert told == PARAMETERS
+    for name, end in endpoints.items():
+        assert len(end["description"]) > 20, name
+        for one in [*end["parameters"], *end["returns"]]:
+            assert one["python_type"]["type"] not in ("", "Any"), (name, one)
+        for one in end["parameters"]:  # the text tells of every one, or names the action that does
+            taken = re.search(r"takes what `(\w+)` takes", getattr(app_actions, name[1:]).__doc__)
+            text = getattr(app_actions, taken[1] if taken else name[1:]).__doc__
+            assert f"{one['parameter_name']}:" in text, (name, one["parameter_name"])
 
 
-def test_a_download_has_the_size_and_the_format_of_the_photo(tiny_editor, data_dir, visitors):
-    photo = str(data_dir / "portrait.jpg")
-    made = app.download(app.edited, tiny_editor, photo, "sad", 1.0, 2, "model", 0, None)
-    assert Path(made).name == "portrait-edited.jpg" and Path(made).is_relative_to(visitors)
-    assert Image.open(made).size == (900, 900) and is_marked(made)
-    with pytest.raises(ExprGANError, match=r"^Add a photo"):
-        app.download(app.edited, tiny_editor, None, "sad", 1.0, 0, "detail", 0, None)
+def readme_example(language):
+    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.S)
+    return next(block for block in blocks if "127.0.0.1:7860" in block and "make app" not in block)
+
+
+def test_the_readmes_python_call_works_as_it_stands(app_url, data_dir, tmp_path, monkeypatch):
+    shutil.copy(data_dir / "portrait.jpg", tmp_path / "me.jpg")
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    exec(readme_example("python").replace("http://127.0.0.1:7860", app_url.rstrip("/")), scope)
+    assert Image.open(scope["after"]).size == Image.open(scope["before"]).size == (900, 900)
+    assert "reads as" in scope["sentence"]
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="no curl here")
+def test_the_readmes_curl_call_works_as_it_stands(app_url, data_dir, tmp_path):
+    shutil.copy(data_dir / "portrait.jpg", tmp_path / "me.jpg")
+    script = readme_example("sh").replace("http://127.0.0.1:7860", app_url.rstrip("/"))
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "event: complete" in done.stdout and "reads as" in done.stdout
+    (before, after), *_ = json.loads(re.search(r"^data: (\[.*)$", done.stdout, re.M)[1])
+    assert before["url"].startswith(app_url) and after["url"].startswith(app_url)
 
 
 def test_a_photo_is_read_once_however_often_it_is_edited(tiny_editor, data_dir, visitors, monkeypatch):
@@ -122,14 +233,29 @@ def test_a_photo_is_read_once_however_often_it_is_edited(tiny_editor, data_dir, 
     monkeypatch.setattr(tiny_editor, "find", lambda photo: searched.append(photo) or find(photo))
     subjects = []
     for intensity in (0.1, 0.5, 0.9):
-        *_, sitting = app.edit(tiny_editor, photo, "fear", intensity, 0, "detail", 0, sitting)
+        *_, sitting = app.edit(tiny_editor, photo, "fear", intensity, "", 0.5, 0, "detail", 0, sitting)
         subjects.append(sitting.subject(tiny_editor))
     assert len(searched) == 1 and len(set(map(id, subjects))) == 1
 
 
-def test_a_deleted_photo_is_asked_for_again(tiny_editor):
+def test_a_sitting_keeps_a_preview_and_no_more(tiny_editor, data_dir, visitors):
+    Image.open(data_dir / "portrait.jpg").resize((3000, 3000)).save(visitors / "large.jpg")
+    sitting = app_actions.Sitting(tiny_editor, str(visitors / "large.jpg"))
+    small, full = sitting.subject(tiny_editor), sitting.full_subject(tiny_editor)
+    assert small.photo.size == (1024, 1024) and full.photo.size == (3000, 3000)
+    corner = full.photo_from_crop @ [0, 0, 1]
+    assert np.allclose(small.photo_from_crop @ [0, 0, 1], corner * 1024 / 3000, atol=0.01)
+    assert not any(getattr(value, "size", None) == (3000, 3000) for value in vars(sitting).values())
+
+
+def test_a_deleted_photo_is_asked_for_again(tiny_editor, data_dir, visitors):
     with pytest.raises(ExprGANError, match="add it again"):
-        app.Sitting(tiny_editor, "/nowhere/photo.jpg")
+        app_actions.Sitting(tiny_editor, "/nowhere/photo.jpg")
+    shutil.copy(data_dir / "portrait.jpg", visitors / "me.jpg")
+    sitting = app_actions.Sitting(tiny_editor, str(visitors / "me.jpg"))
+    (visitors / "me.jpg").unlink()
+    with pytest.raises(ExprGANError, match="add it again"):
+        sitting.full_subject(tiny_editor)
 
 
 def test_what_was_not_foreseen_is_for_the_log_alone(tiny_editor, caplog):
@@ -137,9 +263,133 @@ def test_what_was_not_foreseen_is_for_the_log_alone(tiny_editor, caplog):
         raise KeyError("secret")
 
     with caplog.at_level(logging.ERROR), pytest.raises(gr.Error) as error:
-        app.bound(broken, tiny_editor)()
-    assert error.value.message == app.APOLOGY and "secret" in caplog.text
+        app_actions.bound(broken, tiny_editor)()
+    assert error.value.message == app_actions.APOLOGY and "secret" in caplog.text
+
+
+def test_an_action_that_takes_too_long_is_given_up(tiny_editor, monkeypatch):
+    monkeypatch.setattr(app_actions, "LIMIT_S", 0.05)
+    over = threading.Event()
+    with pytest.raises(gr.Error) as error:
+        app_actions.bound(lambda editor: over.wait(10), tiny_editor)()
+    over.set()
+    assert error.value.message == app_actions.TOO_LONG
+
+
+def test_who_comes_to_a_full_queue_is_told_so(tiny_editor, data_dir, visitors, monkeypatch):
+    monkeypatch.setattr(app, "LONGEST_QUEUE", 1)
+    small = app.build_app(tiny_editor)
+    over, edit = threading.Event(), tiny_editor.edit
+    monkeypatch.setattr(tiny_editor, "edit", lambda *args, **settings: over.wait(20) and edit(*args, **settings))
+    _, url, _ = small.launch(**app.LAUNCH, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    try:
+        body = json.dumps({"photo": None, "expression": "sad"}).encode()
+        call = urllib.request.Request(f"{url}gradio_api/call/v2/edit", body, {"Content-Type": "application/json"})
+        refused = []
+        for _ in range(app_actions.AT_ONCE + 2):  # two are worked on, one waits
+            try:
+                urllib.request.urlopen(call).read()
+            except urllib.error.HTTPError as error:
+                refused.append((error.code, error.read().decode()))
+            time.sleep(0.2)
+        over.set()
+        assert len(refused) == 1 and refused[0][0] == 503 and "Queue is full" in refused[0][1]
+    finally:
+        over.set()
+        small.close()
+
+
+def test_a_file_larger_than_the_limit_is_refused(app_url):
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n' + bytes(43_000_000)
+    call = urllib.request.Request(f"{app_url}gradio_api/upload", body + b"\r\n--x--\r\n",
+                                  {"Content-Type": "multipart/form-data; boundary=x"})  # fmt: skip
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(call)
+    assert error.value.code == 413
+
+
+# Manners.
+
+
+def test_photos_and_results_are_deleted_within_the_hour(tiny_editor, data_dir, visitors):
+    from gradio.route_utils import delete_files_created_by_app
+
+    built = app.build_app(tiny_editor)
+    frequency, age = built.delete_cache
+    assert age + 2 * frequency <= 3600
+    _, url, _ = built.launch(**app.LAUNCH, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    try:
+        first = {path for path in visitors.rglob("*") if path.is_file()}
+        visitor = Client(url, verbose=False, download_files=str(visitors.parent / "kept by the visitor"))
+        visitor.predict(handle_file(data_dir / "portrait.jpg"), **SETTINGS, api_name="/edit")
+        visitor.predict(handle_file(data_dir / "portrait.jpg"), **SETTINGS, api_name="/download_edit")
+        visitor.predict(3, 2, "all", 1, api_name="/download_people")
+        files = {path for path in visitors.rglob("*") if path.is_file()} - first
+        assert len(files) >= 5
+        delete_files_created_by_app(built, age)  # nothing is so old yet
+        assert all(path.exists() for path in files)
+        delete_files_created_by_app(built, 0)
+        assert {path for path in visitors.rglob("*") if path.is_file()} <= first  # what the page shows at first stays
+    finally:
+        built.close()
+
+
+def test_nothing_is_kept_and_nobody_is_told(tiny_editor, visitors):
+    assert app.LAUNCH["run_history"] is False and app.LAUNCH["enable_monitoring"] is False and app.LAUNCH["share"] is False
+    config = app.build_app(tiny_editor).get_config_file()
+    assert config["analytics_enabled"] is False
+    shown = [one["props"]["value"] for one in config["components"] if one["type"] == "markdown"]
+    assert any(app.PRIVACY in text for text in shown) and any("deleted within" in text for text in shown)
+
+
+@pytest.mark.parametrize(
+    ("component", "text", "value"),
+    [
+        (gr.Slider(0, 1, 1, step=0.05), "0.35", 0.35),
+        (gr.Slider(0, 1, 1, step=0.05), "1.01", None),
+        (gr.Slider(0, 1, 1, step=0.05), "nan", None),
+        (gr.Slider(1, 12, 8, step=1), "3", 3),
+        (gr.Number(1, precision=0, minimum=0, maximum=9), "x", None),
+        (gr.Radio([("All", 0), ("1", 1)], value=0), "1", 1),
+        (gr.Radio([("Happy", "happy")]), "<script>", None),
+        (gr.Radio([("Happy", "happy")]), None, None),
+    ],
+)
+def test_of_an_address_only_what_a_setting_can_be_is_taken(component, text, value):
+    assert app_pieces.understood(component, text) == (gr.skip() if value is None else value)
+
+
+# The model it serves.
+
+
+def test_the_bundled_weights_stand_in_for_a_hub_that_cannot_be_reached(tiny_editor, visitors, monkeypatch):
+    monkeypatch.setattr(app, "BUNDLED", visitors / "weights")
+    tiny_editor.model.save_pretrained(visitors / "weights")
+    editor, note = app.load_editor("nobody/nothing@v1")
+    assert editor.model.config == tiny_editor.model.config and "nobody/nothing@v1" in note
+    shown = [one["props"] for one in app.build_app(editor, note).get_config_file()["components"]]
+    assert any(props.get("value") == note and props["visible"] for props in shown)
+    assert app.load_editor(str(visitors / "weights"))[1] == ""
+    with pytest.raises(WeightsError):  # a folder that somebody named is meant
+        app.load_editor(str(visitors))
+
+
+def test_a_model_of_other_expressions_gets_an_app_of_its_own(tiny_config, visitors):
+    labels = ("calm", "very_wild")
+    model = ExprGAN(dataclasses.replace(tiny_config, expressions=labels))
+    told = json.dumps(app.build_app(ExpressionEditor(model)).get_config_file(), default=str)
+    assert all(label in told for label in labels) and "Disgusted" not in told
 
 
 def test_every_tab_is_filed_once():
-    assert list(app.TABS) == ["Edit", "Transfer", "New people", "About"]
+    assert list(app.TABS) == ["Edit", "Transfer", "Random people", "About"]
+
+
+def test_the_front_matter_is_what_a_space_needs():
+    front = dict(re.findall(r"^(\w+):\s*(.*)$", README.split("---")[1], re.M))
+    needed = {"title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "python_version", "app_file", "license",
+              "short_description", "thumbnail", "models", "preload_from_hub", "suggested_hardware"}  # fmt: skip
+    assert needed <= front.keys()
+    assert len(front["short_description"]) <= 60
+    assert front["app_file"] == "app.py" and front["suggested_hardware"] == "cpu-basic"
+    assert (ROOT / re.search(r"/resolve/main/(\S+)", front["thumbnail"])[1]).is_file()
