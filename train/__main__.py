@@ -2,9 +2,12 @@
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import partial
 
 from exprgan.__main__ import run_verb
 
+from .calibrate import calibrate
 from .config import TrainConfig
 from .data.prepare import PrepareConfig, prepare
 from .data.sources import SOURCES
@@ -12,6 +15,7 @@ from .data.validate import check
 from .eval.report import evaluate
 from .facenet import FaceConfig, fit_face
 from .flags import add_flags, typed
+from .hub import HubConfig, data_folder
 from .loop import fit
 from .paper.figures import FIGURES, draw_figures
 from .paper.reproduce import ReproduceConfig, reproduce
@@ -19,6 +23,8 @@ from .paper.synthetic import SyntheticConfig, make_set
 from .paper.table1 import Table1Config, table1
 from .plan import plan
 from .publish import publish
+from .publish_data import publish_data
+from .space import SpaceConfig, deploy_space
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,10 +57,30 @@ def _parser() -> argparse.ArgumentParser:
     fitting.add_argument("--dry-run", action="store_true", help="print what would be done, as JSON, and stop")
     fitting.set_defaults(run=_fit)
 
-    publishing = verbs.add_parser("publish", help="turn a run into the folder that the Hub and the app read")
-    publishing.add_argument("run_folder", metavar="RUN", help="folder of a `fit` run")
+    publishing = verbs.add_parser("publish", help="turn a run into the folder that the Hub and the app read, and send it")
+    publishing.add_argument("run_folder", metavar="RUN", help="folder of a `fit` run, or one that `publish` wrote")
     publishing.add_argument("--out", default="weights", help="folder to write (default: weights)")
-    publishing.set_defaults(run=lambda args: publish(args.run_folder, args.out))
+    publishing.add_argument("--data", default="", help="what it was trained on: its hash and credit lines are written down")
+    add_flags(publishing, HubConfig)
+    publishing.set_defaults(
+        run=lambda args: publish(args.run_folder, args.out, args.data, HubConfig(**typed(args, HubConfig)))
+    )
+
+    giving = verbs.add_parser("publish-data", help="send a training folder to the Hub; verbs take its org/name as DATA")
+    giving.add_argument("data", help="folder with metadata.csv")
+    add_flags(giving, HubConfig)
+    giving.set_defaults(run=lambda args: publish_data(args.data, HubConfig(**typed(args, HubConfig))))
+
+    deploying = verbs.add_parser("deploy-space", help="send the app to the Hub as a Space")
+    deploying.add_argument("space", metavar="ORG/NAME", help="the Space, made if it is not there yet")
+    add_flags(deploying, SpaceConfig)
+    deploying.set_defaults(run=lambda args: deploy_space(args.space, SpaceConfig(**typed(args, SpaceConfig))))
+
+    calibrating = verbs.add_parser("calibrate", help="make the slider of published weights linear, on training people")
+    calibrating.add_argument("weights", help="a folder that `publish` wrote; its config.json is rewritten")
+    calibrating.add_argument("--data", required=True, help="folder with metadata.csv, with known intensities")
+    calibrating.add_argument("--people", type=int, default=24, help="how many people are edited for it")
+    calibrating.set_defaults(run=lambda args: calibrate(args.weights, args.data, args.people))
 
     evaluating = verbs.add_parser("evaluate", help="measure published weights on held-out people")
     evaluating.add_argument("weights", help="a folder that `publish` wrote")
@@ -92,9 +118,23 @@ def _parser() -> argparse.ArgumentParser:
     whole.add_argument("folder", metavar="OUT", help="folder to write; what is finished there is not done again")
     add_flags(whole, ReproduceConfig)
     whole.set_defaults(
-        run=lambda args: reproduce(args.source, args.photos, args.folder, ReproduceConfig(**typed(args, ReproduceConfig)))
+        run=lambda args: reproduce(
+            args.source,
+            data_folder(args.photos) if args.source == "folder" else args.photos,
+            args.folder,
+            ReproduceConfig(**typed(args, ReproduceConfig)),
+        )
     )
+    for verb in verbs.choices.values():
+        verb.set_defaults(run=partial(_with_data, verb.get_default("run")))
     return parser
+
+
+def _with_data(run: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    """Runs a verb; its DATA may be the name of a data set on the Hub."""
+    if hasattr(args, "data"):
+        args.data = data_folder(args.data)
+    run(args)
 
 
 def _fit(args: argparse.Namespace) -> None:
