@@ -11,7 +11,7 @@ import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
 
-from exprgan import ExprGAN
+from exprgan import ExpressionEditor, ExprGAN
 from train.__main__ import main
 from train.checkpoints import Checkpoints
 from train.config import RECIPES, STAGES, TrainConfig
@@ -317,3 +317,33 @@ def test_a_run_on_one_fold_holds_out_its_people(faces_dir, config, tmp_path):
     trainer = Trainer(str(folder), dataclasses.replace(config, fold=1))
     held_out = [person for i, person in enumerate(people) if i % 3 == 1]
     assert list(trainer.people.subjects) == held_out and not set(held_out) & set(trainer.faces.subjects)
+
+
+def test_a_set_of_other_expressions_is_trained_published_and_edited_with(faces_dir, tmp_path, capsys):
+    folder, names = (
+        shutil.copytree(faces_dir, tmp_path / "faces"),
+        {"angry": "calm", "happy": "very_wild", "neutral": "neutral"},
+    )
+    with (folder / "metadata.csv").open(newline="") as file:
+        rows = [
+            row | {"expression": names[row["expression"]]} for row in csv.DictReader(file) if row["expression"] in names
+        ]
+    with (folder / "metadata.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    labels = ["--expressions", "calm,very_wild"]
+    assert main(["check", str(folder), *labels]) == 0 and "very_wild 4" in capsys.readouterr().out
+    assert main(["check", str(folder)]) == 1 and "unknown expression 'calm'" in capsys.readouterr().err
+
+    size = "--image-size 32 --batch-size 4 --cpu --mixed-precision no"
+    small = "--steps 1,1,1 --width 0.0625 --z-dim 8 --identity-size 32"
+    face, run, weights = (str(tmp_path / name) for name in ("face", "run", "weights"))
+    assert main(["facenet", str(folder), "--out", face, "--steps", "1", "--width", "2", *size.split(), *labels]) == 0
+    assert main(["fit", str(folder), "--out", run, "--face", face, *size.split(), *small.split(), *labels]) == 0
+    assert main(["publish", run, "--out", weights]) == 0
+    editor = ExpressionEditor(ExprGAN.from_pretrained(weights))
+    assert editor.expressions == ("calm", "very_wild", "neutral")
+    crop = Image.open(folder / rows[0]["file_name"])
+    assert editor.edit(editor.read_crop(crop.resize((32, 32))), "very_wild", 0.5).face.size == (32, 32)
+    assert main(["evaluate", weights, "--data", str(folder)]) == 0

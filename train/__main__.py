@@ -8,7 +8,7 @@ from functools import partial
 from exprgan.__main__ import run_verb
 
 from .calibrate import calibrate
-from .config import TrainConfig
+from .config import SIX, TrainConfig, names_of
 from .data.prepare import PrepareConfig, prepare
 from .data.sources import SOURCES
 from .data.validate import check
@@ -44,7 +44,8 @@ def _parser() -> argparse.ArgumentParser:
 
     checking = verbs.add_parser("check", help="say all that is wrong with a training folder, or what is in it")
     checking.add_argument("data", help="folder with metadata.csv")
-    checking.set_defaults(run=lambda args: check(args.data))
+    checking.add_argument("--expressions", default=SIX, help="names of the K expressions, separated by commas")
+    checking.set_defaults(run=lambda args: check(args.data, names_of(args.expressions)))
 
     facenet = verbs.add_parser("facenet", help="train the face network of the identity loss, and the classifier")
     facenet.add_argument("data", help="folder with metadata.csv")

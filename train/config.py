@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from exprgan.expressions import EXPRESSIONS
+
 from .flags import option
+
+SIX = ",".join(EXPRESSIONS)
 
 STAGES = ("controller", "reconstruct", "refine")
 """The paper's incremental training, in order."""
@@ -40,6 +44,7 @@ class TrainConfig:
     phi_file: str = option("", "its weights: VGG-Face's as .pth or .safetensors; facenet's, instead of downloading them")
     phi_channels: Literal["", "rgb", "bgr"] = option("", "order that VGG-Face's file wants; empty: as its names tell")
     init: str = option("", "published weights to start from: a folder, or org/name on the Hub")
+    expressions: str = option(SIX, "names of the K expressions, separated by commas; with --init those of its weights")
     stages: str = option(",".join(STAGES), "which of the three stages to run, separated by commas")
     steps: str = option("4300,1350,1350", "steps of the controller, reconstruct and refine stage")
     minutes: float = option(0.0, "run this long instead of by steps, split over the stages by --shares; 0: by steps")
@@ -110,6 +115,11 @@ class TrainConfig:
             raise ValueError("batch_size must be at least 2, for batch norm")
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """--expressions as names."""
+        return names_of(self.expressions)
+
+    @property
     def stage_names(self) -> tuple[str, ...]:
         """The stages to run, in order."""
         return tuple(name.strip() for name in self.stages.split(","))
@@ -132,3 +142,8 @@ class TrainConfig:
             return {name.strip(): float(value) for name, _, value in pairs}
         except ValueError as error:
             raise ValueError(f"weight needs term=value,term=value, not {self.weight!r}") from error
+
+
+def names_of(expressions: str) -> tuple[str, ...]:
+    """Names separated by commas, in the order of c."""
+    return tuple(name.strip() for name in expressions.split(",") if name.strip())

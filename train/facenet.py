@@ -17,6 +17,7 @@ from exprgan.errors import WeightsError
 from exprgan.model import ExprGAN, read_weights
 from exprgan.networks import FaceNetwork
 
+from .config import SIX, names_of
 from .data import FaceFolder, augment
 from .data.folder import batch_at
 from .flags import option
@@ -37,6 +38,7 @@ class FaceConfig:
     minutes: float = option(0.0, "stop after this many minutes instead, with the decay fitted to it; 0: by steps")
     batch_size: int = option(48, "pictures a batch")
     lr: float = option(1e-3, "AdamW's learning rate at the start")
+    expressions: str = option(SIX, "names of the K expressions, separated by commas")
     width: int = option(16, "channels of the first block; every block doubles them")
     image_size: int = option(128, "side in px of the pictures as ExprGAN sees them")
     size: int = option(64, "side in px at which the network looks; they are averaged down to it")
@@ -57,7 +59,8 @@ def fit_face(data: str, config: FaceConfig) -> dict[str, float]:
     torch.manual_seed(config.seed)
     chance = torch.Generator().manual_seed(config.seed)
     fold = None if config.fold < 0 else config.fold
-    train = FaceFolder.load(data, "train", config.image_size, fold=fold)
+    load = (config.image_size, names_of(config.expressions), fold)
+    train = FaceFolder.load(data, "train", *load)
     network = FaceNetwork(len(train.expressions), config.width, config.size)
     if config.init:
         network = load_face(config.init, len(train.expressions)).train().requires_grad_(True)
@@ -95,7 +98,7 @@ def fit_face(data: str, config: FaceConfig) -> dict[str, float]:
             bar.set_postfix(loss=f"{loss.item():.3f}", done=f"{done:.0%}")
     bar.close()
     network = accelerator.unwrap_model(network, keep_fp32_wrapper=False).eval()
-    results = measure_face(network, FaceFolder.load(data, "test", config.image_size, fold=fold))
+    results = measure_face(network, FaceFolder.load(data, "test", *load))
     if accelerator.is_main_process:
         path = Path(config.out) / FACE_NAME
         write_weights(network.state_dict(), path, {"steps": str(step), "size": str(network.size)})

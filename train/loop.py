@@ -330,7 +330,7 @@ def new_model(config: TrainConfig) -> ExprGAN:
     if config.init:
         model = ExprGAN.from_pretrained(config.init)
     else:
-        size = {"image_size": config.image_size, "z_dim": config.z_dim}
+        size = {"image_size": config.image_size, "z_dim": config.z_dim, "expressions": config.labels}
         wide = {"encoder_width": round(64 * config.width), "decoder_width": round(1024 * config.width)}
         model = ExprGAN(ExprGANConfig(**size, **wide))
     if config.face:

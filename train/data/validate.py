@@ -70,15 +70,15 @@ def open_picture(path: Path) -> Image.Image:
         raise DataError(f"{path} cannot be read as a picture: {error}") from error
 
 
-def check(data: str) -> None:
+def check(data: str, expressions: tuple[str, ...] = EXPRESSIONS) -> None:
     """The verb: prints how many people and pictures a sound folder has, per split and label.
 
     Raises:
         DataError: the folder is not sound; the message lists every problem.
     """
-    refuse(data, problems(data), limit=None)
+    refuse(data, problems(data, expressions), limit=None)
     rows = read_metadata(Path(data))
-    print(counts(rows))
+    print(counts(rows, expressions))
     if any(row.get("fold") for row in rows):
         folds = Counter(int(row["fold"]) for row in rows)
         print("folds: " + ", ".join(f"{fold}: {number:,}" for fold, number in sorted(folds.items())))
@@ -88,14 +88,14 @@ def check(data: str) -> None:
     print("sizes: " + ", ".join(f"{w} x {h} px: {number:,}" for (w, h), number in sizes.most_common(5)))
 
 
-def counts(rows: list[dict[str, str]]) -> str:
+def counts(rows: list[dict[str, str]], expressions: tuple[str, ...] = EXPRESSIONS) -> str:
     """A line a split: its people, its pictures, and how many of each label."""
     lines = []
     for split in sorted({row["split"] for row in rows}, key=lambda name: (name not in SPLITS, name != "train", name)):
         inside = [row for row in rows if row["split"] == split]
-        labels = Counter(canonical(row["expression"]) for row in inside)
+        labels = Counter(canonical(row["expression"], expressions) for row in inside)
         people = len({row["subject"] for row in inside})
-        each = ", ".join(f"{label} {labels[label]:,}" for label in (*EXPRESSIONS, NEUTRAL))
+        each = ", ".join(f"{label} {labels[label]:,}" for label in (*expressions, NEUTRAL))
         lines.append(f"{split}: {len(inside):,} pictures of {people:,} people ({each})")
     return "\n".join(lines)
 
