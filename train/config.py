@@ -15,7 +15,7 @@ STAGES = ("controller", "reconstruct", "refine")
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
     "published": {
-        "lr_end": 0.1, "ema": 0.995, "known_intensity": True, "neutral": True, "min_intensity": 0.15,
+        "lr": 3e-4, "lr_end": 0.1, "ema": 0.995, "known_intensity": True, "neutral": True, "min_intensity": 0.15,
         "colour": 0.4, "shift": 0.3, "identity_size": 64,
     },
     "caae": {"stages": "refine", "steps": "0,0,7000", "condition": "label", "weight": "identity=0,code=0,read_code=0"},
