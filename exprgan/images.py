@@ -93,6 +93,11 @@ def load_photo(source: Source) -> Image.Image:
         return _finished(image)
 
 
+def from_bytes(pixels: Tensor) -> Tensor:
+    """Pixels of 0..255, of any shape and device -> float32 in [-1, 1], as the networks take them."""
+    return pixels.float() / 127.5 - 1
+
+
 def to_tensor(image: Image.Image) -> Tensor:
     """RGB image -> (3, H, W) float32 in [-1, 1], on the CPU.
 
@@ -102,7 +107,7 @@ def to_tensor(image: Image.Image) -> Tensor:
     import torch
 
     _require_rgb(image)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float() / 127.5 - 1
+    return from_bytes(torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous())
 
 
 def to_image(tensor: Tensor) -> Image.Image:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from exprgan.errors import WeightsError
+from exprgan.images import from_bytes
 from exprgan.model import ExprGAN, read_weights
 from exprgan.networks import FaceNetwork
 
@@ -115,7 +116,7 @@ def people_cosines(embedding: Tensor, people: Tensor) -> Tensor:
 def measure_face(network: FaceNetwork, folder: FaceFolder) -> dict[str, float]:
     """Expression accuracy, and cosine of two pictures of one person (other expression) and of two people."""
     device = next(network.parameters()).device
-    outputs = [network(x.to(device).float() / 127.5 - 1) for x in folder.images.split(64)]
+    outputs = [network(from_bytes(x.to(device))) for x in folder.images.split(64)]
     logits, embedding = (torch.cat(parts).cpu() for parts in zip(*outputs, strict=True))
     cosine = embedding @ embedding.T
     same = folder.subject[:, None] == folder.subject[None]

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from exprgan.editor import ExpressionEditor
 from exprgan.expressions import NEUTRAL
-from exprgan.images import EditedImage, edited, to_image
+from exprgan.images import EditedImage, edited, from_bytes, to_image
 from exprgan.subject import EditResult, Subject
 
 from .data import FaceFolder
@@ -20,7 +20,7 @@ Kind = Literal["decoder", "detail"]
 
 def read_one(editor: ExpressionEditor, people: FaceFolder, index: int) -> Subject:
     """One picture of a set, read as the aligned crop that it is."""
-    return editor.read_crop(to_image(people.images[index].float() / 127.5 - 1))
+    return editor.read_crop(to_image(from_bytes(people.images[index])))
 
 
 def one_each(editor: ExpressionEditor, people: FaceFolder, count: int) -> list[Subject]:

@@ -15,10 +15,11 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from exprgan.editor import ExpressionEditor
-from exprgan.images import to_image, to_tensor
+from exprgan.images import from_bytes, to_tensor
 from exprgan.subject import EditResult, Subject
 
 from ..data import FaceFolder
+from ..samples import read_one
 from .strength import StrengthJudge
 
 STRONG = 0.6
@@ -65,7 +66,7 @@ class Exam:
     def judge(self, pictures: list[Image.Image] | Tensor) -> Judged:
         """Pictures, PIL or (N, 3, S, S) uint8, in front of the face network."""
         if isinstance(pictures, Tensor):
-            x = pictures.float() / 127.5 - 1
+            x = from_bytes(pictures)
         else:
             x = torch.stack([to_tensor(picture) for picture in pictures])
         device = next(self.editor.model.parameters()).device
@@ -76,7 +77,7 @@ class Exam:
     @cached_property
     def subjects(self) -> list[Subject]:
         """Every input, neutral pictures of the held-out people, read as the aligned crop that it is."""
-        return [self.editor.read_crop(to_image(x.float() / 127.5 - 1)) for x in self.inputs.images]
+        return [read_one(self.editor, self.inputs, index) for index in range(len(self.inputs))]
 
     def edits(self, intensity: float) -> list[EditResult]:
         """Every input with every expression: N * K edits, people outermost."""

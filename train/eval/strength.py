@@ -9,6 +9,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from exprgan.images import from_bytes
 from exprgan.networks import FaceNetwork
 
 from ..data import FaceFolder
@@ -55,7 +56,7 @@ def features(network: FaceNetwork, pictures: Tensor) -> np.ndarray:
     device = next(network.parameters()).device
     parts = []
     for part in pictures.split(64):
-        x = part.to(device).float() / 127.5 - 1
+        x = from_bytes(part.to(device))
         x = torch.nn.functional.adaptive_avg_pool2d(x, network.size) if x.shape[-1] > network.size else x
         parts.append(torch.cat([m.mean((2, 3)) for m in network.maps(x)[-2:]], dim=1).cpu())
     return torch.cat(parts).numpy()

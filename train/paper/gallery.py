@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from exprgan.editor import ExpressionEditor
+from exprgan.images import from_bytes
 from exprgan.retrieval import distances
 from exprgan.subject import Subject
 
@@ -100,7 +101,7 @@ def scatter(people: FaceFolder, editor: ExpressionEditor, who: str, side: int = 
 
     weights = next(editor.model.parameters())
     with torch.inference_mode():
-        parts = (people.images.float() / 127.5 - 1).split(32)
+        parts = from_bytes(people.images).split(32)
         z = torch.cat([editor.model.G_enc(part.to(weights)).float().cpu() for part in parts])
     apart = distances(z, z).fill_diagonal_(torch.inf)
     same = (people.subject[apart.argmin(dim=1)] == people.subject).float().mean().item()

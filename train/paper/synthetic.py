@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from exprgan.editor import ExpressionEditor
+from exprgan.images import from_bytes
 from exprgan.model import WEIGHTS_NAME, ExprGAN
 
 from ..data import FaceFolder
@@ -122,7 +123,7 @@ class _Maker:
         c = torch.stack([self._code(i) for i in batch])
         if self.faces is None:
             return torch.stack([self._noise(self._person(i)) for i in batch]), c
-        x = self.faces.images[[self._source(i) for i in batch]].float() / 127.5 - 1
+        x = from_bytes(self.faces.images[[self._source(i) for i in batch]])
         with torch.inference_mode():
             return self.editor.model.G_enc(x.to(next(self.editor.model.parameters()))).float().cpu(), c
 

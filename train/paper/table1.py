@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from exprgan.images import from_bytes
 from exprgan.model import CONFIG_NAME, ExprGANConfig, read_config
 from exprgan.networks import Encoder
 
@@ -156,7 +157,7 @@ def train_classifier(sets: Sets, count: int, seed: int, model: ExprGANConfig, co
         optimizer.step()
     network.eval()
     with torch.inference_mode(), half:
-        parts = [network(x.to(device).float() / 127.5 - 1).argmax(1).cpu() for x in sets.test.images.split(64)]
+        parts = [network(from_bytes(x.to(device))).argmax(1).cpu() for x in sets.test.images.split(64)]
     hits = (torch.cat(parts) == sets.test.expression).float()
     by_expression = {
         name: round(hits[sets.test.expression == i].mean().item(), 4)
