@@ -43,6 +43,7 @@ FLOORS = {
         {"train.config"},
         {"train.run", "train.memory"},
         {"train.data"},
+        {"train.render"},
         {"train.features"},
         {"train.losses"},
         {"train.facenet", "train.samples", "train.card", "train.checkpoints"},
@@ -57,7 +58,7 @@ FLOORS = {
     "app": [{"app_actions"}, {"app_pieces"}, {"app"}],  # above all of exprgan
 }
 FRONTS = {"exprgan", "train"}  # an __init__ only gathers names, and is for those outside
-PACKAGES = ("train.data", "train.eval", "train.paper")  # import within themselves as they like
+PACKAGES = ("train.data", "train.eval", "train.paper", "train.render")  # import within themselves as they like
 
 # Never, neither at the top nor inside a function:
 FORBIDDEN = {
