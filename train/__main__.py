@@ -24,6 +24,7 @@ from .paper.table1 import Table1Config, table1
 from .plan import plan
 from .publish import publish
 from .publish_data import publish_data
+from .render.layouts import LAYOUTS, make_manifest
 from .space import SpaceConfig, deploy_space
 
 
@@ -89,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluating.add_argument("--sheets", default="", help="folder for two sheets of edited faces")
     evaluating.add_argument("--fold", type=int, help="the fold of metadata.csv that was held out in training")
     evaluating.set_defaults(run=lambda args: evaluate(args.weights, args.data, args.sheets, args.fold))
+
+    stating = verbs.add_parser("manifest", help="write the manifest of a folder of photos: whose they are, on what terms")
+    stating.add_argument("layout", metavar="LAYOUT", choices=LAYOUTS, help="webmorph, or own: to be filled in by hand")
+    stating.add_argument("photos", metavar="PHOTOS", help="folder of the photos")
+    stating.add_argument("--out", default="", help="file to write, sources.csv beside it (default: PHOTOS/manifest.csv)")
+    stating.set_defaults(run=lambda args: make_manifest(args.layout, args.photos, args.out))
 
     making = verbs.add_parser("augment", help="make a labelled synthetic set of any size")
     making.add_argument("weights", help="a folder that `publish` wrote")

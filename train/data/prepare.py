@@ -4,7 +4,6 @@ import json
 import statistics
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +21,7 @@ from ..run import write_json, write_whole
 from .align import ALIGNMENTS
 from .metadata import NAME, SHOWN, DataError, refuse, write_metadata
 from .sources import SOURCES, Gap, Row
+from .split import split_people
 from .validate import SPLITS, counts, row_problems
 
 REPORT_NAME = "report.json"
@@ -131,22 +131,9 @@ def _person(src: Path, row: Row) -> str:
 
 
 def _splits(src: Path, rows: list[Row], test_share: float) -> dict[str, str]:
-    """person -> split: what the source says of any of their photos, else by a hash of the name.
-
-    The hash alone decides, so people who are added later never move others across. Only where it would leave `test`
-    without anyone does the person nearest to it go there.
-    """
+    """person -> split: what the source says of any of their photos, else by a hash of the name."""
     said = {_person(src, row): row.split for row in rows if row.split}
-    place = {who: _hash(who) for who in dict.fromkeys(_person(src, row) for row in rows) if who not in said}
-    split_of = said | {who: SPLITS[value < test_share] for who, value in place.items()}
-    if test_share and len(place) > 1 and SPLITS[1] not in split_of.values():
-        split_of[min(place, key=place.__getitem__)] = SPLITS[1]
-    return split_of
-
-
-def _hash(name: str) -> float:
-    """A name -> 0..1, evenly spread, the same everywhere and for ever."""
-    return int.from_bytes(sha256(name.encode()).digest()[:8], "big") / 2**64
+    return split_people((_person(src, row) for row in rows), said, test_share)
 
 
 def _write(

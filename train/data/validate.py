@@ -118,16 +118,20 @@ def _number_problems(name: str, row: dict[str, str]) -> list[str]:
 
 
 def _people_on_two_sides(rows: list[dict[str, str]], column: str) -> list[str]:
-    """A person seen in training proves nothing in testing."""
-    sides = defaultdict(set)
+    """A person seen in training proves nothing in testing, nor does one who is mixed from them."""
+    sides, families = defaultdict(set), defaultdict(set)
     for row in rows:
         if row["subject"] and row.get(column):
             sides[row["subject"]].add(row[column])
-    return [
-        f"person {who!r} is in {column} {' and '.join(map(repr, sorted(where)))}; each person belongs in one"
-        for who, where in sides.items()
-        if len(where) > 1
-    ]
+            for name in (row["subject"], *(row.get("parents") or "").split()):
+                families[name].add(row[column])
+    found = []
+    for who, where in families.items():
+        if len(where) > 1:
+            both = f"in {column} {' and '.join(map(repr, sorted(where)))}"
+            by = "" if len(sides[who]) > 1 else ", by those who are mixed from them"
+            found.append(f"person {who!r} is {both}{by}; each person belongs in one")
+    return found
 
 
 def _size(path: Path) -> tuple[int, int]:
