@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import BadImageError, ExprGANError
+from .marking import EditedImage, edited, mark, says_so  # noqa: F401, the first two for those above
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,23 +40,6 @@ LUMA = (0.299, 0.587, 0.114)
 
 SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 """What we write: suffix -> PIL's format."""
-
-SOFTWARE = "ExprGAN (expression edited by AI)"
-"""The EXIF tag Software of every saved picture."""
-
-DIGITAL_SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
-"""IPTC's word for a photo edited by generative AI, https://cv.iptc.org/newscodes/digitalsourcetype/"""
-
-_XMP = (
-    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
-    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">'
-    f"<Iptc4xmpExt:DigitalSourceType>{DIGITAL_SOURCE}</Iptc4xmpExt:DigitalSourceType>"
-    '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
-)
-
-_EXIF_SOFTWARE = 0x0131
-_PNG_XMP = "XML:com.adobe.xmp"
 
 
 def load_photo(source: Source) -> Image.Image:
@@ -122,20 +106,22 @@ def to_image(tensor: Tensor) -> Image.Image:
     return Image.fromarray(levels.round().byte().permute(1, 2, 0).contiguous().numpy())
 
 
-def save_photo(image: Image.Image, path: str | os.PathLike[str], *, quality: int = 95) -> None:
-    """Write an edited photo, marked as edited by AI.
+def save_photo(image: Image.Image, path: str | os.PathLike[str], *, quality: int = 95, replace: bool = True) -> None:
+    """Write an edited photo, marked as edited by AI; a `GeneratedImage`, as made by it.
 
-    The mark is EXIF's Software and XMP's DigitalSourceType. A colour profile in `image.info` is kept; all
-    else a photo may carry (place, camera, thumbnail) is dropped. The file appears whole or not at all.
+    The mark is EXIF's Software and XMP's DigitalSourceType (see `marking`). A colour profile in `image.info` is
+    kept; all else a photo may carry (place, camera, thumbnail) is dropped. The file appears whole or not at all.
 
     Args:
         image: mode RGB.
         path: ends in .jpg, .jpeg, .png or .webp, which chooses the format.
         quality: 1..100, for JPEG and WebP.
+        replace: whether a file that is there already may be replaced.
 
     Raises:
         ValueError: another suffix, another mode.
         ExprGANError: the file cannot be written there.
+        FileExistsError: it is there already, and `replace` is off.
     """
     path = Path(path)
     file_format = SUFFIXES.get(path.suffix.lower())
@@ -144,7 +130,7 @@ def save_photo(image: Image.Image, path: str | os.PathLike[str], *, quality: int
     _require_rgb(image)
     bare = image.copy()  # PIL writes some of `info` unasked, a JPEG's comment for one
     bare.info = {}
-    options = _mark(file_format) | {"icc_profile": image.info.get("icc_profile")}
+    options = mark(file_format, image) | {"icc_profile": image.info.get("icc_profile")}
     if file_format == "JPEG":
         options |= {"quality": quality, "subsampling": 0}  # full colour resolution: lips are small and red
     elif file_format == "WEBP":
@@ -153,7 +139,12 @@ def save_photo(image: Image.Image, path: str | os.PathLike[str], *, quality: int
     try:
         with open(half_written, "xb") as file:
             bare.save(file, format=file_format, **options)
-        os.replace(half_written, path)
+        if replace:
+            os.replace(half_written, path)
+        else:
+            _put_beside(half_written, path)
+    except FileExistsError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: larger than the format allows
         reason = getattr(error, "strerror", None) or error
         raise ExprGANError(f"Cannot write {path}: {reason}. Choose another folder or name.") from error
@@ -162,41 +153,18 @@ def save_photo(image: Image.Image, path: str | os.PathLike[str], *, quality: int
             half_written.unlink()
 
 
-class EditedImage(Image.Image):
-    """A picture that says of itself that AI edited it, also when PIL's own `save` writes it as JPEG, PNG or WebP.
-
-    Made by `edited`. What PIL makes of it (a copy, a smaller one) is a plain picture again.
-    """
-
-    def save(self, fp, format=None, **params) -> None:
-        """As `PIL.Image.Image.save`, with the mark of `save_photo` unless the same options are given."""
-        named = format.upper() if format else None
-        if named is None and isinstance(fp, (str, os.PathLike)):
-            named = SUFFIXES.get(Path(fp).suffix.lower())
-        mark = _mark(named) if named in SUFFIXES.values() else {}
-        super().save(fp, format, **(mark | params))
-
-
-def edited(image: Image.Image) -> EditedImage:
-    """The same picture as an `EditedImage`, without what the photo's `info` carried but its colour profile."""
-    marked = image.copy()
-    marked.info = {"icc_profile": image.info["icc_profile"]} if "icc_profile" in image.info else {}
-    marked.__class__ = EditedImage
-    return marked
-
-
 def is_marked(source: Source) -> bool:
-    """Whether a picture says of itself that AI edited it, as those of `save_photo` do.
+    """Whether a picture says of itself that AI edited or made it, as those of `save_photo` do.
 
     Raises:
         BadImageError: `source` is no picture.
     """
     if isinstance(source, Image.Image):
-        return _says_edited(source.info)
+        return says_so(source)
     with _opened(source) as file:
         try:
             with Image.open(file, formats=FORMATS) as image:
-                return _says_edited(image.info)
+                return says_so(image)
         except Exception as error:
             raise BadImageError(_UNKNOWN) from error
 
@@ -290,25 +258,18 @@ def _eight_bits(levels: np.ndarray) -> np.ndarray:
     return ((levels.clip(0, 65535).astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
+def _put_beside(file: Path, path: Path) -> None:
+    """Gives a file its name; one that has the name already stays, and FileExistsError is raised."""
+    try:
+        os.link(file, path)  # the one step that both makes a name and refuses a taken one
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without links, such as exFAT
+        if path.exists():
+            raise FileExistsError(path) from None
+        os.replace(file, path)
+
+
 def _require_rgb(image: Image.Image) -> None:
     if image.mode != "RGB":
         raise ValueError(f"expected an RGB image, got mode {image.mode}; read it with load_photo")
-
-
-def _mark(file_format: str) -> dict:
-    """PIL's save options that write the mark."""
-    exif = Image.Exif()
-    exif[_EXIF_SOFTWARE] = SOFTWARE
-    if file_format != "PNG":
-        return {"exif": exif, "xmp": _XMP.encode()}
-    text = PngImagePlugin.PngInfo()
-    text.add_itxt(_PNG_XMP, _XMP)
-    return {"exif": exif, "pnginfo": text}
-
-
-def _says_edited(info: dict) -> bool:
-    for packet in (info.get("xmp"), info.get(_PNG_XMP)):
-        text = packet.decode("utf-8", "replace") if isinstance(packet, bytes) else packet or ""
-        if DIGITAL_SOURCE in text:
-            return True
-    return False

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 # A module imports from the floors below its own in the same tower, no other. A new module needs a place.
 FLOORS = {
     "photos": [
-        {"exprgan.errors", "exprgan.expressions"},
+        {"exprgan.errors", "exprgan.expressions", "exprgan.marking"},
         {"exprgan.images"},
         {"exprgan.alignment"},
         {"exprgan.faces", "exprgan.motion"},

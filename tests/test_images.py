@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,13 +13,13 @@ from PIL import Image, ImageCms
 from exprgan.errors import BadImageError, ExprGANError
 from exprgan.images import (
     MAX_PIXELS,
-    SOFTWARE,
     is_marked,
     load_photo,
     save_photo,
     to_image,
     to_tensor,
 )
+from exprgan.marking import SOFTWARE, SOFTWARE_MADE, edited, generated
 
 ORIENTATION, SOFTWARE_TAG, GPS = 0x0112, 0x0131, 0x8825
 RGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -236,25 +237,119 @@ def test_a_batch_is_no_image():
 # Saving.
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png", ".webp"])
-def test_a_saved_photo_is_marked_keeps_its_profile_and_forgets_the_place(four_colors, tmp_path, suffix):
+NAMES = {
+    "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt:",
+    "http://ns.adobe.com/xap/1.0/": "xmp:",
+}
+EDITED = {
+    "Iptc4xmpExt:DigitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia",
+    "Iptc4xmpExt:AISystemUsed": "ExprGAN",
+    "xmp:CreatorTool": SOFTWARE,
+}
+MADE = EDITED | {
+    "Iptc4xmpExt:DigitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
+    "xmp:CreatorTool": SOFTWARE_MADE,
+}
+
+
+def xmp_of(data: bytes) -> dict[str, str]:
+    """The XMP of a file of any format, as a program finds it that knows nothing of us: by its packet, parsed as XML."""
+    packet = data[data.index(b"<?xpacket begin=") : data.index(b'<?xpacket end="w"?>')]
+    (description,) = ElementTree.fromstring(packet).iter("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description")
+    found = {}
+    for property in description:
+        space, name = property.tag[1:].split("}")
+        found[NAMES[space] + name] = property.text
+    return found
+
+
+@pytest.fixture
+def from_a_phone(four_colors) -> bytes:
+    """A JPEG that carries all that a phone tells: where, with what, when, how it was held, and a small copy."""
     exif = Image.Exif()
     exif[ORIENTATION] = 6
-    exif.get_ifd(GPS)[1] = "N"
-    source = as_file(four_colors, "JPEG", exif=exif, icc_profile=RGB_PROFILE, comment=b"at home")
-    photo = load_photo(source)
-    assert not is_marked(source) and not is_marked(photo)
+    exif[0x010F], exif[0x0110], exif[0x0132] = "Maker", "Camera 7", "2024:05:06 07:08:09"
+    exif.get_ifd(0x8769)[0x927C] = b"the maker's note"
+    exif.get_ifd(GPS).update({1: "N", 2: (48.0, 51.0, 29.0), 3: "E", 4: (2.0, 17.0, 40.0)})
+    photo = as_file(four_colors, "JPEG", exif=exif, icc_profile=RGB_PROFILE, comment=b"at home")
+    thumbnail = as_file(four_colors.resize((24, 16)), "JPEG")
+    iptc = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + struct.pack(">I", 11) + b"\x1c\x02\x5a\0\x06Geneva\0"
+    others = b"".join(
+        b"\xff" + marker + struct.pack(">H", len(body) + 2) + body
+        for marker, body in (
+            (b"\xed", iptc),
+            (b"\xe2", b"MPF\0" + thumbnail),  # a second picture, as phones put it behind the first
+            (b"\xe1", b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x="adobe:ns:meta/">Lake Geneva</x:xmpmeta>'),
+        )
+    )
+    return photo[:2] + others + photo[2:]
+
+
+@pytest.mark.filterwarnings("ignore:Image appears to be a malformed MPO")  # PIL's
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png", ".webp"])
+@pytest.mark.parametrize(("kind", "told"), [(None, EDITED), (edited, EDITED), (generated, MADE)])
+def test_a_saved_photo_is_marked_keeps_its_profile_and_forgets_the_rest(from_a_phone, tmp_path, suffix, kind, told):
+    assert b"Camera 7" in from_a_phone and b"Geneva" in from_a_phone
+    photo = load_photo(from_a_phone)
+    assert not is_marked(from_a_phone) and not is_marked(photo)
 
     path = tmp_path / f"edited{suffix}"
-    save_photo(photo, path)
-    assert is_marked(path)
+    save_photo(kind(photo) if kind else photo, path)
+    data = path.read_bytes()
+    assert is_marked(path) and xmp_of(data) == told
+    for trace in (b"Camera 7", b"Maker", b"2024:", b"Geneva", b"at home", b"maker's note", b"MPF"):
+        assert trace not in data
+    assert data.count(b"JFIF") <= 1  # no small copy
     with Image.open(path) as saved:
         assert is_marked(saved)
-        assert saved.size == photo.size
+        assert saved.size == photo.size == (32, 48)  # upright, and no tag that would turn it again
         assert saved.info["icc_profile"] == RGB_PROFILE
         assert "comment" not in saved.info
-        assert dict(saved.getexif()) == {SOFTWARE_TAG: SOFTWARE}
+        assert dict(saved.getexif()) == {SOFTWARE_TAG: told["xmp:CreatorTool"]}
+        assert not saved.getexif().get_ifd(GPS) and not saved.getexif().get_ifd(0x8769)
     assert np.abs(np.asarray(load_photo(path), int) - np.asarray(photo, int)).mean() < 3
+
+
+@pytest.mark.parametrize(("kind", "told"), [(edited, EDITED), (generated, MADE)])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF"])
+def test_pils_own_save_marks_it_too_however_it_is_named(four_colors, tmp_path, file_format, kind, told):
+    picture = kind(load_photo(as_file(four_colors, icc_profile=RGB_PROFILE)))
+    named = tmp_path / f"a.{file_format.lower()}"
+    picture.save(named)
+    with open(tmp_path / f"b.{file_format.lower()}", "wb") as file:
+        picture.save(file)  # PIL goes by the file's name
+    smaller = picture.resize((24, 16)).convert("L").transpose(Image.Transpose.ROTATE_90)
+    for data in (named.read_bytes(), (tmp_path / f"b.{file_format.lower()}").read_bytes(),
+                 as_file(picture, file_format.lower()), as_file(smaller, file_format)):  # fmt: skip
+        assert is_marked(data)
+        if file_format == "GIF":
+            assert told["Iptc4xmpExt:DigitalSourceType"].encode() in data
+        else:
+            assert xmp_of(data) == told
+            assert Image.open(io.BytesIO(data)).getexif()[SOFTWARE_TAG] == told["xmp:CreatorTool"]
+
+
+def test_an_edited_picture_says_so_before_it_is_saved(four_colors):
+    picture = edited(four_colors)
+    assert is_marked(picture) and is_marked(picture.copy()) and is_marked(picture.crop((0, 0, 20, 20)))
+    assert not is_marked(four_colors) and not is_marked(Image.fromarray(np.asarray(picture)))
+
+
+def test_a_file_that_is_there_stays_if_asked(four_colors, tmp_path, monkeypatch):
+    path = tmp_path / "photo.png"
+    save_photo(four_colors, path, replace=False)
+    before = path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(FileExistsError):
+            save_photo(four_colors.rotate(90), path, replace=False)
+        assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+        def no_links(*_):
+            raise OSError(95, "Operation not supported")
+
+        monkeypatch.setattr("os.link", no_links)  # the second time, as on a disk without them
+    save_photo(four_colors, tmp_path / "other.png", replace=False)
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "other.png", path]
 
 
 def test_an_unknown_suffix_is_refused_with_the_known_ones(four_colors, tmp_path):
