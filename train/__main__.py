@@ -25,6 +25,7 @@ from .plan import plan
 from .publish import publish
 from .publish_data import publish_data
 from .render.layouts import LAYOUTS, make_manifest
+from .render.virtual import VirtualConfig, make_virtual
 from .space import SpaceConfig, deploy_space
 
 
@@ -96,6 +97,10 @@ def _parser() -> argparse.ArgumentParser:
     stating.add_argument("photos", metavar="PHOTOS", help="folder of the photos")
     stating.add_argument("--out", default="", help="file to write, sources.csv beside it (default: PHOTOS/manifest.csv)")
     stating.set_defaults(run=lambda args: make_manifest(args.layout, args.photos, args.out))
+
+    mixing = verbs.add_parser("virtual", help="make new people, each mixed from two of a folder of photos with a manifest")
+    add_flags(mixing, VirtualConfig)
+    mixing.set_defaults(run=lambda args: make_virtual(VirtualConfig(**typed(args, VirtualConfig))))
 
     making = verbs.add_parser("augment", help="make a labelled synthetic set of any size")
     making.add_argument("weights", help="a folder that `publish` wrote")
