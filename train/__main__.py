@@ -24,9 +24,13 @@ from .paper.table1 import Table1Config, table1
 from .plan import plan
 from .publish import publish
 from .publish_data import publish_data
+from .render.facekit import prepare_mesh
 from .render.layouts import LAYOUTS, make_manifest
 from .render.virtual import VirtualConfig, make_virtual
 from .space import SpaceConfig, deploy_space
+
+MESH = "mesh"
+"""What `prepare` makes beside training folders."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,13 +40,12 @@ def _parser() -> argparse.ArgumentParser:
     preparing = verbs.add_parser(
         "prepare", help="make a training folder of a data set or of your own photos (docs/data.md)"
     )
-    preparing.add_argument("source", metavar="SOURCE", choices=SOURCES, help=f"one of {', '.join(SOURCES)}")
+    preparing.add_argument("source", metavar="SOURCE", choices=[*SOURCES, MESH], help=f"{', '.join(SOURCES)}; or {MESH}: "
+                           "OUT is then a file for `render`, made of ICT-FaceKit's .obj files")  # fmt: skip
     preparing.add_argument("photos", metavar="SRC", help="folder of the photos, as the source unpacks")
     preparing.add_argument("folder", metavar="OUT", help="folder to write; what a stopped run wrote there is kept")
     add_flags(preparing, PrepareConfig)
-    preparing.set_defaults(
-        run=lambda args: prepare(args.source, args.photos, args.folder, PrepareConfig(**typed(args, PrepareConfig)))
-    )
+    preparing.set_defaults(run=_prepare)
 
     checking = verbs.add_parser("check", help="say all that is wrong with a training folder, or what is in it")
     checking.add_argument("data", help="folder with metadata.csv")
@@ -148,6 +151,16 @@ def _with_data(run: Callable[[argparse.Namespace], None], args: argparse.Namespa
     if hasattr(args, "data"):
         args.data = data_folder(args.data)
     run(args)
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    options = typed(args, PrepareConfig)
+    if args.source == MESH:
+        if options:
+            raise ValueError(f"prepare {MESH} takes no options, but {' and '.join(options)} was given; leave it out")
+        prepare_mesh(args.photos, args.folder)
+    else:
+        prepare(args.source, args.photos, args.folder, PrepareConfig(**options))
 
 
 def _fit(args: argparse.Namespace) -> None:
