@@ -1,10 +1,12 @@
 """ExprGAN: edits the expression of a face in a photo, and how strong it is."""
 
+from .animation import Animation
 from .controller import Controller
 from .editor import ExpressionEditor
 from .errors import BadImageError, ExprGANError, NoFaceError, WeightsError
 from .expressions import EXPRESSIONS, NEUTRAL
 from .faces import Face
+from .group import GroupResult, draw_numbers
 from .model import ExprGAN, ExprGANConfig
 from .retrieval import Match
 from .subject import EditResult, Reading, Subject
@@ -12,6 +14,7 @@ from .subject import EditResult, Reading, Subject
 __all__ = [
     "EXPRESSIONS",
     "NEUTRAL",
+    "Animation",
     "BadImageError",
     "Controller",
     "EditResult",
@@ -20,10 +23,12 @@ __all__ = [
     "ExprGANError",
     "ExpressionEditor",
     "Face",
+    "GroupResult",
     "Match",
     "NoFaceError",
     "Reading",
     "Subject",
     "WeightsError",
+    "draw_numbers",
 ]
 __version__ = "0.1.0"

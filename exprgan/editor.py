@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .alignment import crop_face, crop_from_photo, invert
 from .controller import check_intensity
+from .ensemble import Ensemble
 from .errors import BadImageError, NoFaceError
 from .expressions import NEUTRAL
 from .faces import Face, choose, find_faces
@@ -28,7 +29,7 @@ SURE = 0.8
 """A face whose expression is read with less certainty than this is edited as if it were neutral."""
 
 
-class ExpressionEditor:
+class ExpressionEditor(Ensemble):
     """Edits photos with a model. Every method takes a photo (path, bytes, PIL image, array) or a `Subject`.
 
     Args:

@@ -1,0 +1,163 @@
+"""Several faces of one photo: numbered, read together, edited together."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from exprgan import ExpressionEditor, ExprGAN, NoFaceError
+from exprgan.alignment import transform
+from exprgan.faces import Face
+from exprgan.group import by_face, draw_numbers, paste_all
+from exprgan.images import is_marked
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.jpg"))
+
+
+@pytest.fixture(scope="module")
+def editor():
+    return ExpressionEditor(ExprGAN.from_pretrained(ROOT / "weights"))
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """Three people side by side, from left to right smaller and smaller."""
+    canvas, left = Image.new("RGB", (1000, 450), "grey"), 0
+    for path, side in zip(EXAMPLES, (400, 340, 260), strict=False):
+        canvas.paste(Image.open(path).resize((side, side)), (left, 20))
+        left += side
+    return canvas
+
+
+@pytest.fixture(scope="module")
+def people(editor, photo):
+    return editor.read_all(photo)
+
+
+def pixels(image):
+    return np.asarray(image, np.int16)
+
+
+def changed(image, photo):
+    return (pixels(image) != pixels(photo)).any(axis=2)
+
+
+def reach(subject):
+    """The photo's columns that an edit of a face may change: its crop, with some more for a dropped jaw."""
+    size = subject.crop.width
+    ends = -0.15 * size, 1.15 * size
+    corners = transform(subject.photo_from_crop, [(x, y) for x in ends for y in ends])
+    return int(corners[:, 0].min()), int(np.ceil(corners[:, 0].max()))
+
+
+def test_every_face_is_read_by_its_place_in_the_list_of_those_found(editor, photo, people):
+    assert [one.face for one in people.values()] == editor.find(photo) and list(people) == [0, 1, 2]
+    assert len({id(one.photo) for one in people.values()}) == 1  # one photo, however many faces
+    assert list(editor.read_all(people, [2, 0])) == [0, 2]
+    alone = editor.read(photo, 2)
+    assert np.array_equal(alone.crop, people[2].crop) and np.array_equal(alone.photo_from_crop, people[2].photo_from_crop)
+
+
+def test_chosen_faces_get_their_own_expressions_and_nothing_else_changes(editor, photo, people):
+    result = editor.edit_many(photo, {0: "happy", 2: ("sad", 0.6)})
+    assert list(result.edits) == [0, 2] and result.image.size == photo.size
+    columns = np.nonzero(changed(result.image, photo).any(axis=0))[0]
+    inside = [reach(people[place]) for place in (0, 2)]
+    assert all(any(start <= column < end for start, end in inside) for column in columns)
+    for start, end in inside:
+        assert changed(result.image, photo)[:, start:end].any()
+    assert not changed(result.image, photo)[:, slice(*reach(people[1]))][:, 40:-40].any()
+
+
+def test_together_is_what_each_would_be_alone(editor, photo, people):
+    wishes = {0: "happy", 1: "surprise", 2: ("sad", 0.6)}
+    together = pixels(editor.edit_many(people, wishes).image)
+    for place, wish in wishes.items():
+        alone = pixels(editor.edit_many(people, {place: wish}).image)
+        start, end = reach(people[place])
+        middle = slice(start + 60, end - 60)
+        assert np.abs(together[:, middle] - alone[:, middle]).max() <= 3
+
+
+@pytest.mark.parametrize("fidelity", ["detail", "model"])
+def test_faces_that_lie_on_each_other_do_not_undo_each_other(editor, people, fidelity):
+    """One face twice, a little apart: each edit reaches where the other one went, and must be seen."""
+    first = people[0]
+    second = dataclasses.replace(first, photo_from_crop=first.photo_from_crop + np.array([[0, 0, 60], [0, 0, 0]]))
+    edits = [editor.edit(one, "surprise", fidelity=fidelity) for one in (first, second)]
+    both, (left, right) = changed(paste_all(edits), first.photo), (changed(one.image, first.photo) for one in edits)
+    assert both[left & ~right].mean() > 0.9 and both[right & ~left].mean() > 0.9
+    assert not both[~left & ~right].mean() > 0.02  # where the later one moved what the first had done
+
+
+def test_one_wish_is_for_all_faces(editor, photo, people):
+    assert list(editor.edit_many(photo, "happy", 0.5).edits) == [0, 1, 2]
+    mixed = editor.edit_many(people, {"happy": 0.6, "surprise": 0.4}, 0.5)
+    assert np.array_equal(mixed.edits[1].code, editor.model.F_ctrl.mix({"happy": 0.3, "surprise": 0.2}))
+
+
+def test_the_preview_is_the_image_in_small(editor):
+    large = Image.new("RGB", (1800, 900), "grey")
+    for left, path in zip((0, 900), EXAMPLES, strict=False):
+        large.paste(Image.open(path), (left, 0))
+    result = editor.edit_many(large, "happy")
+    assert result.preview.size == (1024, 512)
+    small = result.image.resize((1024, 512), Image.Resampling.LANCZOS)
+    assert np.abs(pixels(small) - pixels(result.preview)).mean() < 1
+
+
+def test_the_picture_says_that_ai_edited_it(editor, people, tmp_path):
+    editor.edit_many(people, "happy").image.save(tmp_path / "group.jpg")
+    assert is_marked(tmp_path / "group.jpg")
+
+
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
+        ({}, "names no face"),
+        ({0: "happy", "sad": 1.0}, "faces or expressions, not both"),
+        ({0: "bored"}, "unknown expression 'bored'"),
+        ({1: ("happy", 1.5)}, "must lie between 0 .* and 1"),
+    ],
+)
+def test_a_wish_that_cannot_be_is_named(tiny_editor, wishes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_editor.edit_many("not even opened.jpg", wishes)
+
+
+def test_a_face_that_is_not_there_is_named(editor, photo, people):
+    with pytest.raises(NoFaceError, match=r"no face 7 .* only faces 0 to 2"):
+        editor.edit_many(photo, {7: "happy"})
+    with pytest.raises(NoFaceError, match="Face 1 was not read, only 0, 2"):
+        editor.edit_many(editor.read_all(people, [0, 2]), {1: "happy"})
+    with pytest.raises(NoFaceError, match="No face was found"):
+        editor.edit_many(Image.new("RGB", (300, 300)), "happy")
+
+
+def test_wishes_are_understood():
+    assert by_face("happy", 0.5) == {None: ("happy", 0.5)}
+    assert by_face({"happy": 0.4}, 1) == {None: ({"happy": 0.4}, 1)}
+    assert by_face({1: ("sad", 0.2), 0: {"fear": 1.0}}, 0.7) == {0: ({"fear": 1.0}, 0.7), 1: ("sad", 0.2)}
+
+
+@pytest.mark.parametrize("side", [120, 900, 4000])
+def test_numbers_are_drawn_large_enough_to_read_at_any_size(side):
+    box = (0.3 * side, 0.3 * side, 0.4 * side, 0.45 * side)  # a small face
+    photo = Image.new("RGB", (side, side), "grey")
+    marked = draw_numbers(photo, [Face(box, (), 1.0)], first=1)
+    assert marked.size == photo.size and marked.tobytes() != photo.tobytes()
+    rows = np.nonzero(changed(marked, photo))[0]
+    above = rows[rows < box[1] - side / 200]
+    assert above.max() - above.min() >= 0.022 * side  # the plate stands on the face, not in it
+    assert changed(marked, photo)[:, int(0.42 * side) :].sum() == 0
+
+
+def test_a_number_stays_inside_the_photo_and_differs_from_the_next(portrait):
+    corner, next_to_it = Face((-20, -30, 200, 250), (), 1.0), Face((700, 10, 920, 300), (), 1.0)
+    marked = draw_numbers(portrait, [corner, next_to_it])
+    assert changed(marked, portrait)[:70, :70].any()
+    assert draw_numbers(portrait, [corner], 0).tobytes() != draw_numbers(portrait, [corner], 1).tobytes()
+    assert draw_numbers(portrait, [corner], 0, chosen={0}).tobytes() != draw_numbers(portrait, [corner], 0).tobytes()
