@@ -80,10 +80,10 @@ def read_mesh(folder: Path, vertices: int = VERTICES) -> dict[str, np.ndarray]:
         raise DataError(f"{folder} lacks some of identity000.obj, identity001.obj, ...; unpack ICT-FaceKit again")
     if "jawOpen" not in expressions:
         raise DataError(f"{folder} lacks jawOpen.obj; unpack ICT-FaceKit again")
-    read = {
-        name: (_vertices(path, vertices) - neutral).astype(np.float16)
-        for name, path in tqdm(shapes.items(), desc="mesh", unit="shape")
-    }
+    read = {}
+    with tqdm(shapes.items(), desc="mesh", unit="shape") as progress:  # closed before an error is said
+        for name, path in progress:
+            read[name] = (_vertices(path, vertices) - neutral).astype(np.float16)
     return {
         "neutral": neutral.astype(np.float32),
         "identity": np.array([read[name] for name in identities]),

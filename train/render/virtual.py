@@ -98,8 +98,9 @@ def make_virtual(config: VirtualConfig) -> Path:
     missing = [one for one in plan if not all((out / name).is_file() for name in _files(one).values())]
     print(f"{len(parents):,} of {len(sitters):,} people may be parents: real, not kept for testing, with a template")
     there = len(plan) - len(missing)
-    for _ in tqdm(_made(missing, out, config.workers), "virtual", len(plan), initial=there, unit="person"):
-        pass
+    with tqdm(desc="virtual", total=len(plan), initial=there, unit="person") as progress:  # closed before an error is said
+        for _ in _made(missing, out, config.workers):
+            progress.update()
     for half_written in out.glob(".*.tmp"):  # by those that were killed
         half_written.unlink(missing_ok=True)
     write_manifest(out / MANIFEST_NAME, [_row(one) for one in plan], sets_of([who for one in plan for who in one.parents]))

@@ -1,0 +1,228 @@
+"""Provenance: no photo is used whose licence, consent and credit nobody stated."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from train.__main__ import main
+from train.data.metadata import DataError
+from train.data.provenance import SourceSet
+from train.data.split import read_splits, split_families, split_people
+from train.data.validate import row_problems
+from train.render.layouts import CANADA, LONDON
+from train.render.manifest import EXAMPLE, Sitter, read_manifest, sets_of, write_manifest
+
+SOURCES = "name,licence,consent,credit\nours,CC-BY-4.0,signed,Our Lab 2026\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two people, one with all there is."""
+    root = tmp_path / "photos"
+    (root / "a").mkdir(parents=True)
+    for name in ("a/ann.jpg", "a/ann.tem", "a/ann2.jpg", "bob.jpg"):
+        (root / name).touch()
+    (root / "sources.csv").write_text(SOURCES)
+    (root / "manifest.csv").write_text(
+        "subject,photo,template,smile,sex,age,ethnicity,split,balance\n"
+        "ann,a/ann.jpg,a/ann.tem,a/ann2.jpg,female,31,white,train,yes\nbob,bob.jpg,,,,,,,\n"
+    )
+    return root
+
+
+def test_a_manifest_says_who_and_on_what_terms(folder):
+    ann, bob = read_manifest(folder)
+    ours = SourceSet("ours", "CC-BY-4.0", "signed", "Our Lab 2026")
+    assert ann == Sitter(
+        "ann", folder / "a/ann.jpg", folder / "a/ann.tem", folder / "a/ann2.jpg", "female", "31", "white", "train",
+        "a/ann.jpg", "a/ann2.jpg", "CC-BY-4.0", "signed", "Our Lab 2026", (), True, (ours,),
+    )  # fmt: skip
+    assert (bob.template, bob.smile, bob.age, bob.split, bob.smile_source, bob.balance) == (None, None, "", "", "", False)
+    assert sets_of([ann, bob]) == [ours]
+
+
+def test_the_manifest_may_lie_elsewhere_and_comes_back_as_written(folder, tmp_path):
+    sitters = read_manifest(folder)
+    rows = [
+        {"subject": one.subject, "photo": one.source, "smile": one.smile_source, "age": one.age, "split": one.split}
+        | {"template": "a/ann.tem" if one.template else "", "balance": "yes" if one.balance else "", "source_set": "ours"}
+        | {"sex": one.sex, "ethnicity": one.ethnicity}
+        for one in sitters
+    ]
+    write_manifest(tmp_path / "else" / "people.csv", rows, sets_of(sitters))
+    (folder / "manifest.csv").unlink()
+    assert read_manifest(folder, tmp_path / "else" / "people.csv") == sitters
+
+
+def test_without_a_manifest_it_says_what_to_write(tmp_path, folder):
+    (folder / "manifest.csv").unlink()
+    with pytest.raises(DataError, match=r"manifest\.csv does not exist.*licence, consent and credit") as error:
+        read_manifest(folder)
+    assert str(error.value).endswith(EXAMPLE)
+    people, sources = EXAMPLE.split("sources.csv beside it")  # and what it says to write is right
+    for name, text in (("manifest.csv", people), ("sources.csv", sources)):
+        (folder / name).write_text("\n".join(line.strip() for line in text.splitlines() if line.startswith("    ")))
+    for name in ("ann.jpg", "ann.tem"):
+        (folder / name).touch()
+    assert [(one.subject, one.consent) for one in read_manifest(folder)] == [
+        ("ann", "signed: use in original and altered form")
+    ]
+    with pytest.raises(DataError, match="is no folder"):
+        read_manifest(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("column", ["licence", "consent", "credit"])
+def test_what_is_not_stated_is_refused_and_any_words_are_taken(folder, column):
+    stated = {"licence": "ask us first", "consent": "spoken", "credit": "nobody"}
+
+    def write():
+        (folder / "sources.csv").write_text(f"name,{','.join(stated)}\nours,{','.join(stated.values())}\n")
+
+    write()
+    assert read_manifest(folder)[0].licence == "ask us first"
+    stated[column] = " "
+    write()
+    with pytest.raises(DataError, match=f"{column} of the set 'ours' is empty; state it"):
+        read_manifest(folder)
+    (folder / "sources.csv").write_text("\n".join(",".join(row) for row in [[k for k in ("name", *stated) if k != column]]))
+    with pytest.raises(DataError, match=f"lacks the column '{column}'"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("ann,bob.jpg,,,,,,,", "the subject 'ann' has two rows"),
+        ("Ann,a/gone.jpg,,,,,,,", "the subject 'Ann' has two rows"),
+        ("eve,bob.jpg,,,,,,,", "the photo 'bob.jpg' is two people's"),
+        ("eve,gone.jpg,,,,,,,", "photo 'gone.jpg' is no file"),
+        ("eve,../out.jpg,,,,,,,", "photo '../out.jpg' leads out of"),
+        ("eve,{out},,,,,,,", "out.jpg' leads out of"),
+        ("eve,link.jpg,,,,,,,", "photo 'link.jpg' leads out of"),
+        ("eve,a/ann2.jpg,gone.tem,,,,,,", "template 'gone.tem' is no file"),
+        ("eve,,,,,,,,", "has no photo"),
+        (",a/ann2.jpg,,,,,,,", "row 4 (without a subject)"),
+        ("../eve,a/ann2.jpg,,,,,,,", "'../eve' is no name"),
+        ("eve,a/ann2.jpg,,,,old,,,", "has the age 'old'"),
+        ("eve,a/ann2.jpg,,,,,,val,", "has the split 'val'"),
+        ("eve,a/ann2.jpg,,,,,,,perhaps", "has 'perhaps' in balance"),
+    ],
+)
+def test_a_row_that_cannot_be_right_is_refused(folder, row, message):
+    (folder.parent / "out.jpg").touch()
+    (folder / "link.jpg").symlink_to(folder.parent / "out.jpg")
+    with (folder / "manifest.csv").open("a") as file:
+        file.write(row.format(out=folder.parent / "out.jpg") + "\n")
+    with pytest.raises(DataError) as error:
+        read_manifest(folder)
+    assert message in str(error.value)
+
+
+def test_people_of_several_sets_name_theirs(folder):
+    (folder / "sources.csv").write_text(SOURCES + "theirs,CC0,signed,Them\n")
+    with pytest.raises(DataError, match=r"ann.* has no source_set.*write ours or theirs"):
+        read_manifest(folder)
+    header = "subject,photo,parents,source_set\n"
+    (folder / "manifest.csv").write_text(header + "ann,a/ann.jpg,,theirs\nkid,bob.jpg,ann eve,ours theirs\n")
+    ann, kid = read_manifest(folder)
+    assert (ann.licence, ann.credit) == ("CC0", "Them")
+    assert (kid.parents, kid.licence, kid.consent) == (("ann", "eve"), "CC-BY-4.0; CC0", "signed")
+    (folder / "manifest.csv").write_text(header + "ann,a/ann.jpg,,his\n")
+    with pytest.raises(DataError, match=r"source_set 'his', which has no row in sources\.csv"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("package", [False, True])
+def test_the_public_sets_get_a_manifest(tmp_path, capsys, package):
+    """As they are kept here, and as webmorphR.stim unpacks; with people missing."""
+    neutral, smiling, info = (
+        ("inst/neutral_front", "inst/smiling_front", "data-raw") if package else ("london", "london", ".")
+    )
+    canada = "inst/canada" if package else "canada"
+    photos = [f"{neutral}/001_03.jpg", f"{neutral}/001_03.tem", f"{smiling}/001_08.jpg", f"{neutral}/002_03.jpg",
+              f"{neutral}/002_03.tem", f"{canada}/008f.jpg", f"{canada}/008f.tem"]  # fmt: skip
+    for name in photos:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / info).mkdir(exist_ok=True)
+    (tmp_path / info / "london_info.csv").write_text(
+        "face_id,face_age,face_gender,face_eth\n001,24,female,white\n002,NA,male,black\n004,30,male,white\n"
+    )
+    (tmp_path / info / "canada_info.csv").write_text("face_id,face_age,face_gender\n008f,18,female\n")
+    out = tmp_path / "new" / "manifest.csv"
+    assert main(["manifest", "webmorph", str(tmp_path), "--out", str(out)]) == 0
+    assert "without a photo and its template: L004" in (said := capsys.readouterr().out) and "3 people" in said
+    one, two, three = read_manifest(tmp_path, out)
+    assert (one.subject, one.age, one.ethnicity, one.balance, one.credit) == ("L001", "24", "white", False, LONDON.credit)
+    assert one.smile == tmp_path / smiling / "001_08.jpg" and two.smile is None and two.age == ""
+    assert (three.subject, three.balance, three.consent, three.sets) == ("C008f", True, CANADA.consent, (CANADA,))
+    assert main(["manifest", "webmorph", str(tmp_path), "--out", str(out)]) == 1
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_ones_own_photos_get_a_manifest_that_holds_only_when_filled_in(folder, capsys):
+    for name in ("manifest.csv", "sources.csv"):
+        (folder / name).unlink()
+    assert main(["manifest", "own", str(folder)]) == 0
+    assert "until then no photo is used" in capsys.readouterr().out
+    with pytest.raises(DataError, match="licence of the set 'ours' is empty"):
+        read_manifest(folder)
+    (folder / "sources.csv").write_text(SOURCES)
+    assert [(one.subject, bool(one.template)) for one in read_manifest(folder)] == [
+        ("a-ann", True), ("a-ann2", False), ("bob", False),
+    ]  # fmt: skip
+    assert main(["manifest", "own", str(folder / "a" / "..")]) == 1
+    assert main(["manifest", "webmorph", str(folder), "--out", str(folder / "m.csv")]) == 1
+    assert "has neither london_info.csv" in capsys.readouterr().err
+
+
+def test_every_fact_of_the_public_sets_is_stated():
+    assert all(getattr(one, field.name) for one in (LONDON, CANADA) for field in fields(one))
+    credits = (Path(__file__).parent.parent / "CREDITS.md").read_text(encoding="utf-8")
+    assert all(one.url in credits for one in (LONDON, CANADA))
+
+
+# The split: by person, and by family.
+
+
+def test_children_go_with_their_parents():
+    parents = {"ann": (), "bob": (), "eve": (), "kid": ("ann", "bob"), "odd": ("ann", "eve"), "grandkid": ("kid", "ann")}
+    said = {"ann": "train", "bob": "train", "eve": "test"}
+    split = split_families(parents, said, 0.1)
+    assert split == {"ann": "train", "bob": "train", "eve": "test", "kid": "train", "grandkid": "train"}
+    assert "kid" not in split_families(parents, said | {"kid": "test"}, 0.1)  # said against its parents
+    assert split_families({"kid": ("ann", "gone")}, {"ann": "test", "kid": "test"}, 0.1) == {"kid": "test"}
+    alone = split_families({"kid": ("x", "y")}, {}, 0.0)
+    assert alone == {"kid": "train"}
+    assert split_families({"a": ("b",), "b": ("a",)}, {}, 0.1) == {}  # a circle is nobody's child
+
+
+def test_a_hash_decides_where_nothing_is_said():
+    names = [f"p{n}" for n in range(200)]
+    split = split_people(names, {"p3": "test", "p4": "train"}, 0.2)
+    assert split["p3"] == "test" and split["p4"] == "train" and 20 < list(split.values()).count("test") < 60
+    fewer = split_people(names[::2], {}, 0.2)
+    assert all(fewer[name] == split[name] for name in fewer if name not in ("p3", "p4"))
+
+
+def test_a_published_set_tells_of_parents_too(tmp_path):
+    path = tmp_path / "metadata.csv"
+    path.write_text("file_name,subject,split,parents\na,ann,train,\nb,V0001,test,eve bob\nc,ann,train,\n")
+    assert read_splits(path) == {"ann": "train", "V0001": "test", "eve": "test", "bob": "test"}
+    path.write_text("subject,split,parents\nann,train,\nV0001,test,ann bob\n")
+    with pytest.raises(DataError, match="'ann' in 'train' and in 'test'"):
+        read_splits(path)
+
+
+def test_a_training_folder_with_a_child_across_the_split_is_not_sound():
+    def row(name, subject, split, parents=""):
+        cells = {"file_name": name, "subject": subject, "expression": "happy", "split": split, "parents": parents}
+        return cells
+
+    rows = [row("a", "ann", "train"), row("b", "bob", "test"), row("c", "V1", "train", "ann eve")]
+    assert not row_problems(rows)
+    (problem,) = row_problems([*rows, row("d", "V2", "train", "bob eve")])
+    assert problem.startswith("person 'bob' is in split 'test' and 'train', by those who are mixed from them")
+    (problem,) = row_problems([*rows, row("d", "V2", "test", "eve dan")])
+    assert "person 'eve'" in problem
