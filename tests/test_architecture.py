@@ -48,7 +48,7 @@ FLOORS = {
         {"train.render"},
         {"train.features"},
         {"train.losses"},
-        {"train.facenet", "train.samples", "train.card", "train.checkpoints"},
+        {"train.facenet", "train.samples", "train.card", "train.checkpoints", "train.credits"},
         {"train.watch", "train.hub"},
         {"train.loop"},
         {"train.plan"},

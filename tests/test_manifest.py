@@ -1,13 +1,17 @@
 """Provenance: no photo is used whose licence, consent and credit nobody stated."""
 
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from train.__main__ import main
+from train.card import DATA_CARD, render
+from train.credits import END, START
+from train.data.facts import facts
 from train.data.metadata import DataError
-from train.data.provenance import SourceSet
+from train.data.provenance import SourceSet, credit_lines, write_sources
 from train.data.split import read_splits, split_families, split_people
 from train.data.validate import row_problems
 from train.render.layouts import CANADA, LONDON
@@ -179,8 +183,41 @@ def test_ones_own_photos_get_a_manifest_that_holds_only_when_filled_in(folder, c
 
 def test_every_fact_of_the_public_sets_is_stated():
     assert all(getattr(one, field.name) for one in (LONDON, CANADA) for field in fields(one))
-    credits = (Path(__file__).parent.parent / "CREDITS.md").read_text(encoding="utf-8")
-    assert all(one.url in credits for one in (LONDON, CANADA))
+    written = (Path(__file__).parent.parent / "CREDITS.md").read_text(encoding="utf-8")
+    assert f"{START}\n{credit_lines((LONDON, CANADA))}\n{END}" in written
+
+
+# Credits.
+
+
+def test_credits_are_what_the_manifests_state(folder, tmp_path, capsys):
+    write_sources(tmp_path / "set" / "sources.csv", [LONDON, SourceSet("ours", "CC-BY-4.0", "signed", "Our Lab 2026")])
+    assert main(["credits", str(folder / "manifest.csv"), str(tmp_path / "set")]) == 0
+    ours, london = capsys.readouterr().out.splitlines()  # each once
+    assert ours == "- Our Lab 2026. Licence: CC-BY-4.0. Consent: signed."
+    assert london.endswith(f"<{LONDON.url}>")
+    own = tmp_path / "CREDITS.md"
+    for times in range(2):
+        assert main(["credits", str(folder), "--out", str(own)]) == 0
+        assert own.read_text() == f"# Credits\n\n{START}\n{ours}\n{END}\n", times
+    own.write_text("# Mine\n")
+    assert main(["credits", str(folder), "--out", str(own)]) == 1
+    assert "put the two lines" in capsys.readouterr().err and own.read_text() == "# Mine\n"
+    assert main(["credits", str(tmp_path)]) == 1
+    assert "sources.csv cannot be read" in capsys.readouterr().err
+
+
+def test_the_data_card_tells_of_consent_and_of_the_mesh(folder, faces_dir, tmp_path):
+    root = Path(shutil.copytree(faces_dir, tmp_path / "faces"))
+
+    def card() -> str:
+        known = facts(root)
+        sources = credit_lines(SourceSet(**one) for one in known["sources"])
+        return render(DATA_CARD, repo="org/faces", data=known, licence="cc0", columns=["subject"], sources=sources)
+
+    assert "- Face Research Lab London Set" in card() and "Consent:" not in card() and "ICT-FaceKit light" in card()
+    (root / "sources.csv").write_text(SOURCES)
+    assert "- Our Lab 2026. Licence: CC-BY-4.0. Consent: signed.\n" in card() and "London" not in card()
 
 
 # The split: by person, and by family.

@@ -9,6 +9,7 @@ from exprgan.__main__ import run_verb
 
 from .calibrate import calibrate
 from .config import SIX, TrainConfig, names_of
+from .credits import write_credits
 from .data.prepare import PrepareConfig, prepare
 from .data.sources import SOURCES
 from .data.validate import check
@@ -100,6 +101,11 @@ def _parser() -> argparse.ArgumentParser:
     stating.add_argument("photos", metavar="PHOTOS", help="folder of the photos")
     stating.add_argument("--out", default="", help="file to write, sources.csv beside it (default: PHOTOS/manifest.csv)")
     stating.set_defaults(run=lambda args: make_manifest(args.layout, args.photos, args.out))
+
+    crediting = verbs.add_parser("credits", help="list whose pictures a set descends from, for CREDITS.md")
+    crediting.add_argument("places", metavar="FOLDER", nargs="+", help="with sources.csv: of photos, or a training folder")
+    crediting.add_argument("--out", default="", help="file to write it in, between two marked lines (default: print it)")
+    crediting.set_defaults(run=lambda args: write_credits(args.places, args.out))
 
     mixing = verbs.add_parser("virtual", help="make new people, each mixed from two of a folder of photos with a manifest")
     add_flags(mixing, VirtualConfig)

@@ -7,6 +7,7 @@ from exprgan.expressions import EXPRESSIONS, NEUTRAL
 from .card import CARD_NAME, DATA_CARD, licence_of, render
 from .data.facts import facts
 from .data.metadata import NAME, DataError, read_metadata, refuse
+from .data.provenance import SOURCES_NAME, SourceSet, credit_lines
 from .data.validate import problems
 from .hub import HubConfig, push
 
@@ -17,7 +18,7 @@ def publish_data(data: str, hub: HubConfig) -> None:
     """Checks a training folder and sends it, in one commit.
 
     Args:
-        data: the folder; a README.md in it is taken as the card, otherwise one is made of metadata.csv.
+        data: the folder; a README.md in it is taken as the card, otherwise one is made of metadata.csv and sources.csv.
         hub: where on the Hub it goes. Pictures there that metadata.csv does not name any more are deleted.
 
     Raises:
@@ -35,9 +36,12 @@ def publish_data(data: str, hub: HubConfig) -> None:
     if outside := [name for name in files if not (root / name).resolve().is_relative_to(root.resolve())]:
         raise DataError(f"{outside[0]} lies outside of {data}; only what is in the folder is published")
     files[NAME] = root / NAME
+    if (root / SOURCES_NAME).is_file():
+        files[SOURCES_NAME] = root / SOURCES_NAME
     known = facts(root)
     own = root / CARD_NAME
     files[CARD_NAME] = own if own.is_file() else render(
-        DATA_CARD, repo=hub.repo, data=known, licence=licence_of(known), columns=list(rows[0])
+        DATA_CARD, repo=hub.repo, data=known, licence=licence_of(known), columns=list(rows[0]),
+        sources=credit_lines(SourceSet(**one) for one in known["sources"]),
     ).encode()  # fmt: skip
-    push(files, hub, kind="dataset", title="Publish a training folder", stale=PICTURES)
+    push(files, hub, kind="dataset", title="Publish a training folder", stale=(*PICTURES, SOURCES_NAME))

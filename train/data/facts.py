@@ -2,21 +2,23 @@
 
 import hashlib
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from .metadata import NAME, read_metadata
+from .provenance import SOURCES_NAME, read_sources
 
 
 def facts(root: str | Path) -> dict[str, Any]:
     """The hash of a folder's content, how much there is of what, and whom it is owed to. No path, no host.
 
     Returns:
-        sha256 (of the table and every picture in it), pictures, people, splits and labels (name -> pictures), and the
-        different values of the columns licence and credit, the most frequent first.
+        sha256 (of the table and every picture in it), pictures, people, splits, labels and kinds (name -> pictures), the
+        different values of the columns licence and credit, the most frequent first, and the rows of sources.csv, if any.
 
     Raises:
-        DataError: there is no sound metadata.csv.
+        DataError: there is no sound metadata.csv, or a sources.csv that does not state all it should.
     """
     root = Path(root)
     rows = read_metadata(root)
@@ -28,12 +30,15 @@ def facts(root: str | Path) -> dict[str, Any]:
     def count(column: str) -> dict[str, int]:
         return dict(Counter(text for row in rows if (text := (row.get(column) or "").strip())).most_common())
 
+    stated = (root / SOURCES_NAME).is_file()
     return {
         "sha256": content.hexdigest(),
         "pictures": len(rows),
         "people": len(count("subject")),
         "splits": count("split"),
         "labels": count("expression"),
+        "kinds": count("kind"),
         "licences": list(count("licence")),
         "credits": list(count("credit")),
+        "sources": [asdict(one) for one in read_sources(root / SOURCES_NAME).values()] if stated else [],
     }

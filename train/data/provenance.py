@@ -70,6 +70,15 @@ def write_sources(path: Path, sets: Iterable[SourceSet]) -> None:
     write_rows(path, COLUMNS, [asdict(one) for one in sets])
 
 
+def credit_lines(sets: Iterable[SourceSet]) -> str:
+    """A list in Markdown: the credit of each set, its licence, and what the people in it agreed to."""
+    lines = []
+    for one in sets:
+        where = f" <{one.url}>" if one.url else ""
+        lines.append(f"- {one.credit.rstrip('.')}. Licence: {one.licence}. Consent: {one.consent.rstrip('.')}.{where}")
+    return "\n".join(lines)
+
+
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[dict[str, str]]) -> None:
     """A table in CSV, whole or not at all.
 
