@@ -27,6 +27,7 @@ from .publish import publish
 from .publish_data import publish_data
 from .render.facekit import prepare_mesh
 from .render.layouts import LAYOUTS, make_manifest
+from .render.verb import RenderConfig, render
 from .render.virtual import VirtualConfig, make_virtual
 from .space import SpaceConfig, deploy_space
 
@@ -101,6 +102,10 @@ def _parser() -> argparse.ArgumentParser:
     stating.add_argument("photos", metavar="PHOTOS", help="folder of the photos")
     stating.add_argument("--out", default="", help="file to write, sources.csv beside it (default: PHOTOS/manifest.csv)")
     stating.set_defaults(run=lambda args: make_manifest(args.layout, args.photos, args.out))
+
+    rendering = verbs.add_parser("render", help="a training folder of neutral photos, by action units (docs/render.md)")
+    add_flags(rendering, RenderConfig)
+    rendering.set_defaults(run=lambda args: render(RenderConfig(**typed(args, RenderConfig))))
 
     crediting = verbs.add_parser("credits", help="list whose pictures a set descends from, for CREDITS.md")
     crediting.add_argument("places", metavar="FOLDER", nargs="+", help="with sources.csv: of photos, or a training folder")
