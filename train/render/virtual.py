@@ -7,10 +7,9 @@ import os
 import random
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +50,7 @@ class VirtualConfig:
     seed: int = option(0, "seed of who is mixed, and how much")
     split_from: str = option("", "metadata.csv of a published set: its test people are nobody's parents")
     test_share: float = option(0.1, "share of the people kept for testing, by a hash of the name, where nothing says who")
-    workers: int = option(0, "processes; 0 for one a core")
+    workers: int = option(0, "people made at once; 0 for one a core")
 
     def __post_init__(self):
         if not self.photos:
@@ -194,16 +193,11 @@ def _made(missing: Sequence[Mixture], out: Path, workers: int) -> Iterator[None]
     if workers == 1 or len(missing) < 2:
         yield from (_make(one, out) for one in missing)
         return
-    workers = min(workers or os.cpu_count() or 1, len(missing))
-    with ProcessPoolExecutor(workers, get_context("spawn"), _alone) as pool:
-        yield from pool.map(_make, missing, [out] * len(missing))
-
-
-def _alone() -> None:
-    """Each process keeps to one core."""
     import cv2
 
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(1)  # a person a core, rather than a picture on all
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:  # nearly all of it is done by C code that lets others run
+        yield from pool.map(_make, missing, [out] * len(missing))
 
 
 def _make(one: Mixture, out: Path) -> None:
