@@ -11,7 +11,7 @@ from train.card import DATA_CARD, render
 from train.credits import END, START
 from train.data.facts import facts
 from train.data.metadata import DataError
-from train.data.provenance import SourceSet, credit_lines, write_sources
+from train.data.provenance import SourceSet, add_sources, credit_lines, read_sources, write_sources
 from train.data.split import read_splits, split_families, split_people
 from train.data.validate import row_problems
 from train.render.layouts import CANADA, LONDON
@@ -205,6 +205,17 @@ def test_credits_are_what_the_manifests_state(folder, tmp_path, capsys):
     assert "put the two lines" in capsys.readouterr().err and own.read_text() == "# Mine\n"
     assert main(["credits", str(tmp_path)]) == 1
     assert "sources.csv cannot be read" in capsys.readouterr().err
+
+
+def test_a_training_folder_gathers_its_sets(folder, tmp_path):
+    path = tmp_path / "set" / "sources.csv"
+    add_sources(path, sets_of(read_manifest(folder)))
+    add_sources(path, [LONDON, *sets_of(read_manifest(folder))])
+    assert list(read_sources(path)) == ["ours", "london"]
+    before = path.read_bytes()
+    with pytest.raises(DataError, match="the set 'ours' is there on other terms"):
+        add_sources(path, [CANADA, SourceSet("ours", "CC0", "signed", "Us")])
+    assert path.read_bytes() == before
 
 
 def test_the_data_card_tells_of_consent_and_of_the_mesh(folder, faces_dir, tmp_path):

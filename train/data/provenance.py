@@ -70,6 +70,20 @@ def write_sources(path: Path, sets: Iterable[SourceSet]) -> None:
     write_rows(path, COLUMNS, [asdict(one) for one in sets])
 
 
+def add_sources(path: Path, sets: Iterable[SourceSet]) -> None:
+    """Adds sets to a sources.csv, or begins one: a training folder may be made of several folders of photos.
+
+    Raises:
+        DataError: a set of that name is there on other terms.
+        RunError: the disk is full or the folder cannot be written.
+    """
+    known = read_sources(path) if path.is_file() else {}
+    sets = list(sets)
+    differing = [f"the set {one.name!r} is there on other terms" for one in sets if known.get(one.name, one) != one]
+    refuse(path, differing, "Give one of them another name in the manifest's sources.csv")
+    write_sources(path, dict.fromkeys([*known.values(), *sets]))
+
+
 def credit_lines(sets: Iterable[SourceSet]) -> str:
     """A list in Markdown: the credit of each set, its licence, and what the people in it agreed to."""
     lines = []
