@@ -13,10 +13,13 @@ import gradio as gr
 
 from app_actions import (
     ALL,
+    ALL_FACES,
+    EACH_FACE,
     EXAMPLES,
     LAST_SEED,
     MOST_PEOPLE,
     NOT_EDITED,
+    ONE_FACE,
     START_TRANSFER,
     all_expressions,
     bound,
@@ -29,9 +32,11 @@ from app_actions import (
     first_of,
     forget,
     generate,
+    number_faces,
     read,
     transfer,
 )
+from app_animation import animation_panel
 from app_pieces import (
     ON_PAGE,
     QUIET,
@@ -147,8 +152,13 @@ def edit_tab(editor: ExpressionEditor) -> Link:
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="photos"):
             photo, arrived = photo_input("Your photo")
+            numbered = gr.Image(label="The faces in it", interactive=False, buttons=[], elem_classes="numbered",
+                                alt_text="Your photo, with a number at every face")  # fmt: skip
             faces = gr.Gallery(label="Which face?", columns=6, height=110, allow_preview=False, buttons=[],
                                interactive=False, elem_classes="faces")  # fmt: skip
+            scope = gr.Radio([("Only this face", ONE_FACE), ("Each its own", EACH_FACE), ("All alike", ALL_FACES)],
+                             value=ONE_FACE, label="Which faces change", elem_classes=["scope", "three"])  # fmt: skip
+            others = gr.JSON({}, visible=False, label="Others")
             people = gr.Dataset(components=[photo], samples=[[path] for path in EXAMPLES],
                                 label="Or one of these virtual people", elem_id="people")  # fmt: skip
         with gr.Column(elem_classes="outcome"):
@@ -169,24 +179,33 @@ def edit_tab(editor: ExpressionEditor) -> Link:
                                     info="Moving the photo's own pixels keeps its detail.", elem_classes="two")  # fmt: skip
         shared = {"expression": expression, "intensity": intensity, "second": second, "part": part, "style": style,
                   "fidelity": fidelity}  # fmt: skip
-        settings = [photo, *shared.values(), face, sitting]
+        settings = [photo, *shared.values(), face, scope, others, sitting]
         live = {"fn": bound(edit, editor), "inputs": settings, "outputs": [result, status, sitting],
                 "show_progress": "minimal", "show_progress_on": status, **WORK}  # fmt: skip
         with gr.Column(elem_classes="save"):
             download_button("Download in full size", download_edit, editor, settings)
             link = link_button(shared, live | QUIET)
+        with gr.Column(elem_classes="film"):
+            animation_panel(editor, settings[:-1], sitting)
 
     def chosen(event: gr.SelectData) -> tuple[str, float, str]:
         return editor.model.config.expressions[event.index], 1.0, ""
 
-    gr.on([control.input for control in shared.values()], **live, api_name="edit")
+    gr.on([control.input for control in (*shared.values(), scope)], **live, api_name="edit")
     glance = {"fn": bound(all_expressions, editor), "inputs": [photo, face, sitting], "outputs": [strip, sitting], **WORK}
+    numbers = {"fn": bound(number_faces, editor), "inputs": [photo, face, sitting], "outputs": [numbered, sitting], **WORK}
     about_photo = [status, faces, face, sitting]
     people.click(lambda sample: sample[0], people, photo, **QUIET)
     arrival = arrived.change(bound(read, editor), photo, about_photo, show_progress_on=result, api_name="read", **WORK)
-    arrival.success(**live | QUIET).success(**glance, show_progress="hidden", api_name="all_expressions")
-    arrival.failure(forget, None, [result, strip, *about_photo], **QUIET)
-    faces.select(chosen_face, None, face, **QUIET).success(**live | QUIET).success(**glance | QUIET)
+    alone = arrival.success(None, None, others, js="() => ({})", api_visibility="private")
+    alone.success(**live | QUIET).success(**glance, show_progress="hidden", api_name="all_expressions")
+    arrival.success(**numbers, show_progress="hidden", api_name="number_faces")
+    arrival.failure(forget, None, [result, strip, numbered, *about_photo], **QUIET)
+    of_face = [face, scope, others, sitting, *shared.values()]
+    for choice in (faces.select, numbered.select):
+        picked = choice(chosen_face, of_face, [face, others, *shared.values()], **QUIET)
+        picked.success(**live | QUIET).success(**glance | QUIET)
+        picked.success(**numbers | QUIET)
     strip.select(chosen, None, [expression, intensity, second], **QUIET).success(**live | QUIET)
     return link
 

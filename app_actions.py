@@ -4,39 +4,35 @@ An action takes the editor and what the visitor set; its docstring is what the A
 editor and a limit of time, and turns whatever goes wrong in it into a sentence.
 """
 
+import contextvars
 import csv
-import dataclasses
 import functools
 import io
 import logging
 import random
-import uuid
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as OutOfTime  # of Python 3.10; later the built-in one
 from pathlib import Path
 
 import gradio as gr
-import numpy as np
-from gradio.utils import get_upload_folder
-from PIL import Image, ImageOps
 
-from exprgan import NEUTRAL, EditResult, ExpressionEditor, ExprGANError, Reading, Subject
-from exprgan.faces import Face, choose
-from exprgan.images import SUFFIXES, load_photo, save_photo
+from app_sitting import PREVIEW_SUFFIX, Sitting, kept, new_path
+from exprgan import NEUTRAL, EditResult, ExpressionEditor, ExprGANError, GroupResult, Reading, Subject
+from exprgan.images import SUFFIXES
 
 EXAMPLES = sorted(map(str, (Path(__file__).parent / "examples").glob("*.jpg")))
 WORDS = {"disgust": "disgusted", "fear": "afraid", "surprise": "surprised"}
 """How an expression is called in a sentence, where its name is no adjective."""
-PREVIEW_SUFFIX = ".jpg"
-"""Of what is shown while the slider moves. PNG takes forty times as long to write and is four times as large."""
 ALL = "all"
 """In place of an expression: all of them, in a row."""
 MOST_PEOPLE = 12
 LAST_SEED = 2**32 - 1
 AT_ONCE = 2
 """Actions worked on side by side; the others wait in the queue."""
+ONE_FACE, EACH_FACE, ALL_FACES = "one", "each", "all"
+"""Which faces are edited: the chosen one, it and those that got an expression before, or all of them alike."""
 LIMIT_S = 30
 """The longest an action may take: ten times what the largest photo needs on two cores."""
 
@@ -44,9 +40,11 @@ START = "Add a photo with a face, or choose one of the people below."
 START_TRANSFER = "Add both photos to begin."
 EXAMPLE = "This is an example; add your own photo."
 NOT_EDITED = "Nothing was edited. Choose a photo with a face seen from the front."
-EXPIRED = "This photo was deleted, as every photo is within an hour. Please add it again."
 TOO_LONG = f"This took longer than {LIMIT_S} seconds and was given up. Please try again, or try a smaller photo."
 APOLOGY = "Sorry, something went wrong here, not with you. Please try again, or try another photo."
+
+DEFAULTS = {"expression": "", "intensity": 1.0, "second": "", "part": 0.5, "style": 0, "fidelity": "detail"}
+"""What can be set of a face, in the order of the page's controls."""
 
 LOG = logging.getLogger("exprgan.app")
 WORKERS = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="action")
@@ -57,7 +55,7 @@ def bound(action: Callable, editor: ExpressionEditor) -> Callable:
     with_editor = functools.partial(action, editor)
 
     def safe(*settings):
-        running = WORKERS.submit(with_editor, *settings)
+        running = WORKERS.submit(contextvars.copy_context().run, with_editor, *settings)  # gradio's progress looks there
         try:
             return running.result(LIMIT_S)
         except OutOfTime:
@@ -72,58 +70,6 @@ def bound(action: Callable, editor: ExpressionEditor) -> Callable:
     # gradio names the API's parameters after these, and the tools of MCP
     safe.__wrapped__, safe.__doc__, safe.__name__ = with_editor, action.__doc__, action.__name__
     return safe
-
-
-class Sitting:
-    """A visitor's photo, read once: searched when it arrives, each face encoded when first edited.
-
-    It keeps a preview, a few MB, and opens the photo again for what needs its full size.
-    """
-
-    def __init__(self, editor: ExpressionEditor, path: str):
-        self.path = path
-        photo = self._photo()
-        self.faces = editor.find(photo)
-        choose(self.faces)  # says so if there is none
-        self.portraits = [portrait(photo, face) for face in self.faces if len(self.faces) > 1]
-        self._subjects: dict[int, tuple[Subject, np.ndarray]] = {}
-        self._read(editor, photo, 0)
-        self._before: str | None = None
-
-    @classmethod
-    def of(cls, editor: ExpressionEditor, path: str, last: "Sitting | None") -> "Sitting":
-        """The last one, if it was of this photo."""
-        return last if last and last.path == path else cls(editor, path)
-
-    def subject(self, editor: ExpressionEditor, face: int = 0) -> Subject:
-        """A face in the preview."""
-        if face not in self._subjects:
-            self._read(editor, self._photo(), face)
-        return self._subjects[face][0]
-
-    def full_subject(self, editor: ExpressionEditor, face: int = 0) -> Subject:
-        """The same face in the photo as it came."""
-        small = self.subject(editor, face)
-        return dataclasses.replace(small, photo=self._photo(), photo_from_crop=self._subjects[face][1])
-
-    def before(self) -> str:
-        """The photo as it came, to lay beside a preview."""
-        if self._before is None or not Path(self._before).exists():
-            self._before = new_path(PREVIEW_SUFFIX)
-            self._subjects[0][0].photo.save(self._before, quality=95, subsampling=0)  # as save_photo does
-        return self._before
-
-    def _photo(self) -> Image.Image:
-        if not Path(self.path).exists():
-            raise ExprGANError(EXPIRED)
-        return load_photo(self.path)
-
-    def _read(self, editor: ExpressionEditor, photo: Image.Image, face: int) -> None:
-        subject = editor.read(photo, choose(self.faces, face))
-        small = subject.preview
-        if self._subjects:  # all faces share one preview
-            small = dataclasses.replace(small, photo=self._subjects[0][0].photo)
-        self._subjects[face] = small, subject.photo_from_crop
 
 
 # Edit.
@@ -145,8 +91,8 @@ def read(editor: ExpressionEditor, photo: str | None) -> tuple:
 
 
 def edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity: float, second: str, part: float,
-         style: int, fidelity: str, face: int, sitting: Sitting | None) -> tuple:  # fmt: skip
-    """Gives a face another expression.
+         style: int, fidelity: str, face: int, scope: str, others: dict, sitting: Sitting | None) -> tuple:  # fmt: skip
+    """Gives a face another expression, or several faces.
 
     Args:
         photo: a JPEG, PNG or WebP file; without one, an example.
@@ -157,13 +103,17 @@ def edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity
         style: one of the ways to show an expression, counted from 1; 0 is all of them together.
         fidelity: "detail" moves the photo's own pixels, "model" pastes the model's drawing.
         face: which face, counted from 0, largest first.
+        scope: "one" edits that face alone; "all", all faces alike; "each", that face and those in others.
+        others: what other faces show, by their number from 0: {"1": {"expression": "sad", "intensity": 0.6}}.
 
     Returns:
         The photo before and after, at most 1,024 px; a sentence on what the face now shows.
     """
-    sitting = Sitting.of(editor, photo or EXAMPLES[0], sitting)
-    result = edited(editor, sitting.subject(editor, face or 0), expression, intensity, second, part, style, fidelity)
-    pair, status = views(editor, result, sitting)
+    sitting, face = Sitting.of(editor, photo or EXAMPLES[0], sitting), int(face or 0)
+    wishes = wished(sitting, (expression, intensity, second, part, style, fidelity), face, scope, others)
+    result = edited(editor, {place: sitting.subject(editor, place) for place in wishes}, wishes)
+    status = sentence(editor.read_expression(result.edits[face].face), f"{named(sitting, face)} now")
+    pair = sitting.before(), kept(result.preview, PREVIEW_SUFFIX)
     return pair, status if photo else f"{status} {EXAMPLE}", sitting
 
 
@@ -189,37 +139,97 @@ def all_expressions(editor: ExpressionEditor, photo: str | None, face: int, sitt
 
 
 def download_edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity: float, second: str,
-                  part: float, style: int, fidelity: str, face: int, sitting: Sitting | None) -> str:  # fmt: skip
-    """Gives a face another expression; takes what `edit` takes.
+                  part: float, style: int, fidelity: str, face: int, scope: str, others: dict,
+                  sitting: Sitting | None) -> str:  # fmt: skip
+    """Gives a face another expression, or several faces; takes what `edit` takes.
 
     Returns:
         The photo in full size, in the format in which it came.
     """
     photo = photo or EXAMPLES[0]
-    subject = Sitting.of(editor, photo, sitting).full_subject(editor, face or 0)
-    return as_it_came(edited(editor, subject, expression, intensity, second, part, style, fidelity), photo)
+    sitting = Sitting.of(editor, photo, sitting)
+    wishes = wished(sitting, (expression, intensity, second, part, style, fidelity), int(face or 0), scope, others)
+    return as_it_came(edited(editor, sitting.full_subjects(editor, wishes), wishes), photo)
 
 
-def edited(editor: ExpressionEditor, subject: Subject, expression: str, intensity: float, second: str, part: float,
-           style: int, fidelity: str) -> EditResult:  # fmt: skip
+def number_faces(editor: ExpressionEditor, photo: str | None, face: int, sitting: Sitting | None) -> tuple:
+    """Shows where the faces of a photo are, if there are several.
+
+    Args:
+        photo: a JPEG, PNG or WebP file.
+        face: which one to set off, counted from 0, largest first.
+
+    Returns:
+        The photo, at most 1,024 px, with a number at every face, counted from 1; nothing where there is only one.
+    """
+    if photo is None:
+        return None, sitting
+    sitting = Sitting.of(editor, photo, sitting)
+    return sitting.numbered(int(face or 0)), sitting
+
+
+def wished(sitting: Sitting, settings: tuple, face: int, scope: str, others: Mapping | None) -> dict[int, dict]:
+    """What each face is to show, by its number from 0."""
+    wish, last = dict(zip(DEFAULTS, settings, strict=True)), len(sitting.faces) - 1
+    if scope == ALL_FACES:
+        return dict.fromkeys(range(last + 1), wish)
+    if scope == ONE_FACE:
+        return {face: wish}
+    if scope != EACH_FACE:
+        raise ValueError(f"scope must be {ONE_FACE}, {EACH_FACE} or {ALL_FACES}, not {scope!r}")
+    wishes = {face: wish}
+    for place, other in (others or {}).items():
+        if (
+            not str(place).isdecimal()
+            or int(place) > last
+            or not isinstance(other, Mapping)
+            or other.keys() - DEFAULTS.keys()
+        ):
+            raise ValueError(
+                f'others must be like {{"1": {{"expression": "sad"}}}}, with faces 0 to {last}, not {others!r}'
+            )
+        wishes.setdefault(int(place), DEFAULTS | other)
+    return dict(sorted(wishes.items()))
+
+
+def edited(editor: ExpressionEditor, subjects: Mapping[int, Subject], wishes: Mapping[int, dict]) -> GroupResult:
     """What `edit` and `download_edit` make."""
-    mix = {expression: 1 - part, second: part} if second and second != expression else {expression: 1.0}
-    return editor.edit(subject, mix, intensity, style=style - 1 if style else None, fidelity=fidelity)
+    edits = {}
+    for place, wish in wishes.items():
+        style = wish["style"] - 1 if wish["style"] else None
+        edits[place] = editor.edit(subjects[place], look(wish), wish["intensity"], style=style, fidelity=wish["fidelity"])
+    return GroupResult(edits)
+
+
+def look(wish: Mapping) -> dict[str, float]:
+    """The expression, or the mix."""
+    first, second, part = wish["expression"], wish["second"], wish["part"]
+    return {first: 1 - part, second: part} if second and second != first else {first: 1.0}
 
 
 def first_look(editor: ExpressionEditor) -> tuple:
     """What there is to see before there is a photo: an example before and after, what it shows, and all expressions."""
-    pair, status, sitting = edit(editor, None, first_of(editor.expressions), 1.0, "", 0.5, 0, "detail", 0, None)
+    pair, status, sitting = edit(
+        editor, None, first_of(editor.expressions), *list(DEFAULTS.values())[1:], 0, ONE_FACE, {}, None
+    )
     return pair, status, all_expressions(editor, None, 0, sitting)[0]
 
 
-def chosen_face(event: gr.SelectData) -> int:
-    return event.index
+def chosen_face(event: gr.SelectData, face: int, scope: str, others: dict, sitting: Sitting | None, *settings) -> tuple:
+    """Another face: what the last one shows is remembered where each shows its own; the controls show the new one's."""
+    chosen = event.index if isinstance(event.index, int) else sitting.face_at(*event.index)
+    if scope != EACH_FACE:
+        return chosen, {}, *settings
+    remembered = {place: wish for place, wish in others.items() if place != str(chosen)}
+    if chosen != face:
+        remembered[str(face)] = dict(zip(DEFAULTS, settings, strict=True))
+    wish = others.get(str(chosen)) if chosen != face else None
+    return chosen, remembered, *(wish.values() if wish else settings)
 
 
 def forget() -> tuple:
     """After a photo that cannot be edited, nothing is left of the one before it."""
-    return None, [], NOT_EDITED, [], 0, None
+    return None, [], None, NOT_EDITED, [], 0, None
 
 
 # Transfer.
@@ -242,8 +252,8 @@ def transfer(editor: ExpressionEditor, photo: str | None, source: str | None, in
     sitting, source_sitting = Sitting.of(editor, photo, sitting), Sitting.of(editor, source, source_sitting)
     taken = source_sitting.subject(editor)
     result = editor.transfer(sitting.subject(editor), taken, intensity)
-    pair, status = views(editor, result, sitting)
-    return pair, f"{sentence(taken.reading, 'The other face')} {status}", sitting, source_sitting
+    pair, status = (sitting.before(), kept(result.preview, PREVIEW_SUFFIX)), editor.read_expression(result.face)
+    return pair, f"{sentence(taken.reading, 'The other face')} {sentence(status, 'The face now')}", sitting, source_sitting
 
 
 def download_transfer(editor: ExpressionEditor, photo: str | None, source: str | None, intensity: float,
@@ -332,35 +342,12 @@ def sentence(reading: Reading, face: str = "The face") -> str:
     return f"{face} reads as **{word(reading.expression)}**, {certainty:.0%}."
 
 
-def views(editor: ExpressionEditor, result: EditResult, sitting: Sitting) -> tuple[tuple[str, str], str]:
-    """Before and after, and what the face now shows."""
-    pair = sitting.before(), kept(result.preview, PREVIEW_SUFFIX)
-    return pair, sentence(editor.read_expression(result.face), "The face now")
+def named(sitting: Sitting, face: int) -> str:
+    """How a face is called: by its number, where there are several."""
+    return f"Face {face + 1}" if len(sitting.faces) > 1 else "The face"
 
 
-def portrait(photo: Image.Image, face: Face) -> Image.Image:
-    """A face cut out with some air around it, to choose it by."""
-    x0, y0, x1, y1 = face.box
-    x, y, reach = (x0 + x1) / 2, (y0 + y1) / 2, 0.7 * max(x1 - x0, y1 - y0)
-    inside = max(0, x - reach), max(0, y - reach), min(photo.width, x + reach), min(photo.height, y + reach)
-    return ImageOps.fit(photo.crop(tuple(map(round, inside))), (160, 160))
-
-
-def as_it_came(result: EditResult, photo: str) -> str:
+def as_it_came(result: EditResult | GroupResult, photo: str) -> str:
     """The edited photo in the format in which it came."""
     came = Path(photo)
     return kept(result.image, came.suffix.lower() if came.suffix.lower() in SUFFIXES else ".png", f"{came.stem}-edited")
-
-
-def kept(image: Image.Image, suffix: str, name: str = "") -> str:
-    """Writes a picture, marked as edited by AI, and tells where."""
-    path = new_path(suffix, name)
-    save_photo(image, path)
-    return path
-
-
-def new_path(suffix: str, name: str = "") -> str:
-    """A file in the folder that gradio empties; in a folder of its own if the visitor is to see its name."""
-    folder = Path(get_upload_folder()) / (uuid.uuid4().hex if name else "exprgan")
-    folder.mkdir(parents=True, exist_ok=True)
-    return str(folder / f"{name or uuid.uuid4().hex}{suffix}")

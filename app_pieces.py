@@ -43,6 +43,7 @@ ON_PAGE = """() => {
   const mark = () => {
     document.querySelectorAll('.block.status:not([aria-live])').forEach(line => line.setAttribute('aria-live', 'polite'));
     document.querySelectorAll('#people button').forEach((one, i) => name(one, `Virtual person ${i + 1}`));
+    document.querySelectorAll('.player progress').forEach(one => name(one, 'Where the film is'));
     document.querySelectorAll('.thumbnail-item').forEach(one => name(one, one.querySelector('.caption-label')?.innerText));
   };
   new MutationObserver(mark).observe(document.body, {childList: true, subtree: true});

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
@@ -24,13 +25,15 @@ from PIL import Image
 
 import app
 import app_actions
+import app_animation
 import app_pieces
 from exprgan import ExpressionEditor, ExprGAN, ExprGANError, WeightsError
 from exprgan.images import is_marked
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SETTINGS = {"expression": "happy", "intensity": 0.8, "second": "", "part": 0.5, "style": 0, "fidelity": "detail", "face": 0}
+SETTINGS = {"expression": "happy", "intensity": 0.8, "second": "", "part": 0.5, "style": 0, "fidelity": "detail", "face": 0,
+            "scope": "one", "others": {}}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +85,99 @@ def test_of_two_faces_the_chosen_one_is_edited(client, data_dir, tmp_path):
     (before, after), _ = client.predict(photo, **SETTINGS | {"face": 1}, api_name="/edit")
     change = np.abs(pixels(before) - pixels(after)).max(axis=(0, 2))  # at most 1,024 px wide
     assert change[: 850 * 1024 // 1500].max() == 0 and change[900 * 1024 // 1500 :].max() > 20
+
+
+def halves_changed(before, after):
+    """Whether the left and the right person's half changed."""
+    change = np.abs(pixels(before) - pixels(after)).max(axis=(0, 2))
+    middle = 875 * change.size // 1500
+    return change[:middle].max() > 20, change[middle:].max() > 20
+
+
+def test_all_faces_are_edited_alike_or_each_its_own_way(client, data_dir, tmp_path):
+    photo = handle_file(two_people(data_dir, tmp_path))
+    (before, after), status = client.predict(photo, **SETTINGS | {"scope": "all"}, api_name="/edit")
+    assert halves_changed(before, after) == (True, True) and status.startswith("Face 1 now reads as")
+    each = SETTINGS | {"scope": "each", "face": 1, "others": {"0": {"expression": "surprise", "intensity": 0.7}}}
+    (_, own), status = client.predict(photo, **each, api_name="/edit")
+    assert halves_changed(before, own) == (True, True) and status.startswith("Face 2 now reads as")
+    assert np.abs(pixels(own) - pixels(after))[:, : 850 * 1024 // 1500].max() > 10  # another expression on the left
+    alone = SETTINGS | {"expression": "surprise", "intensity": 0.7}
+    (_, first), _ = client.predict(photo, **alone, api_name="/edit")
+    assert np.array_equal(pixels(own)[:, :550], pixels(first)[:, :550]) or (
+        np.abs(pixels(own)[:, :550] - pixels(first)[:, :550]).mean() < 0.5
+    )
+    full = client.predict(photo, **each, api_name="/download_edit")
+    assert Image.open(full).size == (1500, 900) and halves_changed(tmp_path / "two.png", full) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"scope": "some"}, {"scope": "each", "others": {"5": {"expression": "sad"}}},
+              {"scope": "each", "others": {"0": {"mood": "sad"}}}, {"scope": "each", "others": {"1": {}}}]
+)  # fmt: skip
+def test_a_choice_of_faces_that_cannot_be_is_answered_with_a_sentence(client, data_dir, tmp_path, wrong):
+    with pytest.raises(AppError) as error:
+        client.predict(handle_file(two_people(data_dir, tmp_path)), **SETTINGS | wrong, api_name="/edit")
+    assert app_actions.APOLOGY not in str(error.value) and "Traceback" not in str(error.value)
+
+
+def test_faces_are_numbered_where_there_are_several(client, data_dir, tmp_path):
+    numbered = client.predict(handle_file(two_people(data_dir, tmp_path)), 1, api_name="/number_faces")
+    assert Image.open(numbered).size == (1024, 614)
+    assert client.predict(handle_file(data_dir / "portrait.jpg"), 0, api_name="/number_faces") is None
+
+
+def test_a_click_on_the_photo_chooses_the_face_there_and_each_keeps_its_own(tiny_editor, data_dir, visitors):
+    sitting = app_actions.Sitting(tiny_editor, str(two_people(data_dir, visitors)))
+    assert sitting.face_at(300, 300) == 0 and sitting.face_at(820, 200) == 1
+    happy, sad = (dict(app_actions.DEFAULTS, expression=name) for name in ("happy", "sad"))
+
+    def choose(index, face, scope, others, wish):
+        event = gr.EventData(None, {"index": index, "value": None})
+        event.index = index
+        return app_actions.chosen_face(event, face, scope, others, sitting, *wish.values())
+
+    assert choose(1, 0, "one", {}, happy) == (1, {}, *happy.values())
+    assert choose([820, 200], 0, "each", {}, happy) == (1, {"0": happy}, *happy.values())
+    assert choose(0, 1, "each", {"0": happy}, sad) == (0, {"1": sad}, *happy.values())
+    assert choose(1, 1, "each", {"0": happy}, sad) == (1, {"0": happy}, *sad.values())
+
+
+@pytest.mark.parametrize(("kind", "file_format"), [("sweep", "mp4"), ("tour", "gif"), ("morph", "webp")])
+def test_an_animation_is_made_small_and_quickly(client, data_dir, kind, file_format):
+    moves = {"kind": kind, "file_format": file_format, "seconds": 0.5}
+    job = client.submit(handle_file(data_dir / "portrait.jpg"), **SETTINGS, **moves, api_name="/animate")
+    path = Path(job.result())
+    assert path.name == f"portrait-{'tour' if kind == 'tour' else 'happy'}.{file_format}"
+    if file_format == "mp4":
+        assert b"moov" in path.read_bytes()
+    else:
+        moving = Image.open(path)
+        assert max(moving.size) == app_animation.SIDES[file_format] and moving.n_frames > 3 and is_marked(path)
+
+
+@pytest.mark.parametrize("wrong", [{"seconds": 90}, {"seconds": 0}, {"kind": "dance"}, {"file_format": "avi"}])
+def test_an_animation_that_cannot_be_is_answered_with_a_sentence(client, data_dir, wrong):
+    moves = {"kind": "sweep", "file_format": "mp4", "seconds": 1} | wrong
+    with pytest.raises(AppError) as error:
+        client.predict(handle_file(data_dir / "portrait.jpg"), **SETTINGS, **moves, api_name="/animate")
+    assert app_actions.APOLOGY not in str(error.value) and str(next(iter(wrong.values()))) in str(error.value)
+
+
+def test_an_animation_that_nobody_waits_for_is_stopped(tiny_editor, data_dir, visitors, monkeypatch):
+    monkeypatch.setattr(app_animation, "LIMIT_S", -1)
+    settings = *(dict(SETTINGS).values()), "sweep", "gif", 0.5, None
+    with pytest.raises(ExprGANError, match="given up"):
+        app_animation.animate(tiny_editor, str(data_dir / "portrait.jpg"), *settings, progress=lambda *_, **__: None)
+    assert not [path for path in visitors.rglob("*.gif")]
+
+
+def test_where_there_is_little_time_there_are_fewer_frames(monkeypatch):
+    clock = iter((0.0, 5.0))
+    monkeypatch.setattr(app_animation, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    rates = []
+    app_animation.affordable(lambda fps: rates.append(fps) or list(range(40)))
+    assert rates == [app_animation.FASTEST, app_animation.SLOWEST]
 
 
 def test_a_transfer_tells_what_it_read(client, data_dir):
@@ -176,6 +272,8 @@ def test_a_file_that_is_no_photo_is_answered_with_a_sentence(client, tmp_path):
 PARAMETERS = {
     "/read": ["photo"],
     "/edit": ["photo", *SETTINGS],
+    "/number_faces": ["photo", "face"],
+    "/animate": ["photo", *SETTINGS, "kind", "file_format", "seconds"],
     "/all_expressions": ["photo", "face"],
     "/download_edit": ["photo", *SETTINGS],
     "/transfer": ["photo", "source", "intensity"],
@@ -195,8 +293,9 @@ def test_the_api_is_the_one_promised_typed_and_documented(client):
         for one in [*end["parameters"], *end["returns"]]:
             assert one["python_type"]["type"] not in ("", "Any"), (name, one)
         for one in end["parameters"]:  # the text tells of every one, or names the action that does
-            taken = re.search(r"takes what `(\w+)` takes", getattr(app_actions, name[1:]).__doc__)
-            text = getattr(app_actions, taken[1] if taken else name[1:]).__doc__
+            text = (getattr(app_actions, name[1:], None) or app_animation.animate).__doc__
+            taken = re.search(r"takes what `(\w+)` takes", text)
+            text += getattr(app_actions, taken[1]).__doc__ if taken else ""
             assert f"{one['parameter_name']}:" in text, (name, one["parameter_name"])
 
 
@@ -233,7 +332,7 @@ def test_a_photo_is_read_once_however_often_it_is_edited(tiny_editor, data_dir, 
     monkeypatch.setattr(tiny_editor, "find", lambda photo: searched.append(photo) or find(photo))
     subjects = []
     for intensity in (0.1, 0.5, 0.9):
-        *_, sitting = app.edit(tiny_editor, photo, "fear", intensity, "", 0.5, 0, "detail", 0, sitting)
+        *_, sitting = app.edit(tiny_editor, photo, "fear", intensity, "", 0.5, 0, "detail", 0, "one", {}, sitting)
         subjects.append(sitting.subject(tiny_editor))
     assert len(searched) == 1 and len(set(map(id, subjects))) == 1
 
@@ -324,8 +423,13 @@ def test_photos_and_results_are_deleted_within_the_hour(tiny_editor, data_dir, v
         visitor.predict(handle_file(data_dir / "portrait.jpg"), **SETTINGS, api_name="/edit")
         visitor.predict(handle_file(data_dir / "portrait.jpg"), **SETTINGS, api_name="/download_edit")
         visitor.predict(3, 2, "all", 1, api_name="/download_people")
+        for file_format in ("mp4", "gif"):
+            visitor.predict(
+                handle_file(data_dir / "portrait.jpg"), file_format=file_format, seconds=0.5, api_name="/animate"
+            )
+        visitor.predict(handle_file(two_people(data_dir, visitors.parent)), 0, api_name="/number_faces")
         files = {path for path in visitors.rglob("*") if path.is_file()} - first
-        assert len(files) >= 5
+        assert len(files) >= 8
         delete_files_created_by_app(built, age)  # nothing is so old yet
         assert all(path.exists() for path in files)
         delete_files_created_by_app(built, 0)

@@ -122,6 +122,35 @@ def test_of_two_faces_another_can_be_chosen(visit, data_dir, tmp_path):
     visit.page.wait_for_function(changed, arg=row)
 
 
+def test_each_of_two_faces_keeps_its_own_expression_and_both_move(visit, data_dir, tmp_path):
+    photo = Image.new("RGB", (1500, 900), "grey")
+    photo.paste(Image.open(data_dir / "portrait.jpg"), (0, 0))
+    photo.paste(Image.open(data_dir / "portrait2.jpg").resize((600, 600)), (900, 0))
+    photo.save(tmp_path / "two.png")
+    assert not visit.page.locator(".scope").is_visible()
+    example = visit.result()
+    visit.add_photo(tmp_path / "two.png")
+    visit.result(unlike=example)
+    visit.page.locator(".numbered img").wait_for()
+    visit.choose("Each its own")
+    visit.page.locator(".faces .thumbnail-item").nth(1).click()
+    visit.status("Face 2 now reads as")
+    visit.choose("Sad")
+    visit.page.wait_for_timeout(500)
+    visit.page.locator(".numbered img").click(position={"x": 40, "y": 60})  # the face on the left
+    visit.status("Face 1 now reads as")
+    assert visit.page.get_by_role("radio", name="Happy").is_checked()  # as it was left
+    visit.page.get_by_role("button", name="Animate").click()
+    visit.page.get_by_role("slider", name="Seconds").press("Home")
+    visit.page.get_by_role("button", name="Make the animation").click()
+    visit.page.locator(".player video").wait_for()
+    assert visit.download("Download the animation").suggested_filename == "two-happy.mp4"
+    visit.choose("GIF")
+    visit.page.get_by_role("button", name="Make the animation").click()
+    visit.page.locator("img.player, .player img").first.wait_for()
+    assert not problems(visit.page)
+
+
 def test_a_photo_without_a_face_is_answered_with_a_sentence(visit, tmp_path):
     example, row = visit.result(), visit.page.locator(".strip img").first.get_attribute("src")
     visit.page.locator("#people button").nth(1).click()
@@ -235,5 +264,6 @@ def test_a_keyboard_reaches_everything_in_order(visit, data_dir):
         'type="range"',
         "Download in full size",
         "Copy a link",
+        "Animate",
     ):
         assert any(part in stop for stop in stops), part
