@@ -4,11 +4,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from .animation import KINDS
 from .controller import check_intensity
 from .editor import FIDELITIES, ExpressionEditor
 from .errors import ExprGANError
-from .images import save_photo
+from .faces import choose, find_faces
+from .group import Wish, Wishes, draw_numbers
+from .images import load_photo, save_photo
 from .model import CONFIG_NAME, ExprGAN
+from .video import check_suffix
 
 BUNDLED = Path(__file__).parents[1] / "weights"
 """The weights that come with a checkout. What pip installs comes without."""
@@ -43,19 +47,44 @@ def _parser() -> argparse.ArgumentParser:
     style = argparse.ArgumentParser(add_help=False)
     style.add_argument("--style", type=int, help="one way alone to show the expression, counted from 0")
     paste = argparse.ArgumentParser(add_help=False)
-    paste.add_argument("--face", type=int, help="which face, counted from 0, the largest first")
     paste.add_argument("--fidelity", choices=FIDELITIES, default=FIDELITIES[0], help="detail: the photo's own pixels "
                        "carry the edit (default); model: the decoder's picture")  # fmt: skip
-    paste.add_argument("--out", type=Path, help="file to write (.jpg, .png or .webp)")
+    several = argparse.ArgumentParser(add_help=False)
+    several.add_argument("--face", type=_faces, help="which face, counted from 0, the largest first (default); several: "
+                         "0,2; or all")  # fmt: skip
+    picture = "file to write (.jpg, .png or .webp)"
+    words = ("one of the model's expressions, as `exprgan info` lists them, or neutral; or one for each of some faces: "
+             "0=happy 2=sad:0.6")  # fmt: skip
 
-    edit = verbs.add_parser("edit", parents=[shared, look, style, paste], help="give a face another expression")
+    find = verbs.add_parser("find", help="number the faces in a photo")
+    find.add_argument("photo", type=Path)
+    find.add_argument("--out", type=Path, help=picture)
+    find.set_defaults(run=_find)
+
+    edit = verbs.add_parser("edit", parents=[shared, look, style, several, paste], help="give faces another expression")
     edit.add_argument("photo", type=Path)
-    edit.add_argument("expression", help="one of the model's expressions, as `exprgan info` lists them, or neutral")
+    edit.add_argument("expression", nargs="+", help=words)
+    edit.add_argument("--out", type=Path, help=picture)
     edit.set_defaults(run=_edit)
+
+    animate = verbs.add_parser("animate", parents=[shared, look, style, several, paste],
+                               help="let an expression come and go")  # fmt: skip
+    animate.add_argument("photo", type=Path)
+    animate.add_argument("expression", nargs="*", default=["happy"], help=f"{words} (default: happy)")
+    animate.add_argument("--kind", choices=KINDS, default=KINDS[0], help="sweep: from neutral and back (default); tour: "
+                         "all expressions in turn; morph: from --start and back")  # fmt: skip
+    animate.add_argument("--start", help="where a morph sets out, sad or sad:0.5 (default: the face as it is)")
+    animate.add_argument("--seconds", type=float, default=2.0, help="that an expression takes to come and go; default 2")
+    animate.add_argument("--fps", type=float, default=25, help="frames a second, 1 to 50; default 25")
+    animate.add_argument("--size", type=int, help="longest side in px (default: the photo's; .gif 640, .webp 1024)")
+    animate.add_argument("--out", type=Path, help="file to write (.mp4, .gif or .webp)")
+    animate.set_defaults(run=_animate)
 
     transfer = verbs.add_parser("transfer", parents=[shared, look, paste], help="take the expression from a photo")
     transfer.add_argument("photo", type=Path, help="whose face is edited")
     transfer.add_argument("source", type=Path, help="whose expression is taken")
+    transfer.add_argument("--face", type=int, help="which face, counted from 0, the largest first")
+    transfer.add_argument("--out", type=Path, help=picture)
     transfer.set_defaults(run=_transfer)
 
     generate = verbs.add_parser("generate", parents=[shared, look, style], help="make pictures of new people")
@@ -71,12 +100,76 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _find(args: argparse.Namespace) -> None:
+    photo = load_photo(args.photo)
+    faces = find_faces(photo)
+    choose(faces)  # says so if there is none
+    for i, face in enumerate(faces):
+        print(f"{i}: {face.width:.0f} px wide at ({face.box[0]:.0f}, {face.box[1]:.0f})")
+    out = args.out or _beside(args.photo, "faces")
+    draw_numbers(photo, faces).save(out)
+    print(out)
+
+
 def _edit(args: argparse.Namespace) -> None:
     check_intensity(args.intensity)  # before anything slow
+    wishes, word = _wishes(args.expression, args.face)
     editor = _editor(args)
-    result = editor.edit(args.photo, args.expression, args.intensity, style=args.style, face=args.face,
-                         fidelity=args.fidelity)  # fmt: skip
-    _write(result.image, args.out or _beside(args.photo, args.expression))
+    chosen = wishes if isinstance(wishes, dict) else None if args.face == "all" else args.face or [0]
+    result = editor.edit_many(editor.read_all(args.photo, chosen), wishes, args.intensity, style=args.style,
+                              fidelity=args.fidelity)  # fmt: skip
+    _write(result.image, args.out or _beside(args.photo, word))
+
+
+def _animate(args: argparse.Namespace) -> None:
+    check_intensity(args.intensity)
+    wishes, word = _wishes(args.expression, args.face)
+    out = args.out or args.photo.with_name(f"{args.photo.stem}-{'tour' if args.kind == 'tour' else word}.mp4")
+    check_suffix(out)
+    animation = _editor(args).animate(args.photo, args.kind, wishes, args.intensity, face=args.face, style=args.style,
+                                      start=args.start and _wish(args.start), seconds=args.seconds, fps=args.fps,
+                                      fidelity=args.fidelity)  # fmt: skip
+    animation.save(out, max_side=args.size, progress=_tell if sys.stderr.isatty() else None)
+    print(f"{out}: {animation.seconds:g} s, {out.stat().st_size / 1e6:.1f} MB")
+
+
+def _tell(done: int, of: int) -> None:
+    print(f"\rframe {done} of {of}", end="\n" if done == of else "", file=sys.stderr, flush=True)
+
+
+def _faces(text: str) -> list[int] | str:
+    """What --face names: one or several, or "all"."""
+    try:
+        return "all" if text == "all" else [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no face; use a number from 0, several as 0,2, or all") from None
+
+
+def _wishes(words: list[str], face: list[int] | str | None) -> tuple[Wishes, str]:
+    """What is typed of expressions, and a word for a file's name: happy, or 0=happy 2=sad:0.6."""
+    if not any("=" in word for word in words):
+        if len(words) > 1:
+            example = " ".join(f"{i}={word}" for i, word in enumerate(words))
+            raise ValueError(f"say which face shows which of {', '.join(words)}, for instance: {example}")
+        wish = _wish(words[0])
+        return wish, wish if isinstance(wish, str) else wish[0]
+    if face is not None:
+        raise ValueError(f"{' '.join(words)} names the faces already; leave --face out")
+    pairs = [word.partition("=") for word in words]
+    for place, _, what in pairs:
+        if not place.isdecimal() or not what:
+            raise ValueError(f"{place + '=' + what!r} must be a face and its expression, such as 0=happy or 2=sad:0.6")
+    wishes = {int(place): _wish(what) for place, _, what in pairs}
+    return wishes, "-".join(dict.fromkeys(what.partition(":")[0] for _, _, what in pairs))
+
+
+def _wish(text: str) -> Wish:
+    """happy, or sad:0.6."""
+    name, colon, strength = text.partition(":")
+    try:
+        return (name, float(strength)) if colon else name
+    except ValueError:
+        raise ValueError(f"{text!r} must be an expression and its intensity from 0 to 1, such as sad:0.6") from None
 
 
 def _transfer(args: argparse.Namespace) -> None:

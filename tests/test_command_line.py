@@ -27,6 +27,53 @@ def test_edit_writes_beside_the_photo_and_marks_it(model, photo, capsys):
     assert not is_marked(photo)
 
 
+@pytest.fixture
+def two(data_dir, tmp_path):
+    """Two people, the larger on the left."""
+    photo = Image.new("RGB", (700, 450), "grey")
+    photo.paste(Image.open(data_dir / "portrait.jpg").resize((420, 420)), (0, 0))
+    photo.paste(Image.open(data_dir / "portrait2.jpg").resize((280, 280)), (420, 0))
+    photo.save(tmp_path / "two.png")
+    return tmp_path / "two.png"
+
+
+def test_find_numbers_the_faces(two, capsys):
+    assert main(["find", str(two)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("0: ") and out[1].startswith("1: ") and out[2] == str(two.with_name("two-faces.png"))
+
+
+def test_find_says_that_there_is_no_face(tmp_path, capsys):
+    Image.new("RGB", (300, 300), "skyblue").save(tmp_path / "sky.png")
+    assert main(["find", str(tmp_path / "sky.png")]) == 1
+    assert capsys.readouterr().err.startswith("error: No face was found in this photo.")
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "sides"),
+    [
+        (["happy"], "two-happy.png", (True, False)),
+        (["happy", "--face", "1"], "two-happy.png", (False, True)),
+        (["happy", "--face", "all"], "two-happy.png", (True, True)),
+        (["happy", "--face", "0,1"], "two-happy.png", (True, True)),
+        (["0=happy", "1=sad:0.6"], "two-happy-sad.png", (True, True)),
+    ],
+)
+def test_edit_takes_one_face_several_or_all(model, two, words, name, sides):
+    assert main(["edit", str(two), *words, "--model", model]) == 0
+    changed = (np.asarray(Image.open(two.with_name(name))) != np.asarray(Image.open(two))).any(axis=(0, 2))
+    assert (changed[:410].any(), changed[430:].any()) == sides
+
+
+def test_animate_writes_a_film_beside_the_photo(model, photo, capsys, tmp_path):
+    short = ["--seconds", "0.3", "--fps", "10", "--size", "120", "--model", model]
+    assert main(["animate", str(photo), "--kind", "tour", *short]) == 0
+    assert capsys.readouterr().out.startswith(f"{photo.with_name('me-tour.mp4')}: 1.8 s, ")
+    morph = ["surprise", "--kind", "morph", "--start", "sad:0.5", "--out", str(tmp_path / "x.gif")]
+    assert main(["animate", str(photo), *morph, *short]) == 0
+    assert Image.open(tmp_path / "x.gif").size == (120, 120) and is_marked(tmp_path / "x.gif")
+
+
 def test_transfer_says_what_it_read(model, photo, data_dir, capsys, tmp_path):
     friend = data_dir / "portrait2.jpg"
     assert main(["transfer", str(photo), str(friend), "--model", model, "--out", str(tmp_path / "new.png")]) == 0
@@ -56,6 +103,12 @@ def test_info_says_what_a_model_is(model, capsys):
         (["edit", "{photo}", "happy", "--intensity", "2"], "intensity must lie between"),
         (["edit", "{photo}", "happy", "--face", "3"], "no face 3 in this photo"),
         (["edit", "{photo}", "happy", "--out", "x.tiff"], ".png"),
+        (["edit", "{photo}", "happy", "sad"], "0=happy 1=sad"),
+        (["edit", "{photo}", "0=happy", "--face", "all"], "leave --face out"),
+        (["edit", "{photo}", "x=happy"], "such as 0=happy"),
+        (["edit", "{photo}", "0=happy:much"], "such as sad:0.6"),
+        (["animate", "{photo}", "--out", "x.avi"], ".mp4, .gif, .webp"),
+        (["animate", "{photo}", "--seconds", "0"], "seconds must be more than 0"),
         (["info", "--model", "nowhere/at/all"], "neither a folder here nor a model on the Hub"),
     ],
 )
