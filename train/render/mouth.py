@@ -8,13 +8,13 @@ from .fit import Fit
 from .mesh import Mesh
 from .raster import normals, rasterise
 
-COLOURS = {"mouth": (100, 44, 52), "gums": (196, 116, 122), "teeth": (238, 228, 212)}
+COLOURS = {"mouth": (100, 44, 52), "gums": (196, 116, 122), "teeth": (248, 240, 227)}
 BEHIND = (26.0, 12.0, 14.0)
 LIGHT = np.array([0, 0.35, 0.94])
 AMBIENT, DIFFUSE = 0.55, 0.55
-FADE, FADE_FROM = 0.22, 0.9  # per mesh unit, from so far behind the upper lip
+FADE, FADE_FROM = 0.20, 0.9  # per mesh unit, from so far behind the upper lip
 UPPER_LIP_PX, BORDER_PX, CORNERS = 7.0, 4.0, 0.45  # how far lips shade what is behind them
-OPEN_SHADE = 0.55
+OPEN_SHADE = 0.6
 TINT = 0.15
 LUMA = np.array([0.299, 0.587, 0.114])
 TYPICAL_SKIN = np.array([200.0, 155.0, 135.0])  # of the photo in whose light the colours above look right

@@ -14,7 +14,7 @@ FOLD_LIMITS = (-0.15, 0.5)
 INNER_LIP = 0.45
 WARMTH = np.array([0.8, 1.1, 1.2], np.float32)  # of red, green, blue: in a fold of skin red darkens least
 TYPICAL_SKIN = 140.0  # mean level; on darker skin the same fold takes a smaller part of what the eye sees
-DARK_GAIN, MOST_DARK_GAIN = 0.6, 1.45
+DARK_GAIN, MOST_DARK_GAIN = 0.9, 1.7
 
 
 def fold_gain(skin: np.ndarray) -> float:

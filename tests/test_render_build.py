@@ -1,0 +1,175 @@
+"""A folder of photos becomes a training folder, the same however often it was stopped."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from train.__main__ import main
+from train.data.metadata import DataError
+from train.data.validate import problems
+from train.render.build import build
+from train.render.person import COLUMNS
+from train.render.verb import RenderConfig
+
+ROOT = Path(__file__).parent.parent
+HERE = Path(__file__).parent / "data" / "render"
+CREDIT = "Face Research Lab London Set, DeBruine & Jones 2017, doi:10.6084/m9.figshare.5047666"
+
+
+def photos(folder, **other):
+    """A folder with one person in train, the same photo once more as somebody in test, and a manifest."""
+    folder.mkdir()
+    rows = [{"subject": "L001", "split": "train"} | other, {"subject": "copy", "split": "test"}]
+    for row in rows:
+        for suffix in (".jpg", ".tem"):
+            shutil.copy(HERE / f"london_001{suffix}", folder / f"{row['subject']}{suffix}")
+        row |= {"photo": f"{row['subject']}.jpg", "template": f"{row['subject']}.tem", "sex": "female", "age": "24"}
+        row |= {"source_set": "london"}
+    columns = ("subject", "photo", "template", "smile", "sex", "age", "split", "source_set", "parents")
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    with (folder / "sources.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [("name", "licence", "consent", "credit"), ("london", "CC-BY-4.0", "signed, altered form too", CREDIT)]
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return photos(tmp_path_factory.mktemp("render") / "photos")
+
+
+@pytest.fixture(scope="module")
+def small(source):
+    """Few and small pictures of two people, in this process."""
+    return RenderConfig(
+        photos=str(source), mesh=str(HERE / "mesh.npz"), out=str(source.parent / "out"), number=1, neutral=1,
+        image_size=64, workers=1, smiles=False, flow=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(small):
+    build(small)
+    return Path(small.out)
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def table(folder):
+    with (folder / "metadata.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_folder_is_a_training_folder(made):
+    assert not problems(made)
+    rows = table(made)
+    assert tuple(rows[0]) == COLUMNS and len(rows) == 2 * (1 + 6 + 1)
+    assert {row["expression"] for row in rows} == {"angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"}
+    for row in rows:
+        picture = Image.open(made / row["file_name"])
+        assert picture.size == (64, 64) and row["credit"] == CREDIT and row["licence"] == "CC-BY-4.0"
+        assert row["split"] == row["file_name"].split("/")[0] and row["source"] == f"{row['subject']}.jpg"
+        assert bool(row["action_units"]) == (row["kind"] == "rendered")
+        if row["expression"] != "neutral":
+            assert 0.2 <= float(row["intensity"]) <= 1
+            assert all(len(sides) == 2 for sides in json.loads(row["action_units"]).values())
+
+
+def test_each_rendered_picture_has_its_flow(made):
+    for row in table(made):
+        path = made / f"{row['file_name']}.npz"
+        assert path.is_file() == (row["kind"] == "rendered")
+        if path.is_file():
+            with np.load(path) as fields:
+                assert fields["flow"].shape == (64, 64, 2) and fields["flow"].dtype == np.float16
+                assert fields["invented"].shape == (64, 64) and fields["invented"].dtype == np.uint8
+
+
+def test_a_stopped_run_goes_on_to_the_same_bytes(made, small, source):
+    whole = files(made)
+    (made / "metadata.csv").unlink()
+    (made / ".people" / "copy.json").unlink()
+    next((made / "test" / "copy").glob("fear*.jpg")).unlink()
+    (made / "test" / "copy" / ".sad.jpg.1.tmp").write_bytes(b"half")
+    kept = {name: (made / name).stat().st_mtime_ns for name in whole if "L001" in name}
+    build(small)
+    assert files(made) == whole
+    assert kept == {name: (made / name).stat().st_mtime_ns for name in kept}  # what was finished is not made again
+
+
+def test_other_settings_are_refused(made, small):
+    with pytest.raises(DataError, match="begun with other settings: seed 7, not 8"):
+        build(replace(small, seed=8))
+
+
+def test_without_jitter_a_persons_pictures_share_one_frame_and_a_seed_changes_what_is_drawn(small, source):
+    units = []
+    for seed in (7, 8):
+        out = source.parent / f"still{seed}"
+        build(replace(small, jitter=False, out=str(out), number=0, flow=False, seed=seed))
+        photo, noise = (row for row in table(out) if row["subject"] == "L001")
+        before, after = (np.asarray(Image.open(out / row["file_name"]), int) for row in (photo, noise))
+        assert np.abs(before - after).mean() < 2
+        units.append(noise["action_units"])
+    assert units[0] != units[1]
+
+
+def test_a_person_who_cannot_be_made_is_named_and_the_others_are_made(tmp_path, small):
+    folder = photos(tmp_path / "photos")
+    (folder / "L001.tem").write_text("68\n")
+    Image.effect_noise((300, 300), 50).save(folder / "copy.jpg")
+    (folder / "copy.tem").write_text("189\n" + "1000 1000\n1100 1000\n" + "1050 1000\n" * 187)
+    out = tmp_path / "out"
+    with pytest.raises(DataError) as told:
+        build(replace(small, photos=str(folder), out=str(out)))
+    assert "2 problems" in str(told.value) and "L001: the template" in str(told.value)
+    assert "lies outside" in str(told.value) and not (out / "metadata.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "name the photos: --photos DIR"),
+        (("--photos", "x"), "name the mesh: --mesh FACEKIT"),
+        (("--photos", "{photos}", "--mesh", "nothing.npz"), "the mesh nothing.npz cannot be read"),
+        (("--photos", "nothing", "--mesh", "x"), "nothing is no folder"),
+        (("--photos", "x", "--mesh", "x", "--number", "-1"), "number must be at least 0, not -1"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(source, tmp_path, capsys, arguments, message):
+    given = [text.format(photos=source) for text in arguments]
+    assert main(["render", *given, "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and message in said
+    assert not (tmp_path / "out" / "metadata.csv").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_two_processes_ends_as_one_that_was_not(made, small, source):
+    out = source.parent / "killed"
+    line = [sys.executable, "-m", "train", "render", "--photos", small.photos, "--mesh", small.mesh, "--out", str(out)]
+    line += ["--number", "1", "--neutral", "1", "--image-size", "64", "--workers", "2", "--no-smiles", "--flow"]
+    running = subprocess.Popen(line, cwd=ROOT, start_new_session=True)
+    while not list(out.rglob("*.jpg")) and running.poll() is None:
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    subprocess.run(line, cwd=ROOT, check=True)
+    assert files(out) == files(made)
