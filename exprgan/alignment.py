@@ -11,6 +11,8 @@ from math import ceil, floor
 import numpy as np
 from PIL import Image
 
+from .grain import add_grain
+
 Picture = np.ndarray | Image.Image
 
 EYES = ((0.345, 0.28), (0.655, 0.28))
@@ -60,6 +62,17 @@ def transform(matrix: np.ndarray, points: Sequence[Sequence[float]] | np.ndarray
     return np.asarray(points, dtype=np.float64) @ matrix[:, :2].T + matrix[:, 2]
 
 
+def enlarged_about_centre(photo_from_crop: np.ndarray, size: int, frame: float, cells: int) -> np.ndarray:
+    """Photo from a frame of `cells` px a side, which lies about the crop's centre and is `frame` times as large.
+
+    Args:
+        photo_from_crop: (2, 3), for a crop of side `size`.
+    """
+    step = size * frame / cells  # crop px per frame px
+    start = size * (1 - frame) / 2
+    return _compose(photo_from_crop, np.array([[step, 0, start], [0, step, start]]))
+
+
 def crop_face(photo: Image.Image, matrix: np.ndarray, size: int) -> Image.Image:
     """Cut the face out of a photo. Where the frame reaches past the photo, its edge pixels are repeated.
 
@@ -90,7 +103,7 @@ def face_mask(size: int) -> np.ndarray:
     x, y = np.meshgrid(np.abs(middle - 0.5) / 0.38, middle - 0.45)
     forehead = (x**4 + (y / 0.45) ** 4) ** (1 / 4)  # nearly a rectangle, to hold the outer ends of the brows
     jaw = np.hypot(x, y / 0.55)  # an ellipse
-    mask = _smooth_step((1 - np.where(y < 0, forehead, jaw)) / 0.3)
+    mask = smooth_step((1 - np.where(y < 0, forehead, jaw)) / 0.3)
     mask[[0, -1]] = mask[:, [0, -1]] = 0
     return mask.astype(np.float32)
 
@@ -100,6 +113,7 @@ def paste_back(
     patch: Picture,
     photo_from_crop: np.ndarray,
     mask: np.ndarray,
+    grain: float = 0.0,
 ) -> Image.Image:
     """Lay a crop over the photo it came from.
 
@@ -108,6 +122,7 @@ def paste_back(
         patch: the edited crop, (S, S, 3) in 0..255 or an RGB image.
         photo_from_crop: (2, 3), for a crop of side S.
         mask: (S, S) in [0, 1]; where it is 0, with its neighbours, the photo keeps its very pixels.
+        grain: standard deviation of the noise that the patch gets, in levels of 255.
 
     Returns:
         RGB, the size of `photo`, with its `info`.
@@ -117,7 +132,7 @@ def paste_back(
     result = photo.copy()
     for band, planes, weight in planes_in_photo(np.asarray(patch, np.float32), photo_from_crop, mask, photo.size):
         pixels = np.array(photo.crop(band))
-        for channel, plane in enumerate(planes):  # one by one: numpy is slow along an axis of three
+        for channel, plane in enumerate(add_grain(planes, grain, band)):  # one by one: numpy is slow along an axis of three
             own = pixels[..., channel].astype(np.float32)
             pixels[..., channel] = np.rint(own + weight * (plane - own)).clip(0, 255)
         result.paste(Image.fromarray(pixels), band)
@@ -179,17 +194,17 @@ def match_color(patch: Picture, reference: Picture, mask: np.ndarray) -> np.ndar
     return ((patch - mean) * gain + wanted_mean).astype(np.float32)
 
 
+def smooth_step(x: np.ndarray) -> np.ndarray:
+    """0 below 0, 1 above 1, between them a curve that is level at both ends: 3 x^2 - 2 x^3."""
+    x = x.clip(0, 1)
+    return x * x * (3 - 2 * x)
+
+
 def _statistics(picture: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weighted mean and standard deviation of each channel, (3,) each."""
     pixels, weight = picture.reshape(-1, 3), weight.ravel()
     mean = np.average(pixels, axis=0, weights=weight)
     return mean, np.sqrt(np.average((pixels - mean) ** 2, axis=0, weights=weight))
-
-
-def _smooth_step(x: np.ndarray) -> np.ndarray:
-    """0 below 0, 1 above 1, between them a curve that is level at both ends."""
-    x = x.clip(0, 1)
-    return x * x * (3 - 2 * x)
 
 
 def _scale(matrix: np.ndarray) -> float:

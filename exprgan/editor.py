@@ -14,19 +14,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .alignment import crop_face, crop_from_photo, invert
+from .alignment import crop_face, crop_from_photo, enlarged_about_centre, invert
 from .controller import check_intensity
+from .detail import FINE, FRAME, Detail
 from .ensemble import Ensemble
 from .errors import BadImageError, NoFaceError
 from .expressions import NEUTRAL
 from .faces import Face, choose, find_faces
 from .images import edited, load_photo, to_image, to_tensor
 from .model import ExprGAN
+from .networks import Decoder
 from .retrieval import By, Match, check_by, distances, pictures_in, vector
 from .subject import FIDELITIES, EditResult, Fidelity, Reading, Subject
-
-SURE = 0.8
-"""A face whose expression is read with less certainty than this is edited as if it were neutral."""
+from .tuning import Progress, tune
 
 
 class ExpressionEditor(Ensemble):
@@ -115,7 +115,7 @@ class ExpressionEditor(Ensemble):
             intensity: 0 (neutral) to 1 (full strength); multiplies the numbers of a mix.
             style: one of the d ways to show the expression alone, 0..d-1; all of them together unless given.
             face: which face of a photo, as in `read`.
-            fidelity: "detail" or "model", see `Fidelity`.
+            fidelity: "detail", "model" or "tuned", see `Fidelity`.
 
         Raises:
             ValueError: an unknown expression, style or fidelity, or an intensity outside [0, 1].
@@ -133,7 +133,7 @@ class ExpressionEditor(Ensemble):
             source: whose expression is taken; the classifier says y_B, Q reads c_B.
             intensity: 0 (neutral) to 1 (as in the source).
             face, source_face: which face of either photo, as in `read`.
-            fidelity: "detail" or "model", see `Fidelity`.
+            fidelity: "detail", "model" or "tuned", see `Fidelity`.
 
         Raises:
             ValueError, BadImageError, NoFaceError: as in `edit`.
@@ -147,7 +147,24 @@ class ExpressionEditor(Ensemble):
         """Any code: c (K * d,) in [-1, 1] -> the subject with it."""
         if fidelity not in FIDELITIES:
             raise ValueError(f"fidelity must be one of {', '.join(FIDELITIES)}, not {fidelity!r}")
-        return EditResult(subject, code, self._decode(subject.z, code), fidelity)
+        if fidelity == "tuned" and subject.decoder is None:
+            subject = self.tune(subject)
+        x_hat = self._decode(subject.z, code, subject.decoder)
+        detail = self._detail(subject, x_hat, code) if fidelity != "model" and self.model.T is not None else None
+        return EditResult(subject, code, x_hat, fidelity, detail)
+
+    def tune(self, photo: Any, *, face: int | Face | None = None, progress: Progress | None = None) -> Subject:
+        """Fits a copy of the decoder to one face, for some seconds; edits of the result with "tuned" use it.
+
+        Args:
+            photo: a photo or a `Subject`.
+            face: which face of a photo, as in `read`.
+            progress: called with the share done, 0..1.
+
+        Raises:
+            BadImageError, NoFaceError: as in `read`.
+        """
+        return tune(self.model, self.read(photo, face), progress)
 
     def generate(self, count: int, expression: str | Mapping[str, float] = "happy", intensity: float = 1.0, *,
                  style: int | None = None, seed: int | None = None) -> list[Image.Image]:  # fmt: skip
@@ -243,19 +260,32 @@ class ExpressionEditor(Ensemble):
         x = self._to_batch(crop)
         with torch.inference_mode():
             z, reading = self.model.G_enc(x)[0], self._read_expression(x)
-        sure = reading.certainties[reading.expression] >= SURE
-        own = self._decode(z, reading.code if sure else self.model.F_ctrl.neutral())
-        return Subject(photo, face, crop, photo_from_crop, z, reading, own)
+        frame = self._frame(photo, photo_from_crop) if self.model.T is not None else None
+        return Subject(photo, face, crop, photo_from_crop, z, reading, self._decode(z, reading.own_code), frame)
+
+    def _frame(self, photo: Image.Image, photo_from_crop: np.ndarray) -> Tensor:
+        """The photo as T sees it."""
+        crop_px = self.model.config.image_size
+        frame_px = FINE * crop_px
+        matrix = invert(enlarged_about_centre(photo_from_crop, crop_px, FRAME, frame_px))
+        return to_tensor(crop_face(photo, matrix, frame_px))
+
+    def _detail(self, subject: Subject, x_hat: Tensor, code: Tensor) -> Detail:
+        """What T says of one edit."""
+        weights = next(self.model.parameters())
+        seen = (part[None].to(weights) for part in (subject.frame, subject.own, x_hat, code))
+        with torch.inference_mode():
+            return Detail(*(part.float().cpu() for part in self.model.T(*seen)))
 
     def _to_batch(self, crop: Image.Image) -> Tensor:
         """One crop as the networks take it: (1, 3, S, S) in [-1, 1]."""
         weights = next(self.model.parameters())
         return to_tensor(crop)[None].to(weights.device, weights.dtype)
 
-    def _decode(self, z: Tensor, code: Tensor) -> Tensor:
-        """G_dec for one: z (z_dim,) and c (K * d,) -> x_hat (3, S, S) float32 on the CPU."""
+    def _decode(self, z: Tensor, code: Tensor, decoder: Decoder | None = None) -> Tensor:
+        """G_dec, or another's, for one: z (z_dim,) and c (K * d,) -> x_hat (3, S, S) float32 on the CPU."""
         with torch.inference_mode():
-            return self.model.G_dec(z[None], code.to(z)[None])[0].float().cpu()
+            return (decoder or self.model.G_dec)(z[None], code.to(z)[None])[0].float().cpu()
 
     def _read_expression(self, x: Tensor) -> Reading:
         """x: (1, 3, H, W). The classifier gives y; Q gives c, unless the face is neutral (no class of y)."""

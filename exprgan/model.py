@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .controller import Controller
+from .detail import DetailNetwork
 from .errors import WeightsError
 from .expressions import EXPRESSIONS, NEUTRAL
 from .hub import HUB_ERRORS, Source, explain
@@ -49,6 +50,8 @@ class ExprGANConfig:
     """Channels of the face network's first block."""
     face_size: int = 64
     """Side in px at which the classifier looks."""
+    detail_width: float = 0.0
+    """Width of T, the detail network; 0: there is none."""
     intensity_path: tuple[float, ...] = ()
     """The calibrated path of c_i over intensity, K * P * d numbers (see Controller); empty: a straight line."""
 
@@ -80,6 +83,10 @@ class ExprGANConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= 8192:
                 raise ValueError(f"{name} must be a whole number from 1 to 8192, not {value!r}")
+        if not isinstance(self.detail_width, (int, float)) or not 0 <= self.detail_width <= 64:
+            raise ValueError(f"detail_width must be a number from 0 to 64, not {self.detail_width!r}")
+        if self.detail_width and self.image_size < 32:
+            raise ValueError(f"the detail network needs pictures of at least 32 px, not {self.image_size}")
         if self.decoder_width < self.image_size // 2:
             raise ValueError(f"decoder_width must be at least {self.image_size // 2} for {self.image_size} px")
         knots, rest = divmod(len(self.intensity_path), len(names) * self.code_dim_each)
@@ -96,7 +103,9 @@ class ExprGAN(
     repo_url="https://huggingface.co/org/exprgan",
     paper_url="https://arxiv.org/abs/1709.03842",
 ):
-    """G_enc, G_dec, F_ctrl, Q, D_img and D_z (paper, Fig. 1c), and the expression classifier of facial expression transfer.
+    """G_enc, G_dec, F_ctrl, Q, D_img and D_z (paper, Fig. 1c), the expression classifier of expression transfer, and T.
+
+    T, which carries an edit over to the photo's own pixels, is ours; a model has one if one was trained.
 
     Example:
         >>> model = ExprGAN.from_pretrained("weights")                    # or "org/exprgan"
@@ -116,6 +125,7 @@ class ExprGAN(
         )
         self.D_z = LatentDiscriminator(config.z_dim)
         self.classifier = FaceNetwork(num_expressions, config.face_width, config.face_size)
+        self.T = DetailNetwork(config.image_size, code_dim, config.detail_width) if config.detail_width else None
 
     def Q(self, x: Tensor, y: Tensor) -> Tensor:
         """Reads the code of a picture of known expression: x (B, 3, H, W), y (B, K) one-hot -> c_hat (B, K * d)."""

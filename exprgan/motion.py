@@ -1,8 +1,7 @@
-"""How an edit moves a face: dense flow between two decoded pictures, and the photo's own pixels carried along it.
+"""How an edit changes a photo: pixels moved, lit, and where no pixel will do, invented. Found small, done at full size.
 
-The decoder's pictures are soft, the photo is not. But they show where brows, eyes and lips go: so the photo is moved by the
-flow from the picture of its own expression to the edited one, and only what no movement explains (teeth, the inside of a
-mouth, wrinkles) is added from their difference.
+Flow and light are smooth, so both are enlarged to the photo's resolution without loss; sharpness is the photo's own. What
+turns one face into another comes from T (detail.py) or, where a model has none, from the decoder's two pictures (flow.py).
 """
 
 from dataclasses import dataclass
@@ -13,104 +12,111 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .alignment import face_mask, match_color, planes_in_photo
+from .alignment import enlarged_about_centre, face_mask, match_color, planes_in_photo, smooth_step
+from .detail import FRAME, Detail
+from .flow import dense_flow, look_up
+from .grain import add_grain, grain_of
 from .images import LUMA
 
-LEVELS_PX = (16, 32, 64)
-"""Sides at which flow is sought, coarse to fine; finer would follow the decoder's noise."""
-WARPS, SWEEPS = 3, 15
-"""How often the picture is warped anew at each level, and how often flow is smoothed and corrected in between."""
 EMPHASIS = 1.4
-"""How much farther the photo moves than the decoder's two pictures differ. Theirs is the difference of two averages, and
-looks faint on a sharp photo. At 1.7 the classifier sees the wanted expression in 91 % of held-out edits instead of 87 %,
-but surprised eyes bulge (docs/experiments.md)."""
-SMOOTHNESS = 0.4
-"""Weight of smoothness against brightness in [-1, 1] (alpha squared in Horn and Schunck, 1981)."""
+"""How much farther the photo moves than the decoder's two pictures differ, without T. Theirs is the difference of two
+averages, and looks faint on a sharp photo."""
+STILL, MOVING = 0.0012, 0.005
+"""Sides of the frame (0.15 and 0.6 px of 128): a shorter flow is taken for noise, and a longer one is kept whole."""
+EDGE = 0.06
+"""Sides of the frame over which every change fades out at its edge."""
 
 
 @dataclass(frozen=True)
 class Motion:
-    """What turns one picture of a face into another, in crop px."""
+    """What turns a photo of a face into the edited one, over a frame about the crop's centre."""
 
+    frame: float
+    """The frame's side in sides of the crop."""
     flow: np.ndarray
-    """(S, S, 2), x first: where each point's pixels come from, relative to it."""
-    rest: np.ndarray
-    """(S, S) in -255..255: the brightness that no movement explains."""
+    """(S, S, 2), x first, in sides of the frame: where each point's pixels come from, relative to it."""
+    gain: np.ndarray
+    """(S, S, 3): change of the logarithm of the moved pixels' brightness."""
+    invented: np.ndarray
+    """(S, S) in [0, 1]: how much of a point is no pixel of the photo."""
+    colour: np.ndarray
+    """(S, S, 3) in 0..255: what is seen there instead."""
+    cover: np.ndarray
+    """(S, S) in [0, 1]: where it is 0 the photo keeps its very pixels; the four above have faded to nothing there."""
+
+    @classmethod
+    def of(cls, detail: Detail) -> "Motion":
+        """What T said of one face, without the noise where nothing happens."""
+        flow, gain, mask, colour = (part[0].permute(1, 2, 0).numpy() for part in detail)
+        length = np.hypot(flow[..., 0], flow[..., 1])
+        cover = smooth_step((length - STILL) / (MOVING - STILL))
+        cover = np.maximum(cover, smooth_step((np.abs(gain).max(2) - 0.02) / 0.05))
+        cover = np.maximum(cover, smooth_step((mask[..., 0] - 0.02) / 0.06))
+        cover = _spread(cover) * _inside(len(flow))
+        return cls(FRAME, flow * cover[..., None], gain * cover[..., None], mask[..., 0] * cover,
+                   (colour + 1) * 127.5, cover)  # fmt: skip
 
 
 def motion_between(own: Tensor, edited: Tensor) -> Motion:
-    """How the edited picture comes about from the one with its own expression.
+    """How the edited picture comes about from the one with its own expression, where there is no T.
 
-    The decoder's faults stay out of the photo: light is matched first, and of the rest only smooth brightness is kept, no
-    tint and no grain. Its caution is made up for by EMPHASIS.
+    The decoder's faults stay out of the photo: light is matched first, and of what no movement explains only smooth
+    brightness is kept, no tint and no grain. Its caution is made up for by EMPHASIS.
 
     Args:
         own: (3, S, S) float in [-1, 1], decoded with the face's own expression.
         edited: likewise, with the wanted one.
     """
     before, after = ((x.permute(1, 2, 0).numpy() + 1) * 127.5 for x in (own, edited))
-    lit = match_color(after, before, face_mask(len(before)))
+    cover = face_mask(len(before))
+    lit = match_color(after, before, cover)
+    luma = own.new_tensor(LUMA)[:, None, None]
     with torch.inference_mode():
         edited = torch.from_numpy(lit).permute(2, 0, 1) / 127.5 - 1
-        flow = dense_flow(own, edited)
-        rest = edited[None] - warp(own[None], flow[None])
-        rest = (rest * rest.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+        flow = dense_flow(own, edited) / own.shape[-1]
+        moved = look_up(own[None], flow[None])
+        now, wanted = (((x * luma).sum(1, keepdim=True) + 1) / 2 for x in (moved, edited[None]))
+        gain = wanted.clamp(min=0.05).log() - now.clamp(min=0.05).log()
         for _ in range(2):
-            rest = F.avg_pool2d(rest, 3, stride=1, padding=1, count_include_pad=False)
-    return Motion(EMPHASIS * flow.permute(1, 2, 0).numpy(), EMPHASIS * 127.5 * rest[0, 0].numpy())
+            gain = F.avg_pool2d(gain, 3, stride=1, padding=1, count_include_pad=False)
+    scale = EMPHASIS * cover[..., None]
+    nothing = np.zeros_like(cover)
+    return Motion(1.0, flow.permute(1, 2, 0).numpy() * scale, gain[0].expand(3, -1, -1).permute(1, 2, 0).numpy() * scale,
+                  nothing, np.zeros_like(before), cover)  # fmt: skip
 
 
-def dense_flow(own: Tensor, edited: Tensor) -> Tensor:
-    """Horn and Schunck's flow, coarse to fine, over all three channels.
-
-    Args:
-        own: (3, S, S) float in [-1, 1].
-        edited: likewise.
-
-    Returns:
-        (2, S, S) in px of S: edited at p looks like own at p + flow(p); x first.
-    """
-    flow = torch.zeros(1, 2, LEVELS_PX[0], LEVELS_PX[0])
-    for side in (side for side in LEVELS_PX if side <= own.shape[-1]):
-        flow = F.interpolate(flow, (side, side), mode="bilinear", align_corners=False) * (side / flow.shape[-1])
-        a, b = (F.interpolate(x[None], (side, side), mode="area") for x in (own, edited))
-        for _ in range(WARPS):
-            flow = _correct(flow, warp(a, flow), b)
-    flow = F.interpolate(flow, own.shape[-2:], mode="bicubic", align_corners=False) * (own.shape[-1] / flow.shape[-1])
-    return flow[0]
-
-
-def warp(x: Tensor, flow: Tensor) -> Tensor:
-    """Pictures x (B, C, H, W) looked up at p + flow(p), flow (B, 2, H, W) in px; edges repeated."""
-    height, width = x.shape[-2:]
-    rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    where = torch.stack(((columns + flow[:, 0]) / width, (rows + flow[:, 1]) / height), dim=-1) * 2 - 1
-    return F.grid_sample(x, where, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def paste_motion(photo: Image.Image, motion: Motion, photo_from_crop: np.ndarray, mask: np.ndarray) -> Image.Image:
-    """Moves the photo's own pixels, and adds what movement does not explain.
+def paste_motion(photo: Image.Image, motion: Motion, photo_from_crop: np.ndarray, size: int) -> Image.Image:
+    """Moves and lights the photo's own pixels, and lays what is invented over them, with the photo's own grain.
 
     Args:
         photo: RGB.
-        motion: of the crop.
-        photo_from_crop: (2, 3), for a crop of side S.
-        mask: (S, S) in [0, 1]; where it is 0 the photo keeps its very pixels.
+        motion: over the crop's frame.
+        photo_from_crop: (2, 3), for a crop of side `size`.
+        size: side of that crop in px.
 
     Returns:
         RGB, the size of `photo`, with its `info`.
     """
-    in_photo = motion.flow @ photo_from_crop[:, :2].T
-    stack = np.concatenate((in_photo, motion.rest[..., None]), axis=2).astype(np.float32)
-    reach = int(np.ceil(np.abs(in_photo[mask > 0]).max(initial=0))) + 3  # and what bicubic looks at
+    cells = len(motion.cover)
+    photo_from_frame = enlarged_about_centre(photo_from_crop, size, motion.frame, cells)
+    in_photo = motion.flow * cells @ photo_from_frame[:, :2].T
+    planes = (in_photo, motion.gain, motion.invented[..., None], motion.colour)
+    stack = np.concatenate(planes, axis=2, dtype=np.float32)
+    grain = grain_of(photo, photo_from_crop, size) if motion.invented.any() else 0.0
+    reach = int(np.ceil(np.abs(in_photo).max(initial=0))) + 3  # and what bicubic looks at
     result = photo.copy()
-    for band, (x, y, change), weight in planes_in_photo(stack, photo_from_crop, mask, photo.size):
+    for band, (x, y, *lit, invented, red, green, blue), weight in planes_in_photo(
+        stack, photo_from_frame, motion.cover, photo.size
+    ):
         left, top = max(0, band[0] - reach), max(0, band[1] - reach)
         around = photo.crop((left, top, min(photo.width, band[2] + reach), min(photo.height, band[3] + reach)))
-        moved = _look_up(np.asarray(around), x * weight, y * weight, band[0] - left, band[1] - top)
+        moved = _look_up(np.asarray(around), x, y, band[0] - left, band[1] - top)
         pixels = np.array(photo.crop(band))
+        share = invented.clip(0, 1)
+        new = add_grain((red, green, blue), grain, band)
         for channel in range(3):
-            made = np.rint(moved[channel] + weight * change).clip(0, 255)
+            made = moved[channel] * np.exp(lit[channel])
+            made = np.rint(made + share * (new[channel] - made)).clip(0, 255)
             pixels[..., channel] = np.where(weight > 0, made, pixels[..., channel])
         result.paste(Image.fromarray(pixels), band)
     return result
@@ -127,14 +133,18 @@ def _look_up(source: np.ndarray, x: np.ndarray, y: np.ndarray, left: int, top: i
     return found[0].numpy()
 
 
-def _correct(flow: Tensor, warped: Tensor, wanted: Tensor) -> Tensor:
-    """Minimises, over flow, the linearised difference of brightness plus SMOOTHNESS times unevenness, by Jacobi sweeps."""
-    dx, dy = ((warped.roll(-1, d) - warped.roll(1, d)) / 2 for d in (3, 2))
-    error = warped - wanted - dx * flow[:, :1] - dy * flow[:, 1:]
-    xx, xy, yy = (dx * dx).sum(1) + SMOOTHNESS, (dx * dy).sum(1), (dy * dy).sum(1) + SMOOTHNESS
-    ex, ey, scale = (dx * error).sum(1), (dy * error).sum(1), 1 / (xx * yy - xy * xy)
-    for _ in range(SWEEPS):
-        around = F.avg_pool2d(F.pad(flow, (1, 1, 1, 1), mode="replicate"), 3, stride=1) * SMOOTHNESS
-        rx, ry = around[:, 0] - ex, around[:, 1] - ey
-        flow = torch.stack(((yy * rx - xy * ry) * scale, (xx * ry - xy * rx) * scale), dim=1)
-    return flow
+def _spread(cover: np.ndarray) -> np.ndarray:
+    """A cover without holes and spikes of a few cells: the largest value around, then the mean around."""
+    near = torch.from_numpy(cover)[None, None]
+    for _ in range(2):
+        near = F.max_pool2d(near, 5, stride=1, padding=2)
+    for _ in range(2):
+        near = F.avg_pool2d(near, 5, stride=1, padding=2)
+    return near[0, 0].numpy()
+
+
+def _inside(side: int) -> np.ndarray:
+    """1 over the frame, fading to 0 at its edge: (side, side)."""
+    place = (np.arange(side, dtype=np.float32) + 0.5) / side
+    ramp = smooth_step((np.minimum(place, 1 - place) - 1 / side) / EDGE)
+    return ramp[:, None] * ramp

@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from .detail import FINE
 from .errors import WeightsError
 
 REFERENCE_NAME = "reference.safetensors"
@@ -26,11 +27,15 @@ def outputs(model: nn.Module, x: Tensor, c: Tensor, y: Tensor) -> dict[str, Tens
         y: (B, K) one-hot.
 
     Returns:
-        z (B, z_dim), x_hat (B, 3, S, S), c_hat (B, K * d), certainty (B, K + 1); float32 on the CPU.
+        z (B, z_dim), x_hat (B, 3, S, S), c_hat (B, K * d), certainty (B, K + 1), and with a T its edited (B, 3, 2 S, 2 S);
+        float32 on the CPU.
     """
     x, c, y = (value.to(next(model.parameters())) for value in (x, c, y))
     z = model.G_enc(x)
     made = {"z": z, "x_hat": model.G_dec(z, c), "c_hat": model.Q(x, y), "certainty": model.classifier(x)[0].softmax(1)}
+    if model.T is not None:
+        frame = F.interpolate(x, scale_factor=FINE, mode="nearest")
+        made["edited"] = model.T(frame, made["x_hat"], made["x_hat"].flip(0), c).apply(frame)
     return {name: value.float().cpu().contiguous() for name, value in made.items()}
 
 

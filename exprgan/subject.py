@@ -1,24 +1,30 @@
 """A face that was read, and one edit of it: what the editor hands out. Both are values; nothing in them changes."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from .alignment import face_mask, match_color, paste_back
+from .detail import Detail
 from .faces import Face
+from .grain import grain_of
 from .images import edited, to_image
 from .motion import Motion, motion_between, paste_motion
+from .networks import Decoder
 
-Fidelity = Literal["detail", "model"]
-"""How an edit goes back into the photo: `detail` moves the photo's own pixels as the edit moves the face (see motion.py);
-`model` pastes the decoder's picture, as the paper does."""
-FIDELITIES: tuple[Fidelity, ...] = ("detail", "model")
+Fidelity = Literal["detail", "tuned", "model"]
+"""How an edit goes back into the photo. `detail`: the photo's own pixels carry it (see motion.py). `tuned`: the same, after
+the decoder was fitted to this face for some seconds (tuning.py). `model`: the decoder's picture pasted, as in the paper."""
+FIDELITIES: tuple[Fidelity, ...] = ("detail", "tuned", "model")
 PREVIEW_PX = 1024
+SURE = 0.8
+"""A face whose expression is read with less certainty than this is edited as if it were neutral."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,11 @@ class Reading:
     """The classifier's probability of every expression and of neutral; they add up to 1."""
     code: Tensor
     """c, (K * d,): Q's reading given the expression; all -1 for a neutral face."""
+
+    @property
+    def own_code(self) -> Tensor:
+        """The code from which edits depart: as read if the expression is sure, else neutral."""
+        return self.code if self.certainties[self.expression] >= SURE else torch.full_like(self.code, -1.0)
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,10 @@ class Subject:
     reading: Reading
     own: Tensor
     """(3, S, S) in [-1, 1]: the decoder's picture of the face with the expression it has, from which edits depart."""
+    frame: Tensor | None = None
+    """(3, 2 S, 2 S) in [-1, 1]: the photo as T sees it, over a frame larger than the crop; None without a T."""
+    decoder: Decoder | None = field(default=None, repr=False)
+    """A decoder fitted to this face, used instead of the model's; None before `tune`."""
 
     @cached_property
     def preview(self) -> "Subject":
@@ -73,6 +88,8 @@ class EditResult:
     x_hat: Tensor
     """(3, S, S) in [-1, 1]: the decoder's picture."""
     fidelity: Fidelity
+    detail: Detail | None = None
+    """What T says of the edit; None without a T, or where it was not asked."""
 
     @cached_property
     def crop(self) -> Image.Image:
@@ -81,7 +98,9 @@ class EditResult:
 
     @cached_property
     def motion(self) -> Motion:
-        """How the photo's own pixels move, and what is added to them."""
+        """How the photo's own pixels move, and what is laid over them."""
+        if self.detail is not None:
+            return Motion.of(self.detail)
         return motion_between(self.subject.own, self.x_hat)
 
     @cached_property
@@ -100,8 +119,10 @@ class EditResult:
         return self._paste(dataclasses.replace(self.subject, photo=self.subject.crop, photo_from_crop=np.eye(2, 3)))
 
     def _paste(self, subject: Subject) -> Image.Image:
-        mask = face_mask(self.x_hat.shape[-1])
-        if self.fidelity == "detail":
-            return edited(paste_motion(subject.photo, self.motion, subject.photo_from_crop, mask))
+        size = self.x_hat.shape[-1]
+        if self.fidelity != "model":
+            return edited(paste_motion(subject.photo, self.motion, subject.photo_from_crop, size))
+        mask = face_mask(size)
         patch = match_color(self.crop, subject.crop, mask)
-        return edited(paste_back(subject.photo, patch, subject.photo_from_crop, mask))
+        grain = grain_of(subject.photo, subject.photo_from_crop, size)
+        return edited(paste_back(subject.photo, patch, subject.photo_from_crop, mask, grain))

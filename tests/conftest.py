@@ -4,7 +4,8 @@ import os
 
 # Before anything is imported: these packages read their environment once.
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-THREADS = max(1, min(4, (os.cpu_count() or 1) // WORKERS))  # a worker's share of the cores
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+THREADS = max(1, min(4, CORES // WORKERS))  # a worker's share of the cores it may use
 os.environ["OMP_NUM_THREADS"] = str(THREADS)  # torch
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # HF_HUB_OFFLINE=0 for the `net` tests
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

@@ -21,22 +21,24 @@ ROOT = Path(__file__).parent.parent
 # A module imports from the floors below its own in the same tower, no other. A new module needs a place.
 FLOORS = {
     "photos": [
-        {"exprgan.errors", "exprgan.expressions", "exprgan.marking"},
-        {"exprgan.images"},
+        {"exprgan.errors", "exprgan.expressions", "exprgan.marking", "exprgan.flow"},
+        {"exprgan.images", "exprgan.detail", "exprgan.networks"},
+        {"exprgan.grain"},
         {"exprgan.alignment", "exprgan.video"},
         {"exprgan.faces", "exprgan.motion"},
         {"exprgan.subject"},
-        {"exprgan.retrieval", "exprgan.group"},
+        {"exprgan.retrieval", "exprgan.group", "exprgan.tuning"},
         {"exprgan.animation"},
         {"exprgan.ensemble"},
         {"exprgan.editor"},
         {"exprgan.__main__"},
     ],
     "networks": [
-        {"exprgan.errors", "exprgan.expressions"},
-        {"exprgan.convolution", "exprgan.hub", "exprgan.reference"},
-        {"exprgan.networks", "exprgan.controller"},
+        {"exprgan.errors", "exprgan.expressions", "exprgan.flow"},
+        {"exprgan.convolution", "exprgan.hub", "exprgan.detail"},
+        {"exprgan.networks", "exprgan.controller", "exprgan.reference"},
         {"exprgan.model"},
+        {"exprgan.tuning"},
         {"exprgan.editor"},
         {"exprgan.__main__"},
     ],
@@ -50,7 +52,7 @@ FLOORS = {
         {"train.losses"},
         {"train.facenet", "train.samples", "train.card", "train.checkpoints", "train.credits"},
         {"train.watch", "train.hub"},
-        {"train.loop"},
+        {"train.loop", "train.detail"},
         {"train.plan"},
         {"train.eval"},
         {"train.publish", "train.publish_data", "train.calibrate", "train.space"},
@@ -60,7 +62,13 @@ FLOORS = {
     "app": [{"app_sitting"}, {"app_actions"}, {"app_pieces"}, {"app_animation"}, {"app"}],  # above all of exprgan
 }
 FRONTS = {"exprgan", "train"}  # an __init__ only gathers names, and is for those outside
-PACKAGES = ("train.data", "train.eval", "train.paper", "train.render")  # import within themselves as they like
+PACKAGES = (
+    "train.data",
+    "train.detail",
+    "train.eval",
+    "train.paper",
+    "train.render",
+)  # import within themselves as they like
 
 APP = ("app", "app_actions", "app_animation", "app_pieces", "app_sitting")
 

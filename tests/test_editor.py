@@ -1,5 +1,7 @@
 """The editor: photo in, edited photo out."""
 
+import copy
+import dataclasses
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from exprgan import EXPRESSIONS, Face, NoFaceError
+from exprgan import EXPRESSIONS, ExpressionEditor, ExprGAN, Face, NoFaceError
 from exprgan.alignment import EYES, crop_face, face_mask, invert
 from exprgan.images import is_marked, to_tensor
 
@@ -145,7 +147,7 @@ def test_no_face_is_one_clear_sentence(tiny_editor):
         ({"expression": "bored"}, "unknown expression 'bored'"),
         ({"intensity": 1.2}, r"between 0 .* and 1"),
         ({"style": 9}, "style must be one of"),
-        ({"fidelity": "best"}, "fidelity must be one of detail, model, not 'best'"),
+        ({"fidelity": "best"}, "fidelity must be one of detail, tuned, model, not 'best'"),
     ],
 )
 def test_a_wrong_argument_is_named(tiny_editor, subject, wrong, message):
@@ -204,3 +206,48 @@ def test_the_second_edit_of_a_subject_takes_under_a_tenth_of_a_second(portrait):
         editor.edit(subject, "happy", intensity).preview.load()
         times.append(time.perf_counter() - start)
     assert sorted(times)[2] < 0.1
+
+
+@pytest.fixture
+def t_editor(tiny_config):
+    """An editor whose model has a T, with weights as they begin."""
+    torch.manual_seed(0)
+    return ExpressionEditor(ExprGAN(dataclasses.replace(tiny_config, detail_width=0.25)))
+
+
+def test_with_a_t_the_photo_is_edited_as_t_says(t_editor, portrait, face):
+    subject = t_editor.read(portrait, face)
+    assert subject.frame.shape == (3, 64, 64)
+    result = t_editor.edit(subject, "happy")
+    said = t_editor.model.T(subject.frame[None], subject.own[None], result.x_hat[None], result.code[None])
+    torch.testing.assert_close(result.detail.flow, said.flow.detach())
+    assert t_editor.edit(subject, "happy", fidelity="model").detail is None
+    assert result.image.size == portrait.size
+
+
+def test_what_t_sees_is_the_photo_around_the_crop(t_editor, portrait, face):
+    subject = t_editor.read(portrait, face)
+    inner = torch.nn.functional.interpolate(subject.frame[None], (64, 64))[0, :, 5:59, 5:59]
+    crop = torch.nn.functional.interpolate(to_tensor(subject.crop)[None], (54, 54), mode="bilinear")[0]
+    assert (inner - crop).abs().mean() < 0.05
+
+
+def test_tuning_brings_the_decoder_nearer_to_one_face_and_leaves_the_shared_one_alone(t_editor, portrait, face):
+    subject = t_editor.read(portrait, face)
+    before, shares = copy.deepcopy(t_editor.model.state_dict()), []
+    tuned = t_editor.tune(subject, progress=shares.append)
+    x = to_tensor(subject.crop)
+    assert (tuned.own - x).abs().mean() < 0.97 * (subject.own - x).abs().mean()
+    assert shares == sorted(shares) and shares[-1] == 1 and len(shares) > 10
+    after = t_editor.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    again = t_editor.tune(subject)
+    assert torch.equal(again.own, tuned.own)
+
+
+def test_a_tuned_edit_uses_the_subjects_own_decoder(t_editor, portrait, face):
+    subject = t_editor.tune(t_editor.read(portrait, face))
+    result = t_editor.edit(subject, "sad", fidelity="tuned")
+    assert torch.equal(result.x_hat, subject.decoder(subject.z[None], result.code[None])[0])
+    whole = t_editor.edit(portrait, "sad", face=face, fidelity="tuned")
+    assert torch.equal(whole.x_hat, result.x_hat)

@@ -143,5 +143,5 @@ def test_the_defaults_are_the_papers():
     assert dataclasses.asdict(ExprGANConfig()) == {
         "format": 1, "image_size": 128, "expressions": EXPRESSIONS, "code_dim_each": 5, "z_dim": 50,
         "encoder_width": 64, "decoder_width": 1024, "discriminator_width": 16, "face_width": 16, "face_size": 64,
-        "intensity_path": (),
+        "detail_width": 0.0, "intensity_path": (),
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""How an edit moves the photo's own pixels."""
+"""How an edit moves, lights and completes the photo's own pixels."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,9 @@ import torch
 from PIL import Image
 
 from exprgan.alignment import crop_from_photo, face_mask, invert
-from exprgan.motion import Motion, dense_flow, motion_between, paste_motion, warp
+from exprgan.detail import FINE, FRAME, Detail, DetailNetwork
+from exprgan.flow import dense_flow, look_up
+from exprgan.motion import Motion, motion_between, paste_motion
 
 SIZE = 64
 MASK = face_mask(SIZE)
@@ -22,9 +24,17 @@ def blobs(dx=0.0, dy=0.0):
     return picture.clamp(max=1) * 1.6 - 0.8
 
 
-def still(flow=(0.0, 0.0), rest=0.0):
-    """The same flow and rest everywhere."""
-    return Motion(np.tile(np.float32(flow), (SIZE, SIZE, 1)), np.full((SIZE, SIZE), rest, np.float32))
+def still(flow=(0.0, 0.0), gain=0.0, invented=0.0, colour=(0, 0, 0), cover=MASK, frame=1.0):
+    """The same everywhere, faded by the cover; flow in px of the frame's grid."""
+    side = len(cover)
+    return Motion(
+        frame,
+        np.tile(np.float32(flow) / side, (side, side, 1)) * cover[..., None],
+        np.full((side, side, 3), gain, np.float32) * cover[..., None],
+        invented * cover,
+        np.tile(np.float32(colour), (side, side, 1)),
+        cover,
+    )
 
 
 @pytest.fixture
@@ -49,45 +59,60 @@ def test_flow_says_where_the_pixels_came_from(move):
     np.testing.assert_allclose(middle.mean(1), (-move[0], -move[1]), atol=0.8)
 
 
-def test_warping_along_the_flow_gives_the_other_picture():
+def test_looking_up_along_the_flow_gives_the_other_picture():
     own, edited = blobs(), blobs(-2.0, 3.0)
-    warped = warp(own[None], dense_flow(own, edited)[None])[0]
-    assert (warped - edited).abs().mean() < 0.35 * (own - edited).abs().mean()
+    moved = look_up(own[None], dense_flow(own, edited)[None] / SIZE)[0]
+    assert (moved - edited).abs().mean() < 0.35 * (own - edited).abs().mean()
 
 
 def test_two_equal_pictures_do_not_move():
     motion = motion_between(blobs(), blobs())
-    assert np.abs(motion.flow).max() < 1e-5 and np.abs(motion.rest).max() < 1e-3
+    assert np.abs(motion.flow).max() < 1e-5 and np.abs(motion.gain).max() < 1e-4 and not motion.invented.any()
 
 
-def test_what_no_movement_explains_is_the_rest():
+def test_what_no_movement_explains_becomes_light():
     own, edited = blobs(), blobs()
     edited[:, 28:36, 28:36] = 1.0  # teeth
-    rest = motion_between(own, edited).rest
-    assert rest[30:34, 30:34].mean() > 30 and np.abs(rest[:8]).mean() < 5
+    gain = motion_between(own, edited).gain
+    assert gain[30:34, 30:34].mean() > 0.2 and np.abs(gain[:8]).mean() < 0.05
 
 
 def test_no_motion_leaves_every_pixel(photo, photo_from_crop):
-    assert paste_motion(photo, still(), photo_from_crop, MASK).tobytes() == photo.tobytes()
+    assert paste_motion(photo, still(), photo_from_crop, SIZE).tobytes() == photo.tobytes()
 
 
-def test_the_photo_is_moved_by_as_much_as_the_crop_says(photo):
+@pytest.mark.parametrize("frame", [1.0, FRAME])
+def test_the_photo_is_moved_by_as_much_as_the_frame_says(photo, frame):
     photo_from_crop = np.array([[4.0, 0.0, 100.0], [0.0, 4.0, 60.0]])  # a crop px is 4 photo px
-    moved = paste_motion(photo, still(flow=(1.5, -2.0)), photo_from_crop, MASK)
-    y, x = 60 + 4 * 26, 100 + 4 * 32  # where the mask is 1
-    taken = photo.crop((x + 6 - 20, y - 8 - 20, x + 6 + 20, y - 8 + 20))
-    assert difference(moved.crop((x - 20, y - 20, x + 20, y + 20)), taken).max() <= 1
+    moved = paste_motion(photo, still(flow=(1.5 / frame, -2.0 / frame), frame=frame), photo_from_crop, SIZE)
+    y, x = 60 + 4 * 28, 100 + 4 * 32  # where the cover is 1
+    taken = photo.crop((x + 6 - 16, y - 8 - 16, x + 6 + 16, y - 8 + 16))
+    assert difference(moved.crop((x - 16, y - 16, x + 16, y + 16)), taken).max() <= 1
 
 
-def test_the_rest_is_added_and_clipped():
+def test_light_multiplies_and_is_clipped():
     photo = Image.new("RGB", (400, 400), (100, 250, 5))
     photo_from_crop = np.array([[4.0, 0.0, 60.0], [0.0, 4.0, 60.0]])
-    pasted = paste_motion(photo, still(rest=20.0), photo_from_crop, MASK)
-    assert pasted.getpixel((60 + 4 * 32, 60 + 4 * 26)) == (120, 255, 25)
+    pasted = paste_motion(photo, still(gain=np.log(1.2)), photo_from_crop, SIZE)
+    assert pasted.getpixel((60 + 4 * 32, 60 + 4 * 26)) == (120, 255, 6)
 
 
-def test_outside_the_mask_no_pixel_changes(photo, photo_from_crop):
-    pasted = paste_motion(photo, still(flow=(9.0, 9.0), rest=90.0), photo_from_crop, MASK)
+def test_what_is_invented_covers_the_photo_with_the_photos_own_grain():
+    photo_from_crop = np.array([[4.0, 0.0, 60.0], [0.0, 4.0, 60.0]])
+    smooth = Image.new("RGB", (400, 400), (100, 100, 100))
+    noise = np.random.default_rng(1).normal(100, 6, (400, 400, 1))
+    rough = Image.fromarray(np.tile(noise, 3).clip(0, 255).astype(np.uint8))
+    middle = (60 + 4 * 28, 60 + 4 * 22, 60 + 4 * 36, 60 + 4 * 30)
+    for photo, low, high in ((smooth, 0, 0.1), (rough, 4, 8)):
+        pasted = paste_motion(photo, still(invented=1.0, colour=(200, 150, 90)), photo_from_crop, SIZE)
+        seen = np.asarray(pasted.crop(middle), np.float32)
+        assert low <= seen.std(axis=(0, 1)).mean() <= high
+        np.testing.assert_allclose(seen.mean(axis=(0, 1)), (200, 150, 90), atol=1)
+
+
+def test_outside_the_cover_no_pixel_changes(photo, photo_from_crop):
+    motion = still(flow=(9.0, 9.0), gain=0.3, invented=0.5, colour=(255, 0, 255))
+    pasted = paste_motion(photo, motion, photo_from_crop, SIZE)
     crop_from_photo_px = invert(photo_from_crop)
     over = Image.fromarray(MASK).transform(
         photo.size, Image.Transform.AFFINE, tuple(crop_from_photo_px.ravel()), Image.Resampling.BILINEAR
@@ -101,5 +126,65 @@ def test_outside_the_mask_no_pixel_changes(photo, photo_from_crop):
 def test_a_face_at_the_edge_of_the_photo_is_moved_as_far_as_it_goes(photo, middle):
     x, y = middle
     matrix = invert(crop_from_photo([(x - 40, y - 10), (x + 40, y + 10)], SIZE))
-    pasted = paste_motion(photo, still(flow=(3.0, 3.0), rest=50.0), matrix, MASK)
+    pasted = paste_motion(photo, still(flow=(3.0, 3.0), gain=0.4, invented=0.2), matrix, SIZE)
     assert pasted.size == photo.size and (difference(photo, pasted).max() > 20) == (middle != (5000, 5000))
+
+
+def said(flow=0.0, gain=0.0, mask=0.0):
+    side = FINE * SIZE
+    area = torch.zeros(1, 1, side, side)
+    area[..., side // 2 - 8 : side // 2 + 8, side // 2 - 8 : side // 2 + 8] = 1
+    return Detail(
+        flow * area.expand(-1, 2, -1, -1), gain * area.expand(-1, 3, -1, -1), mask * area, area.expand(-1, 3, -1, -1)
+    )
+
+
+def test_what_t_says_covers_where_something_happens_and_nothing_else():
+    for detail in (said(flow=0.02), said(gain=0.2), said(mask=0.5)):
+        motion = Motion.of(detail)
+        assert motion.cover[SIZE, SIZE] == 1 and not motion.cover[: SIZE // 2].any()
+    assert not Motion.of(said(flow=0.0005, gain=0.01, mask=0.01)).cover.any()
+
+
+def test_at_the_edge_of_the_frame_everything_has_faded():
+    side = FINE * SIZE
+    flow = torch.full((1, 2, side, side), 0.05)
+    motion = Motion.of(Detail(flow, flow[:, :1].expand(-1, 3, -1, -1), flow[:, :1], flow[:, :1].expand(-1, 3, -1, -1)))
+    assert motion.cover[SIZE, SIZE] == 1 and not motion.cover[[0, -1]].any() and not motion.cover[:, [0, -1]].any()
+    assert not motion.flow[0].any() and not motion.invented[:, -1].any()
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return DetailNetwork(32, 30, width=0.5)
+
+
+def test_an_untrained_t_leaves_the_photo_nearly_alone(network):
+    x = torch.rand(2, 3, 64, 64) * 2 - 1
+    decoded = torch.rand(2, 3, 32, 32) * 2 - 1
+    made = network(x, decoded, decoded.flip(0), torch.rand(2, 30))
+    assert made.flow.shape == (2, 2, 64, 64) and made.gain.shape == made.colour.shape == x.shape
+    assert made.mask.shape == (2, 1, 64, 64) and made.mask.max() < 0.05 and made.flow.abs().max() < 0.01
+    assert (made.apply(x) - x).abs().mean() < 0.06
+
+
+def test_every_input_of_t_reaches_the_edit(network):
+    inputs = [torch.rand(1, 3, 64, 64), torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32), torch.rand(1, 30)]
+    for one in inputs:
+        one.requires_grad_(True)
+    sum(part.square().sum() for part in network(*inputs)).backward()
+    assert all(one.grad.abs().sum() > 0 for one in inputs)
+
+
+def test_the_edit_is_the_moved_and_lit_photo_beneath_what_is_invented():
+    x = torch.rand(1, 3, 8, 8) * 2 - 1
+    nothing = torch.zeros(1, 3, 8, 8)
+    moved = Detail(torch.tensor([1 / 8, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8), nothing, nothing[:, :1], nothing).apply(
+        x
+    )
+    torch.testing.assert_close(moved[..., :-1], x[..., 1:], atol=1e-5, rtol=0)  # pixels come from one to the right
+    dark = Detail(nothing[:, :2], nothing - 0.5, nothing[:, :1], nothing).apply(x)
+    torch.testing.assert_close((dark + 1) / 2, (x + 1) / 2 * np.exp(-0.5), atol=1e-5, rtol=0)
+    new = Detail(nothing[:, :2], nothing, nothing[:, :1] + 1, nothing + 0.3).apply(x)
+    torch.testing.assert_close(new, nothing + 0.3)

@@ -13,6 +13,7 @@ from .credits import write_credits
 from .data.prepare import PrepareConfig, prepare
 from .data.sources import SOURCES
 from .data.validate import check
+from .detail.trainer import DetailConfig, fit_detail
 from .eval.report import evaluate
 from .facenet import FaceConfig, fit_face
 from .flags import add_flags, typed
@@ -83,6 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     deploying.add_argument("space", metavar="ORG/NAME", help="the Space, made if it is not there yet")
     add_flags(deploying, SpaceConfig)
     deploying.set_defaults(run=lambda args: deploy_space(args.space, SpaceConfig(**typed(args, SpaceConfig))))
+
+    detailing = verbs.add_parser("detail", help="train T, which carries edits over to a photo's own pixels, into weights")
+    detailing.add_argument("pairs", metavar="PAIRS", help="a folder that `render --no-jitter --flow` wrote")
+    detailing.add_argument("--weights", required=True, help="a folder that `publish` wrote; T is put into it")
+    add_flags(detailing, DetailConfig)
+    detailing.set_defaults(
+        run=lambda args: fit_detail(args.pairs, args.weights, DetailConfig(**typed(args, DetailConfig)))
+    )
 
     calibrating = verbs.add_parser("calibrate", help="make the slider of published weights linear, on training people")
     calibrating.add_argument("weights", help="a folder that `publish` wrote; its config.json is rewritten")

@@ -1,0 +1,193 @@
+"""Training of T, the detail network: codes, pairs, augmentation, the run."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from exprgan import ExprGAN
+from exprgan.controller import Controller
+from exprgan.detail import FINE
+from exprgan.flow import look_up
+from train.data.metadata import DataError, write_metadata
+from train.detail.codes import STYLES, USUAL, Label, code_of, nearest_elements
+from train.detail.losses import TERMS
+from train.detail.pairs import Pairs, draw_pairs, load_people
+from train.detail.trainer import DetailConfig, DetailTrainer, augmented
+from train.run import RunError
+
+SIDE = 76
+MOVE = (0.0, -2.0)  # alike whichever way the picture is flipped
+
+
+def soft_noise(seed, side=SIDE):
+    noise = np.random.default_rng(seed).integers(0, 256, (side // 6, side // 6, 3), np.uint8)
+    return np.asarray(Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC))
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Two people, each with a neutral picture and one that is the same moved by MOVE px."""
+    rows = []
+    for number, subject in enumerate(("A", "B")):
+        calm = soft_noise(number)
+        wide = np.pad(calm, ((3, 3), (3, 3), (0, 0)), mode="edge")
+        x, y = (3 + int(v) for v in MOVE)
+        glad = wide[y : y + SIDE, x : x + SIDE]
+        for name, picture, expression in (("calm", calm, "neutral"), ("glad", glad, "happy")):
+            path = tmp_path / subject / f"{name}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(picture).save(path)
+            kind, style = ("photo", "real") if expression == "neutral" else ("rendered", "teeth")
+            rows.append({"file_name": f"{subject}/{name}.png", "subject": subject, "expression": expression, "kind": kind,
+                         "style": style, "intensity": "0" if kind == "photo" else "1", "split": "train"})  # fmt: skip
+        flow = np.tile(np.float16(MOVE), (SIDE, SIDE, 1))
+        np.savez(tmp_path / subject / "glad.npz", flow=flow, invented=np.zeros((SIDE, SIDE), np.uint8))
+    write_metadata(tmp_path, rows)
+    return tmp_path
+
+
+@pytest.fixture
+def weights(tiny_config, tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    place = tmp_path_factory.mktemp("weights")
+    ExprGAN(tiny_config).save_pretrained(place)
+    return place
+
+
+def chance(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_styles_are_spread_over_the_elements_of_a_code():
+    assert [nearest_elements(k, 3, 5) for k in range(3)] == [[0, 1], [1, 2, 3], [3, 4]]
+    assert [nearest_elements(k, 3, 3) for k in range(3)] == [[0], [1], [2]]
+    assert [nearest_elements(k, 3, 1) for k in range(3)] == [[0], [0], [0]]
+    assert all(USUAL[name] in styles for name, styles in STYLES.items())
+
+
+def test_codes_are_read_or_of_all_elements_or_of_one():
+    F_ctrl, read = Controller(), torch.linspace(-1, 1, 30)
+    usual = [code_of(Label("happy", "teeth", 0.8), F_ctrl, read, chance(i)) for i in range(200)]
+    kinds = {"read": 0, "all": 0, "one": 0}
+    for c in usual:
+        whole = torch.equal(c, F_ctrl.code("happy", 0.8))
+        kinds["read" if torch.equal(c, read) else "all" if whole else "one"] += 1
+    assert 20 <= kinds["read"] <= 60 and 85 <= kinds["all"] <= 135 and 25 <= kinds["one"] <= 75
+    for i in range(50):
+        c = code_of(Label("surprise", "drop", 0.5), F_ctrl, read, chance(i))
+        assert torch.equal(c, read) or any(torch.equal(c, F_ctrl.code("surprise", 0.5, style=k)) for k in (3, 4))
+    assert torch.equal(code_of(Label("neutral", "real", 0.0), F_ctrl, read, chance()), F_ctrl.neutral())
+    odd = {tuple(code_of(Label("sad", "mine", 1.0), F_ctrl, read, chance(i)).tolist()) for i in range(50)}
+    assert odd == {tuple(read.tolist()), tuple(F_ctrl.code("sad").tolist())}
+
+
+def test_pairs_hold_where_pixels_came_from(folder):
+    people = load_people(folder, "train", ("happy",))
+    assert len(people) == 2 and people[0].labels == (Label("neutral", "real", 0.0), Label("happy", "teeth", 1.0))
+    pairs = draw_pairs(people, 40, chance())
+    picked = [i for i in range(40) if pairs.known[i] and pairs.labels[i].expression == "happy"]
+    assert 15 < len(picked) < 35 and 25 <= pairs.known.sum() <= 39
+    i = picked[0]
+    source, target = ((part[i].permute(2, 0, 1).float() / 255)[None] for part in (pairs.source, pairs.target))
+    flow = torch.nn.functional.interpolate(pairs.flow[i].permute(2, 0, 1)[None].float(), (SIDE, SIDE))
+    inner = (..., slice(6, -6), slice(6, -6))
+    assert (look_up(source, flow) - target)[inner].abs().max() < 0.02 < (source - target)[inner].abs().mean()
+
+
+def test_augmentation_keeps_the_flow_true(folder):
+    people = load_people(folder, "train", ("happy",))
+    calm, glad = (torch.stack([person.images[i] for person in people] * 4) for i in (0, 1))
+    flow, invented = (torch.stack([getattr(person, kind)[1] for person in people] * 4) for kind in ("flow", "invented"))
+    pairs = Pairs(calm, glad, flow, invented, torch.ones(8, dtype=torch.bool), (Label("happy", "teeth", 1.0),) * 8)
+    for seed in range(5):
+        x, target, flow, invented = augmented(pairs, 64, chance(seed))
+        assert x.shape == (8, 3, 64, 64) and flow.shape == (8, 2, 32, 32) and invented.shape == (8, 1, 32, 32)
+        large = torch.nn.functional.interpolate(flow, scale_factor=FINE, mode="bilinear", align_corners=False)
+        inner = (..., slice(12, -12), slice(12, -12))
+        left, before = ((a - target)[inner].abs().mean() for a in (look_up(x, large), x))
+        assert left < 0.4 * before
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda folder: (folder / "A" / "glad.npz").unlink(), r"A: .*glad.npz.*render it again with --no-jitter --flow"),
+        (lambda folder: (folder / "A" / "calm.png").write_bytes(b"x"), r"A: .*calm.png.*render it again"),
+        (lambda folder: (folder / "metadata.csv").unlink(), r"metadata.csv does not exist"),
+    ],
+)
+def test_a_wrong_folder_is_named(folder, change, sentence):
+    change(folder)
+    with pytest.raises(DataError, match=sentence):
+        load_people(folder, "train", ("happy",))
+
+
+def test_nobody_to_learn_from_is_said(folder):
+    with pytest.raises(DataError, match="nobody with a neutral photo and another picture in split 'test'"):
+        load_people(folder, "test", ("happy",))
+
+
+def config(tmp_path, **changes):
+    told = {"steps": 6, "batch_size": 4, "width": 0.25, "mixed_precision": "no", "cpu": True, "out": str(tmp_path / "run")}
+    return DetailConfig(**(told | changes))
+
+
+@torch.no_grad()
+def off_the_movement(trainer):
+    """L_warp on the batch of step 0."""
+    step, trainer.step = trainer.step, 0
+    value = TERMS["warp"][0](trainer._seen())
+    trainer.step = step
+    return value.item()
+
+
+def test_a_run_learns_the_movement_and_ends_in_the_weights(folder, weights, tmp_path):
+    trainer = DetailTrainer(str(folder), str(weights), config(tmp_path, steps=80, lr=1e-2))
+    model = trainer.model.state_dict()
+    before = off_the_movement(trainer)
+    for _ in range(80):
+        trainer.train_step()
+    assert off_the_movement(trainer) < 0.7 * before
+    trainer.fit()
+    written = ExprGAN.from_pretrained(weights)
+    assert written.config.detail_width == 0.25 and written.T is not None
+    for name, value in trainer.ema.state_dict().items():
+        torch.testing.assert_close(written.T.state_dict()[name], value, atol=1e-3, rtol=1e-3)  # fp16
+    assert all(torch.equal(value, written.state_dict()[name]) for name, value in model.items())
+    told = json.loads((weights / "training.json").read_text())["detail"]
+    assert told["steps"] == 80 and "out" not in told
+
+
+def test_a_run_that_stopped_ends_as_one_that_did_not(folder, weights, tmp_path):
+    straight = DetailTrainer(str(folder), str(weights), config(tmp_path, out=str(tmp_path / "straight")))
+    for _ in range(6):
+        straight.train_step()
+    first = DetailTrainer(str(folder), str(weights), config(tmp_path))
+    for _ in range(3):
+        first.train_step()
+    first._save()
+    second = DetailTrainer(str(folder), str(weights), config(tmp_path))
+    assert second.step == 3
+    for _ in range(3):
+        second.train_step()
+    for name, value in straight.ema.state_dict().items():
+        assert torch.equal(value, second.ema.state_dict()[name]), name
+
+
+def test_a_run_of_another_width_is_not_gone_on_with(folder, weights, tmp_path):
+    DetailTrainer(str(folder), str(weights), config(tmp_path))._save()
+    with pytest.raises(RunError, match="holds a run of other settings"):
+        DetailTrainer(str(folder), str(weights), config(tmp_path, width=0.5))
+
+
+@pytest.mark.parametrize(
+    "name", [field.name for field in dataclasses.fields(DetailConfig) if field.name in ("steps", "lr")]
+)
+def test_settings_that_cannot_work_are_named(name):
+    with pytest.raises(ValueError, match=f"{name} must be above 0, not 0"):
+        DetailConfig(**{name: 0})

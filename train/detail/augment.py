@@ -1,0 +1,88 @@
+"""What visitors' photos differ in from a studio's, done to both pictures of a pair, so that the flow between stays true."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from exprgan.images import LUMA
+
+GLASSES = 0.12
+"""Share of pairs that get glasses drawn on: they must stay where they are while the brows move."""
+
+
+def frames(x: Tensor, matrix: Tensor, size: int) -> Tensor:
+    """Pictures (B, C, H, W) seen through (B, 2, 3) affine matrices of `F.affine_grid` -> (B, C, size, size)."""
+    grid = F.affine_grid(matrix, [len(x), x.shape[1], size, size], align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def affine(count: int, generator: torch.Generator) -> Tensor:
+    """Flips, turns, scales, shears and shifts a little: (count, 2, 3)."""
+
+    def draw(reach: float) -> Tensor:
+        return (torch.rand(count, generator=generator) * 2 - 1) * reach
+
+    angle, shear, wide, high = draw(math.radians(6)), draw(0.06), 1 + draw(0.08), 1 + draw(0.06)
+    wide = torch.where(torch.rand(count, generator=generator) < 0.5, wide, -wide)
+    cos, sin = angle.cos(), angle.sin()
+    rows = torch.stack((torch.stack((cos, shear - sin), 1), torch.stack((sin, cos), 1)), 1)
+    rows = rows * torch.stack((wide, high), 1)[:, None]
+    return torch.cat((rows, torch.stack((draw(0.05), draw(0.05)), 1)[:, :, None]), dim=2)
+
+
+def light(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Exposure, contrast, tint, saturation, light from one side and blur, alike within each pair.
+
+    Args:
+        pictures: (B, 2, 3, S, S) in [0, 1].
+    """
+    count, size = len(pictures), pictures.shape[-1]
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(count, *shape, generator=generator) * 2 - 1
+
+    x = pictures
+    grey = (x * x.new_tensor(LUMA)[:, None, None]).sum(2, keepdim=True)
+    few = (torch.rand(count, 1, 1, 1, 1, generator=generator) < 0.06).float()  # black and white
+    x = grey + (x - grey) * (1 + 0.5 * draw(1, 1, 1, 1)) * (1 - few)
+    x = x.clamp(1e-3, 1) ** (draw(1, 1, 1, 1) * 0.45).exp()
+    field = F.interpolate(draw(1, 3, 3), (size, size), mode="bicubic", align_corners=True)[:, None]
+    strength = torch.rand(count, 1, 1, 1, 1, generator=generator)
+    x = x * (draw(1, 1, 1, 1) * 0.3 + draw(1, 3, 1, 1) * 0.12 + field * 0.35 * strength).exp()
+    for i in (torch.rand(count, generator=generator) < 0.35).nonzero().flatten().tolist():
+        small = int(size / (1 + 2.5 * torch.rand((), generator=generator).item()))
+        shrunk = F.interpolate(x[i], (small, small), mode="bilinear", antialias=True)
+        x = x.index_copy(0, torch.tensor([i]), F.interpolate(shrunk, (size, size), mode="bicubic")[None])
+    return x.clamp(0, 1)
+
+
+def glasses(size: int, eyes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Drawn spectacles over (size, size): colour (3, 1, 1) in [0, 1] and cover (1, size, size) in [0, 1].
+
+    Args:
+        eyes: (2, 2), x and y of both pupils in px.
+    """
+
+    def draw(low: float, high: float) -> float:
+        return low + (high - low) * torch.rand((), generator=generator).item()
+
+    fine = 3
+    canvas = Image.new("L", (size * fine, size * fine))
+    pen = ImageDraw.Draw(canvas)
+    apart = (eyes[1] - eyes[0]).norm().item() * fine
+    line, wide, high, round_ = max(1, int(apart * draw(0.015, 0.07))), draw(0.34, 0.46), draw(0.22, 0.36), draw(0.1, 1.0)
+    middle = eyes * fine
+    for x, y in middle.tolist():
+        box = (x - wide * apart, y - high * apart * 0.9, x + wide * apart, y + high * apart * 1.1)
+        pen.rounded_rectangle(box, radius=round_ * high * apart, outline=255, width=line)
+    (x0, y0), (x1, y1) = sorted(middle.tolist())
+    pen.line((x0 + wide * apart, y0, x1 - wide * apart, y1), fill=255, width=line)
+    pen.line((x0 - wide * apart, y0, x0 - (wide + 0.35) * apart, y0 - 0.03 * apart), fill=255, width=line)
+    pen.line((x1 + wide * apart, y1, x1 + (wide + 0.35) * apart, y1 - 0.03 * apart), fill=255, width=line)
+    cover = torch.frombuffer(bytearray(canvas.tobytes()), dtype=torch.uint8).view(1, 1, size * fine, size * fine)
+    cover = F.avg_pool2d(cover.float() / 255, fine)[0] * draw(0.6, 1.0)
+    shade = torch.tensor([draw(0, 0.5) for _ in range(3)]) * draw(0.1, 1.0)
+    return shade[:, None, None], cover

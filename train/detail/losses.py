@@ -1,0 +1,96 @@
+"""What T minimises: one row a term. L_warp and L_new compare with the renderer, the others with the target picture."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from exprgan.detail import FINE, Detail
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One batch after augmentation, with what T makes of it.
+
+    Attributes:
+        x: (B, 3, S, S) in [-1, 1], the source.
+        target: likewise.
+        flow: (B, 2, S / FINE, S / FINE), sides of the frame.
+        invented: (B, 1, S / FINE, S / FINE) in [0, 1].
+        known: (B, 1, 1, 1), 1 where `flow` and `invented` hold for this source.
+        made: what T says.
+        edited: the source as T edits it.
+    """
+
+    x: Tensor
+    target: Tensor
+    flow: Tensor
+    invented: Tensor
+    known: Tensor
+    made: Detail
+    edited: Tensor
+
+
+TERMS: dict[str, tuple[Callable[[Seen], Tensor], float]] = {}
+
+
+def term(weight: float) -> Callable:
+    """Files a loss under its function's name, with its weight."""
+
+    def file(function: Callable[[Seen], Tensor]) -> Callable[[Seen], Tensor]:
+        TERMS[function.__name__] = (function, weight)
+        return function
+
+    return file
+
+
+def total(seen: Seen) -> tuple[Tensor, dict[str, Tensor]]:
+    """The sum of weight x term, and the unweighted terms by name."""
+    parts = {name: function(seen) for name, (function, _) in TERMS.items()}
+    loss = torch.stack([TERMS[name][1] * part for name, part in parts.items()]).sum()
+    return loss, {name: part.detach() for name, part in parts.items()}
+
+
+@term(1.0)
+def pixel(seen: Seen) -> Tensor:
+    """Mean |edited - target|, four times as heavy where something is new: teeth are few pixels."""
+    new = F.interpolate(seen.invented, scale_factor=FINE, mode="bilinear", align_corners=False)
+    return ((seen.edited - seen.target).abs() * (1 + 3 * new)).mean()
+
+
+@term(1.0)
+def edges(seen: Seen) -> Tensor:
+    """Mean difference of the pictures' slopes: what is soft costs even where its colour is right."""
+    return sum((seen.edited.diff(dim=d) - seen.target.diff(dim=d)).abs().mean() for d in (2, 3))
+
+
+@term(0.3)
+def warp(seen: Seen) -> Tensor:
+    """L_warp: mean |flow - the renderer's| in px of the decoder's pictures, where nothing is new."""
+    return _off(seen).abs().mean()
+
+
+@term(0.1)
+def far(seen: Seen) -> Tensor:
+    """The mean square of the same: most of a face hardly moves, and the median alone would have a jaw stay as well."""
+    return _off(seen).square().mean()
+
+
+@term(0.15)
+def new(seen: Seen) -> Tensor:
+    """L_new: mean |mask - the renderer's|; where that is not known, a twentieth of the mask itself."""
+    mask = F.avg_pool2d(seen.made.mask, FINE)
+    return ((mask - seen.invented).abs() * seen.known).mean() + 0.05 * (mask * (1 - seen.known)).mean()
+
+
+@term(0.2)
+def smooth_light(seen: Seen) -> Tensor:
+    """Mean slope of the gain: light changes over folds, not from pixel to pixel."""
+    return sum(seen.made.gain.diff(dim=d).abs().mean() for d in (2, 3))
+
+
+def _off(seen: Seen) -> Tensor:
+    flow = F.avg_pool2d(seen.made.flow, FINE)
+    return (flow - seen.flow) * flow.shape[-1] * ((1 - seen.invented) * seen.known)

@@ -1,0 +1,224 @@
+"""`detail`: trains T on pairs, all else of the model fixed. Pairs -> augment -> T -> loss; read top to bottom."""
+
+import copy
+import dataclasses
+import json
+import math
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from exprgan.alignment import EYES
+from exprgan.detail import FINE, FRAME, Detail, DetailNetwork
+from exprgan.model import CONFIG_NAME, WEIGHTS_NAME, ExprGAN
+from exprgan.subject import SURE
+
+from ..checkpoints import Checkpoints
+from ..flags import option
+from ..memory import keep_memory
+from ..run import RunError, write_json, write_whole
+from .augment import GLASSES, affine, frames, glasses, light
+from .codes import code_of
+from .losses import Seen, total
+from .pairs import Pairs, draw_pairs, load_people
+
+WARM_UP = 200
+"""Steps over which the learning rate rises; at most a tenth of all."""
+
+
+@dataclass(frozen=True)
+class DetailConfig:
+    """Training of T. AdamW with a short warm-up and cosine decay."""
+
+    out: str = option("runs/detail", "run folder; a run found there goes on where it stopped")
+    steps: int = option(4500, "batches to train on")
+    batch_size: int = option(8, "pairs a batch")
+    lr: float = option(1.2e-3, "AdamW's highest learning rate")
+    width: float = option(1.0, "width of T")
+    ema: float = option(0.998, "decay of the running average of T's weights, which is what gets written")
+    mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the networks' arithmetic")
+    save_minutes: float = option(4.0, "minutes between checkpoints")
+    seed: int = option(0, "seed of everything random")
+    cpu: bool = option(False, "use the CPU even where there is a GPU")
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "lr", "width", "save_minutes"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
+
+
+class DetailTrainer:
+    """One run. Everything random is drawn from (seed, step), so that a resumed run needs no state of chance."""
+
+    def __init__(self, pairs: str, weights: str, config: DetailConfig):
+        self.config, self.weights = config, Path(weights)
+        self.accelerator = Accelerator(cpu=config.cpu, mixed_precision=config.mixed_precision)
+        self.device = self.accelerator.device
+        if self.device.type == "cpu":
+            keep_memory()
+        torch.manual_seed(config.seed)
+        self.model = ExprGAN.from_pretrained(weights, device=str(self.device)).requires_grad_(False)
+        shape = self.model.config
+        self.people = load_people(pairs, "train", shape.expressions)
+        T = DetailNetwork(shape.image_size, self.model.F_ctrl.code_dim, config.width)
+        T.to(self.device, memory_format=torch.channels_last)
+        self.ema = copy.deepcopy(T).requires_grad_(False)
+        optimizer = torch.optim.AdamW(T.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-4)
+        self.T, self.optimizer = self.accelerator.prepare(T, optimizer)
+        self.checkpoints, self.step = Checkpoints(config.out), 0
+        if state := self.checkpoints.latest():
+            self._load(state)
+
+    def fit(self) -> Path:
+        """Runs what is left, then writes T into the folder of the weights. Returns that folder."""
+        config, saved = self.config, time.monotonic()
+        bar = tqdm(initial=self.step, total=config.steps, desc="detail")
+        while self.step < config.steps:
+            values = self.train_step()
+            bar.update()
+            if self.step % 20 == 0:
+                shown = {name: f"{value.item():.4f}" for name, value in values.items()}
+                if not all(math.isfinite(value.item()) for value in values.values()):
+                    raise RunError(f"a loss is no number at step {self.step}; start again with a lower --lr")
+                bar.set_postfix(shown)
+            if time.monotonic() - saved > 60 * config.save_minutes:
+                self._save()
+                saved = time.monotonic()
+        bar.close()
+        self._save()
+        write_into(self.weights, self.ema, config)
+        return self.weights
+
+    def train_step(self) -> dict[str, Tensor]:
+        """One step; returns the unweighted terms by name."""
+        config = self.config
+        decay = 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * self.step / config.steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.lr * decay * min(1.0, (self.step + 1) / min(WARM_UP, config.steps / 10 + 1))
+        seen = self._seen()
+        loss, values = total(seen)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.T.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        with torch.no_grad():
+            means, now = (list(network.parameters()) for network in (self.ema, self.accelerator.unwrap_model(self.T)))
+            get_ema_multi_avg_fn(min(config.ema, (1 + self.step) / (10 + self.step)))(means, now, None)
+        return values
+
+    def _seen(self) -> Seen:
+        """This step's batch, as T sees and edits it."""
+        chance = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        pairs = draw_pairs(self.people, self.config.batch_size, chance)
+        x, target, flow, invented = augmented(pairs, FINE * self.model.config.image_size, chance)
+        x, target, flow, invented = (part.to(self.device) for part in (x, target, flow, invented))
+        with torch.no_grad(), self.accelerator.autocast():
+            own, x_hat, c = self._decoded(x, target, pairs, chance)
+        with self.accelerator.autocast():
+            made = self.T(x.contiguous(memory_format=torch.channels_last), own, x_hat, c)
+        made = Detail(*(part.float() for part in made))
+        known = pairs.known.to(self.device).float()[:, None, None, None]
+        return Seen(x, target, flow, invented, known, made, made.apply(x))
+
+    def _decoded(self, x: Tensor, target: Tensor, pairs: Pairs, chance: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """The decoder's pictures and the code, as an editor would have them: own, x_hat, c."""
+        model, names = self.model, self.model.config.expressions
+        crops = crop_of(torch.cat((x, target)), model.config.image_size)
+        number = torch.tensor([names.index(one.expression) if one.expression in names else -1 for one in pairs.labels])
+        y = F.one_hot(number + 1, len(names) + 1)[:, 1:].float().to(self.device)
+        read = model.Q(crops[len(x) :], y).float().cpu()
+        rows = [code_of(one, model.F_ctrl, code, chance) for one, code in zip(pairs.labels, read, strict=True)]
+        c = torch.stack(rows).to(self.device)
+        certainty, best = model.classifier(crops[: len(x)])[0].float().softmax(1).max(1)
+        y = F.one_hot(best, len(names) + 1)[:, :-1].float()
+        sure = (certainty >= SURE) & (best < len(names))
+        own = torch.where(sure[:, None], model.Q(crops[: len(x)], y).float(), -1.0)
+        z = model.G_enc(crops[: len(x)])
+        return model.G_dec(z, own).float(), model.G_dec(z, c).float(), c
+
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            self.checkpoints.save(0, "detail", self.step, {
+                "T": self.accelerator.unwrap_model(self.T).state_dict(), "ema": self.ema.state_dict(),
+                "optimizer": self.optimizer.state_dict(), "step": self.step,
+            })  # fmt: skip
+
+    def _load(self, state: dict) -> None:
+        try:
+            self.accelerator.unwrap_model(self.T).load_state_dict(state["T"])
+        except (RuntimeError, KeyError) as error:
+            raise RunError(f"{self.config.out} holds a run of other settings ({error}); choose another --out") from error
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+
+def fit_detail(pairs: str, weights: str, config: DetailConfig) -> Path:
+    """Trains T on a folder of pairs, for and into published weights; a run found in `config.out` goes on."""
+    return DetailTrainer(pairs, weights, config).fit()
+
+
+def augmented(pairs: Pairs, size: int, chance: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Both pictures of every pair, changed alike.
+
+    Returns:
+        source and target (B, 3, size, size) in [-1, 1], flow (B, 2, size / FINE, size / FINE) in sides of the frame, and
+        invented (B, 1, size / FINE, size / FINE) in [0, 1].
+    """
+    count = len(pairs.labels)
+    pictures = torch.cat((pairs.source, pairs.target)).permute(0, 3, 1, 2).float() / 255
+    matrix = affine(count, chance)
+    pictures = torch.stack(frames(pictures, matrix.repeat(2, 1, 1), size).chunk(2), dim=1)
+    fields = torch.cat((pairs.flow.permute(0, 3, 1, 2).float(), pairs.invented[:, None].float() / 255), dim=1)
+    flow, invented = frames(fields, matrix, size // FINE).split((2, 1), dim=1)
+    flow = torch.einsum("bij,bjhw->bihw", torch.linalg.inv(matrix[:, :, :2]), flow)
+    pictures = light(pictures, chance)
+    eyes = (torch.tensor(EYES) - 0.5) / FRAME * 2  # in -1..1 over the frame
+    for i in range(count):
+        if torch.rand((), generator=chance) >= GLASSES:
+            continue
+        where = (torch.linalg.inv(matrix[i, :, :2]) @ (eyes.T - matrix[i, :, 2:])).T
+        shade, cover = glasses(size, (where[where[:, 0].argsort()] + 1) / 2 * size, chance)
+        pictures[i] = pictures[i] * (1 - cover) + shade * cover
+        bare = 1 - F.avg_pool2d(cover, FINE)  # glasses stay where they are
+        flow[i], invented[i] = flow[i] * bare, invented[i] * bare
+    source, target = (pictures * 2 - 1).unbind(1)
+    noise = torch.randn(source.shape, generator=chance) * 0.04 * torch.rand(count, 1, 1, 1, generator=chance)
+    return (source + noise * (torch.rand(count, 1, 1, 1, generator=chance) < 0.4)).clamp(-1, 1), target, flow, invented
+
+
+def crop_of(frame: Tensor, size: int) -> Tensor:
+    """T's frames (B, 3, S, S) -> the crops within them, (B, 3, size, size)."""
+    side = round(frame.shape[-1] / FRAME)
+    start = (frame.shape[-1] - side) // 2
+    inner = frame[..., start : start + side, start : start + side]
+    return F.interpolate(inner, (size, size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def write_into(folder: Path, T: nn.Module, config: DetailConfig) -> None:
+    """Puts T into published weights: model.safetensors, config.json and training.json; the rest of the model stays."""
+    model = ExprGAN.from_pretrained(folder)
+    shape = dataclasses.replace(model.config, detail_width=config.width)
+    whole = ExprGAN(shape)
+    own = {f"T.{name}": value.cpu() for name, value in T.state_dict().items()}
+    whole.load_state_dict({name: value for name, value in model.state_dict().items() if not name.startswith("T.")} | own)
+    with tempfile.TemporaryDirectory() as passing:
+        whole.save_pretrained(passing)
+        for name in (CONFIG_NAME, WEIGHTS_NAME):
+            write_whole(folder / name, lambda temporary, made=Path(passing) / name: shutil.copyfile(made, temporary))
+    path = folder / "training.json"
+    training = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    told = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "cpu")}
+    write_json(path, training | {"detail": told})
+    (folder / "reference.safetensors").unlink(missing_ok=True)  # of the model as it was; `publish` writes it anew
