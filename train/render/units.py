@@ -76,10 +76,12 @@ class Anatomy:
         match shape:
             case "browDown":
                 return self.brow_room
-            case "eyeBlink" | "eyeSquint":
+            case "eyeBlink":
                 return self.eye_opening
-            case "cheekSquint":
-                return 0.4 + 0.6 * self.eye_opening
+            case "eyeSquint":
+                return self.eye_opening * min(1.0, self.eye_opening)
+            case "cheekSquint" | "cheekRaiser":
+                return 0.3 + 0.7 * self.eye_opening if self.eye_opening < 1 else 1.0
             case "eyeWide":
                 return max(1.0, 1.25 - 0.25 * self.eye_opening)
         return 1.0
