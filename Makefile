@@ -41,8 +41,8 @@ $(venv)/.app-installed: requirements.txt | $(venv)/bin/pip
 	@touch $@
 
 $(venv)/.test-installed: pyproject.toml $(venv)/.app-installed
-	@echo "Installing exprgan with the extras train, render and dev into $(venv) ..."
-	@$(pip) install --editable ".[train,render,dev]"
+	@echo "Installing exprgan with the extras train, render, onnx and dev into $(venv) ..."
+	@$(pip) install --editable ".[train,render,onnx,dev]"
 	@touch $@
 
 $(venv)/bin/pip:
