@@ -1,9 +1,11 @@
 """ExprGAN: edits the expression of a face in a photo, and how strong it is."""
 
 from .animation import Animation
+from .batch import Report, edit_folder
 from .controller import Controller
 from .editor import ExpressionEditor
 from .errors import BadImageError, ExprGANError, NoFaceError, WeightsError
+from .export import export_onnx
 from .expressions import EXPRESSIONS, NEUTRAL
 from .faces import Face
 from .group import GroupResult, draw_numbers
@@ -27,8 +29,11 @@ __all__ = [
     "Match",
     "NoFaceError",
     "Reading",
+    "Report",
     "Subject",
     "WeightsError",
     "draw_numbers",
+    "edit_folder",
+    "export_onnx",
 ]
 __version__ = "0.1.0"

@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 from .animation import KINDS
+from .batch_command import edit_photos
 from .controller import check_intensity
 from .editor import FIDELITIES, ExpressionEditor
 from .errors import ExprGANError
+from .export import export_onnx
 from .faces import choose, find_faces
 from .group import Wish, Wishes, draw_numbers
 from .images import load_photo, save_photo
@@ -62,9 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     find.set_defaults(run=_find)
 
     edit = verbs.add_parser("edit", parents=[shared, look, style, several, paste], help="give faces another expression")
-    edit.add_argument("photo", type=Path)
+    edit.add_argument("photo", type=Path, help="a photo; or a folder of them, of which --out gets edited copies")
     edit.add_argument("expression", nargs="+", help=words)
-    edit.add_argument("--out", type=Path, help=picture)
+    edit.add_argument("--out", type=Path, help=f"{picture}; or a folder")
+    edit.add_argument("--jobs", type=int, help="of a folder: how many photos at once (default: one per core)")
     edit.set_defaults(run=_edit)
 
     animate = verbs.add_parser("animate", parents=[shared, look, style, several, paste],
@@ -94,6 +97,10 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--out", type=Path, default=Path("people"), help="folder to write (default: people)")
     generate.set_defaults(run=_generate)
 
+    export = verbs.add_parser("export", parents=[shared], help="write encoder and decoder as ONNX files")
+    export.add_argument("out", type=Path, help="folder to write")
+    export.set_defaults(run=_export)
+
     info = verbs.add_parser("info", parents=[shared], help="say what a model is")
     info.add_argument("--check", action="store_true", help="let it do what it did when it was published, and compare")
     info.set_defaults(run=_info)
@@ -113,6 +120,10 @@ def _find(args: argparse.Namespace) -> None:
 
 def _edit(args: argparse.Namespace) -> None:
     check_intensity(args.intensity)  # before anything slow
+    if args.photo.is_dir():
+        return edit_photos(args, lambda: _model(args))
+    if args.jobs is not None:
+        raise ValueError(f"--jobs is for folders, and {args.photo} is none")
     wishes, word = _wishes(args.expression, args.face)
     editor = _editor(args)
     chosen = wishes if isinstance(wishes, dict) else None if args.face == "all" else args.face or [0]
@@ -191,6 +202,11 @@ def _generate(args: argparse.Namespace) -> None:
     for i, person in enumerate(people):
         save_photo(person, args.out / f"{args.expression}-{i:03d}.png")
     print(f"{len(people)} pictures in {args.out}")
+
+
+def _export(args: argparse.Namespace) -> None:
+    for file in export_onnx(_model(args), args.out).values():
+        print(file)
 
 
 def _info(args: argparse.Namespace) -> None:

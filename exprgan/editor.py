@@ -22,6 +22,7 @@ from .errors import BadImageError, NoFaceError
 from .expressions import NEUTRAL
 from .faces import Face, choose, find_faces
 from .images import edited, load_photo, to_image, to_tensor
+from .marking import generated
 from .model import ExprGAN
 from .networks import Decoder
 from .retrieval import By, Match, check_by, distances, pictures_in, vector
@@ -180,7 +181,8 @@ class ExpressionEditor(Ensemble):
         code = self._code(expression, intensity, style)
         chance = torch.Generator()
         chance.seed() if seed is None else chance.manual_seed(seed)
-        return self.decode_many(torch.rand(count, self.model.config.z_dim, generator=chance) * 2 - 1, code)
+        z = torch.rand(count, self.model.config.z_dim, generator=chance) * 2 - 1
+        return [generated(person) for person in self.decode_many(z, code)]
 
     def interpolate(self, photo_a: Any, photo_b: Any, steps: int = 8, expression: str | Mapping[str, float] = NEUTRAL,
                     intensity: float = 1.0) -> list[Image.Image]:  # fmt: skip

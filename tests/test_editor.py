@@ -13,6 +13,7 @@ from PIL import Image
 from exprgan import EXPRESSIONS, ExpressionEditor, ExprGAN, Face, NoFaceError
 from exprgan.alignment import EYES, crop_face, face_mask, invert
 from exprgan.images import is_marked, to_tensor
+from exprgan.marking import EditedImage, GeneratedImage
 
 
 @pytest.fixture
@@ -251,3 +252,10 @@ def test_a_tuned_edit_uses_the_subjects_own_decoder(t_editor, portrait, face):
     assert torch.equal(result.x_hat, subject.decoder(subject.z[None], result.code[None])[0])
     whole = t_editor.edit(portrait, "sad", face=face, fidelity="tuned")
     assert torch.equal(whole.x_hat, result.x_hat)
+
+
+def test_people_who_do_not_exist_say_so_and_edited_ones_that_they_are_edited(tiny_editor, subject):
+    (person,) = tiny_editor.generate(1, seed=1)
+    assert type(person) is GeneratedImage
+    result = tiny_editor.edit(subject, "happy")
+    assert all(type(picture) is EditedImage for picture in (result.image, result.preview, result.crop, result.face))
