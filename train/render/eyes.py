@@ -41,6 +41,7 @@ class Eye:
         window: the part of the patch that the eye is painted in.
         layer: (h, w, 3) float32, the eye without lids, in the window.
         invented: (h, w) float32 in 0..1, how much of the layer the photo does not show.
+        white: (3,), the mean colour of the white that is seen.
     """
 
     side: str
@@ -50,6 +51,7 @@ class Eye:
     window: Window
     layer: np.ndarray
     invented: np.ndarray
+    white: np.ndarray
 
     @classmethod
     def of(cls, patch: Patch, side: str) -> "Eye":
@@ -67,11 +69,11 @@ class Eye:
         aperture = (polygon(lids, photo.shape[:2], origin) > 0.5).astype(np.uint8)
         aperture = cv2.erode(aperture, np.ones((2 * LID_PX + 1, 3), np.uint8), anchor=(1, LASHES_PX))
         sure = cv2.erode(aperture, np.ones((3, 3), np.uint8)) > 0
-        completed = _completed(photo, sure, centre - origin, radius)
+        completed, white = _completed(photo, sure, centre - origin, radius)
         shown = np.clip(blur(sure.astype(np.float32), 1.6) * 1.6 - 0.6, 0, 1)
         layer = photo * shown[..., None] + completed * (1 - shown[..., None])
         opening = (lower[15, 1] - upper[15, 1]) / np.linalg.norm(upper[-1] - upper[0])
-        return cls(side, centre, radius, float(opening), window, layer.astype(np.float32), 1 - shown)
+        return cls(side, centre, radius, float(opening), window, layer.astype(np.float32), 1 - shown, white)
 
     def paint(
         self,
@@ -129,8 +131,8 @@ def _circle(rim: np.ndarray) -> tuple[np.ndarray, float]:
     return solution[:2], max(radius if RADII[0] < radius < RADII[1] else USUAL_RADIUS, SMALLEST_RADIUS)
 
 
-def _completed(photo: np.ndarray, sure: np.ndarray, centre: np.ndarray, radius: float) -> np.ndarray:
-    """White and iris as if there were no lids, (h, w, 3)."""
+def _completed(photo: np.ndarray, sure: np.ndarray, centre: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """White and iris as if there were no lids, (h, w, 3); the white's mean colour, (3,)."""
     y, x = np.mgrid[: photo.shape[0], : photo.shape[1]].astype(np.float32)
     distance = np.hypot(x - centre[0], y - centre[1])
     white = (sure & (distance > radius * 1.06)).astype(np.float32)
@@ -155,4 +157,4 @@ def _completed(photo: np.ndarray, sure: np.ndarray, centre: np.ndarray, radius: 
 
     inside = np.clip((radius - distance) / 1.5 + 0.5, 0, 1)[..., None]
     limbus = 1 - LIMBUS * np.exp(-(((distance - radius) / LIMBUS_PX) ** 2))[..., None]
-    return (sclera * (1 - inside) + iris * inside) * limbus
+    return (sclera * (1 - inside) + iris * inside) * limbus, mean

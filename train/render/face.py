@@ -65,6 +65,7 @@ class Face:
         self._normals = self._turned(self.vertices)
         self.skin = self._skin()
         self._fold_gain = shading.fold_gain(self.skin)
+        self._exposure = mouth.exposure_of(np.array([eye.white for eye in self.eyes]))
         self._pixels = pixels(SHAPE)
 
     @property
@@ -119,7 +120,7 @@ class Face:
         for eye in self.eyes:
             eye.paint(image, flow, invented, self.lids(seen, eye.side), self.lids(self.seen, eye.side), depth)
         hole = mouth.opening(mesh, seen, covered)
-        mouth.fill(image, invented, hole, self._gap, mesh, self.fit, vertices, self.skin)
+        mouth.fill(image, invented, hole, self._gap, mesh, self.fit, vertices, self.skin, self._exposure)
         picture = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
         return Rendered(picture, flow, invented, self.pupils, seen[mesh.landmarks, :2])
 

@@ -18,6 +18,7 @@ OPEN_SHADE = 0.6
 TINT = 0.15
 LUMA = np.array([0.299, 0.587, 0.114])
 TYPICAL_SKIN = np.array([200.0, 155.0, 135.0])  # of the photo in whose light the colours above look right
+WELL_LIT, DARKEST = 130.0, 0.3  # level of the whites; teeth in a dark face would glow
 SMOOTHING_PX = (2.4, 1.0)  # across and down: hides the gaps between the mesh's teeth
 SMALLEST_HOLE = 12  # px
 OPENED = 60.0  # px by which the hole has to grow to be painted in full: a gap in the neutral photo shows what it shows
@@ -30,6 +31,11 @@ def opening(mesh: Mesh, seen: np.ndarray, covered: np.ndarray) -> np.ndarray:
     return cv2.morphologyEx(hole.astype(np.float32), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
 
 
+def exposure_of(whites: np.ndarray) -> float:
+    """How well a face is lit, `DARKEST`..1, by the whites of its eyes, (2, 3) in 0..255."""
+    return float(np.clip((whites @ LUMA).max() / WELL_LIT, DARKEST, 1))
+
+
 def fill(
     image: np.ndarray,
     invented: np.ndarray,
@@ -39,6 +45,7 @@ def fill(
     fit: Fit,
     vertices: np.ndarray,
     skin: np.ndarray,
+    exposure: float,
 ) -> None:
     """Paints the inside of the mouth into an image, in place.
 
@@ -49,6 +56,7 @@ def fill(
         at_rest: how many pixels the hole has in the neutral face.
         vertices: (V, 3), the face with its expression.
         skin: (3,), the skin's median colour: dim light makes teeth dim too.
+        exposure: from `exposure_of`: skin alone does not tell dark skin from a dark photo.
     """
     opened = min(1.0, (float(hole.sum()) - at_rest) / OPENED)
     if hole.sum() <= SMALLEST_HOLE or opened <= 0:
@@ -68,7 +76,7 @@ def fill(
     shade = shade * np.exp(-FADE * np.clip(behind - FADE_FROM, 0, None))
     colour = np.where(raster.covered[..., None], values[..., :3] * shade[..., None], np.array(BEHIND))
     colour = colour * (skin / (skin @ LUMA)) ** TINT
-    brightness = 0.4 + 0.6 * np.clip(skin / TYPICAL_SKIN, 0.55, 1.1).mean()
+    brightness = exposure * (0.4 + 0.6 * np.clip(skin / TYPICAL_SKIN, 0.55, 1.1).mean())
     painted = (colour * (_occlusion(hole) * brightness)[..., None]).astype(np.float32)
     painted = cv2.GaussianBlur(painted, (0, 0), sigmaX=SMOOTHING_PX[0], sigmaY=SMOOTHING_PX[1])
     alpha = np.clip(blur(cv2.dilate(hole, np.ones((3, 3), np.uint8)), 1.2), 0, 1) * opened
