@@ -174,9 +174,10 @@ def edit_tab(editor: ExpressionEditor) -> Link:
                 numbers = range(1, editor.model.config.code_dim_each + 1)
                 style = gr.Radio([("All", 0), *((str(n), n) for n in numbers)], value=0, label="Style",
                                  info="The ways of showing an expression that the model found by itself.")  # fmt: skip
-                fidelity = gr.Radio([("Your photo, moved", "detail"), ("The model's own drawing", "model")],
-                                    value="detail", label="Pixels",
-                                    info="Moving the photo's own pixels keeps its detail.", elem_classes="two")  # fmt: skip
+                fidelity = gr.Radio([("Your photo, moved", "detail"), ("The same, tuned to this face", "tuned"),
+                                     ("The model's own drawing", "model")], value="detail", label="Pixels",
+                                    info="Moving the photo's own pixels keeps its detail. Tuning takes some seconds.",
+                                    elem_classes="two")  # fmt: skip
         shared = {"expression": expression, "intensity": intensity, "second": second, "part": part, "style": style,
                   "fidelity": fidelity}  # fmt: skip
         settings = [photo, *shared.values(), face, scope, others, sitting]

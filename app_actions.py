@@ -91,7 +91,8 @@ def read(editor: ExpressionEditor, photo: str | None) -> tuple:
 
 
 def edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity: float, second: str, part: float,
-         style: int, fidelity: str, face: int, scope: str, others: dict, sitting: Sitting | None) -> tuple:  # fmt: skip
+         style: int, fidelity: str, face: int, scope: str, others: dict, sitting: Sitting | None,
+         progress=gr.Progress()) -> tuple:  # noqa: B008, so gradio knows it  # fmt: skip
     """Gives a face another expression, or several faces.
 
     Args:
@@ -101,7 +102,8 @@ def edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity
         second: an expression to mix in, or nothing.
         part: the second one's part of the mix, 0 to 1.
         style: one of the ways to show an expression, counted from 1; 0 is all of them together.
-        fidelity: "detail" moves the photo's own pixels, "model" pastes the model's drawing.
+        fidelity: "detail" moves the photo's own pixels, "tuned" fits the model to the face first, which takes some
+            seconds the first time, "model" pastes the model's drawing.
         face: which face, counted from 0, largest first.
         scope: "one" edits that face alone; "all", all faces alike; "each", that face and those in others.
         others: what other faces show, by their number from 0: {"1": {"expression": "sad", "intensity": 0.6}}.
@@ -111,7 +113,7 @@ def edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity
     """
     sitting, face = Sitting.of(editor, photo or EXAMPLES[0], sitting), int(face or 0)
     wishes = wished(sitting, (expression, intensity, second, part, style, fidelity), face, scope, others)
-    result = edited(editor, {place: sitting.subject(editor, place) for place in wishes}, wishes)
+    result = edited(editor, subjects_of(sitting, editor, wishes, progress), wishes)
     status = sentence(editor.read_expression(result.edits[face].face), f"{named(sitting, face)} now")
     pair = sitting.before(), kept(result.preview, PREVIEW_SUFFIX)
     return pair, status if photo else f"{status} {EXAMPLE}", sitting
@@ -140,7 +142,7 @@ def all_expressions(editor: ExpressionEditor, photo: str | None, face: int, sitt
 
 def download_edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity: float, second: str,
                   part: float, style: int, fidelity: str, face: int, scope: str, others: dict,
-                  sitting: Sitting | None) -> str:  # fmt: skip
+                  sitting: Sitting | None, progress=gr.Progress()) -> str:  # noqa: B008  # fmt: skip
     """Gives a face another expression, or several faces; takes what `edit` takes.
 
     Returns:
@@ -149,7 +151,8 @@ def download_edit(editor: ExpressionEditor, photo: str | None, expression: str, 
     photo = photo or EXAMPLES[0]
     sitting = Sitting.of(editor, photo, sitting)
     wishes = wished(sitting, (expression, intensity, second, part, style, fidelity), int(face or 0), scope, others)
-    return as_it_came(edited(editor, sitting.full_subjects(editor, wishes), wishes), photo)
+    subjects = sitting.full_subjects(subjects_of(sitting, editor, wishes, progress))
+    return as_it_came(edited(editor, subjects, wishes), photo)
 
 
 def number_faces(editor: ExpressionEditor, photo: str | None, face: int, sitting: Sitting | None) -> tuple:
@@ -190,6 +193,16 @@ def wished(sitting: Sitting, settings: tuple, face: int, scope: str, others: Map
             )
         wishes.setdefault(int(place), DEFAULTS | other)
     return dict(sorted(wishes.items()))
+
+
+def subjects_of(sitting: Sitting, editor: ExpressionEditor, wishes: Mapping[int, dict],
+                progress: gr.Progress) -> dict[int, Subject]:  # fmt: skip
+    """The faces that are to be edited, in the preview, with the decoders that they are to be edited with."""
+
+    def tell(share: float) -> None:
+        progress(share, desc="Fitting the model to this face")
+
+    return {place: sitting.subject(editor, place, wish["fidelity"] == "tuned", tell) for place, wish in wishes.items()}
 
 
 def edited(editor: ExpressionEditor, subjects: Mapping[int, Subject], wishes: Mapping[int, dict]) -> GroupResult:

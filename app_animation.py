@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from app_actions import EXAMPLES, LIMIT_S, TOO_LONG, bound, look, wished
+from app_actions import EXAMPLES, LIMIT_S, TOO_LONG, bound, look, subjects_of, wished
 from app_pieces import QUIET
 from app_sitting import Sitting, new_path
 from exprgan import Animation, ExpressionEditor, ExprGANError
@@ -49,7 +49,7 @@ def animate(editor: ExpressionEditor, photo: str | None, expression: str, intens
     photo = photo or EXAMPLES[0]
     sitting = Sitting.of(editor, photo, sitting)
     wishes = wished(sitting, (expression, intensity, second, part, style, fidelity), int(face or 0), scope, others)
-    people = {place: sitting.subject(editor, place) for place in wishes}
+    people = subjects_of(sitting, editor, wishes, progress)
     looks = {place: (look(wish), wish["intensity"]) for place, wish in wishes.items()}
 
     def at(fps: float) -> Animation:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import uuid
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from exprgan import ExpressionEditor, ExprGANError, Subject, draw_numbers
 from exprgan.faces import Face, choose
 from exprgan.images import load_photo, save_photo
+from exprgan.tuning import Progress
 
 PREVIEW_SUFFIX = ".jpg"
 """Of what is shown while the slider moves. PNG takes forty times as long to write and is four times as large."""
@@ -32,6 +33,7 @@ class Sitting:
         choose(self.faces)  # says so if there is none
         self.portraits = [(portrait(photo, face), str(i + 1)) for i, face in enumerate(self.faces) if len(self.faces) > 1]
         self._subjects: dict[int, tuple[Subject, np.ndarray]] = {}
+        self._tuned: dict[int, Subject] = {}
         self._read(editor, photo, 0)
         self._before: str | None = None
 
@@ -40,19 +42,24 @@ class Sitting:
         """The last one, if it was of this photo."""
         return last if last and last.path == path else cls(editor, path)
 
-    def subject(self, editor: ExpressionEditor, face: int = 0) -> Subject:
-        """A face in the preview."""
+    def subject(
+        self, editor: ExpressionEditor, face: int = 0, tuned: bool = False, progress: Progress | None = None
+    ) -> Subject:
+        """A face in the preview; tuned: with a decoder fitted to it, once, which takes some seconds."""
         if face not in self._subjects:
             self._read(editor, self._photo(), face)
-        return self._subjects[face][0]
+        small = self._subjects[face][0]
+        if tuned and face not in self._tuned:
+            self._tuned[face] = editor.tune(small, progress=progress)
+        return self._tuned[face] if tuned else small
 
     def full_subject(self, editor: ExpressionEditor, face: int = 0) -> Subject:
         """The same face in the photo as it came."""
-        return self.full_subjects(editor, [face])[face]
+        return self.full_subjects({face: self.subject(editor, face)})[face]
 
-    def full_subjects(self, editor: ExpressionEditor, faces: Iterable[int]) -> dict[int, Subject]:
+    def full_subjects(self, small: Mapping[int, Subject]) -> dict[int, Subject]:
         """Some faces in the photo as it came, which is opened once."""
-        small, photo = {face: self.subject(editor, face) for face in faces}, self._photo()
+        photo = self._photo()
         return {face: dataclasses.replace(one, photo=photo, photo_from_crop=self._subjects[face][1])
                 for face, one in small.items()}  # fmt: skip
 

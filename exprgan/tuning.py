@@ -20,8 +20,8 @@ from .subject import Subject
 Progress = Callable[[float], object]
 
 STEPS = 40
-LR = 1e-3
-LIKE, KEEP = 0.5, 2.0
+LR = 1e-4
+LIKE, KEEP = 0.5, 8.0
 """Weights of looking like the face to the face network, and of leaving the change that a code makes alone."""
 
 Part = TypeVar("Part", bound=nn.Module)

@@ -497,3 +497,17 @@ def test_the_front_matter_is_what_a_space_needs():
     assert len(front["short_description"]) <= 60
     assert front["app_file"] == "app.py" and front["suggested_hardware"] == "cpu-basic"
     assert (ROOT / re.search(r"/resolve/main/(\S+)", front["thumbnail"])[1]).is_file()
+
+
+def test_a_face_is_tuned_once_and_its_edits_are_its_own(tiny_editor, data_dir, visitors, monkeypatch):
+    photo, sitting, tuned = str(data_dir / "portrait.jpg"), None, []
+    tune = tiny_editor.tune
+    monkeypatch.setattr(tiny_editor, "tune", lambda *args, **more: tuned.append(1) or tune(*args, **more))
+    pictures = {}
+    for fidelity in ("detail", "tuned", "tuned", "detail"):
+        pair, _, sitting = app.edit(tiny_editor, photo, "fear", 1.0, "", 0.5, 0, fidelity, 0, "one", {}, sitting)
+        pictures.setdefault(fidelity, []).append(Image.open(pair[1]).convert("RGB").tobytes())
+    assert len(tuned) == 1
+    assert pictures["detail"][0] == pictures["detail"][1] != pictures["tuned"][0] == pictures["tuned"][1]
+    path = app.download_edit(tiny_editor, photo, "fear", 1.0, "", 0.5, 0, "tuned", 0, "one", {}, sitting)
+    assert len(tuned) == 1 and Image.open(path).size == (900, 900)
