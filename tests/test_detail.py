@@ -46,7 +46,7 @@ def folder(tmp_path) -> Path:
             rows.append({"file_name": f"{subject}/{name}.png", "subject": subject, "expression": expression, "kind": kind,
                          "style": style, "intensity": "0" if kind == "photo" else "1", "split": "train"})  # fmt: skip
         flow = np.tile(np.float16(MOVE), (SIDE, SIDE, 1))
-        np.savez(tmp_path / subject / "glad.npz", flow=flow, invented=np.zeros((SIDE, SIDE), np.uint8))
+        np.savez(tmp_path / subject / "glad.png.npz", flow=flow, invented=np.zeros((SIDE, SIDE), np.uint8))
     write_metadata(tmp_path, rows)
     return tmp_path
 
@@ -116,7 +116,7 @@ def test_augmentation_keeps_the_flow_true(folder):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda folder: (folder / "A" / "glad.npz").unlink(), r"A: .*glad.npz.*render it again with --no-jitter --flow"),
+        (lambda folder: (folder / "A" / "glad.png.npz").unlink(), r"A: .*glad.png.npz.*render it again with --no-jitter"),
         (lambda folder: (folder / "A" / "calm.png").write_bytes(b"x"), r"A: .*calm.png.*render it again"),
         (lambda folder: (folder / "metadata.csv").unlink(), r"metadata.csv does not exist"),
     ],

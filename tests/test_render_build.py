@@ -13,11 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from exprgan import EXPRESSIONS
+from exprgan.detail import FRAME
+from exprgan.flow import look_up
 from train.__main__ import main
 from train.data.metadata import DataError
 from train.data.validate import problems
+from train.detail.pairs import load_people
 from train.render.build import build
 from train.render.person import COLUMNS
 from train.render.verb import RenderConfig
@@ -173,3 +178,22 @@ def test_a_killed_run_of_two_processes_ends_as_one_that_was_not(made, small, sou
     running.wait()
     subprocess.run(line, cwd=ROOT, check=True)
     assert files(out) == files(made)
+
+
+def test_pairs_for_the_detail_network_share_one_frame_and_their_flow_is_true(source, tmp_path):
+    out = tmp_path / "pairs"
+    build(
+        RenderConfig(
+            photos=str(source), mesh=str(HERE / "mesh.npz"), out=str(out), number=1, neutral=0, smiles=False, jitter=False,
+            flow=True, frame=FRAME, image_size=128, workers=1,
+        )
+    )  # fmt: skip
+    (person,) = load_people(out, "train", EXPRESSIONS)
+    assert person.labels[0].expression == "neutral" and len(person.labels) == 7
+    assert (out / "sources.csv").is_file()
+    moved = torch.nn.functional.interpolate(person.flow.permute(0, 3, 1, 2).float(), (128, 128), mode="bilinear")
+    known = 1 - torch.nn.functional.interpolate(person.invented[:, None].float() / 255, (128, 128))
+    pictures = person.images.permute(0, 3, 1, 2).float() / 127.5 - 1
+    calm = pictures[:1].expand_as(pictures)
+    before, after = (((one - pictures).abs() * known)[1:].mean() for one in (calm, look_up(calm, moved)))
+    assert after < 0.5 * before

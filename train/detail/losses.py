@@ -56,8 +56,7 @@ def total(seen: Seen) -> tuple[Tensor, dict[str, Tensor]]:
 @term(1.0)
 def pixel(seen: Seen) -> Tensor:
     """Mean |edited - target|, four times as heavy where something is new: teeth are few pixels."""
-    new = F.interpolate(seen.invented, scale_factor=FINE, mode="bilinear", align_corners=False)
-    return ((seen.edited - seen.target).abs() * (1 + 3 * new)).mean()
+    return ((seen.edited - seen.target).abs() * (1 + 3 * _new(seen))).mean()
 
 
 @term(1.0)
@@ -78,11 +77,18 @@ def far(seen: Seen) -> Tensor:
     return _off(seen).square().mean()
 
 
-@term(0.15)
+@term(0.5)
 def new(seen: Seen) -> Tensor:
-    """L_new: mean |mask - the renderer's|; where that is not known, a twentieth of the mask itself."""
-    mask = F.avg_pool2d(seen.made.mask, FINE)
-    return ((mask - seen.invented).abs() * seen.known).mean() + 0.05 * (mask * (1 - seen.known)).mean()
+    """L_new: cross entropy of the mask with the renderer's; where that is not known, a twentieth of the mask itself."""
+    mask = F.avg_pool2d(seen.made.mask, FINE).clamp(1e-4, 1 - 1e-4)
+    entropy = F.binary_cross_entropy(mask, seen.invented, reduction="none")
+    return (entropy * seen.known).mean() + 0.05 * (mask * (1 - seen.known)).mean()
+
+
+@term(2.0)
+def colour(seen: Seen) -> Tensor:
+    """Mean |colour - target| where something is new, whether or not the mask shows it yet."""
+    return ((seen.made.colour - seen.target).abs() * _new(seen) * seen.known).mean()
 
 
 @term(0.2)
@@ -94,3 +100,8 @@ def smooth_light(seen: Seen) -> Tensor:
 def _off(seen: Seen) -> Tensor:
     flow = F.avg_pool2d(seen.made.flow, FINE)
     return (flow - seen.flow) * flow.shape[-1] * ((1 - seen.invented) * seen.known)
+
+
+def _new(seen: Seen) -> Tensor:
+    """What is new, at the size of the pictures."""
+    return F.interpolate(seen.invented, scale_factor=FINE, mode="bilinear", align_corners=False)

@@ -1,6 +1,7 @@
 """Pairs for T: two pictures of one person in one frame, what moved between them, and what is new in the second.
 
-The folder is `render --no-jitter --flow` output over T's frame: pictures, metadata.csv, and a .npz with flow beside each.
+The folder comes from `render --no-jitter --no-smiles --flow --frame 1.1852 --image-size 304`: every picture over T's frame,
+metadata.csv, and beside each rendered picture a .npz with its flow.
 """
 
 from dataclasses import dataclass
@@ -66,14 +67,14 @@ def load_people(root: str | Path, split: str, expressions: tuple[str, ...]) -> l
             rows.setdefault(row["subject"], []).append(row)
     people, found = [], []
     for subject in tqdm(sorted(rows), desc="pairs"):
-        ordered = sorted(rows[subject], key=lambda row: row.get("kind") != "photo")
-        if ordered[0]["expression"] != NEUTRAL or len(ordered) < 2:
+        ordered = sorted(rows[subject], key=lambda row: not _starts(row))
+        if not _starts(ordered[0]) or len(ordered) < 2:
             continue
         try:
             people.append(_person(root, ordered, expressions))
         except (DataError, OSError, ValueError, KeyError) as error:
             found.append(f"{subject}: {error}")
-    refuse(root, found, "render it again with --no-jitter --flow")
+    refuse(root, found, "render it again with --no-jitter --no-smiles --flow")
     if not people:
         raise DataError(f"{root} has nobody with a neutral photo and another picture in split {split!r}")
     return people
@@ -104,12 +105,17 @@ def draw_pairs(people: list[Person], count: int, chance: torch.Generator) -> Pai
     )
 
 
+def _starts(row: dict[str, str]) -> bool:
+    """Whether it is the neutral picture that the others were made from."""
+    return row["expression"] == NEUTRAL and row.get("style") in ("real", "virtual")
+
+
 def _person(root: Path, rows: list[dict[str, str]], expressions: tuple[str, ...]) -> Person:
     images = np.stack([np.asarray(open_picture(root / row["file_name"])) for row in rows])
     flows, invented = [], []
     for row in rows:
-        file = (root / row["file_name"]).with_suffix(".npz")
-        if row.get("kind") == "photo" and not file.is_file():  # nothing moved in it
+        file = root / f"{row['file_name']}.npz"
+        if _starts(row) and not file.is_file():  # nothing moved in it
             flows.append(np.zeros((images.shape[1] // 2, images.shape[2] // 2, 2), np.float16))
             invented.append(np.zeros(flows[-1].shape[:2], np.uint8))
             continue

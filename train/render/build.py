@@ -19,10 +19,11 @@ from tqdm import tqdm
 from exprgan.errors import ExprGANError
 
 from ..data.metadata import NAME, DataError, refuse, write_metadata
+from ..data.provenance import SOURCES_NAME, add_sources
 from ..data.split import read_splits, split_families
 from ..data.validate import counts
 from ..run import RunError, write_json
-from .manifest import Sitter, read_manifest
+from .manifest import Sitter, read_manifest, sets_of
 from .mesh import Mesh
 from .person import RECORDS, Task, finished, make, settings
 from .verb import RenderConfig
@@ -62,13 +63,14 @@ def build(config: RenderConfig) -> None:
     for left in out.rglob(".*.tmp"):  # what a killed run was writing
         left.unlink(missing_ok=True)
     rows = _rows(out)
+    add_sources(out / SOURCES_NAME, sets_of(sitters))
     write_metadata(out, rows)
     print(f"{out}: {len(rows):,} pictures\n{counts(rows)}")
 
 
 def _tasks(sitters: list[Sitter], config: RenderConfig, mesh: str) -> list[Task]:
-    said = read_splits(Path(config.split_from)) if config.split_from else {}
-    said |= {sitter.subject: sitter.split for sitter in sitters if sitter.split}
+    said = {sitter.subject: sitter.split for sitter in sitters if sitter.split}
+    said |= read_splits(Path(config.split_from)) if config.split_from else {}
     split_of = split_families({sitter.subject: sitter.parents for sitter in sitters}, said, config.test_share)
     if left_out := [sitter.subject for sitter in sitters if sitter.subject not in split_of]:
         print(

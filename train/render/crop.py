@@ -32,17 +32,18 @@ class Jitter:
         return cls(turn, scale, (rng.uniform(-SHIFT, SHIFT), rng.uniform(-SHIFT, SHIFT)))
 
 
-def frame(pupils: np.ndarray, size: int, jitter: Jitter | None = None) -> np.ndarray:
+def frame(pupils: np.ndarray, size: int, jitter: Jitter | None = None, wider: float = 1.0) -> np.ndarray:
     """The similarity that brings the pupils to `exprgan.alignment.EYES`.
 
     Args:
         pupils: (2, 2), patch px, pixel centres at whole numbers.
         size: side of the crop in px.
+        wider: side of the crop in sides of the set's frame, about the same centre.
 
     Returns:
         (2, 3) float64, patch px -> crop px, pixel centres at whole numbers in both.
     """
-    matrix = similarity(pupils, np.array(EYES) * size - 0.5)
+    matrix = similarity(pupils, (0.5 + (np.array(EYES) - 0.5) / wider) * size - 0.5)
     jitter = jitter or Jitter()
     turn, middle = np.radians(jitter.turn_deg), np.full(2, size / 2 - 0.5)
     turned = jitter.scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])

@@ -118,7 +118,7 @@ def make(task: Task, mesh: Mesh) -> str:
         percent = round(picture.intensity * 100)
         name = f"{task.split}/{sitter.subject}/{picture.expression}_{picture.style}_{percent:03d}_{n:03d}.jpg"
         image, pupils, made = _image(face, smile, picture)
-        matrix = frame(pupils, config.image_size, picture.jitter)
+        matrix = frame(pupils, config.image_size, picture.jitter, config.frame)
         _save(cut(image, matrix, config.image_size), out / name, config.quality)
         files.append(name)
         if config.flow and made:

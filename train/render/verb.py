@@ -23,6 +23,7 @@ class RenderConfig:
     neutral: int = option(2, "neutral pictures of each person with tiny movements; none of a mixed person")
     smiles: bool = option(True, "follow the smiling photos, and morph to them")
     image_size: int = option(128, "side of the pictures in px")
+    frame: float = option(1.0, "side of the pictures in sides of the set's frame; 1.1852 is what T sees")
     jitter: bool = option(True, "turn, scale and shift each crop a little; without, a person's pictures share one frame")
     flow: bool = option(False, "write FILE.npz beside each rendered picture: whence its pixels came, what is invented")
     split_from: str = option("", "metadata.csv of a published set: whoever is in it stays in train or test")
@@ -38,6 +39,8 @@ class RenderConfig:
         for name, least in (("number", 0), ("number_virtual", 0), ("neutral", 0), ("workers", 0), ("image_size", 16)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if not 0.5 <= self.frame <= 1.25:
+            raise ValueError(f"frame must lie in 0.5..1.25, not {self.frame!r}: a patch holds no more of the photo")
         if not 1 <= self.quality <= 100:
             raise ValueError(f"quality must lie in 1..100, not {self.quality}")
         if not 0 <= self.test_share < 1:
