@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from math import ceil, floor
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from .grain import add_grain
@@ -289,15 +291,17 @@ def _warp_coarsely(
     fewer = max(1, min(size, ceil(size * scale)))
     stride = max(1, int(scale / 2))
     left, top, right, bottom = box
-    grid = ceil((right - left) / stride), ceil((bottom - top) / stride)
-    stack_from_grid = _scaled(_compose(invert(photo_from_stack), _shift(left, top)), stride)
-    coarse = []
-    for plane in np.moveaxis(stack, 2, 0):
-        image = Image.fromarray(np.ascontiguousarray(plane))
-        if fewer < size:
-            image = image.resize((fewer, fewer), Image.Resampling.LANCZOS)
-        coarse.append(_warp(image, stack_from_grid * (fewer / size), grid))
-    return coarse, stride
+    columns, rows = (np.arange(ceil(length / stride), dtype=np.float32) + 0.5 for length in (right - left, bottom - top))
+    if fewer < size:
+        images = (Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(stack, 2, 0))
+        stack = np.dstack([image.resize((fewer, fewer), Image.Resampling.LANCZOS) for image in images])
+    (xx, xy, x0), (yx, yy, y0) = _scaled(_compose(invert(photo_from_stack), _shift(left, top)), stride) * (2 / size)
+    where = np.empty((len(rows), len(columns), 2), np.float32)  # -1..1 over the stack
+    where[..., 0] = xx * columns + xy * rows[:, None] + (x0 - 1)
+    where[..., 1] = yx * columns + yy * rows[:, None] + (y0 - 1)
+    planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(stack, 2, 0)))[None]
+    found = F.grid_sample(planes, torch.from_numpy(where)[None], mode="bicubic", padding_mode="border", align_corners=False)
+    return [Image.fromarray(plane) for plane in found[0].numpy()], stride
 
 
 def _enlarge(coarse: list[Image.Image], stride: int, box: tuple[int, int, int, int]) -> list[np.ndarray]:

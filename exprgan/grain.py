@@ -1,5 +1,7 @@
 """The grain of a photo, measured on its skin and given to what is invented: smooth teeth in a noisy photo look pasted."""
 
+from functools import cache
+
 import numpy as np
 from PIL import Image
 
@@ -43,5 +45,6 @@ def add_grain(planes: tuple[np.ndarray, ...], grain: float, band: tuple[int, int
     return [plane + noise for plane in planes]
 
 
+@cache
 def _tile() -> np.ndarray:
     return np.random.default_rng(0).standard_normal((TILE_PX, TILE_PX), np.float32)

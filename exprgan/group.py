@@ -25,7 +25,7 @@ Wish = Look | tuple[Look, float]
 Wishes = Wish | Mapping[int, Wish]
 """One for all faces, or one each for some of them, by their places in `find`'s list."""
 
-AROUND = 1.7
+AROUND = 1.8
 """Side of the part of a photo that an edit needs to see, in sides of the crop: what it changes, and what it moves there."""
 LABEL = 0.22
 """A number's height in widths of its face, unless that is too small to read or too large for the photo."""

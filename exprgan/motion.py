@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .alignment import enlarged_about_centre, face_mask, match_color, planes_in_photo, smooth_step
+from .alignment import enlarged_about_centre, face_mask, match_color, paste_back, planes_in_photo, smooth_step
 from .detail import FRAME, Detail
 from .flow import dense_flow, look_up
-from .grain import add_grain, grain_of
+from .grain import grain_of
 from .images import LUMA
 
 EMPHASIS = 1.4
@@ -100,26 +100,21 @@ def paste_motion(photo: Image.Image, motion: Motion, photo_from_crop: np.ndarray
     cells = len(motion.cover)
     photo_from_frame = enlarged_about_centre(photo_from_crop, size, motion.frame, cells)
     in_photo = motion.flow * cells @ photo_from_frame[:, :2].T
-    planes = (in_photo, motion.gain, motion.invented[..., None], motion.colour)
-    stack = np.concatenate(planes, axis=2, dtype=np.float32)
-    grain = grain_of(photo, photo_from_crop, size) if motion.invented.any() else 0.0
+    stack = np.concatenate((in_photo, np.exp(motion.gain)), axis=2, dtype=np.float32)
     reach = int(np.ceil(np.abs(in_photo).max(initial=0))) + 3  # and what bicubic looks at
     result = photo.copy()
-    for band, (x, y, *lit, invented, red, green, blue), weight in planes_in_photo(
-        stack, photo_from_frame, motion.cover, photo.size
-    ):
+    for band, (x, y, *light), weight in planes_in_photo(stack, photo_from_frame, motion.cover, photo.size):
         left, top = max(0, band[0] - reach), max(0, band[1] - reach)
         around = photo.crop((left, top, min(photo.width, band[2] + reach), min(photo.height, band[3] + reach)))
         moved = _look_up(np.asarray(around), x, y, band[0] - left, band[1] - top)
-        pixels = np.array(photo.crop(band))
-        share = invented.clip(0, 1)
-        new = add_grain((red, green, blue), grain, band)
+        pixels, changed = np.array(photo.crop(band)), weight > 0
         for channel in range(3):
-            made = moved[channel] * np.exp(lit[channel])
-            made = np.rint(made + share * (new[channel] - made)).clip(0, 255)
-            pixels[..., channel] = np.where(weight > 0, made, pixels[..., channel])
+            made = np.rint(moved[channel] * light[channel]).clip(0, 255)
+            np.copyto(pixels[..., channel], made, where=changed, casting="unsafe")
         result.paste(Image.fromarray(pixels), band)
-    return result
+    if not motion.invented.any():
+        return result
+    return paste_back(result, motion.colour, photo_from_frame, motion.invented, grain_of(photo, photo_from_crop, size))
 
 
 def _look_up(source: np.ndarray, x: np.ndarray, y: np.ndarray, left: int, top: int) -> np.ndarray:
