@@ -146,7 +146,8 @@ def off_the_movement(trainer):
     return value.item()
 
 
-def test_a_run_learns_the_movement_and_ends_in_the_weights(folder, weights, tmp_path):
+def test_a_run_learns_the_movement_and_ends_in_the_weights(folder, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.detail.pairs.UNCHANGED", 0)
     trainer = DetailTrainer(str(folder), str(weights), config(tmp_path, steps=80, lr=1e-2))
     model = trainer.model.state_dict()
     before = off_the_movement(trainer)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from exprgan.images import LUMA
 
-GLASSES = 0.12
+GLASSES = 0.2
 """Share of pairs that get glasses drawn on: they must stay where they are while the brows move."""
 
 

@@ -18,8 +18,10 @@ from ..data.metadata import DataError, read_metadata, refuse
 from ..data.validate import open_picture
 from .codes import Label
 
-NEUTRAL_SOURCE = 0.75
+NEUTRAL_SOURCE = 0.65
 """Share of pairs that start from the neutral picture, whose flow is known."""
+UNCHANGED = 0.12
+"""Share of pairs that end in the picture they start from: who laughs already is to be left alone by more of it."""
 TO_NEUTRAL = 0.05
 """Share of pairs that end in it."""
 
@@ -50,7 +52,7 @@ class Pairs:
     flow: Tensor
     invented: Tensor
     known: Tensor
-    """(B,) bool: the source is the neutral picture, so `flow` holds."""
+    """(B,) bool: the source is the neutral picture or the target itself, so `flow` holds."""
     labels: tuple[Label, ...]
 
 
@@ -94,13 +96,14 @@ def draw_pairs(people: list[Person], count: int, chance: torch.Generator) -> Pai
         person = people[below(len(people))]
         target = 0 if happens(TO_NEUTRAL) else below(len(person.labels))
         source = 0 if happens(NEUTRAL_SOURCE) else below(len(person.labels))
+        source = target if happens(UNCHANGED) else source
         chosen.append((person, source, target))
     return Pairs(
         source=torch.stack([person.images[source] for person, source, _ in chosen]),
         target=torch.stack([person.images[target] for person, _, target in chosen]),
-        flow=torch.stack([person.flow[target] for person, _, target in chosen]),
-        invented=torch.stack([person.invented[target] for person, _, target in chosen]),
-        known=torch.tensor([source == 0 for _, source, _ in chosen]),
+        flow=torch.stack([person.flow[target] * (source != target) for person, source, target in chosen]),
+        invented=torch.stack([person.invented[target] * (source != target) for person, source, target in chosen]),
+        known=torch.tensor([source in (0, target) for _, source, target in chosen]),
         labels=tuple(person.labels[target] for person, _, target in chosen),
     )
 
