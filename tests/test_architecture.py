@@ -56,7 +56,7 @@ FLOORS = {
         {"train.run", "train.memory"},
         {"train.data"},
         {"train.render"},
-        {"train.features"},
+        {"train.features", "train.tables"},
         {"train.losses"},
         {"train.facenet", "train.samples", "train.card", "train.checkpoints", "train.credits"},
         {"train.watch", "train.hub"},

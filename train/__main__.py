@@ -14,6 +14,7 @@ from .data.prepare import PrepareConfig, prepare
 from .data.sources import SOURCES
 from .data.validate import check
 from .detail.trainer import DetailConfig, fit_detail
+from .eval.judge_fit import JudgeConfig, fit_judge
 from .eval.report import evaluate
 from .facenet import FaceConfig, fit_face
 from .flags import add_flags, typed
@@ -99,12 +100,18 @@ def _parser() -> argparse.ArgumentParser:
     calibrating.add_argument("--people", type=int, default=24, help="how many people are edited for it")
     calibrating.set_defaults(run=lambda args: calibrate(args.weights, args.data, args.people))
 
+    judging = verbs.add_parser("judge", help="train the independent judge of `evaluate`, on a set's own pictures alone")
+    judging.add_argument("data", help="folder with metadata.csv")
+    add_flags(judging, JudgeConfig)
+    judging.set_defaults(run=lambda args: fit_judge(args.data, JudgeConfig(**typed(args, JudgeConfig))))
+
     evaluating = verbs.add_parser("evaluate", help="measure published weights on held-out people")
     evaluating.add_argument("weights", help="a folder that `publish` wrote")
     evaluating.add_argument("--data", required=True, help="folder with metadata.csv")
-    evaluating.add_argument("--sheets", default="", help="folder for two sheets of edited faces")
+    evaluating.add_argument("--sheets", default="", help="folder for four sheets of edited faces")
+    evaluating.add_argument("--judge", default="", help="the independent judge (default: WEIGHTS/judge.safetensors)")
     evaluating.add_argument("--fold", type=int, help="the fold of metadata.csv that was held out in training")
-    evaluating.set_defaults(run=lambda args: evaluate(args.weights, args.data, args.sheets, args.fold))
+    evaluating.set_defaults(run=lambda args: evaluate(args.weights, args.data, args.sheets, args.fold, args.judge))
 
     stating = verbs.add_parser("manifest", help="write the manifest of a folder of photos: whose they are, on what terms")
     stating.add_argument("layout", metavar="LAYOUT", choices=LAYOUTS, help="webmorph, or own: to be filled in by hand")

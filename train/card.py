@@ -13,6 +13,7 @@ import jinja2
 from exprgan.model import CONFIG_NAME
 
 from .run import write_text
+from .tables import measured
 
 CARD_NAME = "README.md"
 ABOUT_NAME = "about.md"
@@ -44,7 +45,9 @@ def write_card(folder: str | Path, repo: str = REPO) -> Path:
         training=_training(training),
         data=data,
         about=(folder / ABOUT_NAME).read_text(encoding="utf-8").strip() if (folder / ABOUT_NAME).is_file() else "",
-        results=_results(results),
+        results=measured(results),
+        alone=bool(results) and all(judge["seen_in_training"] for judge in results.get("judges", ())),
+        cost=_cost(training.get("cost", [])),
         figures=[(path.stem.replace("-", " "), f"figures/{path.name}") for path in sorted(folder.glob("figures/*.*"))],
     )
     write_text(folder / CARD_NAME, text)
@@ -98,20 +101,13 @@ def _steps(training: dict[str, Any]) -> str:
     return ", ".join(f"{count:,} steps of {stage}" for stage, count in training["steps"].items())
 
 
-def _results(results: dict[str, Any]) -> str:
-    """A table: one row a metric and value."""
-    if not results:
-        return "Not measured yet: `python -m train evaluate WEIGHTS --data DIR`."
-    n = results["n"]
-    rows = [f"| {name.replace('_', ' ')} | {kind.replace('_', ' ')} | {value:.3f} |"
-            for name, values in results["metrics"].items() for kind, value in values.items()]  # fmt: skip
-    kind = "neutral" if "neutral_photos" in n else "expressive"
-    head = (
-        f"On {n['people']} held-out people: {n['edits']} edits of {n[f'{kind}_photos']} {kind} photos at full intensity, "
-        f"beside {n['real_pictures']} of the set's own pictures (`real`). `decoder` is the bare picture, `detail` what a "
-        f"visitor gets. Judge: {results['judge']}. Measured on {results['date']} ({results['device']}).\n\n"
-    )
-    return head + "\n".join(["| metric | of | value |", "|---|---|---|", *rows])
+def _cost(parts: list[dict[str, Any]]) -> str:
+    """What the training took, of the parts that training.json tells: what, hours, cores, hardware."""
+    if not parts:
+        return "How long the training took, and on what, was not recorded; nothing is made up here."
+    told = [f"{part['what']} {part['hours']:g} hours on {part['cores']} cores ({part['hardware']})" for part in parts]
+    total = sum(part["hours"] * part["cores"] for part in parts)
+    return f"{'; '.join(told)}: {total:,.0f} core hours in all. Energy and emissions were not metered."
 
 
 def _model_index(results: dict[str, Any], repo: str) -> str:
@@ -121,5 +117,6 @@ def _model_index(results: dict[str, Any], repo: str) -> str:
     lines = ["model-index:", f"- name: {repo.rpartition('/')[2]}", "  results:", "  - task:", "      type: image-to-image",
              "    dataset:", "      name: held-out people", "      type: imagefolder", "    metrics:"]  # fmt: skip
     for name in ("expression_accuracy", "identity_cosine"):
-        lines += [f"    - type: {name}", f"      value: {results['metrics'][name]['detail']}"]
+        lines += [f"    - type: {name}", f"      name: {name.replace('_', ' ')}, held-out people",
+                  f"      value: {results['metrics'][name]['detail']}"]  # fmt: skip
     return "\n".join(lines) + "\n"

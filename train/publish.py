@@ -15,13 +15,14 @@ from exprgan.reference import REFERENCE_NAME, write_reference
 from .card import CARD_NAME, REPO, write_card
 from .checkpoints import Checkpoints
 from .data.facts import facts
+from .eval.judge import JUDGE_NAME
 from .hub import NOWHERE, HubConfig, push
 from .run import RunError, commit, write_json, write_whole
 
 LOCAL = ("out", "face", "init", "phi_file", "cpu")
 """Settings that say nothing to anyone else."""
 RESULTS_NAME, TRAINING_NAME = "results.json", "training.json"
-OPTIONAL = (TRAINING_NAME, RESULTS_NAME, REFERENCE_NAME, "figures/*.*")
+OPTIONAL = (TRAINING_NAME, RESULTS_NAME, REFERENCE_NAME, JUDGE_NAME, "figures/*.*")
 """What is published where it is there, and deleted on the Hub where it is not."""
 
 
@@ -88,7 +89,8 @@ def _write_run(run: str, folder: Path) -> dict[str, int]:
                 (folder / name).unlink(missing_ok=True)
             for name in (CONFIG_NAME, WEIGHTS_NAME):
                 write_whole(folder / name, lambda temporary, made=Path(passing) / name: shutil.copyfile(made, temporary))
-    kept = {"data": known} if same and (known := _read(folder / TRAINING_NAME).get("data")) else {}
+    known = _read(folder / TRAINING_NAME) if same else {}
+    kept = {name: known[name] for name in ("data", "cost") if name in known}
     kept |= {"before": state["before"]} if state.get("before") else {}
     write_json(folder / TRAINING_NAME, {"steps": state["history"], "settings": told} | kept)
     return state["history"]

@@ -1,166 +1,232 @@
-"""What is measured. A metric is one decorated function of an `Exam`; it returns plain numbers by name.
+"""What is measured. A metric is one decorated function of an `Exam`; it returns plain numbers.
 
-The people are held out (split `test`): no network has seen them. The judge is the model's own face network, which training
-used for L_id; figures of it are marked so in the model card.
+Numbers are named `kind` or `kind.part`; the kinds are `decoder`, `model` and `detail` (see `exam.KINDS`) and `real`, the
+set's own pictures. The people are held out: no network has seen them. docs/evaluation.md tells what each number means.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from exprgan.editor import ExpressionEditor
-from exprgan.images import from_bytes, to_tensor
-from exprgan.subject import EditResult, Subject
+from .distances import frechet, kernel_distance, l1, ssim
+from .exam import INTENSITIES, KINDS, Exam, Kind
+from .judges import Judge
 
-from ..data import FaceFolder
-from ..samples import read_one
-from .strength import StrengthJudge
+Numbers = dict[str, float]
 
-STRONG = 0.6
-"""Pictures of the set count as full expressions from this intensity on."""
-INTENSITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
+CONFUSED = (("fear", "surprise"), ("surprise", "fear"), ("angry", "disgust"), ("disgust", "angry"))
+"""Expressions that people, too, take for each other: asked for, and seen instead."""
 
-METRICS: dict[str, Callable[["Exam"], dict[str, float]]] = {}
-
-
-def metric(function: Callable[["Exam"], dict[str, float]]) -> Callable[["Exam"], dict[str, float]]:
-    """Files a metric under its function's name."""
-    METRICS[function.__name__] = function
-    return function
+PARTS = {
+    "brows": (0.18, 0.82, 0.12, 0.24),
+    "eyes": (0.18, 0.82, 0.24, 0.35),
+    "nose": (0.36, 0.64, 0.35, 0.53),
+    "mouth": (0.28, 0.72, 0.53, 0.76),
+}
+"""Where the parts of a face lie in every crop: left, right, top, bottom, in sides of it."""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What the face network says of some pictures."""
+class Metric:
+    """A function, and whether it asks a judge."""
 
-    certainty: Tensor
-    """(N, K + 1) probabilities, neutral last."""
-    embedding: Tensor
-    """(N, E) unit vectors."""
+    measure: Callable[..., Numbers]
+    judged: bool
 
 
-class Exam:
-    """The held-out people and their edits, made once for all metrics.
-
-    Args:
-        editor: with the model to be measured.
-        people: the held-out people.
-        strength: says how strong an expression looks, where the set knows true intensities to learn that from.
-    """
-
-    def __init__(self, editor: ExpressionEditor, people: FaceFolder, strength: StrengthJudge | None = None):
-        self.editor, self.people, self.strength = editor, people, strength
-        neutral = people.expression == len(people.expressions)
-        certain = neutral & (people.intensity.nan_to_num(0.0) == 0)
-        self.calm = bool(certain.any())
-        """Whether the set has neutral pictures; where not, as in the paper's, expressive ones are edited."""
-        self.inputs = people.select(certain if self.calm else ~neutral)
-
-    @torch.inference_mode()
-    def judge(self, pictures: list[Image.Image] | Tensor) -> Judged:
-        """Pictures, PIL or (N, 3, S, S) uint8, in front of the face network."""
-        if isinstance(pictures, Tensor):
-            x = from_bytes(pictures)
-        else:
-            x = torch.stack([to_tensor(picture) for picture in pictures])
-        device = next(self.editor.model.parameters()).device
-        outputs = [self.editor.model.classifier(part.to(device)) for part in x.split(64)]
-        logits, embedding = (torch.cat(parts).float().cpu() for parts in zip(*outputs, strict=True))
-        return Judged(logits.softmax(1), embedding)
-
-    @cached_property
-    def subjects(self) -> list[Subject]:
-        """Every input, neutral pictures of the held-out people, read as the aligned crop that it is."""
-        return [read_one(self.editor, self.inputs, index) for index in range(len(self.inputs))]
-
-    def edits(self, intensity: float) -> list[EditResult]:
-        """Every input with every expression: N * K edits, people outermost."""
-        names = self.editor.model.config.expressions
-        return [self.editor.edit(subject, name, intensity) for subject in self.subjects for name in names]
-
-    @cached_property
-    def judged(self) -> dict[str, Judged]:
-        """Edits at full intensity: the bare decoder's, and what a visitor gets."""
-        full = self.edits(1.0)
-        return {"decoder": self.judge([r.crop for r in full]), "detail": self.judge([r.face for r in full])}
-
-    def seen(self, results: list[EditResult], wanted: Tensor) -> np.ndarray:
-        """How strong edits look, as a visitor gets them: (N,), for the wanted expressions (N,)."""
-        if self.strength:
-            pictures = np.stack([np.asarray(result.face) for result in results])
-            return self.strength(torch.from_numpy(pictures).permute(0, 3, 1, 2), wanted)
-        certainty = self.judge([result.face for result in results]).certainty
-        return certainty[torch.arange(len(certainty)), wanted].numpy()
-
-    @cached_property
-    def before(self) -> Judged:
-        return self.judge(self.inputs.images)
-
-    @cached_property
-    def strong(self) -> FaceFolder:
-        """The set's own pictures of full expressions."""
-        return self.people.expressive(STRONG)
+METRICS: dict[str, Metric] = {}
 
 
-@metric
-def expression_accuracy(exam: Exam) -> dict[str, float]:
+def metric(function: Callable[[Exam], Numbers]) -> Callable[[Exam], Numbers]:
+    """Files a metric that needs no judge under its function's name."""
+    METRICS[function.__name__] = Metric(function, judged=False)
+    return function
+
+
+def judged(function: Callable[[Exam, Judge], Numbers]) -> Callable[[Exam, Judge], Numbers]:
+    """Files a metric that every judge is asked for."""
+    METRICS[function.__name__] = Metric(function, judged=True)
+    return function
+
+
+@judged
+def expression_accuracy(exam: Exam, judge: Judge) -> Numbers:
     """Share of edits at full intensity that show the wanted expression, of K + 1; beside it the set's own pictures."""
-    wanted = torch.arange(len(exam.people.expressions)).repeat(len(exam.inputs))
-    values = {kind: _share(j.certainty.argmax(1) == wanted) for kind, j in exam.judged.items()}
-    real = exam.judge(exam.strong.images).certainty.argmax(1) == exam.strong.expression
-    return values | {"real": _share(real)}
+    found = {kind: _share(exam.of_edits(judge, kind).label == exam.wanted) for kind in KINDS}
+    return found | {"real": _share(exam.of_strong(judge).label == exam.strong.expression)}
 
 
-@metric
-def identity_cosine(exam: Exam) -> dict[str, float]:
+@judged
+def confusion(exam: Exam, judge: Judge) -> Numbers:
+    """Share of an expression's edits that is taken for another, in pairs that are easily confused, and for neutral."""
+    seen = {kind: (exam.of_edits(judge, kind).label, exam.wanted) for kind in KINDS}
+    seen["real"] = exam.of_strong(judge).label, exam.strong.expression
+    found = {}
+    for wanted, instead in CONFUSED:
+        if wanted in exam.names and instead in exam.names:
+            a, b = exam.names.index(wanted), exam.names.index(instead)
+            for kind, (label, asked) in seen.items():
+                found[f"{kind}.{wanted} as {instead}"] = _share(label[asked == a] == b)
+    return found | {f"{kind}.any as neutral": _share(label == len(exam.names)) for kind, (label, _) in seen.items()}
+
+
+@judged
+def identity_cosine(exam: Exam, judge: Judge) -> Numbers:
     """Mean cosine of an edit with its photo; beside it two real pictures of one person, and of two people."""
-    k = len(exam.people.expressions)
-    before = exam.before.embedding.repeat_interleave(k, dim=0)
-    values = {kind: (j.embedding * before).sum(1).mean().item() for kind, j in exam.judged.items()}
-    cosine = exam.before.embedding @ exam.judge(exam.strong.images).embedding.T
+    before = exam.of_inputs(judge).embedding
+    found = {kind: _to_photo(exam, judge, kind, 1.0) for kind in KINDS}
+    cosine = before @ exam.of_strong(judge).embedding.T
     same = exam.inputs.subject[:, None] == exam.strong.subject[None]
     itself = torch.tensor([[a == b for b in exam.strong.file_names] for a in exam.inputs.file_names])
-    return values | {"real": cosine[same & ~itself].mean().item(), "other_people": cosine[~same].mean().item()}
+    return found | {"real": cosine[same & ~itself].mean().item(), "real.other people": cosine[~same].mean().item()}
 
 
-@metric
-def intensity_correlation(exam: Exam) -> dict[str, float]:
-    """Pearson r of the intensity asked for and the one seen, over everyone; detail.
+@judged
+def identity_by_intensity(exam: Exam, judge: Judge) -> Numbers:
+    """Mean cosine of an edit with its photo, at rising intensities: what an expression costs of the person."""
+    return {f"{kind}.at {level:g}": _to_photo(exam, judge, kind, level) for kind in KINDS for level in INTENSITIES}
 
-    Seen is what a regressor of true intensities says, else the certainty of the wanted expression. `spearman` and
-    `monotone` (the share of pairs of levels of one person that come in order) are means over the expressions; `real` is
-    the r of the regressor's reading of the set's own pictures of held-out people.
+
+@judged
+def intensity_correlation(exam: Exam, judge: Judge) -> Numbers:
+    """Pearson r of the intensity asked for and the strength seen, over everyone, for every expression.
+
+    `mean` and `spearman` are means over the expressions, `monotone` the share of pairs of levels of one photo that come in
+    order, `reach` the mean strength seen at intensity 1; `real.mean` is the r of strengths seen and true of real pictures.
     """
-    names = exam.people.expressions
-    wanted = torch.arange(len(names)).repeat(len(exam.inputs))
-    seen = np.stack([exam.seen(exam.edits(level), wanted) for level in INTENSITIES])
-    seen = seen.reshape(len(INTENSITIES), -1, len(names))
-    asked = np.repeat(np.array(INTENSITIES), seen.shape[1])
-    values = {name: float(np.corrcoef(asked, seen[:, :, i].ravel())[0, 1]) for i, name in enumerate(names)}
-    values["mean"] = float(np.mean(list(values.values())))
-    values["spearman"] = float(np.mean([spearmanr(asked, seen[:, :, i].ravel())[0] for i in range(len(names))]))
-    pairs = [seen[j] > seen[i] for i in range(len(seen)) for j in range(i + 1, len(seen))]
-    values["monotone"] = float(np.mean(pairs))
-    if exam.strength:
-        shown = exam.people.expressive()
-        values["real"] = float(np.corrcoef(shown.intensity, exam.strength(shown.images, shown.expression))[0, 1])
-    return values
+    found = {}
+    for kind in KINDS:
+        rows = torch.arange(len(exam.wanted))
+        seen = np.stack([exam.of_edits(judge, kind, level).strength[rows, exam.wanted].numpy() for level in INTENSITIES])
+        seen = seen.reshape(len(INTENSITIES), -1, len(exam.names))
+        asked = np.repeat(np.array(INTENSITIES), seen.shape[1])
+        each = [(asked, seen[:, :, i].ravel()) for i in range(len(exam.names))]
+        r = {name: pearson(*pair) for name, pair in zip(exam.names, each, strict=True)}
+        ordered = [seen[j] > seen[i] for i, j in combinations(range(len(seen)), 2)]
+        r |= {"mean": float(np.mean(list(r.values()))), "spearman": float(np.mean([spearmanr(*pair)[0] for pair in each]))}
+        r |= {"monotone": float(np.mean(ordered)), "reach": float(seen[-1].mean())}
+        found |= {f"{kind}.{name}": value for name, value in r.items()}
+    shown = exam.people.expressive()
+    known = shown.select(~shown.intensity.isnan())
+    if len(known):
+        strength = judge(known.images).strength[torch.arange(len(known)), known.expression]
+        found["real.mean"] = pearson(known.intensity.numpy(), strength.numpy())
+    return found
+
+
+@judged
+def neutral(exam: Exam, judge: Judge) -> Numbers:
+    """How neutral `neutral` is: share read as neutral, mean certainty of it, and the mean strength of what shows most.
+
+    Of the inputs made neutral; `of expressive` of the set's own full expressions made neutral; `real`: the neutral photos.
+    """
+    found = {}
+    for kind in KINDS:
+        said = exam.judged(judge, ("neutral", kind), lambda kind=kind: exam.neutral(kind))
+        found |= _calm(said.certainty, said.strength, kind)
+        if len(exam.calmed[kind]):
+            said = exam.judged(judge, ("calmed", kind), lambda kind=kind: exam.calmed[kind])
+            found[f"{kind}.of expressive"] = _share(said.label == len(exam.names))
+    if exam.calm:
+        said = exam.of_inputs(judge)
+        found |= _calm(said.certainty, said.strength, "real")
+    return found
+
+
+@judged
+def styles_shown(exam: Exam, judge: Judge) -> Numbers:
+    """Share of the edits in a single style that show the wanted expression: one of its d numbers at 1, all others at -1."""
+    found = {}
+    for kind in KINDS:
+        said = exam.judged(judge, ("styles", kind), lambda kind=kind: exam.styles(kind).flatten(0, 2))
+        label = said.label.reshape(len(exam.one_each), len(exam.names), -1)
+        found[kind] = _share(label == torch.arange(len(exam.names))[None, :, None])
+    return found
 
 
 @metric
-def reconstruction(exam: Exam) -> dict[str, float]:
-    """Mean |x_hat - x| of inputs decoded with the code they show (neutral ones: all -1), in [0, 1] of the full range."""
-    neutral = exam.editor.model.F_ctrl.neutral()
-    made = [exam.editor.decode(s, neutral if exam.calm else s.reading.code).crop for s in exam.subjects]
-    errors = [(to_tensor(a) - to_tensor(s.crop)).abs().mean().item() / 2 for a, s in zip(made, exam.subjects, strict=True)]
-    return {"l1": float(np.mean(errors))}
+def style_diversity(exam: Exam) -> Numbers:
+    """How much the d styles of an expression differ, in levels of 255, and in which part of the face.
+
+    Mean absolute difference of two styles of one person; `between people`: of two people in one style.
+    """
+    found = {}
+    for kind in KINDS:
+        pictures = exam.styles(kind).float()  # (people, K, d, 3, S, S)
+        found[f"{kind}.all"] = _apart(pictures.flatten(0, 1))
+        found |= {f"{kind}.{part}": _apart(_box(pictures, part).flatten(0, 1)) for part in PARTS}
+        found[f"{kind}.between people"] = _apart(pictures.permute(1, 2, 0, 3, 4, 5).flatten(0, 1))
+    return found
+
+
+@metric
+def reconstruction(exam: Exam) -> Numbers:
+    """Inputs decoded with the code they show, against themselves: mean |difference| (0..1), and SSIM."""
+    found = {}
+    for kind in KINDS:
+        pair = exam.recovered(kind), exam.inputs.images
+        found |= {f"{kind}.l1": float(l1(*pair).mean()), f"{kind}.ssim": float(ssim(*pair).mean())}
+    return found
+
+
+@judged
+def feature_distance(exam: Exam, judge: Judge) -> Numbers:
+    """The same in a judge's features (see `Judge.distances`); `real`: another person's neutral photo instead."""
+    found = {kind: float(judge.distances(exam.recovered(kind), exam.inputs.images).mean()) for kind in KINDS}
+    owner = exam.inputs.subject
+    other = torch.tensor([int((owner != person).long().argmax()) for person in owner.tolist()])
+    return found | {"real": float(judge.distances(exam.inputs.images[other], exam.inputs.images).mean())}
+
+
+@judged
+def realism(exam: Exam, judge: Judge) -> Numbers:
+    """FID and KID (times 1,000) of edits at full intensity against the set's own full expressions, in a judge's features.
+
+    `real`: the unedited inputs instead of the edits. Few pictures make FID larger; compare it within one table alone.
+    """
+    own = exam.of_strong(judge).pooled
+    sets = {kind: exam.of_edits(judge, kind).pooled for kind in KINDS} | {"real": exam.of_inputs(judge).pooled}
+    found = {f"{kind}.fid": frechet(pooled, own) for kind, pooled in sets.items()}
+    found |= {f"{kind}.kid": 1000 * kernel_distance(pooled, own) for kind, pooled in sets.items()}
+    return found
+
+
+def pearson(one: np.ndarray, other: np.ndarray) -> float:
+    """Pearson's r; NaN, without a warning, where one of them never changes."""
+    if not (np.std(one) and np.std(other)):
+        return float("nan")
+    return float(np.corrcoef(one, other)[0, 1])
 
 
 def _share(hits: Tensor) -> float:
     return hits.float().mean().item()
+
+
+def _to_photo(exam: Exam, judge: Judge, kind: Kind, intensity: float) -> float:
+    before = exam.of_inputs(judge).embedding.repeat_interleave(len(exam.names), dim=0)
+    return (exam.of_edits(judge, kind, intensity).embedding * before).sum(1).mean().item()
+
+
+def _calm(certainty: Tensor, strength: Tensor, kind: str) -> Numbers:
+    return {
+        f"{kind}.share": _share(certainty.argmax(1) == certainty.shape[1] - 1),
+        f"{kind}.certainty": certainty[:, -1].mean().item(),
+        f"{kind}.strength": strength.amax(1).mean().item(),
+    }
+
+
+def _box(pictures: Tensor, part: str) -> Tensor:
+    """The part of a face out of pictures (..., S, S)."""
+    left, right, top, bottom = (round(at * pictures.shape[-1]) for at in PARTS[part])
+    return pictures[..., top:bottom, left:right]
+
+
+def _apart(groups: Tensor) -> float:
+    """Mean absolute difference of two pictures of a group: groups (G, M, ...), over all pairs; NaN of one alone."""
+    pairs = [(groups[:, i] - groups[:, j]).abs().mean().item() for i, j in combinations(range(groups.shape[1]), 2)]
+    return float(np.mean(pairs)) if pairs else float("nan")

@@ -45,9 +45,12 @@ class StrengthJudge:
 
     def __call__(self, pictures: Tensor, expression: Tensor) -> np.ndarray:
         """Pictures (N, 3, S, S) uint8, and each one's expression (N,), 0..K-1 -> intensity (N,), about 0..1."""
-        x = features(self.network, pictures)
-        seen = np.stack([regression.predict(x) for regression in self.regressions])
-        return seen[expression.numpy(), np.arange(len(x))]
+        seen = self.all_of(features(self.network, pictures))
+        return seen[np.arange(len(seen)), expression.numpy()]
+
+    def all_of(self, x: np.ndarray) -> np.ndarray:
+        """Features (N, F), as `features` makes them -> intensity of every expression, (N, K)."""
+        return np.stack([regression.predict(x) for regression in self.regressions], axis=1)
 
 
 @torch.inference_mode()
