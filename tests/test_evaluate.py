@@ -19,7 +19,7 @@ from train.eval.distances import frechet, kernel_distance, l1, ssim
 from train.eval.exam import INTENSITIES, KINDS, Exam
 from train.eval.groups import read_groups
 from train.eval.judge import JudgeNetwork, read_judge, write_judge
-from train.eval.judge_fit import disturb, strength_error
+from train.eval.judge_fit import disturb, shown_labels, strength_error
 from train.eval.judges import Independent, Own, on_real_pictures
 from train.eval.metrics import METRICS, PARTS, expression_accuracy, style_diversity
 from train.tables import measured
@@ -89,6 +89,16 @@ def test_strength_counts_only_where_it_is_known():
     assert error == 0  # right, neutral, unknown
     assert strength_error(said, torch.tensor([1, 2, 1]), torch.tensor([0.5, 0.0, float("nan")])) == pytest.approx(0.25)
     assert strength_error(said, torch.tensor([0, 0, 0]), torch.full((3,), float("nan"))) == 0
+
+
+def test_a_weak_expression_is_partly_neutral():
+    shown = shown_labels(torch.tensor([0, 0, 2, 1]), torch.tensor([0.7, 0.175, 0.0, float("nan")]), 2)
+    assert shown.tolist() == [[1, 0, 0], [0.5, 0, 0.5], [0, 0, 1], [0, 1, 0]]
+
+
+def test_a_judge_goes_on_from_an_earlier_one(judge_folder, tmp_path):
+    assert main(["judge", str(FACES), "--out", str(tmp_path), "--init", str(judge_folder), *SMALL]) == 0
+    assert read_judge(tmp_path, EXPRESSIONS)[1]["steps"] == 6
 
 
 def test_the_judges_augmentation_keeps_shape_and_range_and_is_drawn_anew():

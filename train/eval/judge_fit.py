@@ -18,12 +18,14 @@ from ..data.facts import facts
 from ..data.folder import batch_at
 from ..flags import option
 from ..run import commit
-from .judge import EMBEDDING, JUDGE_NAME, JudgeNetwork, write_judge
+from .judge import EMBEDDING, JUDGE_NAME, JudgeNetwork, read_judge, write_judge
 
 SHARPNESS = 16.0
 """Of the softmax over cosines with the training people."""
 CALM = 0.05
-"""Label smoothing: weak expressions are labelled as surely as strong ones, and are not."""
+"""Label smoothing."""
+PLAIN = 0.35
+"""From this intensity on an expression counts as wholly shown; a weaker one in part as neutral, where it is known."""
 STRENGTH = 4.0
 """What the error of strength weighs beside the two cross entropies."""
 WARM = 0.05
@@ -42,6 +44,7 @@ class JudgeConfig:
     expressions: str = option(SIX, "names of the K expressions, separated by commas")
     width: int = option(32, "channels of the first stage; each of the other two doubles them")
     size: int = option(80, "side in px at which it looks")
+    init: str = option("", "folder of an earlier `judge` run to go on from")
     image_size: int = option(128, "side in px of the pictures as ExprGAN sees them")
     fold: int = option(-1, "hold out this fold of metadata.csv instead of the people of split `test`")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the network's arithmetic")
@@ -66,7 +69,10 @@ def fit_judge(data: str, config: JudgeConfig) -> Path:
     chance = torch.Generator().manual_seed(config.seed)
     names = names_of(config.expressions)
     train = FaceFolder.load(data, "train", config.image_size, names, None if config.fold < 0 else config.fold)
-    network = JudgeNetwork(len(names), config.width, config.size)
+    network, before = JudgeNetwork(len(names), config.width, config.size), 0
+    if config.init:
+        network, told = read_judge(config.init, names)
+        network, before = network.train().requires_grad_(True), told["steps"]
     pictures = torch.cat([_bytes(network.fitted(part)) for part in train.images.split(256)])
     people = nn.Linear(EMBEDDING, len(train.subjects), bias=False)
     optimizer = torch.optim.AdamW(
@@ -86,7 +92,8 @@ def fit_judge(data: str, config: JudgeConfig) -> Path:
         expression, subject, known = (part[chosen].to(logits.device)
                                       for part in (train.expression, train.subject, train.intensity))  # fmt: skip
         cosines = embedding @ F.normalize(people.weight.float(), dim=1).T * SHARPNESS
-        loss = (F.cross_entropy(logits.float(), expression, label_smoothing=CALM) + F.cross_entropy(cosines, subject)
+        shown = shown_labels(expression, known, len(names))
+        loss = (F.cross_entropy(logits.float(), shown, label_smoothing=CALM) + F.cross_entropy(cosines, subject)
                 + STRENGTH * strength_error(strength.float(), expression, known))  # fmt: skip
         optimizer.zero_grad()
         accelerator.backward(loss)
@@ -100,12 +107,26 @@ def fit_judge(data: str, config: JudgeConfig) -> Path:
     path = Path(config.out) / JUDGE_NAME
     if accelerator.is_main_process:
         network = accelerator.unwrap_model(network, keep_fp32_wrapper=False).eval()
-        told = {"steps": step, "batch_size": config.batch_size, "seed": config.seed, "people": len(train.subjects),
+        told = {"steps": before + step, "batch_size": config.batch_size, "seed": config.seed, "people": len(train.subjects),
                 "pictures": len(train), "strength": not bool(train.intensity.isnan().all()),
                 "data_sha256": facts(data)["sha256"], "commit": commit()}  # fmt: skip
         write_judge(network, path, names, told)
         print(f"{path}: {step} steps on {len(train):,} pictures of {len(train.subjects)} people")
     return path
+
+
+def shown_labels(expression: Tensor, intensity: Tensor, num_expressions: int) -> Tensor:
+    """What pictures show, as probabilities (B, K + 1): a weak expression is partly neutral.
+
+    Args:
+        expression: (B,) long, K for neutral.
+        intensity: (B,), NaN where unknown: such pictures show their label wholly.
+    """
+    share = (intensity / PLAIN).clamp(0, 1).nan_to_num(1.0)[:, None]
+    labels = F.one_hot(expression, num_expressions + 1).float()
+    calm = torch.zeros_like(labels)
+    calm[:, -1] = 1
+    return labels * share + calm * (1 - share)
 
 
 def strength_error(said: Tensor, expression: Tensor, intensity: Tensor) -> Tensor:
