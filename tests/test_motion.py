@@ -140,10 +140,10 @@ def said(flow=0.0, gain=0.0, mask=0.0):
 
 
 def test_what_t_says_covers_where_something_happens_and_nothing_else():
-    for detail in (said(flow=0.02), said(gain=0.2), said(mask=0.5)):
+    for detail in (said(flow=0.02), said(gain=0.2), said(mask=0.9)):
         motion = Motion.of(detail)
         assert motion.cover[SIZE, SIZE] == 1 and not motion.cover[: SIZE // 2].any()
-    assert not Motion.of(said(flow=0.0005, gain=0.01, mask=0.01)).cover.any()
+    assert not Motion.of(said(flow=0.0005, gain=0.01, mask=0.25)).cover.any()
 
 
 def test_at_the_edge_of_the_frame_everything_has_faded():

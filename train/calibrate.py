@@ -47,7 +47,7 @@ def calibrate(weights: str, data: str, people: int = 24) -> np.ndarray:
     subjects = _neutral(editor, faces, people)
     seen = np.stack([_strengths(editor, judge, subjects, name) for name in tqdm(config.expressions, desc="calibrate")])
     path = [number for row in seen for t in even_way(row) for number in [2 * t - 1] * config.code_dim_each]
-    rounded = tuple(round(min(1.0, max(-1.0, number)), 4) for number in path)
+    rounded = tuple(round(min(1.0, max(-1.0, float(number))), 4) for number in path)
     write_json(Path(weights) / "config.json", dataclasses.asdict(dataclasses.replace(config, intensity_path=rounded)))
     for name, row in zip(config.expressions, seen, strict=True):
         print(f"{name}: strength {' '.join(f'{value:.2f}' for value in row)} on the straight way")
