@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .bombs import Guarded, check_pieces
 from .errors import BadImageError, ExprGANError
 from .marking import EditedImage, edited, mark, says_so  # noqa: F401, the first two for those above
 
@@ -30,6 +31,9 @@ MAX_PIXELS = 80_000_000
 memory. Just below the size at which PIL itself begins to warn."""
 
 MIN_SIDE_PX = 16
+
+MAX_PROFILE_BYTES = 16_000_000
+"""A larger colour profile is left out: a JPEG could not hold it."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
 """What we decode: only what PIL reads by itself. EPS, say, it would hand to another program. (MPO, the
@@ -57,7 +61,8 @@ def load_photo(source: Source) -> Image.Image:
         The photo, mode RGB, a copy.
 
     Raises:
-        BadImageError: no such file, not an image, damaged, under 16 px a side, or over `MAX_PIXELS`.
+        BadImageError: no such file, not an image, damaged, under 16 px a side, over `MAX_PIXELS`, or of so many tiny
+            pieces that reading it would take minutes.
         TypeError: `source` is none of these.
         ValueError: an array of another shape or type.
     """
@@ -68,6 +73,9 @@ def load_photo(source: Source) -> Image.Image:
     with _opened(source) as file:
         try:
             image = Image.open(file, formats=FORMATS)
+            file.allow_pixels()
+        except BadImageError:
+            raise
         except UnidentifiedImageError as error:
             raise BadImageError(_UNKNOWN) from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -178,8 +186,8 @@ def _too_large() -> str:
 
 
 @contextmanager
-def _opened(source: str | os.PathLike[str] | bytes | IO[bytes]) -> Iterator[IO[bytes]]:
-    """The source as an open binary file; closed afterwards if we opened it."""
+def _opened(source: str | os.PathLike[str] | bytes | IO[bytes]) -> Iterator[Guarded]:
+    """The source as an open binary file, looked through for bombs; closed afterwards if we opened it."""
     if isinstance(source, (str, os.PathLike)):
         try:
             file = open(source, "rb")  # noqa: SIM115, closed below
@@ -192,7 +200,8 @@ def _opened(source: str | os.PathLike[str] | bytes | IO[bytes]) -> Iterator[IO[b
         with file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise BadImageError(f"The file {source} is empty. Send or save the photo once more.")
-            yield file
+            check_pieces(file)
+            yield Guarded(file)
         return
     if hasattr(source, "read"):
         source = source.read()
@@ -201,7 +210,9 @@ def _opened(source: str | os.PathLike[str] | bytes | IO[bytes]) -> Iterator[IO[b
         raise TypeError(f"cannot read a photo from {type(source).__name__}; pass {kinds}")
     if len(source) == 0:
         raise BadImageError("The photo is empty: it has no bytes. Send or save it once more.")
-    yield BytesIO(source)
+    file = BytesIO(source)
+    check_pieces(file)
+    yield Guarded(file)
 
 
 def _finished(image: Image.Image) -> Image.Image:
@@ -213,11 +224,14 @@ def _finished(image: Image.Image) -> Image.Image:
         raise BadImageError(f"The photo is only {width} x {height} px. Use a larger one.")
     try:
         image.load()
+    except BadImageError:
+        raise
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, and more
         raise BadImageError(_DAMAGED) from error
     profile = image.info.get("icc_profile")
     photo = _to_rgb(_upright(image))
-    photo.info = {"icc_profile": profile} if profile and profile[16:20] == b"RGB " else {}
+    kept = isinstance(profile, bytes) and profile[16:20] == b"RGB " and len(profile) <= MAX_PROFILE_BYTES
+    photo.info = {"icc_profile": profile} if kept else {}
     return photo
 
 

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     "photos": [
         {"exprgan.errors", "exprgan.expressions", "exprgan.marking", "exprgan.flow"},
+        {"exprgan.bombs"},
         {"exprgan.images", "exprgan.detail", "exprgan.networks"},
         {"exprgan.grain"},
         {"exprgan.alignment", "exprgan.video"},
