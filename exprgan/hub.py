@@ -86,6 +86,8 @@ class Source:
             path = Path(self.name) / file
             if not path.is_file():
                 raise self.error(f"{self.name} has no {file}; {without}")
+            if _leads_out(path):
+                raise self.error(f"{file} in {self.name} is a link to a file elsewhere; put the file itself there")
             return path
         try:
             path = self._download(file)
@@ -122,6 +124,13 @@ class Source:
 
     def _explain(self, error: BaseException) -> str:
         return explain(error, self.name, kind=self.kind, revision=self.revision, online=not self.local_files_only)
+
+
+def _leads_out(path: Path) -> bool:
+    """Whether a file of a folder is a link to one outside of it; the Hub's cache has such links, to its own blobs."""
+    folder, target = path.parent.resolve(), path.resolve()
+    in_cache = folder.parent.name == "snapshots" and target.parent == folder.parents[1] / "blobs"
+    return not (in_cache or target.is_relative_to(folder))
 
 
 def damaged(path: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import HfApi, PyTorchModelHubMixin
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -23,6 +23,8 @@ from .reference import REFERENCE_NAME, check_reference
 FORMAT = 1
 """The number in config.json that a change of the networks' shapes or meanings would raise."""
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
+MOST_CONFIG_BYTES, MOST_TENSORS, MOST_EXPRESSIONS = 4_000_000, 10_000, 256
+"""What is more than any model needs is refused: names alone can take a minute to read."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,9 @@ class ExprGANConfig:
     """The calibrated path of c_i over intensity, K * P * d numbers (see Controller); empty: a straight line."""
 
     def __post_init__(self):
-        if isinstance(self.expressions, str):
-            raise ValueError(f"expressions must be a list of names, not {self.expressions!r}")
+        for name, what in {"expressions": "names", "intensity_path": "numbers"}.items():
+            if not isinstance(getattr(self, name), (list, tuple)):
+                raise ValueError(f"{name} must be a list of {what}, not {getattr(self, name)!r}")
         # json knows no tuples
         object.__setattr__(self, "expressions", tuple(self.expressions))
         object.__setattr__(self, "intensity_path", tuple(self.intensity_path))
@@ -66,8 +69,10 @@ class ExprGANConfig:
         if type(self.image_size) is not int or self.image_size not in (16, 32, 64, 128, 256):
             raise ValueError(f"image_size must be 16, 32, 64, 128 or 256, not {self.image_size!r}")
         names = self.expressions
-        if not names or len(set(names)) != len(names) or not all(isinstance(n, str) and n for n in names):
+        if not names or not all(isinstance(n, str) and n for n in names) or len(set(names)) != len(names):
             raise ValueError(f"expressions must be different, non-empty names, not {names!r}")
+        if len(names) > MOST_EXPRESSIONS:
+            raise ValueError(f"expressions must be at most {MOST_EXPRESSIONS}, not {len(names)}")
         for name in names:  # they are typed, looked up in lower case, and become parts of file names
             if not re.fullmatch(r"[\w-]+( [\w-]+)*", name) or name != name.lower() or name == NEUTRAL:
                 raise ValueError(f"expressions must be lower-case words other than {NEUTRAL!r}, not {name!r}")
@@ -81,16 +86,17 @@ class ExprGANConfig:
             "face_size",
         ):
             value = getattr(self, name)
-            if not isinstance(value, int) or not 1 <= value <= 8192:
+            if type(value) is not int or not 1 <= value <= 8192:
                 raise ValueError(f"{name} must be a whole number from 1 to 8192, not {value!r}")
-        if not isinstance(self.detail_width, (int, float)) or not 0 <= self.detail_width <= 64:
+        if type(self.detail_width) not in (int, float) or not 0 <= self.detail_width <= 64:
             raise ValueError(f"detail_width must be a number from 0 to 64, not {self.detail_width!r}")
         if self.detail_width and self.image_size < 32:
             raise ValueError(f"the detail network needs pictures of at least 32 px, not {self.image_size}")
         if self.decoder_width < self.image_size // 2:
             raise ValueError(f"decoder_width must be at least {self.image_size // 2} for {self.image_size} px")
         knots, rest = divmod(len(self.intensity_path), len(names) * self.code_dim_each)
-        if rest or knots == 1 or not all(-1.0 <= v <= 1.0 for v in self.intensity_path):
+        numbers = all(type(v) in (int, float) and -1.0 <= v <= 1.0 for v in self.intensity_path)
+        if rest or knots == 1 or not numbers:
             raise ValueError("intensity_path must hold K * P * d numbers in [-1, 1] with P of at least 2")
 
 
@@ -161,27 +167,15 @@ class ExprGAN(
         config = read_config(source.file(CONFIG_NAME, "it is no ExprGAN model, which `save_pretrained` would have written"))
         weights = read_weights(source.file(WEIGHTS_NAME, "only safetensors weights are read, never pickles"))
         reference = source.file(REFERENCE_NAME, "there is nothing to check it with") if check else None
+        with torch.device("meta"):  # without memory: a config can ask for a network larger than any machine
+            wanted = cls(config).state_dict()
+        _check_fit(weights, wanted, name)
         model = cls(config)
-        model._load_strictly(weights, name)
+        model.load_state_dict(weights)
         model.to(device).eval()
         if reference:
             check_reference(model, reference, name)
         return model.to(dtype)
-
-    def _load_strictly(self, weights: dict[str, Tensor], name: str) -> None:
-        """Copies every tensor, in whatever float type it comes, or says which one does not fit."""
-        wanted = self.state_dict()
-        for key, tensor in weights.items():
-            if key not in wanted:
-                raise WeightsError(f"{name} holds {key}, which this model does not have; its config.json is another's")
-            if tensor.shape != wanted[key].shape:
-                shapes = f"{tuple(tensor.shape)} instead of {tuple(wanted[key].shape)}"
-                raise WeightsError(f"{key} in {name} is {shapes}; its config.json is another's")
-            if not torch.isfinite(tensor).all():
-                raise WeightsError(f"{key} in {name} holds NaN or infinity; take another checkpoint")
-        if missing := sorted(wanted.keys() - weights.keys()):
-            raise WeightsError(f"{name} lacks {missing[0]} (and {len(missing) - 1} more); download it again")
-        self.load_state_dict(weights)
 
     def push_to_hub(self, repo_id: str, *, token=None, ignore_patterns=None, **settings) -> str:
         """Sends what `save_pretrained` writes to the Hub; a card that is there already stays as it is.
@@ -218,6 +212,23 @@ class ExprGAN(
         (save_directory / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
 
 
+def _check_fit(weights: dict[str, Tensor], wanted: dict[str, Tensor], name: str) -> None:
+    """Says which tensor does not fit, if one does not; any float type will do."""
+    for key, tensor in weights.items():
+        if key not in wanted:
+            raise WeightsError(f"{name} holds {key[:99]}, which this model does not have; its config.json is another's")
+        if tensor.shape != wanted[key].shape:
+            shapes = f"{str(tuple(tensor.shape))[:60]} instead of {str(tuple(wanted[key].shape))[:60]}"
+            raise WeightsError(f"{key} in {name} is {shapes}; its config.json is another's")
+        if tensor.is_floating_point() != wanted[key].is_floating_point():
+            kinds = f"{tensor.dtype} instead of {wanted[key].dtype}".replace("torch.", "")
+            raise WeightsError(f"{key} in {name} holds {kinds}; take another checkpoint")
+        if not torch.isfinite(tensor.to(wanted[key].dtype)).all():  # a large float64 is infinite as well
+            raise WeightsError(f"{key} in {name} holds NaN or infinity; take another checkpoint")
+    if missing := sorted(wanted.keys() - weights.keys()):
+        raise WeightsError(f"{name} lacks {missing[0]} (and {len(missing) - 1} more); download it again")
+
+
 def read_config(path: Path) -> ExprGANConfig:
     """config.json -> ExprGANConfig.
 
@@ -225,6 +236,8 @@ def read_config(path: Path) -> ExprGANConfig:
         WeightsError: it is no JSON, of another format, or holds nonsense; the message says which.
     """
     try:
+        if path.stat().st_size > MOST_CONFIG_BYTES:
+            raise ValueError(f"it is {path.stat().st_size / 1e6:.0f} MB large, and a model's has some thousand bytes")
         values = json.loads(path.read_text(encoding="utf-8"))
         known = {field.name for field in dataclasses.fields(ExprGANConfig)}
         if not isinstance(values, dict) or "format" not in values:
@@ -232,6 +245,8 @@ def read_config(path: Path) -> ExprGANConfig:
         if unknown := sorted(values.keys() - known):
             raise ValueError(f"{unknown[0]!r} is unknown to this version")
         return ExprGANConfig(**values)
+    except RecursionError as error:
+        raise WeightsError(f"{path} cannot be used: it is nested without end; take another's") from error
     except (ValueError, TypeError, OSError) as error:
         raise WeightsError(f"{path} cannot be used: {error}") from error
 
@@ -243,6 +258,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         WeightsError: it is damaged.
     """
     try:
+        with safe_open(path, "pt") as file:
+            if len(file.keys()) > MOST_TENSORS:
+                raise ValueError(f"it names {len(file.keys())} tensors, and a model has some hundred")
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path} is damaged ({error}); download it again") from error
