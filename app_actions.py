@@ -173,7 +173,7 @@ def number_faces(editor: ExpressionEditor, photo: str | None, face: int, sitting
 
 def wished(sitting: Sitting, settings: tuple, face: int, scope: str, others: Mapping | None) -> dict[int, dict]:
     """What each face is to show, by its number from 0."""
-    wish, last = dict(zip(DEFAULTS, settings, strict=True)), len(sitting.faces) - 1
+    wish, last = checked(dict(zip(DEFAULTS, settings, strict=True))), len(sitting.faces) - 1
     if scope == ALL_FACES:
         return dict.fromkeys(range(last + 1), wish)
     if scope == ONE_FACE:
@@ -191,8 +191,17 @@ def wished(sitting: Sitting, settings: tuple, face: int, scope: str, others: Map
             raise ValueError(
                 f'others must be like {{"1": {{"expression": "sad"}}}}, with faces 0 to {last}, not {others!r}'
             )
-        wishes.setdefault(int(place), DEFAULTS | other)
+        wishes.setdefault(int(place), checked(DEFAULTS | other))
     return dict(sorted(wishes.items()))
+
+
+def checked(wish: dict) -> dict:
+    """What a face is to show, if all of it is of the types of `DEFAULTS`: the API's JSON can hold anything."""
+    for name, usual in DEFAULTS.items():
+        kinds, what = ((str,), "a text") if isinstance(usual, str) else ((int, float), "a number")
+        if type(wish[name]) not in kinds:
+            raise ValueError(f"{name} must be {what}, not {wish[name]!r}")
+    return wish
 
 
 def subjects_of(sitting: Sitting, editor: ExpressionEditor, wishes: Mapping[int, dict],

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 
 from .animation import KINDS
@@ -23,7 +24,9 @@ ON_THE_HUB = "org/exprgan"
 
 def main(argv: list[str] | None = None) -> int:
     """The command line of the library; returns the exit status."""
-    return run_verb(_parser(), argv)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF; what matters is said in a sentence
+        return run_verb(_parser(), argv)
 
 
 def run_verb(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> int:

@@ -17,7 +17,10 @@ def check_intensity(value: float, name: str = "intensity") -> float:
     Raises:
         ValueError: it is outside, or no number.
     """
-    number = float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = float("nan")
     if not 0.0 <= number <= 1.0:
         raise ValueError(f"{name} must lie between 0 (neutral) and 1 (full strength), not {value!r}")
     return number
