@@ -23,6 +23,9 @@ CHANNELS = (16, 40, 80, 128, 160)
 """Of T's five scales, from `image_size` px down; times `width`."""
 REACH = 0.25
 """The farthest that T moves a pixel, in sides of the frame."""
+WEAKEST, CURVE = 0.4, 1.6
+"""T was trained on nothing below a quarter of full strength, where (c + 1) / 2 reaches about 0.36. A weaker code is a part
+of the way from neutral to the same one at WEAKEST: its share, to the power CURVE, which is how the slider's codes rise."""
 MAX_GAIN = 0.7
 """The largest change of log brightness."""
 
@@ -44,6 +47,11 @@ class Detail(NamedTuple):
         moved = (look_up(x, self.flow) + 1) / 2
         lit = (moved * self.gain.exp()).clamp(max=1) * 2 - 1
         return torch.lerp(lit, self.colour, self.mask)
+
+    def towards(self, other: "Detail", share: float) -> "Detail":
+        """A part of the way to another one, from 0 (this) to 1; what is drawn is the other's."""
+        flow, gain, mask = (torch.lerp(a, b, share) for a, b in zip(self[:3], other[:3], strict=True))
+        return Detail(flow, gain, mask, other.colour)
 
 
 class DetailNetwork(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .alignment import crop_face, crop_from_photo, enlarged_about_centre, invert
 from .controller import check_intensity
-from .detail import FINE, FRAME, Detail
+from .detail import CURVE, FINE, FRAME, WEAKEST, Detail
 from .ensemble import Ensemble
 from .errors import BadImageError, NoFaceError
 from .expressions import NEUTRAL
@@ -273,7 +273,19 @@ class ExpressionEditor(Ensemble):
         return to_tensor(crop_face(photo, matrix, frame_px))
 
     def _detail(self, subject: Subject, x_hat: Tensor, code: Tensor) -> Detail:
-        """What T says of one edit."""
+        """What T says of one edit; of a weak one, a part of what it says of a stronger."""
+        strength = (code.max().item() + 1) / 2
+        if strength >= WEAKEST:
+            return self._say(subject, x_hat, code)
+        neutral = self.model.F_ctrl.neutral()
+        calm = self._say(subject, self._decode(subject.z, neutral, subject.decoder), neutral)
+        if strength == 0:
+            return calm
+        stronger = torch.lerp(neutral, code, WEAKEST / strength)
+        strong = self._say(subject, self._decode(subject.z, stronger, subject.decoder), stronger)
+        return calm.towards(strong, (strength / WEAKEST) ** CURVE)
+
+    def _say(self, subject: Subject, x_hat: Tensor, code: Tensor) -> Detail:
         weights = next(self.model.parameters())
         seen = (part[None].to(weights) for part in (subject.frame, subject.own, x_hat, code))
         with torch.inference_mode():

@@ -26,7 +26,7 @@ STILL, MOVING = 0.0012, 0.005
 UNSURE, SURE = 0.3, 0.7
 """A mask below the one draws nothing, above the other all: half of a drawn tooth over half of a lip looks like neither."""
 EYES_END, MOUTH_BEGINS = 0.42, 0.5
-"""Sides of the frame from its top. Nothing is drawn above: the whites that T draws turn lids grey, and moved lids do not."""
+"""Sides of the frame from its top. Nothing is drawn above: whites that T draws turn lids grey, and moved lids do not."""
 EDGE = 0.06
 """Sides of the frame over which every change fades out at its edge."""
 

@@ -259,3 +259,18 @@ def test_people_who_do_not_exist_say_so_and_edited_ones_that_they_are_edited(tin
     assert type(person) is GeneratedImage
     result = tiny_editor.edit(subject, "happy")
     assert all(type(picture) is EditedImage for picture in (result.image, result.preview, result.crop, result.face))
+
+
+def test_a_weak_edit_is_a_part_of_a_stronger_one(t_editor, portrait, face):
+    subject, F_ctrl = t_editor.read(portrait, face), t_editor.model.F_ctrl
+    with torch.no_grad():
+        for parameter in t_editor.model.T.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.2)
+
+    def flow(strength):
+        return t_editor.decode(subject, F_ctrl.neutral().lerp(F_ctrl.code("happy"), strength)).detail.flow
+
+    calm, weak, strong = flow(0.0), flow(0.2), flow(0.4)
+    assert (strong - calm).abs().max() > 1e-4
+    torch.testing.assert_close(weak, calm.lerp(strong, 0.5**1.6))
+    torch.testing.assert_close(flow(0.399), strong, atol=1e-3, rtol=0.05)  # no jump
