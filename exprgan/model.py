@@ -11,6 +11,7 @@ from huggingface_hub import HfApi, PyTorchModelHubMixin
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .controller import Controller
 from .detail import DetailNetwork
@@ -167,7 +168,7 @@ class ExprGAN(
         config = read_config(source.file(CONFIG_NAME, "it is no ExprGAN model, which `save_pretrained` would have written"))
         weights = read_weights(source.file(WEIGHTS_NAME, "only safetensors weights are read, never pickles"))
         reference = source.file(REFERENCE_NAME, "there is nothing to check it with") if check else None
-        with torch.device("meta"):  # without memory: a config can ask for a network larger than any machine
+        with torch.device("meta"), _NoDraws():  # a config can ask for a network larger than any machine's memory
             wanted = cls(config).state_dict()
         _check_fit(weights, wanted, name)
         model = cls(config)
@@ -210,6 +211,13 @@ class ExprGAN(
         save_file(tensors, save_directory / WEIGHTS_NAME, metadata={"format": "pt"})
         text = json.dumps(dataclasses.asdict(self.config), indent=2, sort_keys=True)
         (save_directory / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+class _NoDraws(TorchFunctionMode):
+    """Leaves weights as they are instead of drawing them: on "meta" a draw imports torch's compiler, for seconds."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return args[0] if func is Tensor.normal_ else func(*args, **(kwargs or {}))
 
 
 def _check_fit(weights: dict[str, Tensor], wanted: dict[str, Tensor], name: str) -> None:

@@ -32,7 +32,7 @@ from exprgan.images import SUFFIXES, is_marked, save_photo
 ROOT = Path(__file__).parent.parent
 LONGEST_S = 5
 """Of one core, for one upload."""
-GROWTH_MB, PEAK_MB = 40, 500
+GROWTH_MB, PEAK_MB = 20, 300
 """What a process may have grown by when it meets the same uploads a second time, and at its widest."""
 REMEDY = re.compile(r"\b(Use|Send|Save|save|Make|Choose|Open|Allow|Check|Name|Try|try)\b")
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -120,13 +120,18 @@ for _ in range(2):
 """
 
 
+def left_in(folder: Path) -> list[str]:
+    """What is left in a folder for temporary files, but torch's own: an empty folder that torchvision's import makes."""
+    return [path.name for path in folder.iterdir() if not path.name.startswith("torchinductor")]
+
+
 def growth(tmp_path, *kinds: str) -> list[list[float]]:
     """Resident memory in MB above what an editor needs that did one edit, and its peak, after each of two rounds."""
     (tmp_path / "tmp").mkdir()
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", GROWTH, str(tmp_path), *kinds], cwd=ROOT, text=True,
                          capture_output=True, env=os.environ | {"TMPDIR": str(tmp_path / "tmp")})  # fmt: skip
     assert run.returncode == 0, run.stderr
-    assert not list((tmp_path / "tmp").iterdir())
+    assert not left_in(tmp_path / "tmp")
     return [[float(number) for number in line.split()] for line in run.stdout.splitlines()]
 
 
@@ -148,7 +153,7 @@ def through_the_command_line(folder: Path, out: Path, *more: str) -> tuple[dict[
     environment = os.environ | {"TMPDIR": str(out.parent / "tmp")}
     run = subprocess.run(line, cwd=ROOT, text=True, capture_output=True, env=environment)
     assert run.returncode == 0 and "Traceback" not in run.stderr and "Warning" not in run.stderr, run.stderr
-    assert not list((out.parent / "tmp").iterdir()) and not list(out.rglob("*.part"))
+    assert not left_in(out.parent / "tmp") and not list(out.rglob("*.part"))
     with open(out / "edits.csv", encoding="utf-8", newline="") as file:
         return {row["file"]: row for row in csv.DictReader(file)}, run.stdout
 

@@ -234,6 +234,13 @@ def test_a_config_that_asks_for_terabytes_costs_none(folder, wide):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
+def test_looking_before_building_does_not_bring_torchs_compiler():
+    """It takes seconds to import, and leaves a folder among the temporary files."""
+    code = "import sys, exprgan; exprgan.ExprGAN.from_pretrained('weights'); print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
+
+
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 ANYTHING = PLAIN | st.lists(PLAIN, max_size=3) | st.dictionaries(st.text(max_size=3), PLAIN, max_size=2)
 
