@@ -273,12 +273,13 @@ def figures(results: Path) -> str:
         return "The weights that came with this app were not measured."
     measured = json.loads(results.read_text(encoding="utf-8"))
     metrics, n = measured["metrics"], measured["n"]
-    accuracy, identity = metrics["expression_accuracy"], metrics["identity_cosine"]
+    accuracy, identity, judge = metrics["expression_accuracy"], metrics["identity_cosine"], measured["judges"][0]
     return (
         f"The weights that came with this app were tried on {n['people']} people whom they had never seen, in {n['edits']} "
         f"edits at full strength. The intended expression was read in {accuracy['detail']:.0%} of them (in real photos: "
         f"{accuracy['real']:.0%}). How alike an edited face is to its photo, from 0 for strangers to 1: "
-        f"{identity['detail']:.2f}. The judge was {measured['judge']}."
+        f"{identity['detail']:.2f}. The judge was {judge['network']}"
+        f"{'' if judge['seen_in_training'] else '; the model was never trained with it'}."
     )
 
 
