@@ -77,8 +77,9 @@ class DetailNetwork(nn.Module):
         self.move = nn.Conv2d(channels[0], 2 + 3, 3, padding=1)
         self.invent = nn.Conv2d(channels[0], (1 + 3) * FINE**2, 3, padding=1)
         for head in (self.move, self.invent):  # at first nothing moves and nothing is invented
-            nn.init.normal_(head.weight, std=1e-3)
-            nn.init.zeros_(head.bias)
+            with torch.no_grad():
+                head.weight.mul_(0.02)
+                head.bias.zero_()
         with torch.no_grad():
             self.invent.bias[: FINE**2] = -4
 
@@ -126,9 +127,10 @@ class Block(nn.Module):
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.code = nn.Linear(code_dim, 2 * channels)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.normal_(self.code.weight, std=0.02)
-        nn.init.zeros_(self.code.bias)
-        nn.init.zeros_(self.second.bias)
+        with torch.no_grad():
+            self.code.weight.mul_(0.2)
+            self.code.bias.zero_()
+            self.second.bias.zero_()
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
         """h: (B, C, H, W), c: (B, K * d) -> like h."""

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from exprgan import ExprGANError, NoFaceError
+from exprgan.alignment import transform
 from exprgan.animation import Animation, frames_in, in_srgb, rise_and_fall
-from exprgan.group import Part
+from exprgan.detail import FRAME
 from exprgan.images import is_marked
 from exprgan.marking import DIGITAL_SOURCE, SOFTWARE
 from exprgan.video import write_gif, write_mp4, write_webp
@@ -43,8 +44,10 @@ def pixels(image):
 
 
 def background(subject):
-    """(H, W) bool: what no edit can reach."""
-    left, top, right, bottom = Part.of(subject).box
+    """(H, W) bool: what no edit can reach, outside T's frame."""
+    ends = [subject.crop.width * (0.5 + side * FRAME / 2) for side in (-1, 1)]
+    corners = transform(subject.photo_from_crop, [(x, y) for x in ends for y in ends])
+    (left, top), (right, bottom) = corners.min(0).clip(0).astype(int), corners.max(0).astype(int) + 1
     free = np.ones(subject.photo.size[::-1], bool)
     free[top:bottom, left:right] = False
     return free
@@ -82,7 +85,7 @@ def test_nothing_flickers(subject, sweep):
     assert still[background(subject)].all() and still[:20].all()
     between = np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))
     overall = np.abs(frames[10] - frames[0]).mean()
-    assert between[:10].sum() < 1.6 * overall  # straight there: a face that shook would go much farther
+    assert between[:10].sum() < 1.8 * overall  # straight there: a face that shook would go much farther
     assert between.max() < 0.4 * overall  # and no jump
 
 
