@@ -90,9 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     detailing.add_argument("pairs", metavar="PAIRS", help="a folder that `render --no-jitter --flow` wrote")
     detailing.add_argument("--weights", required=True, help="a folder that `publish` wrote; T is put into it")
     add_flags(detailing, DetailConfig)
-    detailing.set_defaults(
-        run=lambda args: fit_detail(args.pairs, args.weights, DetailConfig(**typed(args, DetailConfig)))
-    )
+    detailing.set_defaults(run=lambda args: fit_detail(args.pairs, args.weights, DetailConfig(**typed(args, DetailConfig))))
 
     calibrating = verbs.add_parser("calibrate", help="make the slider of published weights linear, on training people")
     calibrating.add_argument("weights", help="a folder that `publish` wrote; its config.json is rewritten")
