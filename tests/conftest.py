@@ -174,3 +174,15 @@ def network(request):
     refused, NETWORK.refused = NETWORK.refused, []
     if refused:
         pytest.fail(f"connected outwards: {', '.join(refused)}")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def new_accelerator():
+    """Accelerate keeps one state for a process, and refuses another precision: each file of tests begins anew."""
+    import sys
+
+    yield
+    if "accelerate" in sys.modules:
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state(reset_partial_state=True)
