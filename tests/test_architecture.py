@@ -57,7 +57,7 @@ FLOORS = {
         {"train.run", "train.memory"},
         {"train.data"},
         {"train.render"},
-        {"train.features", "train.tables"},
+        {"train.features", "train.tables", "train.arithmetic"},
         {"train.losses"},
         {"train.facenet", "train.samples", "train.card", "train.checkpoints", "train.credits"},
         {"train.watch", "train.hub"},

@@ -13,9 +13,11 @@ from exprgan import ExprGAN
 from exprgan.controller import Controller
 from exprgan.detail import FINE
 from exprgan.flow import look_up
-from train.data.metadata import DataError, write_metadata
+from train.data.metadata import DataError, read_metadata, write_metadata
 from train.detail.codes import STYLES, USUAL, Label, code_of, nearest_elements
+from train.detail.fields import inverse, through_neutral
 from train.detail.losses import TERMS
+from train.detail.mouth import MouthDiscriminator, windows
 from train.detail.pairs import Pairs, draw_pairs, load_people
 from train.detail.trainer import DetailConfig, DetailTrainer, augmented
 from train.run import RunError
@@ -86,24 +88,69 @@ def test_codes_are_read_or_of_all_elements_or_of_one():
     assert odd == {tuple(read.tolist()), tuple(F_ctrl.code("sad").tolist())}
 
 
-def test_pairs_hold_where_pixels_came_from(folder):
+def moved_error(pairs, i):
+    """How far the source moved by the flow is from the target, and the source itself is; where nothing is new."""
+    source, target = ((part[i].permute(2, 0, 1).float() / 255)[None] for part in (pairs.source, pairs.target))
+    flow, old = (torch.nn.functional.interpolate(part[None], (SIDE, SIDE))
+                 for part in (pairs.flow[i].permute(2, 0, 1), 1 - pairs.invented[i][None]))  # fmt: skip
+    inner = (..., slice(6, -6), slice(6, -6))
+    moved, still = ((a - target).abs() * (old > 0.9) for a in (look_up(source, flow), source))
+    return moved[inner].mean(), still[inner].mean()
+
+
+@pytest.mark.parametrize("ends_in", ["happy", "neutral"])
+def test_pairs_hold_where_pixels_came_from(folder, ends_in):
     people = load_people(folder, "train", ("happy",))
     assert len(people) == 2 and people[0].labels == (Label("neutral", "real", 0.0), Label("happy", "teeth", 1.0))
     pairs = draw_pairs(people, 40, chance())
-    picked = [i for i in range(40) if pairs.known[i] and pairs.labels[i].expression == "happy"]
-    assert 15 < len(picked) < 35 and 25 <= pairs.known.sum() <= 39
-    i = picked[0]
-    source, target = ((part[i].permute(2, 0, 1).float() / 255)[None] for part in (pairs.source, pairs.target))
-    flow = torch.nn.functional.interpolate(pairs.flow[i].permute(2, 0, 1)[None].float(), (SIDE, SIDE))
-    inner = (..., slice(6, -6), slice(6, -6))
-    assert (look_up(source, flow) - target)[inner].abs().max() < 0.02 < (source - target)[inner].abs().mean()
+    same = [torch.equal(pairs.source[i], pairs.target[i]) for i in range(40)]
+    assert all(not pairs.flow[i].any() and not pairs.invented[i].any() for i in range(40) if same[i])
+    picked = [i for i in range(40) if not same[i] and pairs.labels[i].expression == ends_in]
+    assert len(picked) >= 3
+    for i in picked:
+        moved, still = moved_error(pairs, i)
+        assert moved < 0.1 * still and pairs.invented[i].mean() < 0.1
+
+
+def test_a_step_to_a_real_smile_is_a_source_alone_and_a_photo_without_flow_is_none(folder):
+    rows = read_metadata(folder)
+    flow = np.zeros((SIDE, SIDE, 2), np.float16)
+    for name, kind in (("step", "morph"), ("smile", "photo")):
+        Image.fromarray(soft_noise(9)).save(folder / "A" / f"{name}.png")
+        style = "morph" if kind == "morph" else "real_smile"
+        rows.append(rows[1] | {"file_name": f"A/{name}.png", "subject": "A", "kind": kind, "style": style})
+    np.savez(folder / "A" / "step.png.npz", flow=flow, invented=np.zeros((SIDE, SIDE), np.uint8))
+    write_metadata(folder, rows)
+    people = load_people(folder, "train", ("happy",))[:1]
+    assert [label.style for label in people[0].labels] == ["real", "teeth", "morph"]
+    pairs, step = draw_pairs(people, 60, chance()), people[0].images[2]
+    starts, ends = (sum(torch.equal(one, step) for one in part) for part in (pairs.source, pairs.target))
+    same = sum(torch.equal(a, b) and torch.equal(a, step) for a, b in zip(pairs.source, pairs.target, strict=True))
+    assert starts > ends == same
+
+
+def test_the_way_back_is_the_way_there_and_what_is_covered_is_hidden():
+    side = 48
+    y, x = np.mgrid[:side, :side].astype(np.float32) / side
+    flow = np.stack((0.03 * np.sin(6 * y), 0.04 * np.sin(5 * x)), axis=2).astype(np.float32)
+    back, hidden = inverse(flow, np.zeros((side, side), np.float32))
+    there = torch.from_numpy(back)[None], torch.from_numpy(hidden)[None]
+    round_trip, lost = through_neutral(*there, torch.from_numpy(flow)[None], torch.zeros(1, side, side))
+    inner = slice(6, -6)
+    assert round_trip[0, inner, inner].abs().max() < 0.004 and lost[0, inner, inner].max() < 0.01
+
+    gone = np.zeros((side, side, 2), np.float32)
+    gone[:, side // 2 :, 0] = 8 / side  # a curtain that moved 8 px to the left over what stood there
+    back, hidden = inverse(gone, np.zeros((side, side), np.float32))
+    assert hidden[:, 26:30].min() > 0.9 and hidden[:, :20].max() < 0.1 and hidden[:, 36:44].max() < 0.1
+    assert np.allclose(back[inner, 36:40, 0], -8 / side, atol=0.01) and np.allclose(back[inner, :20], 0, atol=0.01)
 
 
 def test_augmentation_keeps_the_flow_true(folder):
     people = load_people(folder, "train", ("happy",))
     calm, glad = (torch.stack([person.images[i] for person in people] * 4) for i in (0, 1))
     flow, invented = (torch.stack([getattr(person, kind)[1] for person in people] * 4) for kind in ("flow", "invented"))
-    pairs = Pairs(calm, glad, flow, invented, torch.ones(8, dtype=torch.bool), (Label("happy", "teeth", 1.0),) * 8)
+    pairs = Pairs(calm, glad, flow.float(), invented / 255, (Label("happy", "teeth", 1.0),) * 8)
     for seed in range(5):
         x, target, flow, invented = augmented(pairs, 64, chance(seed))
         assert x.shape == (8, 3, 64, 64) and flow.shape == (8, 2, 32, 32) and invented.shape == (8, 1, 32, 32)
@@ -116,7 +163,7 @@ def test_augmentation_keeps_the_flow_true(folder):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda folder: (folder / "A" / "glad.png.npz").unlink(), r"A: .*glad.png.npz.*render it again with --no-jitter"),
+        (lambda folder: (folder / "A" / "glad.png.npz").write_bytes(b"x"), r"A: .*render it again with --no-jitter --flow"),
         (lambda folder: (folder / "A" / "calm.png").write_bytes(b"x"), r"A: .*calm.png.*render it again"),
         (lambda folder: (folder / "metadata.csv").unlink(), r"metadata.csv does not exist"),
     ],
@@ -128,7 +175,7 @@ def test_a_wrong_folder_is_named(folder, change, sentence):
 
 
 def test_nobody_to_learn_from_is_said(folder):
-    with pytest.raises(DataError, match="nobody with a neutral photo and another picture in split 'test'"):
+    with pytest.raises(DataError, match=r"nobody with a neutral photo and a picture made of it.*in split 'test'"):
         load_people(folder, "test", ("happy",))
 
 
@@ -147,7 +194,8 @@ def off_the_movement(trainer):
 
 
 def test_a_run_learns_the_movement_and_ends_in_the_weights(folder, weights, tmp_path, monkeypatch):
-    monkeypatch.setattr("train.detail.pairs.UNCHANGED", 0)
+    for name, value in {"UNCHANGED": 0, "TO_NEUTRAL": 0, "NEUTRAL_SOURCE": 1}.items():
+        monkeypatch.setattr(f"train.detail.pairs.{name}", value)
     trainer = DetailTrainer(str(folder), str(weights), config(tmp_path, steps=80, lr=1e-2))
     model = trainer.model.state_dict()
     before = off_the_movement(trainer)
@@ -178,6 +226,25 @@ def test_a_run_that_stopped_ends_as_one_that_did_not(folder, weights, tmp_path):
         second.train_step()
     for name, value in straight.ema.state_dict().items():
         assert torch.equal(value, second.ema.state_dict()[name]), name
+
+
+def test_mouths_are_judged_where_they_opened_and_differ_there_alone():
+    new = torch.zeros(3, 1, 128, 128)
+    new[1, :, 75:85, 50:78] = 1
+    made, real = windows(torch.ones(3, 3, 128, 128), torch.zeros(3, 3, 128, 128), new)
+    assert made.shape == real.shape == (1, 3, 54, 56)
+    assert made[0, :, 20:28, 16:40].min() == 1 and made[0, :, :, :4].max() == 0
+    judged = MouthDiscriminator()(made)
+    assert judged.logits.shape == (1, 1, 6, 7) and len(judged.maps) == 3
+    assert len(windows(made, real, torch.zeros(1, 1, 54, 56))[0]) == 0
+
+
+def test_a_run_goes_on_from_the_t_in_the_weights(folder, weights, tmp_path):
+    DetailTrainer(str(folder), str(weights), config(tmp_path, steps=1)).fit()
+    kept = ExprGAN.from_pretrained(weights).T.state_dict()
+    again = DetailTrainer(str(folder), str(weights), config(tmp_path, out=str(tmp_path / "b"), again=True, width=1.0))
+    assert again.config.width == 0.25
+    assert all(torch.equal(value, kept[name]) for name, value in again.T.state_dict().items())
 
 
 def test_a_run_of_another_width_is_not_gone_on_with(folder, weights, tmp_path):

@@ -146,7 +146,7 @@ def test_displacement_is_linear_and_knows_right_from_left(mesh):
 def test_intensities_cover_their_range_and_styles_are_shared_out():
     from random import Random
 
-    drawn = intensities(4, Random("a"))
+    drawn = intensities(4, Random("a"), 0.2)
     assert [int((t - 0.2) / 0.2) for t in drawn] == [0, 1, 2, 3]
     assert sorted(styles("happy", 6, Random("b"))) == ["closed"] * 2 + ["laugh"] * 2 + ["teeth"] * 2
     assert varied("fear", "open", 0.5, Random("c")) == varied("fear", "open", 0.5, Random("c"))

@@ -18,6 +18,7 @@ from exprgan.images import from_bytes
 from exprgan.model import ExprGAN, read_weights
 from exprgan.networks import FaceNetwork
 
+from .arithmetic import precision
 from .config import SIX, names_of
 from .data import FaceFolder, augment
 from .data.folder import batch_at
@@ -56,7 +57,7 @@ def fit_face(data: str, config: FaceConfig) -> dict[str, float]:
     Returns:
         expression_accuracy (K + 1 classes) and same/other-person cosines on held-out people.
     """
-    accelerator = Accelerator(cpu=config.cpu, mixed_precision=config.mixed_precision)
+    accelerator = Accelerator(cpu=config.cpu, mixed_precision=precision(config.mixed_precision, config.cpu))
     torch.manual_seed(config.seed)
     chance = torch.Generator().manual_seed(config.seed)
     fold = None if config.fold < 0 else config.fold

@@ -18,6 +18,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from exprgan.editor import ExpressionEditor
 from exprgan.model import ExprGAN, ExprGANConfig
 
+from .arithmetic import precision
 from .checkpoints import Checkpoints
 from .config import TrainConfig
 from .data import FaceFolder, augment
@@ -41,7 +42,8 @@ class Trainer:
     def __init__(self, data: str, config: TrainConfig):
         self.config, self.out = config, Path(config.out)
         self.accelerator = Accelerator(
-            cpu=config.cpu, mixed_precision=config.mixed_precision, gradient_accumulation_steps=config.accumulate,
+            cpu=config.cpu, mixed_precision=precision(config.mixed_precision, config.cpu),
+            gradient_accumulation_steps=config.accumulate,
             log_with=tracker_names(config) or None,
             project_config=ProjectConfiguration(config.out, str(self.out / "tensorboard")),
             # a stage leaves some weights alone: G_enc in the first, D_img's head in the second

@@ -1,4 +1,8 @@
-"""What T minimises: one row a term. L_warp and L_new compare with the renderer, the others with the target picture."""
+"""What T minimises: one row a term.
+
+L_warp and L_new compare with the renderer, others with the target picture; two ask networks: D_mouth, and the face network
+that says what an edit shows.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from exprgan.detail import FINE, Detail
+
+from .mouth import Judged
 
 
 @dataclass(frozen=True)
@@ -19,18 +25,25 @@ class Seen:
         target: likewise.
         flow: (B, 2, S / FINE, S / FINE), sides of the frame.
         invented: (B, 1, S / FINE, S / FINE) in [0, 1].
-        known: (B, 1, 1, 1), 1 where `flow` and `invented` hold for this source.
         made: what T says.
         edited: the source as T edits it.
+        logits: (B, K + 1), what the face network sees in the edited picture.
+        wanted: (B,), the class it should see.
+        plain: (B,) in [0, 1], how plainly.
+        mouths, real: what D_mouth says of the mouths made and of the targets'; None where none opened.
     """
 
     x: Tensor
     target: Tensor
     flow: Tensor
     invented: Tensor
-    known: Tensor
     made: Detail
     edited: Tensor
+    logits: Tensor
+    wanted: Tensor
+    plain: Tensor
+    mouths: Judged | None = None
+    real: Judged | None = None
 
 
 TERMS: dict[str, tuple[Callable[[Seen], Tensor], float]] = {}
@@ -79,16 +92,14 @@ def far(seen: Seen) -> Tensor:
 
 @term(0.5)
 def new(seen: Seen) -> Tensor:
-    """L_new: cross entropy of the mask with the renderer's; where that is not known, a twentieth of the mask itself."""
-    mask = F.avg_pool2d(seen.made.mask, FINE).clamp(1e-4, 1 - 1e-4)
-    entropy = F.binary_cross_entropy(mask, seen.invented, reduction="none")
-    return (entropy * seen.known).mean() + 0.05 * (mask * (1 - seen.known)).mean()
+    """L_new: cross entropy of the mask with the renderer's."""
+    return F.binary_cross_entropy(F.avg_pool2d(seen.made.mask, FINE).clamp(1e-4, 1 - 1e-4), seen.invented)
 
 
 @term(2.0)
 def colour(seen: Seen) -> Tensor:
     """Mean |colour - target| where something is new, whether or not the mask shows it yet."""
-    return ((seen.made.colour - seen.target).abs() * _new(seen) * seen.known).mean()
+    return ((seen.made.colour - seen.target).abs() * _new(seen)).mean()
 
 
 @term(0.2)
@@ -97,11 +108,36 @@ def smooth_light(seen: Seen) -> Tensor:
     return sum(seen.made.gain.diff(dim=d).abs().mean() for d in (2, 3))
 
 
+@term(0.03)
+def expression(seen: Seen) -> Tensor:
+    """L_y: cross entropy of what the face network sees with what is wanted, in the measure in which it is plain."""
+    return (F.cross_entropy(seen.logits, seen.wanted, reduction="none") * seen.plain).mean()
+
+
+@term(0.01)
+def adversarial(seen: Seen) -> Tensor:
+    """Hinge loss of T against D_mouth."""
+    return -seen.mouths.logits.mean() if seen.mouths else seen.edited.new_zeros(())
+
+
+@term(0.1)
+def mouth_features(seen: Seen) -> Tensor:
+    """Mean |difference| of D_mouth's maps of a mouth and of the target's, as in pix2pixHD: keeps the two in step."""
+    if not seen.mouths or not seen.real:
+        return seen.edited.new_zeros(())
+    pairs = zip(seen.mouths.maps, seen.real.maps, strict=True)
+    return torch.stack([(made.float() - real.detach().float()).abs().mean() for made, real in pairs]).mean()
+
+
 def _off(seen: Seen) -> Tensor:
     flow = F.avg_pool2d(seen.made.flow, FINE)
-    return (flow - seen.flow) * flow.shape[-1] * ((1 - seen.invented) * seen.known)
+    return (flow - seen.flow) * flow.shape[-1] * (1 - seen.invented)
 
 
 def _new(seen: Seen) -> Tensor:
+    return at_full_size(seen.invented)
+
+
+def at_full_size(invented: Tensor) -> Tensor:
     """What is new, at the size of the pictures."""
-    return F.interpolate(seen.invented, scale_factor=FINE, mode="bilinear", align_corners=False)
+    return F.interpolate(invented, scale_factor=FINE, mode="bilinear", align_corners=False)

@@ -1,7 +1,8 @@
 """Pairs for T: two pictures of one person in one frame, what moved between them, and what is new in the second.
 
-The folder comes from `render --no-jitter --no-smiles --flow --frame 1.1852 --image-size 304`: every picture over T's frame,
-metadata.csv, and beside each rendered picture a .npz with its flow.
+The folder comes from `render --no-jitter --flow --frame 1.1852 --image-size 304 --weakest 0.05`: every picture over T's
+frame, metadata.csv, and beside each picture that was made of a neutral one a .npz with its flow. Others, such as a photo of
+a smile, have a frame of their own and are passed over.
 """
 
 from dataclasses import dataclass
@@ -17,42 +18,52 @@ from exprgan.expressions import NEUTRAL, canonical
 from ..data.metadata import DataError, read_metadata, refuse
 from ..data.validate import open_picture
 from .codes import Label
+from .fields import inverse, through_neutral
 
-NEUTRAL_SOURCE = 0.65
-"""Share of pairs that start from the neutral picture, whose flow is known."""
-UNCHANGED = 0.12
+NEUTRAL_SOURCE = 0.5
+"""Share of pairs that start from the neutral picture."""
+UNCHANGED = 0.1
 """Share of pairs that end in the picture they start from: who laughs already is to be left alone by more of it."""
-TO_NEUTRAL = 0.05
-"""Share of pairs that end in it."""
+TO_NEUTRAL = 0.15
+"""Share of pairs that end in the neutral picture."""
+ONLY_SOURCE = "morph"
+"""The style of steps to a real smile, where the head moved too, and no code says how: pairs start there, but never end."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """All pictures of one person; the first is the neutral photo.
+    """All pictures of one person; the first is the neutral photo. Fields as in `fields`, at half the pictures' side.
 
     Attributes:
         images: (N, S, S, 3) uint8.
-        flow: (N, S', S', 2) float16, sides of the frame, x first: where in the neutral picture a pixel came from.
+        flow: (N, S', S', 2) float16: where in the neutral picture a pixel came from.
         invented: (N, S', S') uint8, 255 where no pixel of the neutral picture explains it.
+        back: (N, S', S', 2) float16: where a pixel of the neutral picture went.
+        hidden: (N, S', S') uint8, 255 where it is not to be seen.
         labels: what each shows.
     """
 
     images: Tensor
     flow: Tensor
     invented: Tensor
+    back: Tensor
+    hidden: Tensor
     labels: tuple[Label, ...]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """A batch before augmentation: sources and targets (B, S, S, 3) uint8, flow, invented and labels of the targets."""
+    """A batch before augmentation. Labels are the targets'.
+
+    Attributes:
+        source, target: (B, S, S, 3) uint8.
+        flow, invented: (B, S', S', 2) and (B, S', S') float32, from target to source.
+    """
 
     source: Tensor
     target: Tensor
     flow: Tensor
     invented: Tensor
-    known: Tensor
-    """(B,) bool: the source is the neutral picture or the target itself, so `flow` holds."""
     labels: tuple[Label, ...]
 
 
@@ -69,16 +80,20 @@ def load_people(root: str | Path, split: str, expressions: tuple[str, ...]) -> l
             rows.setdefault(row["subject"], []).append(row)
     people, found = [], []
     for subject in tqdm(sorted(rows), desc="pairs"):
-        ordered = sorted(rows[subject], key=lambda row: not _starts(row))
-        if not _starts(ordered[0]) or len(ordered) < 2:
+        framed = [row for row in rows[subject] if _starts(row) or _flow_of(root, row).is_file()]
+        ordered = sorted(framed, key=lambda row: not _starts(row))
+        if not ordered or not _starts(ordered[0]) or len(ordered) < 2:
             continue
         try:
             people.append(_person(root, ordered, expressions))
         except (DataError, OSError, ValueError, KeyError) as error:
             found.append(f"{subject}: {error}")
-    refuse(root, found, "render it again with --no-jitter --no-smiles --flow")
+    refuse(root, found, "render it again with --no-jitter --flow")
     if not people:
-        raise DataError(f"{root} has nobody with a neutral photo and another picture in split {split!r}")
+        raise DataError(
+            f"{root} has nobody with a neutral photo and a picture made of it, with its flow, in split {split!r}; "
+            "render it with --no-jitter --flow"
+        )
     return people
 
 
@@ -94,16 +109,23 @@ def draw_pairs(people: list[Person], count: int, chance: torch.Generator) -> Pai
     chosen = []
     for _ in range(count):
         person = people[below(len(people))]
-        target = 0 if happens(TO_NEUTRAL) else below(len(person.labels))
+        ends = [i for i, label in enumerate(person.labels) if label.style != ONLY_SOURCE]
+        target = 0 if happens(TO_NEUTRAL) else ends[below(len(ends))]
         source = 0 if happens(NEUTRAL_SOURCE) else below(len(person.labels))
-        source = target if happens(UNCHANGED) else source
+        target = source if happens(UNCHANGED) else target
         chosen.append((person, source, target))
+    same = torch.tensor([source == target for _, source, target in chosen])
+    flow, invented = through_neutral(
+        torch.stack([person.back[source] for person, source, _ in chosen]),
+        torch.stack([person.hidden[source] for person, source, _ in chosen]).float() / 255,
+        torch.stack([person.flow[target] for person, _, target in chosen]),
+        torch.stack([person.invented[target] for person, _, target in chosen]).float() / 255,
+    )
     return Pairs(
         source=torch.stack([person.images[source] for person, source, _ in chosen]),
         target=torch.stack([person.images[target] for person, _, target in chosen]),
-        flow=torch.stack([person.flow[target] * (source != target) for person, source, target in chosen]),
-        invented=torch.stack([person.invented[target] * (source != target) for person, source, target in chosen]),
-        known=torch.tensor([source in (0, target) for _, source, target in chosen]),
+        flow=torch.where(same[:, None, None, None], 0.0, flow),
+        invented=torch.where(same[:, None, None], 0.0, invented),
         labels=tuple(person.labels[target] for person, _, target in chosen),
     )
 
@@ -115,25 +137,36 @@ def _starts(row: dict[str, str]) -> bool:
 
 def _person(root: Path, rows: list[dict[str, str]], expressions: tuple[str, ...]) -> Person:
     images = np.stack([np.asarray(open_picture(root / row["file_name"])) for row in rows])
-    flows, invented = [], []
+    side = images.shape[1]
+    still = np.zeros((side // 2, side // 2, 2), np.float32), np.zeros((side // 2, side // 2), np.float32)
+    fields: tuple[list, list, list, list] = ([], [], [], [])
     for row in rows:
-        file = root / f"{row['file_name']}.npz"
-        if _starts(row) and not file.is_file():  # nothing moved in it
-            flows.append(np.zeros((images.shape[1] // 2, images.shape[2] // 2, 2), np.float16))
-            invented.append(np.zeros(flows[-1].shape[:2], np.uint8))
-            continue
-        with np.load(file) as made:
-            side = made["flow"].shape[0]
-            flows.append((_halved(made["flow"].astype(np.float32)) / side).astype(np.float16))
-            invented.append(_halved(made["invented"].astype(np.float32)).astype(np.uint8))
+        flow, invented = still if _starts(row) else _read(_flow_of(root, row))
+        for kept, field in zip(fields, (flow, invented, *inverse(flow, invented)), strict=True):
+            kept.append(_packed(field))
     labels = [
         Label(canonical(r["expression"], expressions), r.get("style", ""), float(r.get("intensity") or 1)) for r in rows
     ]
-    kinds = (torch.from_numpy(np.stack(part)) for part in (images, flows, invented))
-    return Person(*kinds, tuple(labels))
+    return Person(torch.from_numpy(images), *(torch.from_numpy(np.stack(field)) for field in fields), tuple(labels))
+
+
+def _flow_of(root: Path, row: dict[str, str]) -> Path:
+    return root / f"{row['file_name']}.npz"
+
+
+def _read(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Flow (S', S', 2) in sides of the frame and invented (S', S') in [0, 1], at half the size that the file has."""
+    with np.load(file) as made:
+        flow, invented = (_halved(made[name].astype(np.float32)) for name in ("flow", "invented"))
+        return flow / len(made["flow"]), invented / 255
 
 
 def _halved(field: np.ndarray) -> np.ndarray:
     """Means of 2 x 2 pixels: T finds flow at half the side of what it sees."""
     even = field[: len(field) // 2 * 2, : field.shape[1] // 2 * 2]
     return (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
+
+
+def _packed(field: np.ndarray) -> np.ndarray:
+    """Flow in float16, masks in uint8."""
+    return field.astype(np.float16) if field.ndim == 3 else np.rint(field * 255).astype(np.uint8)

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..arithmetic import precision
 from ..config import SIX, names_of
 from ..data import FaceFolder
 from ..data.facts import facts
@@ -64,7 +65,7 @@ def fit_judge(data: str, config: JudgeConfig) -> Path:
     """
     if config.steps < 1 and config.minutes <= 0:
         raise ValueError(f"steps must be at least 1, not {config.steps}")
-    accelerator = Accelerator(cpu=config.cpu, mixed_precision=config.mixed_precision)
+    accelerator = Accelerator(cpu=config.cpu, mixed_precision=precision(config.mixed_precision, config.cpu))
     torch.manual_seed(config.seed)
     chance = torch.Generator().manual_seed(config.seed)
     names = names_of(config.expressions)

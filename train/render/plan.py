@@ -49,7 +49,9 @@ def of_neutral(sitter: Sitter, config: RenderConfig) -> list[Picture]:
     number = config.number_virtual if virtual else config.number
     for expression in EXPRESSIONS:
         draw = _random(config, sitter, expression)
-        drawn = zip(intensities(number, draw), styles(expression, number, draw), strict=True) if number else ()
+        drawn = (
+            zip(intensities(number, draw, config.weakest), styles(expression, number, draw), strict=True) if number else ()
+        )
         for n, (intensity, style) in enumerate(drawn):
             rng = _random(config, sitter, expression, style, n)
             units = varied(expression, style, intensity, rng)
@@ -70,7 +72,8 @@ def of_smile(sitter: Sitter, strength: float, followed: bool, config: RenderConf
         pictures.append(Picture("happy", style, kind, min(strength, 1.0), smiling=True))
     if strength >= MORPHED_SMILE and followed and config.number and not virtual:
         draw = _random(config, sitter, "happy", "morph")
-        for intensity in intensities(config.number, draw, min(strength, 1.0)):  # only what this person's smile reaches
+        reached = min(strength, 1.0)  # by this person's smile
+        for intensity in intensities(config.number, draw, config.weakest, reached):
             jitter = _jitter(config, draw)
             part = intensity / strength
             pictures.append(Picture("happy", "morph", "morph", intensity, part=part, jitter=jitter, smiling=True))

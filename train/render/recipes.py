@@ -59,9 +59,6 @@ ASYMMETRY = dict.fromkeys(EXPRESSIONS, 0.08) | {"disgust": 0.16, "surprise": 0.0
 VARIATION = 0.15
 """Each unit's weight is drawn from 1 -+ this part of the recipe's."""
 
-WEAKEST = 0.2
-"""Intensities are drawn from here to 1: what is weaker can hardly be told from neutral."""
-
 NOISE_UNITS = (1, 2, 4, 5, 6, 7, 10, 12, 15, 17, 20, 24, 43)
 NOISE_COUNT, NOISE_WEIGHT = 5, 0.1
 
@@ -98,10 +95,10 @@ def noise(rng: Random) -> ActionUnits:
     return units
 
 
-def intensities(number: int, rng: Random, strongest: float = 1.0) -> list[float]:
-    """So many intensities from `WEAKEST` to `strongest`, one from each of as many equal parts of the range."""
-    step = (strongest - WEAKEST) / number
-    return [round(WEAKEST + step * (n + rng.random()), 4) for n in range(number)]
+def intensities(number: int, rng: Random, weakest: float, strongest: float = 1.0) -> list[float]:
+    """So many intensities from `weakest` to `strongest`, one from each of as many equal parts of the range."""
+    step = (strongest - weakest) / number
+    return [round(weakest + step * (n + rng.random()), 4) for n in range(number)]
 
 
 def styles(expression: str, number: int, rng: Random) -> list[str]:

@@ -20,6 +20,7 @@ class RenderConfig:
     out: str = option("runs/faces", "folder to write; people found there stay, and it grows")
     number: int = option(4, "pictures of each expression and person, over the range of intensities")
     number_virtual: int = option(2, "the same, of a person who was mixed from others")
+    weakest: float = option(0.2, "intensities are drawn from here to 1; what is weaker can hardly be told from neutral")
     neutral: int = option(2, "neutral pictures of each person with tiny movements; none of a mixed person")
     smiles: bool = option(True, "follow the smiling photos, and morph to them")
     image_size: int = option(128, "side of the pictures in px")
@@ -39,6 +40,8 @@ class RenderConfig:
         for name, least in (("number", 0), ("number_virtual", 0), ("neutral", 0), ("workers", 0), ("image_size", 16)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if not 0 <= self.weakest < 0.4:
+            raise ValueError(f"weakest must lie from 0 to below 0.4, not {self.weakest!r}")
         if not 0.5 <= self.frame <= 1.25:
             raise ValueError(f"frame must lie in 0.5..1.25, not {self.frame!r}: a patch holds no more of the photo")
         if not 1 <= self.quality <= 100:

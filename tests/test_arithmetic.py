@@ -1,0 +1,17 @@
+"""Which arithmetic a run does."""
+
+import pytest
+
+from train import arithmetic
+from train.arithmetic import SLOW, has_bf16, precision
+
+
+@pytest.mark.parametrize(("asked", "native", "done"), [("bf16", False, "no"), ("bf16", True, "bf16"), ("no", False, "no")])
+def test_bf16_that_a_cpu_imitates_is_replaced_and_said(asked, native, done, monkeypatch, capsys):
+    monkeypatch.setattr(arithmetic, "has_bf16", lambda: native)
+    assert precision(asked, cpu=True) == done
+    assert (SLOW in capsys.readouterr().out) == (asked != done)
+
+
+def test_this_cpu_knows_whether_it_has_bf16():
+    assert has_bf16() in (True, False)
