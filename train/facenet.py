@@ -21,6 +21,7 @@ from exprgan.networks import FaceNetwork
 from .arithmetic import precision
 from .config import SIX, names_of
 from .data import FaceFolder, augment
+from .data.augment import scene
 from .data.folder import batch_at
 from .flags import option
 from .run import write_weights
@@ -87,6 +88,7 @@ def fit_face(data: str, config: FaceConfig) -> dict[str, float]:
             world=accelerator.num_processes,
         )
         x = augment(train.images[indices].to(accelerator.device), chance, colour=1.0, shift=1.0)
+        x = scene(x, chance)
         logits, embedding = network(x.contiguous(memory_format=torch.channels_last))
         cosines = people_cosines(embedding, people.weight) * COSINE_SCALE
         expression, subject = (label[indices].to(logits.device) for label in (train.expression, train.subject))

@@ -42,3 +42,50 @@ def augment(x: Tensor, generator: torch.Generator, *, colour: float = 0.0, shift
         x = (x - mean) * (1 + draw(1, 1, 1) * 0.2 * colour) + mean
         x = x + (draw(1, 1, 1) * 0.25 + draw(3, 1, 1) * 0.06) * colour
     return x.clamp_(-1, 1)
+
+
+def scene(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Other light for half of the pictures, and for a third the surroundings of another face: (B, 3, S, S) in [-1, 1]."""
+    changed, moved = ((torch.rand(len(x), 1, 1, 1, generator=generator) < share).to(x.device) for share in (0.5, 0.33))
+    other = torch.randperm(len(x), generator=generator).to(x.device)
+    x = torch.where(moved, torch.lerp(x[other], x, _face(x)), x)
+    return torch.where(changed, light((x[:, None] + 1) / 2, generator)[:, 0] * 2 - 1, x)
+
+
+def light(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Exposure, contrast, tint, saturation, light from one side and blur: what visitors' photos differ in from a studio's.
+
+    Args:
+        pictures: (B, N, 3, S, S) in [0, 1]; the N of each row are changed alike.
+
+    Returns:
+        Likewise.
+    """
+    count, size = len(pictures), pictures.shape[-1]
+
+    def draw(*shape: int) -> Tensor:
+        return (torch.rand(count, *shape, generator=generator) * 2 - 1).to(pictures.device)
+
+    def uniform() -> Tensor:
+        return torch.rand(count, 1, 1, 1, 1, generator=generator).to(pictures.device)
+
+    x = pictures
+    grey = (x * x.new_tensor(LUMA)[:, None, None]).sum(2, keepdim=True)
+    few = (uniform() < 0.06).float()  # black and white
+    x = grey + (x - grey) * (1 + 0.5 * draw(1, 1, 1, 1)) * (1 - few)
+    x = x.clamp(1e-3, 1) ** (draw(1, 1, 1, 1) * 0.45).exp()
+    field = F.interpolate(draw(1, 3, 3), (size, size), mode="bicubic", align_corners=True)[:, None]
+    strength = uniform()
+    x = x * (draw(1, 1, 1, 1) * 0.3 + draw(1, 3, 1, 1) * 0.12 + field * 0.35 * strength).exp()
+    for i in (torch.rand(count, generator=generator) < 0.35).nonzero().flatten().tolist():
+        small = int(size / (1 + 2.5 * torch.rand((), generator=generator).item()))
+        shrunk = F.interpolate(x[i], (small, small), mode="bilinear", antialias=True)
+        x = x.index_copy(0, torch.tensor([i], device=x.device), F.interpolate(shrunk, (size, size), mode="bicubic")[None])
+    return x.clamp(0, 1)
+
+
+def _face(x: Tensor) -> Tensor:
+    """1 within an ellipse about brows, eyes, cheeks and chin, 0 well outside: (S, S)."""
+    side = torch.linspace(0, 1, x.shape[-1], device=x.device)
+    away = (((side[None] - 0.5) / 0.36) ** 2 + ((side[:, None] - 0.5) / 0.5) ** 2).sqrt()
+    return ((1.1 - away) / 0.1).clamp(0, 1)

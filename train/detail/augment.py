@@ -7,8 +7,6 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from exprgan.images import LUMA
-
 GLASSES = 0.2
 """Share of pairs that get glasses drawn on: they must stay where they are while the brows move."""
 
@@ -31,32 +29,6 @@ def affine(count: int, generator: torch.Generator) -> Tensor:
     rows = torch.stack((torch.stack((cos, shear - sin), 1), torch.stack((sin, cos), 1)), 1)
     rows = rows * torch.stack((wide, high), 1)[:, None]
     return torch.cat((rows, torch.stack((draw(0.05), draw(0.05)), 1)[:, :, None]), dim=2)
-
-
-def light(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Exposure, contrast, tint, saturation, light from one side and blur, alike within each pair.
-
-    Args:
-        pictures: (B, 2, 3, S, S) in [0, 1].
-    """
-    count, size = len(pictures), pictures.shape[-1]
-
-    def draw(*shape: int) -> Tensor:
-        return torch.rand(count, *shape, generator=generator) * 2 - 1
-
-    x = pictures
-    grey = (x * x.new_tensor(LUMA)[:, None, None]).sum(2, keepdim=True)
-    few = (torch.rand(count, 1, 1, 1, 1, generator=generator) < 0.06).float()  # black and white
-    x = grey + (x - grey) * (1 + 0.5 * draw(1, 1, 1, 1)) * (1 - few)
-    x = x.clamp(1e-3, 1) ** (draw(1, 1, 1, 1) * 0.45).exp()
-    field = F.interpolate(draw(1, 3, 3), (size, size), mode="bicubic", align_corners=True)[:, None]
-    strength = torch.rand(count, 1, 1, 1, 1, generator=generator)
-    x = x * (draw(1, 1, 1, 1) * 0.3 + draw(1, 3, 1, 1) * 0.12 + field * 0.35 * strength).exp()
-    for i in (torch.rand(count, generator=generator) < 0.35).nonzero().flatten().tolist():
-        small = int(size / (1 + 2.5 * torch.rand((), generator=generator).item()))
-        shrunk = F.interpolate(x[i], (small, small), mode="bilinear", antialias=True)
-        x = x.index_copy(0, torch.tensor([i]), F.interpolate(shrunk, (size, size), mode="bicubic")[None])
-    return x.clamp(0, 1)
 
 
 def glasses(size: int, eyes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -26,10 +26,11 @@ from exprgan.subject import SURE
 
 from ..arithmetic import precision
 from ..checkpoints import Checkpoints
+from ..data.augment import light
 from ..flags import option
 from ..memory import keep_memory
 from ..run import RunError, write_json, write_whole
-from .augment import GLASSES, affine, frames, glasses, light
+from .augment import GLASSES, affine, frames, glasses
 from .codes import code_of
 from .losses import Seen, at_full_size, total
 from .mouth import MouthDiscriminator, discrimination, windows
