@@ -17,7 +17,6 @@ from train.data.metadata import DataError, read_metadata, write_metadata
 from train.detail.codes import STYLES, USUAL, Label, code_of, nearest_elements
 from train.detail.fields import inverse, through_neutral
 from train.detail.losses import TERMS
-from train.detail.mouth import MouthDiscriminator, windows
 from train.detail.pairs import Pairs, draw_pairs, load_people
 from train.detail.trainer import DetailConfig, DetailTrainer, augmented
 from train.run import RunError
@@ -226,17 +225,6 @@ def test_a_run_that_stopped_ends_as_one_that_did_not(folder, weights, tmp_path):
         second.train_step()
     for name, value in straight.ema.state_dict().items():
         assert torch.equal(value, second.ema.state_dict()[name]), name
-
-
-def test_mouths_are_judged_where_they_opened_and_differ_there_alone():
-    new = torch.zeros(3, 1, 128, 128)
-    new[1, :, 75:85, 50:78] = 1
-    made, real = windows(torch.ones(3, 3, 128, 128), torch.zeros(3, 3, 128, 128), new)
-    assert made.shape == real.shape == (1, 3, 54, 56)
-    assert made[0, :, 20:28, 16:40].min() == 1 and made[0, :, :, :4].max() == 0
-    judged = MouthDiscriminator()(made)
-    assert judged.logits.shape == (1, 1, 6, 7) and len(judged.maps) == 3
-    assert len(windows(made, real, torch.zeros(1, 1, 54, 56))[0]) == 0
 
 
 def test_a_run_goes_on_from_the_t_in_the_weights(folder, weights, tmp_path):

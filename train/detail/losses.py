@@ -1,8 +1,4 @@
-"""What T minimises: one row a term.
-
-L_warp and L_new compare with the renderer, others with the target picture; two ask networks: D_mouth, and the face network
-that says what an edit shows.
-"""
+"""What T minimises: one row a term. L_warp and L_new compare with the renderer, the others with the target picture."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from exprgan.detail import FINE, Detail
-
-from .mouth import Judged
 
 
 @dataclass(frozen=True)
@@ -27,10 +21,6 @@ class Seen:
         invented: (B, 1, S / FINE, S / FINE) in [0, 1].
         made: what T says.
         edited: the source as T edits it.
-        logits: (B, K + 1), what the face network sees in the edited picture.
-        wanted: (B,), the class it should see.
-        plain: (B,) in [0, 1], how plainly.
-        mouths, real: what D_mouth says of the mouths made and of the targets'; None where none opened.
     """
 
     x: Tensor
@@ -39,11 +29,6 @@ class Seen:
     invented: Tensor
     made: Detail
     edited: Tensor
-    logits: Tensor
-    wanted: Tensor
-    plain: Tensor
-    mouths: Judged | None = None
-    real: Judged | None = None
 
 
 TERMS: dict[str, tuple[Callable[[Seen], Tensor], float]] = {}
@@ -96,10 +81,18 @@ def new(seen: Seen) -> Tensor:
     return F.binary_cross_entropy(F.avg_pool2d(seen.made.mask, FINE).clamp(1e-4, 1 - 1e-4), seen.invented)
 
 
-@term(2.0)
+@term(0.15)
 def colour(seen: Seen) -> Tensor:
-    """Mean |colour - target| where something is new, whether or not the mask shows it yet."""
-    return ((seen.made.colour - seen.target).abs() * _new(seen)).mean()
+    """Mean |colour - target| over what is new, whether or not the mask shows it yet. A mouth is small."""
+    new = _new(seen)
+    return ((seen.made.colour - seen.target).abs() * new).sum() / (3 * new.sum() + 1)
+
+
+@term(0.3)
+def colour_edges(seen: Seen) -> Tensor:
+    """Mean difference of the slopes of both, likewise: teeth are edges."""
+    new, off = _new(seen), seen.made.colour - seen.target
+    return sum((off.diff(dim=d).abs() * new.narrow(d, 1, new.shape[d] - 1)).sum() for d in (2, 3)) / (3 * new.sum() + 1)
 
 
 @term(0.2)
@@ -108,36 +101,11 @@ def smooth_light(seen: Seen) -> Tensor:
     return sum(seen.made.gain.diff(dim=d).abs().mean() for d in (2, 3))
 
 
-@term(0.03)
-def expression(seen: Seen) -> Tensor:
-    """L_y: cross entropy of what the face network sees with what is wanted, in the measure in which it is plain."""
-    return (F.cross_entropy(seen.logits, seen.wanted, reduction="none") * seen.plain).mean()
-
-
-@term(0.01)
-def adversarial(seen: Seen) -> Tensor:
-    """Hinge loss of T against D_mouth."""
-    return -seen.mouths.logits.mean() if seen.mouths else seen.edited.new_zeros(())
-
-
-@term(0.1)
-def mouth_features(seen: Seen) -> Tensor:
-    """Mean |difference| of D_mouth's maps of a mouth and of the target's, as in pix2pixHD: keeps the two in step."""
-    if not seen.mouths or not seen.real:
-        return seen.edited.new_zeros(())
-    pairs = zip(seen.mouths.maps, seen.real.maps, strict=True)
-    return torch.stack([(made.float() - real.detach().float()).abs().mean() for made, real in pairs]).mean()
-
-
 def _off(seen: Seen) -> Tensor:
     flow = F.avg_pool2d(seen.made.flow, FINE)
     return (flow - seen.flow) * flow.shape[-1] * (1 - seen.invented)
 
 
 def _new(seen: Seen) -> Tensor:
-    return at_full_size(seen.invented)
-
-
-def at_full_size(invented: Tensor) -> Tensor:
     """What is new, at the size of the pictures."""
-    return F.interpolate(invented, scale_factor=FINE, mode="bilinear", align_corners=False)
+    return F.interpolate(seen.invented, scale_factor=FINE, mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""`detail`: trains T on pairs, all else of the model fixed. Pairs -> augment -> T -> loss, and D_mouth; top to bottom."""
+"""`detail`: trains T on pairs, all else of the model fixed. Pairs -> augment -> T -> loss; read top to bottom."""
 
 import copy
 import dataclasses
@@ -20,7 +20,6 @@ from tqdm import tqdm
 
 from exprgan.alignment import EYES
 from exprgan.detail import FINE, FRAME, Detail, DetailNetwork
-from exprgan.expressions import NEUTRAL
 from exprgan.model import CONFIG_NAME, WEIGHTS_NAME, ExprGAN
 from exprgan.subject import SURE
 
@@ -32,16 +31,11 @@ from ..memory import keep_memory
 from ..run import RunError, write_json, write_whole
 from .augment import GLASSES, affine, frames, glasses
 from .codes import code_of
-from .losses import Seen, at_full_size, total
-from .mouth import MouthDiscriminator, discrimination, windows
+from .losses import Seen, total
 from .pairs import Pairs, draw_pairs, load_people
 
 WARM_UP = 200
 """Steps over which the learning rate rises; at most a tenth of all."""
-D_LR = 4e-4
-"""Adam's learning rate for D_mouth."""
-PLAIN = 0.4, 0.8
-"""An expression weaker than the one need not be read as such by the face network, one stronger than the other must."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +82,7 @@ class DetailTrainer:
         T.to(self.device, memory_format=torch.channels_last)
         self.ema = copy.deepcopy(T).requires_grad_(False)
         optimizer = torch.optim.AdamW(T.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-4)
-        D_mouth = MouthDiscriminator().to(self.device, memory_format=torch.channels_last)
-        theirs = torch.optim.Adam(D_mouth.parameters(), lr=D_LR, betas=(0.5, 0.99))
-        self.T, self.optimizer, self.D_mouth, self.D_optimizer = self.accelerator.prepare(T, optimizer, D_mouth, theirs)
+        self.T, self.optimizer = self.accelerator.prepare(T, optimizer)
         self.checkpoints, self.step = Checkpoints(config.out), 0
         if state := self.checkpoints.latest():
             self._load(state)
@@ -121,15 +113,12 @@ class DetailTrainer:
         decay = 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * self.step / config.steps))
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * decay * min(1.0, (self.step + 1) / min(WARM_UP, config.steps / 10 + 1))
-        self.D_mouth.requires_grad_(False)
         seen = self._seen()
         loss, values = total(seen)
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.T.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.D_mouth.requires_grad_(True)
-        values["discriminate"] = self._discriminate(seen)
         self.step += 1
         with torch.no_grad():
             means, now = (list(network.parameters()) for network in (self.ema, self.accelerator.unwrap_model(self.T)))
@@ -147,32 +136,7 @@ class DetailTrainer:
         with self.accelerator.autocast():
             made = self.T(x.contiguous(memory_format=torch.channels_last), own, x_hat, c)
         made = Detail(*(part.float() for part in made))
-        edited = made.apply(x)
-        with self.accelerator.autocast():
-            logits = self.model.classifier(crop_of(edited, self.model.config.image_size))[0].float()
-            mouths, real = windows(edited, target, at_full_size(invented))
-            judged = (self.D_mouth(mouths), self.D_mouth(real)) if len(mouths) else (None, None)
-        wanted, plain = self._wanted(pairs)
-        return Seen(x, target, flow, invented, made, edited, logits, wanted, plain, *judged)
-
-    def _discriminate(self, seen: Seen) -> Tensor:
-        """D_mouth's step."""
-        mouths, real = windows(seen.edited.detach(), seen.target, at_full_size(seen.invented))
-        if not len(mouths):
-            return mouths.new_zeros(())
-        with self.accelerator.autocast():
-            loss = discrimination(self.D_mouth(real), self.D_mouth(mouths))
-        self.accelerator.backward(loss)
-        self.D_optimizer.step()
-        self.D_optimizer.zero_grad()
-        return loss.detach()
-
-    def _wanted(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """The face network's class of each target, and how plainly it shows."""
-        names = (*self.model.config.expressions, NEUTRAL)
-        wanted = torch.tensor([names.index(one.expression) for one in pairs.labels], device=self.device)
-        strength = torch.tensor([one.intensity if one.expression != NEUTRAL else 1.0 for one in pairs.labels])
-        return wanted, ((strength - PLAIN[0]) / (PLAIN[1] - PLAIN[0])).clamp(0, 1).to(self.device)
+        return Seen(x, target, flow, invented, made, made.apply(x))
 
     def _decoded(self, x: Tensor, target: Tensor, pairs: Pairs, chance: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """The decoder's pictures and the code, as an editor would have them: own, x_hat, c."""
@@ -194,19 +158,16 @@ class DetailTrainer:
         if self.accelerator.is_main_process:
             self.checkpoints.save(0, "detail", self.step, {
                 "T": self.accelerator.unwrap_model(self.T).state_dict(), "ema": self.ema.state_dict(),
-                "D_mouth": self.accelerator.unwrap_model(self.D_mouth).state_dict(), "step": self.step,
-                "optimizer": self.optimizer.state_dict(), "D_optimizer": self.D_optimizer.state_dict(),
+                "optimizer": self.optimizer.state_dict(), "step": self.step,
             })  # fmt: skip
 
     def _load(self, state: dict) -> None:
         try:
             self.accelerator.unwrap_model(self.T).load_state_dict(state["T"])
-            self.accelerator.unwrap_model(self.D_mouth).load_state_dict(state["D_mouth"])
         except (RuntimeError, KeyError) as error:
             raise RunError(f"{self.config.out} holds a run of other settings ({error}); choose another --out") from error
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.D_optimizer.load_state_dict(state["D_optimizer"])
         self.step = state["step"]
 
 
