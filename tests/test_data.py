@@ -8,6 +8,7 @@ import torch
 
 from train.__main__ import main
 from train.data import FaceFolder, augment
+from train.data.augment import light, scene
 from train.data.folder import DataError, batch_at
 from train.data.validate import problems
 
@@ -199,3 +200,22 @@ def test_augmentation_changes_light_and_frame_within_the_range_and_repeatably():
     one, two = (augment(x, torch.Generator().manual_seed(5), colour=1.0, shift=1.0) for _ in range(2))
     assert torch.equal(one, two) and one.abs().max() <= 1
     assert (one - augment(x, torch.Generator().manual_seed(5))).abs().mean() > 0.02
+
+
+def test_scenes_change_light_and_surroundings_but_no_face_into_another():
+    pictures = torch.stack([torch.full((3, 64, 64), value) for value in (-0.5, 0.5)] * 16)
+    made = scene(pictures, torch.Generator().manual_seed(0))
+    again = scene(pictures, torch.Generator().manual_seed(0))
+    assert torch.equal(made, again) and made.shape == pictures.shape and made.abs().max() <= 1
+    same = (made == pictures).all(dim=(1, 2, 3))
+    assert 6 <= same.sum() <= 20
+    inside, corner = (..., slice(24, 40), slice(24, 40)), (..., slice(0, 3), slice(0, 3))
+    moved = [i for i in range(32) if not same[i] and torch.allclose(made[i][inside], pictures[i][inside], atol=1e-5)]
+    assert moved and all(torch.allclose(made[i][corner], -pictures[i][corner], atol=1e-5) for i in moved)
+
+
+def test_light_changes_the_pictures_of_a_row_alike():
+    pair = torch.rand(6, 1, 3, 32, 32, generator=torch.Generator().manual_seed(1)).expand(-1, 2, -1, -1, -1)
+    made = light(pair, torch.Generator().manual_seed(2))
+    assert torch.equal(made[:, 0], made[:, 1]) and made.min() >= 0 and made.max() <= 1
+    assert (made - pair).abs().mean() > 0.05
