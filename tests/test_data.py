@@ -207,7 +207,7 @@ def test_scenes_change_light_and_surroundings_but_no_face_into_another():
     made = scene(pictures, torch.Generator().manual_seed(0))
     again = scene(pictures, torch.Generator().manual_seed(0))
     assert torch.equal(made, again) and made.shape == pictures.shape and made.abs().max() <= 1
-    same = (made == pictures).all(dim=(1, 2, 3))
+    same = torch.isclose(made, pictures, atol=1e-5).all(dim=3).all(dim=2).all(dim=1)
     assert 6 <= same.sum() <= 20
     inside, corner = (..., slice(24, 40), slice(24, 40)), (..., slice(0, 3), slice(0, 3))
     moved = [i for i in range(32) if not same[i] and torch.allclose(made[i][inside], pictures[i][inside], atol=1e-5)]
