@@ -1,5 +1,6 @@
 """Which code a picture of known expression, style and strength gets, so that T learns what each number of c looks like."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,8 +20,11 @@ STYLES = {
 """The rendered styles, from the calmest to the widest mouth: spread in this order over the d elements of c_i."""
 USUAL = {"angry": "closed", "disgust": "raised", "fear": "bared", "happy": "teeth", "sad": "closed", "surprise": "open"}
 """The style that all elements of c_i together stand for."""
-READ, ALL = 0.2, 0.55
-"""Shares of pictures whose code is the one that Q reads, and of those in the usual style whose code moves all of c_i."""
+READ, ALL = 0.15, 0.6
+"""Of pictures in the usual style, the shares whose code is the one that Q reads, and whose code moves all of c_i. Q hardly
+tells styles apart: codes that it reads from the others would mean all of them, and their mean is a blur."""
+BETWEEN = 0.4
+"""Strength of an element just above a style, as a part of the next one's; it grows from there to the next style's own."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +48,25 @@ def code_of(label: Label, F_ctrl: Controller, read: Tensor, chance: torch.Genera
     draw = torch.rand((), generator=chance).item()
     if label.expression == NEUTRAL:
         return F_ctrl.neutral()
-    if draw < READ:
-        return read
     styles = STYLES.get(label.expression, ())
     usual = label.style == USUAL.get(label.expression, label.style)
+    if usual and draw < READ:
+        return read
     if label.style not in styles or (usual and draw < READ + ALL):
         return F_ctrl.code(label.expression, label.intensity)
-    element = nearest_elements(styles.index(label.style), len(styles), F_ctrl.numbers_each)
-    chosen = element[int(torch.randint(len(element), (), generator=chance))]
-    return F_ctrl.code(label.expression, label.intensity, style=chosen)
+    place, d = styles.index(label.style), F_ctrl.numbers_each
+    shown = [(k, strength) for k, (style, strength) in enumerate(meanings(len(styles), d)) if style == place]
+    reached = [(k, label.intensity / strength) for k, strength in shown if label.intensity <= strength]
+    k, intensity = (reached or shown)[int(torch.randint(len(reached or shown), (), generator=chance))]
+    return F_ctrl.code(label.expression, min(intensity, 1.0), style=k)
 
 
-def nearest_elements(place: int, places: int, numbers: int) -> list[int]:
-    """The elements 0..numbers-1 that stand for a style, when `places` styles are spread over them; at least one.
+def meanings(places: int, numbers: int) -> list[tuple[int, float]]:
+    """What each element 0..numbers-1 stands for at its fullest, when `places` styles are spread over them.
 
-    An element halfway between two styles stands for both, and comes to mean the mean of them.
+    Returns:
+        For each a style and its strength: an element between two styles is a weaker form of the wider one.
     """
     where = [k * (places - 1) / max(numbers - 1, 1) for k in range(numbers)]
-    near = [k for k, w in enumerate(where) if abs(w - place) <= 0.5 + 1e-9]
-    return near or [min(range(numbers), key=lambda k: abs(where[k] - place))]
+    share = [w - math.floor(w) for w in where]
+    return [(math.ceil(w), BETWEEN + (1 - BETWEEN) * s if s else 1.0) for w, s in zip(where, share, strict=True)]

@@ -75,7 +75,7 @@ def far(seen: Seen) -> Tensor:
     return _off(seen).square().mean()
 
 
-@term(0.5)
+@term(2.0)
 def new(seen: Seen) -> Tensor:
     """L_new: cross entropy of the mask with the renderer's."""
     return F.binary_cross_entropy(F.avg_pool2d(seen.made.mask, FINE).clamp(1e-4, 1 - 1e-4), seen.invented)
