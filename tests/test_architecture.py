@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     "photos": [
         {"exprgan.errors", "exprgan.expressions", "exprgan.marking", "exprgan.flow"},
-        {"exprgan.bombs"},
+        {"exprgan.bombs", "exprgan.whole"},
         {"exprgan.images", "exprgan.detail", "exprgan.networks"},
         {"exprgan.grain"},
         {"exprgan.alignment", "exprgan.video"},
@@ -40,7 +40,7 @@ FLOORS = {
     ],
     "networks": [
         {"exprgan.errors", "exprgan.expressions", "exprgan.flow", "exprgan.marking"},
-        {"exprgan.convolution", "exprgan.hub", "exprgan.detail"},
+        {"exprgan.convolution", "exprgan.hub", "exprgan.detail", "exprgan.whole"},
         {"exprgan.networks", "exprgan.controller", "exprgan.reference"},
         {"exprgan.model"},
         {"exprgan.tuning"},
