@@ -22,7 +22,7 @@ from .config import SIX, names_of
 from .data import FaceFolder, augment
 from .data.folder import batch_at
 from .flags import option
-from .run import write_weights
+from .run import write_weights, writes
 
 FACE_NAME = "face.safetensors"
 
@@ -50,6 +50,7 @@ class FaceConfig:
     cpu: bool = option(False, "use the CPU even where there is a GPU")
 
 
+@writes(lambda data, config: config.out)
 def fit_face(data: str, config: FaceConfig) -> dict[str, float]:
     """Trains on split `train`, measures on split `test`, writes OUT/face.safetensors.
 

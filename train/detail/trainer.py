@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import json
 import math
-import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from exprgan.subject import SURE
 from ..checkpoints import Checkpoints
 from ..flags import option
 from ..memory import keep_memory
-from ..run import RunError, write_json, write_whole
+from ..run import RunError, copy_together, write_json, writes
 from .augment import GLASSES, affine, frames, glasses, light
 from .codes import code_of
 from .losses import Seen, total
@@ -164,6 +163,7 @@ class DetailTrainer:
         self.step = state["step"]
 
 
+@writes(lambda pairs, weights, config: config.out)
 def fit_detail(pairs: str, weights: str, config: DetailConfig) -> Path:
     """Trains T on a folder of pairs, for and into published weights; a run found in `config.out` goes on."""
     return DetailTrainer(pairs, weights, config).fit()
@@ -215,10 +215,9 @@ def write_into(folder: Path, T: nn.Module, config: DetailConfig) -> None:
     whole.load_state_dict({name: value for name, value in model.state_dict().items() if not name.startswith("T.")} | own)
     with tempfile.TemporaryDirectory() as passing:
         whole.save_pretrained(passing)
-        for name in (CONFIG_NAME, WEIGHTS_NAME):
-            write_whole(folder / name, lambda temporary, made=Path(passing) / name: shutil.copyfile(made, temporary))
+        stale = ("reference.safetensors",)  # of the model as it was; `publish` writes it anew
+        copy_together(Path(passing), folder, (CONFIG_NAME, WEIGHTS_NAME), stale)
     path = folder / "training.json"
     training = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     told = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "cpu")}
     write_json(path, training | {"detail": told})
-    (folder / "reference.safetensors").unlink(missing_ok=True)  # of the model as it was; `publish` writes it anew

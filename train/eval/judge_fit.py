@@ -17,7 +17,7 @@ from ..data import FaceFolder
 from ..data.facts import facts
 from ..data.folder import batch_at
 from ..flags import option
-from ..run import commit
+from ..run import commit, writes
 from .judge import EMBEDDING, JUDGE_NAME, JudgeNetwork, read_judge, write_judge
 
 SHARPNESS = 16.0
@@ -52,6 +52,7 @@ class JudgeConfig:
     cpu: bool = option(False, "use the CPU even where there is a GPU")
 
 
+@writes(lambda data, config: config.out)
 def fit_judge(data: str, config: JudgeConfig) -> Path:
     """Trains on split `train`, writes OUT/judge.safetensors. It takes minutes, so a stop means a new start.
 

@@ -21,7 +21,7 @@ from exprgan.images import load_photo
 from ..data.metadata import DataError
 from ..data.split import TRAIN, read_splits, split_families
 from ..flags import option
-from ..run import RunError, write_text, write_whole
+from ..run import RunError, write_text, write_whole, writes
 from .manifest import MANIFEST_NAME, Sitter, read_manifest, sets_of, write_manifest
 from .needs import require
 
@@ -78,6 +78,7 @@ class Mixture:
         return self.first, self.second
 
 
+@writes(lambda config: config.out)
 def make_virtual(config: VirtualConfig) -> Path:
     """Writes the people who are missing, and the manifest once all are there. Returns the folder.
 
