@@ -23,7 +23,7 @@ from exprgan.model import CONFIG_NAME, WEIGHTS_NAME, ExprGAN
 from exprgan.subject import SURE
 
 from ..checkpoints import Checkpoints
-from ..flags import option
+from ..flags import option, sound
 from ..memory import keep_memory
 from ..run import RunError, copy_together, write_json, writes
 from .augment import GLASSES, affine, frames, glasses, light
@@ -51,9 +51,12 @@ class DetailConfig:
     cpu: bool = option(False, "use the CPU even where there is a GPU")
 
     def __post_init__(self):
+        sound(self)
         for name in ("steps", "batch_size", "lr", "width", "save_minutes"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
+        if not 0 <= self.ema <= 1:
+            raise ValueError(f"ema must lie in 0..1, not {self.ema!r}")
 
 
 class DetailTrainer:
