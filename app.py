@@ -6,6 +6,8 @@ A tab is one function under `@tab`, laid out of app_pieces.py. What it offers to
 import json
 import logging
 import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,6 +149,7 @@ def main() -> None:
         editor, note = load_editor(MODEL)
     except ExprGANError as error:
         raise SystemExit(f"The app needs a model: {error}") from None
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # as who stops a container sends it: the folder goes then too
     with visitors_folder():
         serve(build_app(editor, note))
 
