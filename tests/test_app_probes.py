@@ -184,8 +184,8 @@ def test_another_session_gets_nothing_of_a_visitors(app_url, photo):
 
 
 UNUSED = ("deep_link?session_hash=x", "process_recording", "component_server", "proxy=http://127.0.0.1", "vibe-edit",
-          "vibe-code", "stream/x", "stream/x/y/1/playlist.m3u8", "run-history/connect", "dev/reload", "custom_component/x/client/a/y.js",
-          "../monitoring", "../monitoring/summary")  # fmt: skip
+          "vibe-code", "stream/x", "stream/x/y/1/playlist.m3u8", "run-history/connect", "dev/reload",
+          "custom_component/x/client/a/y.js", "../monitoring", "../monitoring/summary")  # fmt: skip
 
 
 def test_what_the_page_has_no_use_for_is_closed(app_url):
