@@ -31,7 +31,7 @@ lint: $(venv)/.test-installed
 	$(python) -m ruff format --check .
 
 clean:
-	rm -rf $(venv) *.egg-info build dist .gradio .pytest_cache .ruff_cache
+	rm -rf $(venv) *.egg-info build dist .gradio .hypothesis .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps: pip runs again only when the lists changed. An environment that is here already is topped up, never emptied.

@@ -6,10 +6,13 @@ A tab is one function under `@tab`, laid out of app_pieces.py. What it offers to
 import json
 import logging
 import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from app_actions import (
     ALL,
@@ -37,6 +40,7 @@ from app_actions import (
     transfer,
 )
 from app_animation import animation_panel
+from app_guard import Guard, fetch_nothing, visitors_folder
 from app_pieces import (
     ON_PAGE,
     QUIET,
@@ -114,7 +118,13 @@ def build_app(editor: ExpressionEditor, note: str = "") -> gr.Blocks:
                 with gr.Tab(title, id=title):
                     links[title] = lay_out(editor)
         wire_links(app, tabs, {title: link for title, link in links.items() if link})
-    return app.queue(max_size=LONGEST_QUEUE)
+    return app.queue(max_size=LONGEST_QUEUE, api_open=False)
+
+
+def serve(app: gr.Blocks, **more) -> str:
+    """Launches what `build_app` made, behind its guard; takes what gradio's `launch` takes, and gives the address."""
+    fetch_nothing()
+    return app.launch(**LAUNCH | more, app_kwargs={"middleware": [Middleware(Guard, *app.delete_cache)]})[1]
 
 
 def load_editor(model: str) -> tuple[ExpressionEditor, str]:
@@ -139,7 +149,9 @@ def main() -> None:
         editor, note = load_editor(MODEL)
     except ExprGANError as error:
         raise SystemExit(f"The app needs a model: {error}") from None
-    build_app(editor, note).launch(**LAUNCH)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # as who stops a container sends it: the folder goes then too
+    with visitors_folder():
+        serve(build_app(editor, note))
 
 
 # The tabs.

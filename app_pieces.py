@@ -4,15 +4,19 @@ import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 import gradio as gr
+from gradio.data_classes import ImageData
+from gradio.utils import get_upload_folder
 
 from app_actions import AT_ONCE, bound, word
 from exprgan import ExpressionEditor
 
 PLACEHOLDER = "Drop a photo here\nor click to choose one"
+NOT_UPLOADED = "This photo is not one that was uploaded here. Please add it again."
 COPY, COPIED = "Copy a link to these settings", "Copied: the link has the settings, not the photo"
 
 WORK = {"concurrency_id": "work", "concurrency_limit": AT_ONCE, "trigger_mode": "always_last"}
@@ -69,10 +73,19 @@ def photo_input(label: str) -> tuple[gr.Image, gr.State]:
                      label=label, alt_text=label, buttons=[], elem_classes="photo")  # fmt: skip
     # The file as it came: `load_photo` knows what is safe to decode, and what to say if it is not. (This would be lost
     # if an event updated the component's properties, as those of gr.Examples do.)
-    photo.preprocess = lambda payload: payload and payload.path
+    photo.preprocess = uploaded
     arrived = gr.State()
     photo.change(lambda path: path, photo, arrived, concurrency_limit=1, **QUIET)  # the 2nd sees what the 1st set
     return photo, arrived
+
+
+def uploaded(payload: ImageData | None) -> str | None:
+    """The path of a photo that came from a visitor. gradio sees to that only of a payload with `meta`."""
+    if payload is None or payload.path is None:
+        return None
+    if not Path(payload.path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+        raise gr.Error(NOT_UPLOADED, print_exception=False)
+    return payload.path
 
 
 def result_view(pair: tuple[str, str] | None, status: str) -> tuple[gr.ImageSlider, gr.Markdown]:

@@ -13,9 +13,10 @@ from .errors import ExprGANError
 from .export import export_onnx
 from .faces import choose, find_faces
 from .group import Wish, Wishes, draw_numbers
-from .images import load_photo, save_photo
+from .images import SUFFIXES, load_photo, save_photo
 from .model import CONFIG_NAME, ExprGAN
 from .video import check_suffix
+from .whole import whole
 
 BUNDLED = Path(__file__).parents[1] / "weights"
 """The weights that come with a checkout. What pip installs comes without."""
@@ -36,6 +37,10 @@ def run_verb(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> 
         args.run(args)
     except (ExprGANError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a disk that is full just here
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}; make room, or choose another folder", file=sys.stderr)
         return 1
     return 0
 
@@ -117,7 +122,10 @@ def _find(args: argparse.Namespace) -> None:
     for i, face in enumerate(faces):
         print(f"{i}: {face.width:.0f} px wide at ({face.box[0]:.0f}, {face.box[1]:.0f})")
     out = args.out or _beside(args.photo, "faces")
-    draw_numbers(photo, faces).save(out)
+    if not (kind := SUFFIXES.get(out.suffix.lower())):
+        raise ValueError(f"cannot write {out.name!r}: choose a name that ends in {', '.join(SUFFIXES)}")
+    with whole(out) as part:
+        draw_numbers(photo, faces).save(part, kind)
     print(out)
 
 

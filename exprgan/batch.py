@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .controller import check_intensity
 from .crew import Crew
@@ -25,6 +25,7 @@ from .images import SUFFIXES
 from .ledger import Ledger, Outcome
 from .model import CONFIG_NAME, WEIGHTS_NAME, ExprGAN
 from .subject import FIDELITIES, Fidelity
+from .whole import whole
 from .worker import RAW, Job, Task, bytes_of, edit_one
 
 Faces = Literal["largest", "all"]
@@ -188,8 +189,10 @@ def _outcomes(model: ExprGAN, job: Job, tasks: list[Task], count: int, ledger: L
         return
     with tempfile.TemporaryDirectory(prefix="exprgan-") as weights:
         tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(tensors, Path(weights, WEIGHTS_NAME))  # as they are: save_pretrained would round them
-        Path(weights, CONFIG_NAME).write_text(json.dumps(dataclasses.asdict(model.config)), encoding="utf-8")
+        with whole(Path(weights, WEIGHTS_NAME)) as part:
+            part.write_bytes(save(tensors))  # as they are: save_pretrained would round them
+        with whole(Path(weights, CONFIG_NAME)) as part:
+            part.write_text(json.dumps(dataclasses.asdict(model.config)), encoding="utf-8")
         with closing(Crew(count, Path(weights), job, str(next(model.parameters()).device))) as crew:
             try:
                 yield from crew.edit(tasks)

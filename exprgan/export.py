@@ -11,7 +11,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from .errors import ExprGANError
 from .marking import xmp
 from .model import CONFIG_NAME, ExprGAN
 from .networks import CODE_REPEATS, ConditionedConv, Decoder, Encoder
+from .whole import whole
 
 OPSET = 18
 NAMES = {"encoder": "encoder.onnx", "decoder": "decoder.onnx", "config": CONFIG_NAME, "mark": "mark.xmp"}
@@ -57,12 +58,17 @@ def export_onnx(model: ExprGAN, out: str | os.PathLike[str]) -> dict[str, Path]:
     z, c = torch.zeros(2, config.z_dim), torch.zeros(2, model.F_ctrl.code_dim)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _write(PlainEncoder(model.G_enc), files["encoder"], {"x": x}, "z")
-        _write(PlainDecoder(model.G_dec), files["decoder"], {"z": z, "c": c}, "x_hat")
-        files["config"].write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
-        files["mark"].write_text(xmp(), encoding="utf-8")
     except OSError as error:
         raise ExprGANError(f"{out} cannot be written: {error.strerror or error}. Choose another folder.") from error
+    contents = {
+        "encoder": _graph(PlainEncoder(model.G_enc), {"x": x}, "z"),
+        "decoder": _graph(PlainDecoder(model.G_dec), {"z": z, "c": c}, "x_hat"),
+        "config": (json.dumps(dataclasses.asdict(config), indent=2) + "\n").encode(),
+        "mark": xmp().encode(),
+    }
+    with ExitStack() as writing:  # all of them, or none: an encoder goes with its decoder
+        for what, path in files.items():
+            writing.enter_context(whole(path)).write_bytes(contents[what])
     return files
 
 
@@ -121,8 +127,8 @@ def _plain(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module).float().cpu().requires_grad_(False)
 
 
-def _write(network: nn.Module, file: Path, inputs: dict[str, Tensor], output: str) -> None:
-    """One network with its weights in one file, which appears whole or not at all."""
+def _graph(network: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes:
+    """One network with its weights, as a file's content."""
     some = torch.export.Dim("N")
     with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")
@@ -133,9 +139,7 @@ def _write(network: nn.Module, file: Path, inputs: dict[str, Tensor], output: st
     graph = program.model_proto
     for part in (graph, graph.graph, *graph.graph.node, *graph.graph.value_info, *graph.graph.input, *graph.graph.output):
         part.ClearField("metadata_props")  # the exporter's notes, among them the paths of this machine
-    new = file.with_name(f".{file.name}.new")
-    new.write_bytes(graph.SerializeToString())
-    os.replace(new, file)
+    return graph.SerializeToString()
 
 
 @contextmanager

@@ -86,8 +86,8 @@ class Ledger:
         return self
 
     def __exit__(self, *_) -> None:
-        self._file.close()
         try:
+            self._file.close()  # of a full disk, with what it could not write
             self._write_whole()
         except OSError as error:
             raise _unwritable(self.out, error) from error
@@ -196,9 +196,14 @@ def _open(path: Path, mode: str) -> IO[str]:
 def _replace(path: Path, text: str) -> None:
     """Writes a file that appears whole or not at all."""
     new = path.with_name(f".{path.name}.new")
-    with _open(new, "w") as file:
-        file.write(text)
-    os.replace(new, path)
+    try:
+        with _open(new, "w") as file:
+            file.write(text)
+        os.replace(new, path)
+    except OSError:
+        with suppress(OSError):
+            new.unlink()
+        raise
 
 
 def _unwritable(out: Path, error: OSError) -> ExprGANError:

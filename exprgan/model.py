@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import HfApi, PyTorchModelHubMixin
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -20,6 +20,7 @@ from .expressions import EXPRESSIONS, NEUTRAL
 from .hub import HUB_ERRORS, Source, explain
 from .networks import Decoder, Encoder, FaceNetwork, ImageDiscriminator, LatentDiscriminator
 from .reference import REFERENCE_NAME, check_reference
+from .whole import whole
 
 FORMAT = 1
 """The number in config.json that a change of the networks' shapes or meanings would raise."""
@@ -199,6 +200,22 @@ class ExprGAN(
         except HUB_ERRORS as error:
             raise WeightsError(explain(error, repo_id, verb="write")) from error
 
+    def save_pretrained(self, save_directory: str | Path, **more) -> str | None:
+        """Writes a folder that `from_pretrained` reads; takes what the Hub's mixin takes.
+
+        Raises:
+            WeightsError: a weight is not finite in fp16.
+            ExprGANError: it cannot be written; a model that stood there still stands.
+        """
+        config = Path(save_directory) / CONFIG_NAME
+        before = config.read_bytes() if config.is_file() else None
+        try:
+            return super().save_pretrained(save_directory, **more)
+        except BaseException:
+            if before and not config.exists():  # the mixin deletes it first
+                config.write_bytes(before)
+            raise
+
     def _save_pretrained(self, save_directory: Path) -> None:
         """Writes config.json and model.safetensors in fp16. Called by `save_pretrained` and `push_to_hub`."""
         tensors = {
@@ -208,9 +225,10 @@ class ExprGAN(
         for key, tensor in tensors.items():
             if not torch.isfinite(tensor).all():
                 raise WeightsError(f"{key} holds NaN or numbers beyond fp16; nothing was written")
-        save_file(tensors, save_directory / WEIGHTS_NAME, metadata={"format": "pt"})
         text = json.dumps(dataclasses.asdict(self.config), indent=2, sort_keys=True)
-        (save_directory / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+        with whole(save_directory / WEIGHTS_NAME) as weights, whole(save_directory / CONFIG_NAME) as config:
+            weights.write_bytes(save(tensors, metadata={"format": "pt"}))
+            config.write_text(text + "\n", encoding="utf-8")
 
 
 class _NoDraws(TorchFunctionMode):

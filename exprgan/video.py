@@ -19,6 +19,7 @@ from PIL import GifImagePlugin, Image, ImageChops
 
 from .errors import ExprGANError
 from .marking import DIGITAL_SOURCE, SOFTWARE, mark, xmp
+from .whole import whole
 
 Progress = Callable[[int, int], object]
 """Called with the frames written and all of them."""
@@ -59,7 +60,7 @@ def write_mp4(frames: Sequence[Image.Image], path: Path, fps: float, progress: P
         ExprGANError: imageio-ffmpeg is missing, or the file cannot be written.
     """
     program, (width, height) = _ffmpeg(), (side + side % 2 for side in frames[0].size)
-    with _whole(path) as part, tempfile.TemporaryFile() as said:
+    with whole(path) as part, tempfile.TemporaryFile() as said:
         # fmt: off
         command = [
             program, "-hide_banner", "-loglevel", "error", "-nostdin", "-y",
@@ -102,7 +103,7 @@ def write_gif(frames: Sequence[Image.Image], path: Path, fps: float, progress: P
     palette = _palette(frames)
     transparent, noise = 255, _still_noise(frames[0].size)
     before, boxed, colours = None, (0, 0, *frames[0].size), np.zeros(0)
-    with _whole(path) as part, open(part, "wb") as file:
+    with whole(path) as part, open(part, "wb") as file:
         file.write(b"GIF89a" + struct.pack("<HHBBB", *frames[0].size, 0xF7, 0, 0))
         file.write(bytes(palette.getpalette()[:765]).ljust(768, b"\0"))
         file.write(b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0")
@@ -145,7 +146,7 @@ def write_webp(frames: Sequence[Image.Image], path: Path, fps: float, progress: 
     """
     options = {"duration": list(_durations(len(frames), fps, 1)), "loop": 0, "quality": WEBP_QUALITY, "method": 3,
                "kmin": 0, "kmax": 0, **mark("WEBP")}  # no frame is written whole again  # fmt: skip
-    with _whole(path) as part, open(part, "wb") as file:
+    with whole(path) as part, open(part, "wb") as file:
         reel = _Reel(_watched(frames, progress), len(frames), frames[0].size)
         reel.save(file, "WEBP", save_all=True, **options)
         next(reel.coming, None)  # so that the last one is reported
@@ -204,26 +205,6 @@ def _running(command: list[str], said: IO[bytes]) -> Iterator[subprocess.Popen]:
         process.wait()
         with suppress(OSError):  # what it did not take any more
             process.stdin.close()
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A name to write to; the file takes its own once all of it is there.
-
-    Raises:
-        ExprGANError: it cannot be written there.
-    """
-    part = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        part.touch(exist_ok=False)
-        yield part
-        os.replace(part, path)
-    except (OSError, ValueError, struct.error) as error:  # the latter two: larger than the format allows
-        reason = getattr(error, "strerror", None) or error
-        raise ExprGANError(f"Cannot write {path}: {reason}. Choose another folder, name or size.") from error
-    finally:
-        with suppress(OSError):  # there is none after success
-            part.unlink()
 
 
 def _watched(frames: Sequence[Image.Image], progress: Progress | None) -> Iterator[Image.Image]:

@@ -106,13 +106,12 @@ def app_url(tiny_config, tmp_path_factory):
     import torch
 
     os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("visitors"))
-    from app import LAUNCH, build_app
+    from app import build_app, serve
     from exprgan import ExpressionEditor, ExprGAN
 
     torch.manual_seed(0)
     app = build_app(ExpressionEditor(ExprGAN(tiny_config)))
-    _, url, _ = app.launch(**LAUNCH, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
-    yield url
+    yield serve(app, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     app.close()
 
 

@@ -380,7 +380,7 @@ def test_who_comes_to_a_full_queue_is_told_so(tiny_editor, data_dir, visitors, m
     small = app.build_app(tiny_editor)
     over, edit = threading.Event(), tiny_editor.edit
     monkeypatch.setattr(tiny_editor, "edit", lambda *args, **settings: over.wait(20) and edit(*args, **settings))
-    _, url, _ = small.launch(**app.LAUNCH, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    url = app.serve(small, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
         body = json.dumps({"photo": None, "expression": "sad"}).encode()
         call = urllib.request.Request(f"{url}gradio_api/call/v2/edit", body, {"Content-Type": "application/json"})
@@ -416,7 +416,7 @@ def test_photos_and_results_are_deleted_within_the_hour(tiny_editor, data_dir, v
     built = app.build_app(tiny_editor)
     frequency, age = built.delete_cache
     assert age + 2 * frequency <= 3600
-    _, url, _ = built.launch(**app.LAUNCH, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    url = app.serve(built, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
         first = {path for path in visitors.rglob("*") if path.is_file()}
         visitor = Client(url, verbose=False, download_files=str(visitors.parent / "kept by the visitor"))

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     "photos": [
         {"exprgan.errors", "exprgan.expressions", "exprgan.marking", "exprgan.flow"},
-        {"exprgan.bombs"},
+        {"exprgan.bombs", "exprgan.whole"},
         {"exprgan.images", "exprgan.detail", "exprgan.networks"},
         {"exprgan.grain"},
         {"exprgan.alignment", "exprgan.video"},
@@ -40,7 +40,7 @@ FLOORS = {
     ],
     "networks": [
         {"exprgan.errors", "exprgan.expressions", "exprgan.flow", "exprgan.marking"},
-        {"exprgan.convolution", "exprgan.hub", "exprgan.detail"},
+        {"exprgan.convolution", "exprgan.hub", "exprgan.detail", "exprgan.whole"},
         {"exprgan.networks", "exprgan.controller", "exprgan.reference"},
         {"exprgan.model"},
         {"exprgan.tuning"},
@@ -68,7 +68,8 @@ FLOORS = {
         {"train.paper"},
         {"train.__main__"},
     ],
-    "app": [{"app_sitting"}, {"app_actions"}, {"app_pieces"}, {"app_animation"}, {"app"}],  # above all of exprgan
+    # above all of exprgan
+    "app": [{"app_sitting", "app_guard"}, {"app_actions"}, {"app_pieces"}, {"app_animation"}, {"app"}],
 }
 FRONTS = {"exprgan", "train"}  # an __init__ only gathers names, and is for those outside
 PACKAGES = (
@@ -79,7 +80,7 @@ PACKAGES = (
     "train.render",
 )  # import within themselves as they like
 
-APP = ("app", "app_actions", "app_animation", "app_pieces", "app_sitting")
+APP = ("app", "app_actions", "app_animation", "app_guard", "app_pieces", "app_sitting")
 
 # Never, neither at the top nor inside a function:
 FORBIDDEN = {

@@ -11,10 +11,13 @@ import pytest
 import torch
 from golden import GOLDEN_PHOTO, golden_photo
 from PIL import Image
+from safetensors.torch import load_file
 
 from exprgan import ExpressionEditor, ExprGAN, draw_numbers
 from exprgan.batch import edit_folder
+from exprgan.export import export_onnx
 from exprgan.faces import find_faces
+from train.__main__ import main
 
 ROOT = Path(__file__).parent.parent
 FOUND = {  # box, then eyes, nose, corners of the mouth, in px of the photo of 900 x 900
@@ -63,6 +66,11 @@ def in_a_folder(editor, portrait, folder: Path) -> bytes:
     return (folder / "out" / "a.png").read_bytes()
 
 
+def exported(editor, folder: Path) -> bytes:
+    pytest.importorskip("onnxscript")
+    return b"".join(path.read_bytes() for path in export_onnx(editor.model, folder).values())
+
+
 CALLS = {
     "find": lambda e, a, b, to: e.find(a),
     "edit": lambda e, a, b, to: e.edit(a, {"happy": 0.5, "sad": 0.2}),
@@ -76,11 +84,14 @@ CALLS = {
     "read_expression": lambda e, a, b, to: e.read_expression(a),
     "animate": lambda e, a, b, to: saved(e.animate(a, "tour", seconds=0.2, fps=10), to / "a.gif"),
     "draw_numbers": lambda e, a, b, to: draw_numbers(a, e.find(a)),
+    "decode": lambda e, a, b, to: e.decode(e.read(a), e.model.F_ctrl.code("sad", 0.5)),
     "edit_folder": lambda e, a, b, to: in_a_folder(e, a, to),
+    "export": lambda e, a, b, to: exported(e, to),
 }
+SLOW = {"export"}
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in CALLS])
 def test_a_call_gives_the_same_twice_and_leaves_chance_alone(name, tiny_editor, data_dir, tmp_path):
     a, b = (Image.open(data_dir / one).convert("RGB").resize((200, 200)) for one in ("portrait.jpg", "portrait2.jpg"))
     given = []
@@ -92,6 +103,20 @@ def test_a_call_gives_the_same_twice_and_leaves_chance_alone(name, tiny_editor, 
         after = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
         assert torch.equal(before[0], after[0]) and before[1:] == after[1:]
     assert given[0] and given[0] == given[1]
+
+
+# Training by seed. `fit` is in test_training.py, `judge` in test_evaluate.py, the others in tests of their own.
+
+
+def test_the_same_seed_trains_the_same_face_network(faces_dir, tmp_path):
+    made = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        line = f"facenet {faces_dir} --out {tmp_path}/{name} --steps 2 --width 2 --image-size 32 --batch-size 4 --cpu"
+        torch.manual_seed(len(made)), np.random.seed(len(made)), random.seed(len(made))
+        assert main([*line.split(), "--seed", str(seed), "--mixed-precision", "no"]) == 0
+        tensors = load_file(tmp_path / name / "face.safetensors")
+        made.append(b"".join(tensors[key].numpy().tobytes() for key in sorted(tensors)))
+    assert made[0] == made[1] != made[2]
 
 
 # Warnings.

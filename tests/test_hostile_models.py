@@ -126,7 +126,10 @@ def test_numbers_of_another_type_are_refused(folder, dtype):
     tensors = load((folder / WEIGHTS).read_bytes())
     wrong = torch.ones(tensors[BIAS].shape).to(dtype) if dtype != torch.float8_e8m0fnu else torch.full(
         tensors[BIAS].shape, 255, dtype=torch.uint8).view(dtype)  # fmt: skip
-    (folder / WEIGHTS).write_bytes(save(tensors | {BIAS: wrong}))
+    try:
+        (folder / WEIGHTS).write_bytes(save(tensors | {BIAS: wrong}))
+    except KeyError:
+        pytest.skip("this safetensors knows no such type")
     assert f"{BIAS} in {folder} holds" in refusal(folder)
 
 

@@ -15,7 +15,7 @@ from exprgan.subject import Subject
 
 from .data import FaceFolder
 from .eval.strength import StrengthJudge
-from .run import write_json
+from .run import write_json, writes
 from .samples import read_one
 
 LEVELS = np.linspace(0, 1, 9)
@@ -24,6 +24,7 @@ KNOTS = 11
 """Points of the calibrated way, at evenly spaced intensities."""
 
 
+@writes(lambda weights, *_, **__: weights)
 def calibrate(weights: str, data: str, people: int = 24) -> np.ndarray:
     """Calibrates published weights on the people of split `train`, and rewrites WEIGHTS/config.json.
 

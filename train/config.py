@@ -1,11 +1,12 @@
 """What a training run is told: one frozen dataclass, its flags and its checks. Saved as config.json in the run folder."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from exprgan.expressions import EXPRESSIONS
 
-from .flags import option
+from .flags import option, sound
 
 SIX = ",".join(EXPRESSIONS)
 
@@ -87,6 +88,7 @@ class TrainConfig:
         return cls(recipe=recipe, **(RECIPES[recipe] | typed))
 
     def __post_init__(self):
+        sound(self, minutes=0, colour=0, shift=0)
         if unknown := [name for name in self.stage_names if name not in STAGES]:
             raise ValueError(f"unknown stage {unknown[0]!r}; choose from {', '.join(STAGES)}")
         for name in ("steps", "shares"):
@@ -97,8 +99,8 @@ class TrainConfig:
                 numbers = [kind(number) for number in getattr(self, name).split(",")]
             except ValueError as error:
                 raise ValueError(f"{name} needs numbers, not {getattr(self, name)!r}") from error
-            if min(numbers) < 0:
-                raise ValueError(f"{name} must not be negative: {getattr(self, name)!r}")
+            if not all(0 <= number < math.inf for number in numbers):
+                raise ValueError(f"{name} must be finite and not negative: {getattr(self, name)!r}")
         if self.minutes and not sum(self.stage_seconds(stage) for stage in self.stage_names):
             raise ValueError(f"shares {self.shares!r} leave no time for {self.stages!r}")
         for name in ("batch_size", "lr", "width", "save_minutes", "sample_steps", "log_steps", "identity_size",
@@ -139,9 +141,12 @@ class TrainConfig:
         """--weight as a dict."""
         pairs = [pair.partition("=") for pair in self.weight.split(",") if pair]
         try:
-            return {name.strip(): float(value) for name, _, value in pairs}
+            weights = {name.strip(): float(value) for name, _, value in pairs}
         except ValueError as error:
             raise ValueError(f"weight needs term=value,term=value, not {self.weight!r}") from error
+        if not all(map(math.isfinite, weights.values())):
+            raise ValueError(f"weight needs finite values, not {self.weight!r}")
+        return weights
 
 
 def names_of(expressions: str) -> tuple[str, ...]:

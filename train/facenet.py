@@ -23,8 +23,8 @@ from .config import SIX, names_of
 from .data import FaceFolder, augment
 from .data.augment import scene
 from .data.folder import batch_at
-from .flags import option
-from .run import write_weights
+from .flags import option, sound
+from .run import write_weights, writes
 
 FACE_NAME = "face.safetensors"
 
@@ -51,7 +51,13 @@ class FaceConfig:
     seed: int = option(0, "seed of everything random")
     cpu: bool = option(False, "use the CPU even where there is a GPU")
 
+    def __post_init__(self):
+        sound(self, minutes=0, steps=0 if self.minutes else 1, batch_size=2, width=1, image_size=16, size=16)
+        if self.lr <= 0:
+            raise ValueError(f"lr must be above 0, not {self.lr!r}")
 
+
+@writes(lambda data, config: config.out)
 def fit_face(data: str, config: FaceConfig) -> dict[str, float]:
     """Trains on split `train`, measures on split `test`, writes OUT/face.safetensors.
 

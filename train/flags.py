@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 import typing
 from typing import Any, Literal
 
@@ -30,3 +31,28 @@ def add_flags(parser: argparse.ArgumentParser, cls: type) -> None:
 def typed(args: argparse.Namespace, cls: type) -> dict[str, Any]:
     """The fields of `cls` that were typed on the command line."""
     return {f.name: getattr(args, f.name) for f in dataclasses.fields(cls) if hasattr(args, f.name)}
+
+
+SEEDS = 2**32
+"""Seeds below this one are taken by every generator of chance."""
+
+
+def sound(config: Any, **least: float) -> None:
+    """What every configuration checks: that numbers are finite, seeds can be used, and some values are large enough.
+
+    Args:
+        config: a dataclass.
+        least: by a field's name, the smallest value that works.
+
+    Raises:
+        ValueError: a value that cannot work; the message names it.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{field.name} must be a finite number, not {value!r}")
+        if field.name == "seed" and not 0 <= value < SEEDS:
+            raise ValueError(f"seed must be 0 to {SEEDS - 1}, not {value!r}")
+    for name, value in least.items():
+        if getattr(config, name) < value:
+            raise ValueError(f"{name} must be at least {value}, not {getattr(config, name)!r}")

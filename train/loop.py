@@ -27,7 +27,7 @@ from .facenet import load_face
 from .features import face_maps
 from .losses import PLAYERS, Loss, Nets, Pass, plays, weights_of
 from .memory import keep_memory
-from .run import RunError, write_json
+from .run import RunError, write_json, writes
 from .samples import expression_sheet, one_each
 from .watch import Watch, tracker_names
 
@@ -350,6 +350,7 @@ def read_training(init: str) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if init and path.is_file() else None
 
 
+@writes(lambda data, config: config.out)
 def fit(data: str, config: TrainConfig) -> Path:
     """Trains on a folder with metadata.csv; a run found in `config.out` goes on. Returns the run folder."""
     return Trainer(data, config).fit()

@@ -17,7 +17,7 @@ from .checkpoints import Checkpoints
 from .data.facts import facts
 from .eval.judge import JUDGE_NAME
 from .hub import NOWHERE, HubConfig, push
-from .run import RunError, commit, write_json, write_whole
+from .run import RunError, alone, commit, copy_together, write_json, write_whole
 
 LOCAL = ("out", "face", "init", "phi_file", "cpu")
 """Settings that say nothing to anyone else."""
@@ -46,7 +46,7 @@ def publish(run: str, out: str, data: str = "", hub: HubConfig = NOWHERE) -> Pat
     """
     published = not Checkpoints(run).paths() and Path(run, WEIGHTS_NAME).is_file()
     folder = Path(run if published else out)
-    with tempfile.TemporaryDirectory() as passing:
+    with alone(folder), tempfile.TemporaryDirectory() as passing:
         if hub.dry_run:
             place = Path(passing) / "weights"
             if folder.is_dir():
@@ -85,10 +85,8 @@ def _write_run(run: str, folder: Path) -> dict[str, int]:
         model.save_pretrained(passing)
         same = _tensors(Path(passing) / WEIGHTS_NAME) == before
         if not same:
-            for name in (RESULTS_NAME, REFERENCE_NAME):
-                (folder / name).unlink(missing_ok=True)
-            for name in (CONFIG_NAME, WEIGHTS_NAME):
-                write_whole(folder / name, lambda temporary, made=Path(passing) / name: shutil.copyfile(made, temporary))
+            stale = (RESULTS_NAME, REFERENCE_NAME)
+            copy_together(Path(passing), folder, (CONFIG_NAME, WEIGHTS_NAME), stale)
     known = _read(folder / TRAINING_NAME) if same else {}
     kept = {name: known[name] for name in ("data", "cost") if name in known}
     kept |= {"before": state["before"]} if state.get("before") else {}

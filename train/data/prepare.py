@@ -17,7 +17,7 @@ from exprgan.faces import Face, find_faces
 from exprgan.images import load_photo
 
 from ..flags import option
-from ..run import write_json, write_whole
+from ..run import write_json, write_whole, writes
 from .align import ALIGNMENTS
 from .metadata import NAME, SHOWN, DataError, refuse, write_metadata
 from .sources import SOURCES, Gap, Row
@@ -136,6 +136,7 @@ def _splits(src: Path, rows: list[Row], test_share: float) -> dict[str, str]:
     return split_people((_person(src, row) for row in rows), said, test_share)
 
 
+@writes(lambda out, *_: out)
 def _write(
     out: Path, table: list[dict[str, str]], photos: list[Path], report: dict[str, Any], config: PrepareConfig
 ) -> None:

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import json
 import math
-import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -26,9 +25,9 @@ from exprgan.subject import SURE
 from ..arithmetic import precision
 from ..checkpoints import Checkpoints
 from ..data.augment import light
-from ..flags import option
+from ..flags import option, sound
 from ..memory import keep_memory
-from ..run import RunError, write_json, write_whole
+from ..run import RunError, copy_together, write_json, writes
 from .augment import GLASSES, affine, frames, glasses
 from .codes import code_of
 from .losses import Seen, total
@@ -55,9 +54,12 @@ class DetailConfig:
     cpu: bool = option(False, "use the CPU even where there is a GPU")
 
     def __post_init__(self):
+        sound(self)
         for name in ("steps", "batch_size", "lr", "width", "save_minutes"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
+        if not 0 <= self.ema <= 1:
+            raise ValueError(f"ema must lie in 0..1, not {self.ema!r}")
 
 
 class DetailTrainer:
@@ -171,6 +173,7 @@ class DetailTrainer:
         self.step = state["step"]
 
 
+@writes(lambda pairs, weights, config: config.out)
 def fit_detail(pairs: str, weights: str, config: DetailConfig) -> Path:
     """Trains T on a folder of pairs, for and into published weights; a run found in `config.out` goes on."""
     return DetailTrainer(pairs, weights, config).fit()
@@ -222,10 +225,9 @@ def write_into(folder: Path, T: nn.Module, config: DetailConfig) -> None:
     whole.load_state_dict({name: value for name, value in model.state_dict().items() if not name.startswith("T.")} | own)
     with tempfile.TemporaryDirectory() as passing:
         whole.save_pretrained(passing)
-        for name in (CONFIG_NAME, WEIGHTS_NAME):
-            write_whole(folder / name, lambda temporary, made=Path(passing) / name: shutil.copyfile(made, temporary))
+        stale = ("reference.safetensors",)  # of the model as it was; `publish` writes it anew
+        copy_together(Path(passing), folder, (CONFIG_NAME, WEIGHTS_NAME), stale)
     path = folder / "training.json"
     training = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     told = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "cpu")}
     write_json(path, training | {"detail": told})
-    (folder / "reference.safetensors").unlink(missing_ok=True)  # of the model as it was; `publish` writes it anew

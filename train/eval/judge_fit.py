@@ -17,8 +17,8 @@ from ..config import SIX, names_of
 from ..data import FaceFolder
 from ..data.facts import facts
 from ..data.folder import batch_at
-from ..flags import option
-from ..run import commit
+from ..flags import option, sound
+from ..run import commit, writes
 from .judge import EMBEDDING, JUDGE_NAME, JudgeNetwork, read_judge, write_judge
 
 SHARPNESS = 16.0
@@ -52,7 +52,13 @@ class JudgeConfig:
     seed: int = option(1709, "seed of everything random; the model's own face network has another")
     cpu: bool = option(False, "use the CPU even where there is a GPU")
 
+    def __post_init__(self):
+        sound(self, minutes=0, steps=0 if self.minutes else 1, batch_size=2, width=4, image_size=16, size=16)
+        if self.lr <= 0:
+            raise ValueError(f"lr must be above 0, not {self.lr!r}")
 
+
+@writes(lambda data, config: config.out)
 def fit_judge(data: str, config: JudgeConfig) -> Path:
     """Trains on split `train`, writes OUT/judge.safetensors. It takes minutes, so a stop means a new start.
 
@@ -60,11 +66,8 @@ def fit_judge(data: str, config: JudgeConfig) -> Path:
         The file.
 
     Raises:
-        ValueError: neither steps nor minutes to train for.
         DataError: the folder is not what is needed.
     """
-    if config.steps < 1 and config.minutes <= 0:
-        raise ValueError(f"steps must be at least 1, not {config.steps}")
     accelerator = Accelerator(cpu=config.cpu, mixed_precision=precision(config.mixed_precision, config.cpu))
     torch.manual_seed(config.seed)
     chance = torch.Generator().manual_seed(config.seed)

@@ -15,7 +15,7 @@ from exprgan.model import WEIGHTS_NAME, ExprGAN
 
 from ..card import write_card
 from ..data import FaceFolder
-from ..run import commit, write_json
+from ..run import commit, write_json, writes
 from ..samples import expression_sheet, intensity_sheet, one_each, save_sheet
 from . import codes  # noqa: F401, files its metrics
 from .exam import STRONG, Exam
@@ -26,6 +26,7 @@ from .metrics import METRICS, Numbers
 from .strength import StrengthJudge
 
 
+@writes(lambda weights, *_, **__: weights)
 def evaluate(weights: str, data: str, sheets: str = "", fold: int | None = None, judge: str = "") -> dict[str, Any]:
     """Measures published weights on the held-out people of a folder; writes WEIGHTS/results.json and the card.
 

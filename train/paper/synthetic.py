@@ -20,7 +20,7 @@ from exprgan.model import WEIGHTS_NAME, ExprGAN
 
 from ..data import FaceFolder
 from ..data.metadata import write_metadata
-from ..flags import option
+from ..flags import option, sound
 from ..run import RunError, write_json
 from ..samples import save_sheet
 from .share import Share
@@ -52,6 +52,7 @@ class SyntheticConfig:
     def __post_init__(self):
         if self.count < 1:
             raise ValueError(f"count must be at least 1, not {self.count}")
+        sound(self)
 
 
 def make_set(weights: str, config: SyntheticConfig, data: str = "") -> Path:

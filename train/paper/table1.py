@@ -18,7 +18,7 @@ from exprgan.networks import Encoder
 
 from ..data import FaceFolder, augment
 from ..data.folder import batch_at
-from ..flags import option
+from ..flags import option, sound
 from ..run import RunError, write_json, write_text
 from .share import Share
 from .synthetic import SETTINGS_NAME
@@ -52,6 +52,7 @@ class Table1Config:
     cpu: bool = option(False, "use the CPU even where there is a GPU")
 
     def __post_init__(self):
+        sound(self)
         try:
             counts = self.counts
         except ValueError as error:

@@ -22,7 +22,7 @@ from ..data.metadata import NAME, DataError, refuse, write_metadata
 from ..data.provenance import SOURCES_NAME, add_sources
 from ..data.split import read_splits, split_families
 from ..data.validate import counts
-from ..run import RunError, write_json
+from ..run import RunError, write_json, writes
 from .manifest import Sitter, read_manifest, sets_of
 from .mesh import Mesh
 from .person import RECORDS, Task, finished, make, settings
@@ -35,6 +35,7 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _mesh: Mesh | None = None  # of a worker process, read once
 
 
+@writes(lambda config: config.out)
 def build(config: RenderConfig) -> None:
     """Makes the set.
 

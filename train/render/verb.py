@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..flags import option
+from ..flags import option, sound
 from .needs import require
 
 
@@ -48,6 +48,7 @@ class RenderConfig:
             raise ValueError(f"quality must lie in 1..100, not {self.quality}")
         if not 0 <= self.test_share < 1:
             raise ValueError(f"test_share must lie in 0..1 and below 1, not {self.test_share!r}")
+        sound(self)
 
 
 def render(config: RenderConfig) -> None:

@@ -20,8 +20,8 @@ from exprgan.images import load_photo
 
 from ..data.metadata import DataError
 from ..data.split import TRAIN, read_splits, split_families
-from ..flags import option
-from ..run import RunError, write_text, write_whole
+from ..flags import option, sound
+from ..run import RunError, write_text, write_whole, writes
 from .manifest import MANIFEST_NAME, Sitter, read_manifest, sets_of, write_manifest
 from .needs import require
 
@@ -61,6 +61,7 @@ class VirtualConfig:
             raise ValueError(f"test_share must lie in 0..1 and below 1, not {self.test_share!r}")
         if self.workers < 0:
             raise ValueError(f"workers must be 0 or more, not {self.workers}")
+        sound(self)
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Mixture:
         return self.first, self.second
 
 
+@writes(lambda config: config.out)
 def make_virtual(config: VirtualConfig) -> Path:
     """Writes the people who are missing, and the manifest once all are there. Returns the folder.
 

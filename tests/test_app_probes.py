@@ -1,0 +1,441 @@
+"""The app, asked for what it must not give: others' pictures, the server's files, addresses of its network."""
+
+import http.client
+import http.server
+import io
+import json
+import os
+import re
+import socket
+import threading
+import time
+import uuid
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import pytest
+from PIL import Image
+from test_app import PARAMETERS, SETTINGS
+
+import app_guard
+from app_sitting import new_path
+
+ROOT = Path(__file__).parent.parent
+SECRET = b"this is the server's own"
+
+
+def ask(url, path, method="GET", body=None, **headers):
+    """Status, headers and body of an address spelled exactly so; of an answer that breaks off, what came."""
+    line = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+    try:
+        line.putrequest(method, path)
+        for name, value in headers.items():
+            line.putheader(name, value)
+        if body is not None:
+            line.putheader("Content-Length", str(len(body)))
+        line.endheaders(body)
+        answer = line.getresponse()
+        try:
+            return answer.status, answer.headers, answer.read()
+        except http.client.IncompleteRead as part:
+            return answer.status, answer.headers, part.partial
+    finally:
+        line.close()
+
+
+def post(url, path, content):
+    return ask(url, path, "POST", json.dumps(content).encode(), **{"Content-Type": "application/json"})
+
+
+def upload(url, data, name="me.jpg", kind="image/jpeg"):
+    edge = uuid.uuid4().hex
+    head = f'--{edge}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: {kind}\r\n\r\n'
+    body = head.encode() + data + f"\r\n--{edge}--\r\n".encode()
+    return ask(url, "/gradio_api/upload", "POST", body, **{"Content-Type": f"multipart/form-data; boundary={edge}"})
+
+
+def call(url, action, *data):
+    """What an action answers: the event, and its data as text."""
+    status, _, body = post(url, f"/gradio_api/call/{action}", {"data": data})
+    assert status == 200, body
+    event = json.loads(body)["event_id"]
+    _, _, answer = ask(url, f"/gradio_api/call/{action}/{event}")
+    return answer.decode().partition("\n")[0].removeprefix("event: "), answer.decode()
+
+
+def a_file(path):
+    return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+
+@pytest.fixture(scope="module")
+def secret(tmp_path_factory):
+    """A file of the server's, beside the visitors' folder."""
+    path = tmp_path_factory.mktemp("server") / "secret.png"
+    path.write_bytes(SECRET)
+    return path
+
+
+@pytest.fixture(scope="module")
+def photo(app_url):
+    """A visitor's photo on the server."""
+    data = io.BytesIO()
+    Image.open(ROOT / "tests" / "data" / "portrait.jpg").resize((200, 200)).save(data, "JPEG")
+    return json.loads(upload(app_url, data.getvalue())[2])[0]
+
+
+# Files.
+
+
+def spellings(path, folder):
+    """A path of the server's, in all spellings."""
+    up = os.path.relpath(path, folder)
+    for one in (path, f"/{path}", f"//{path}", f"{folder}/{up}", f"{folder}/./x/../{up}", up, f"{path}\0.jpg", f"{path}/",
+                f"file://{path}", f"file:{path}", path.replace("/", "\\"), path.upper(), f"{path}?x", f"{path};.jpg",
+                f"./{up}", f"....//{up}", f"~/../..{path}", os.path.relpath(path)):  # fmt: skip
+        yield quote(one, safe="/:.~")
+        yield quote(one, safe="")
+        yield "".join(f"%{byte:02x}" for byte in one.encode())
+        yield quote(quote(one, safe=""))
+        yield quote(one, safe="/:").replace("..", "%2e%2e").replace("/", "%2f")
+        yield quote(one, safe="/:").replace("..", "%c0%ae%c0%ae")
+
+
+FORBIDDEN = ("/etc/passwd", "/proc/self/environ", *(str(ROOT / one) for one in (
+    "app.py", "app_guard.py", "weights/model.safetensors", "weights/config.json", "pyproject.toml", ".git", ".gitignore",
+    "tests/data/portrait.jpg", "examples/../app.py")))  # fmt: skip
+
+
+def test_no_spelling_of_a_path_gets_a_file_of_the_servers(app_url, secret):
+    folder, met = os.environ["GRADIO_TEMP_DIR"], 0
+    for path in (*FORBIDDEN, str(secret), str(Path(folder).parent)):
+        for spelled in spellings(path, folder):
+            status, _, body = ask(app_url, f"/gradio_api/{'file/' if met % 4 == 0 else 'file='}{spelled}")
+            assert status in (400, 403, 404, 405, 422), (status, spelled)
+            assert SECRET not in body and b"root:" not in body and b"import gradio" not in body and len(body) < 3000
+            met += 1
+    assert met > 1000
+    print(f"{met} spellings")
+
+
+@pytest.mark.parametrize("route", ["static", "assets", "svelte", "gradio_api/custom_component/x/client/component",
+                                   "gradio_api/proxy=", "file=", "file", "pwa_icon"])  # fmt: skip
+def test_no_other_route_gets_one(app_url, secret, route):
+    for path in ("/etc/passwd", str(secret), str(ROOT / "app.py")):
+        for up in ("", "../" * 12, "..%2f" * 12, "%2e%2e/" * 12, "%2e%2e%2f" * 12, "..\\" * 12):
+            status, headers, body = ask(app_url, f"/{route}/{up}{path.lstrip('/') if up else path}")
+            page = headers["Content-Type"].startswith("text/html")  # which takes any address for itself
+            assert status in (400, 403, 404, 405) or page, (status, route, up, path)
+            assert SECRET not in body and b"root:x" not in body and b'"""The app: edits' not in body
+
+
+def test_a_link_out_of_the_folder_is_not_followed_where_a_visitor_could_lay_one(app_url, secret):
+    """Nobody can: an upload is a file. Names that would be links or paths become names."""
+    folder = Path(os.environ["GRADIO_TEMP_DIR"])
+    for name in ("../../out.jpg", "/etc/cron.d/x.jpg", "..\\..\\out.jpg", "a/../../b.jpg", "x\0.jpg", ".htaccess", ".."):
+        status, _, body = upload(app_url, b"data", name)
+        if status == 200:
+            for path in map(Path, json.loads(body)):
+                assert path.parent.parent == folder and path.is_file() and not path.is_symlink(), (name, path)
+        else:
+            assert status in (400, 500), (name, status)
+    assert not {"out.jpg", "b.jpg"} & {path.name for path in (folder.parent).iterdir()}
+
+
+@pytest.mark.parametrize("wrong", ["a/b", "../../../../x", "/x", "happy/../../x", "happy\0", "x" * 300, "CON", "happy "])
+def test_no_setting_writes_outside_the_folder(app_url, photo, wrong):
+    """An expression stands in the name of what is made."""
+    folder = Path(os.environ["GRADIO_TEMP_DIR"])
+    before = {path for path in folder.parent.rglob("*") if path.is_file()}
+    for action, *data in (("download_people", 1, 1, wrong, 1), ("animate", a_file(photo), wrong, 1, "", 0.5, 0, "model", 0,
+                          "one", {}, "sweep", "gif", 0.5)):  # fmt: skip
+        event, told = call(app_url, action, *data)
+        assert event == "error" and "Sorry" not in told and "Traceback" not in told, told
+    assert {path for path in folder.parent.rglob("*") if path.is_file()} == before
+
+
+# Others' pictures.
+
+
+def test_a_visitors_files_are_under_names_that_nobody_guesses(app_url, photo):
+    folder = Path(os.environ["GRADIO_TEMP_DIR"])
+    event, told = call(app_url, "edit", a_file(photo), "happy", 1, "", 0.5, 0, "model", 0, "one", {})
+    assert event == "complete"
+    given = [one for one in re.findall(r'"path": "([^"]+)"', told) if "examples" not in one]
+    assert len(given) == 2
+    for path in (photo, *given):
+        place = Path(path).relative_to(folder).as_posix()
+        assert len(re.findall(r"[0-9a-f]", re.search(r"[0-9a-f]{32,64}", place)[0])) >= 32, place
+        assert ask(app_url, f"/gradio_api/file={path}")[0] == 200
+    for guess in (folder, folder / "exprgan", Path(photo).parent, f"{folder}/*", f"{folder}/exprgan/*.jpg",
+                  f"{Path(given[1]).with_suffix('')}", f"{given[1]}.part", folder / app_guard.LOCK):  # fmt: skip
+        assert ask(app_url, f"/gradio_api/file={guess}")[0] == 403, guess
+
+
+def test_another_session_gets_nothing_of_a_visitors(app_url, photo):
+    session = uuid.uuid4().hex
+    data = {"data": [a_file(photo)], "session_hash": session}
+    event = json.loads(post(app_url, "/gradio_api/call/read", data)[2])["event_id"]
+    for guess in (uuid.uuid4().hex, "0", "*", event[:-1], session[:-1]):
+        status, _, body = ask(app_url, f"/gradio_api/call/read/{guess}")
+        assert b"reads as" not in body and b"portrait" not in body, (guess, status)
+        assert b"reads as" not in ask(app_url, f"/gradio_api/queue/data?session_hash={guess}")[2]
+    assert b"reads as" in ask(app_url, f"/gradio_api/call/read/{event}")[2]
+    assert b"reads as" not in ask(app_url, f"/gradio_api/call/read/{event}")[2]  # told once
+
+
+UNUSED = ("deep_link?session_hash=x", "process_recording", "component_server", "proxy=http://127.0.0.1", "vibe-edit",
+          "vibe-code", "stream/x", "stream/x/y/1/playlist.m3u8", "run-history/connect", "dev/reload",
+          "custom_component/x/client/a/y.js", "../monitoring", "../monitoring/summary")  # fmt: skip
+
+
+def test_what_the_page_has_no_use_for_is_closed(app_url):
+    for address in UNUSED:
+        path = f"/gradio_api/{address}".replace("/gradio_api/..", "")
+        for method, data in (("GET", None), ("POST", b"")):
+            status, _, body = ask(app_url, path, method, data)
+            assert (status, body.decode()) == (404, app_guard.NOT_HERE), path
+
+
+def test_nobody_passes_by_the_queue(app_url):
+    status, _, body = post(app_url, "/gradio_api/run/generate", {"data": [1, 1, "happy", 1]})
+    assert status == 404 and b"does not accept direct" in body
+
+
+# Files of the server's, and addresses, in place of a photo.
+
+REST = SETTINGS | {"kind": "sweep", "file_format": "gif", "seconds": 0.5, "intensity": 1}
+ACTIONS = {name[1:]: [REST.get(one) for one in given] for name, given in PARAMETERS.items() if "photo" in given}
+
+
+def disguises(path):
+    """A path as JSON may hold it in a photo's place."""
+    yield a_file(path)
+    yield {"path": path}
+    yield path
+    yield a_file(path) | {"url": f"/gradio_api/file={path}", "orig_name": "me.jpg", "is_stream": True}
+    yield {"image": a_file(path), "caption": None}
+    yield [a_file(path)]
+    yield a_file(os.path.join(os.environ["GRADIO_TEMP_DIR"], os.path.relpath(path, os.environ["GRADIO_TEMP_DIR"])))
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_no_action_takes_a_file_of_the_servers_for_a_photo(app_url, action):
+    """Not even one that is a photo."""
+    taken = str(ROOT / "tests" / "data" / "portrait.jpg")
+    for photo in disguises(taken):
+        data = [photo, *ACTIONS[action][1:]]
+        if "transfer" in action:
+            data[1] = photo
+        status, _, body = post(app_url, f"/gradio_api/call/{action}", {"data": data})
+        if status == 200:
+            answer = ask(app_url, f"/gradio_api/call/{action}/{json.loads(body)['event_id']}")[2].decode()
+            assert answer.startswith("event: error") and "Traceback" not in answer, (photo, answer[:300])
+        else:
+            assert status in (400, 422), (status, body)
+
+
+def test_the_pages_own_events_take_none_either(app_url, secret):
+    """Those that are no actions have numbers; a page of anybody's can send any data to them."""
+    config = json.loads(ask(app_url, "/config")[2])
+    for one in config["dependencies"]:
+        for value in (a_file(str(secret)), {"path": str(secret)}):
+            body = {"data": [value] * len(one["inputs"]), "fn_index": one["id"], "session_hash": uuid.uuid4().hex,
+                    "event_data": {"index": str(secret), "value": a_file(str(secret))}}  # fmt: skip
+            path = "/gradio_api/queue/join" if one["queue"] is not False else "/gradio_api/run/predict"
+            status, _, answer = post(app_url, path, body)
+            if status == 200 and "event_id" in json.loads(answer):
+                answer = until_done(app_url, body["session_hash"])
+            assert SECRET not in answer and b"Traceback" not in answer
+            for given in re.findall(r'"path": ?"([^"]+)"', answer.decode()):
+                assert SECRET not in ask(app_url, f"/gradio_api/file={given}")[2]
+
+
+def until_done(url, session):
+    line = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    line.request("GET", f"/gradio_api/queue/data?session_hash={session}")
+    answer, told = line.getresponse(), b""
+    while b"process_completed" not in told and b"close_stream" not in told:
+        if not (more := answer.readline()):
+            break
+        told += more
+    line.close()
+    return told
+
+
+ASKED: list[str] = []
+"""What the server within was asked for."""
+
+
+class Inside(http.server.BaseHTTPRequestHandler):
+    """A server in the app's own network."""
+
+    def do_GET(self):
+        ASKED.append(self.path)
+        self.send_response(302 if "away" in self.path else 200)
+        self.send_header("Location", "/inside")
+        self.end_headers()
+        self.wfile.write(SECRET)
+
+    do_HEAD = do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def inside():
+    ASKED.clear()
+    with http.server.ThreadingHTTPServer(("", 0), Inside) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+HOSTS = ("127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0x7f.1", "0.0.0.0", "0", "localhost", "LOCALHOST",
+         "localhost.", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:0:0:1]", "[64:ff9b::7f00:1]",
+         "user@127.0.0.1", "127.0.0.1%00.example.com", "169.254.169.254", "100.100.100.200", "[fd00:ec2::254]",
+         "metadata.google.internal", "127.0.0.1.nip.io", "example.com")  # fmt: skip
+
+
+@pytest.fixture
+def looked_up(monkeypatch):
+    """The names that were looked up outside, or would have been."""
+    names, look_up = [], socket.getaddrinfo
+
+    def noted(host, *rest, **more):
+        if host not in ("127.0.0.1", "localhost", None, b"127.0.0.1", ""):
+            names.append(host)
+            raise socket.gaierror("not in a test")
+        return look_up(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", noted)
+    return names
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_an_address_is_never_fetched(app_url, inside, looked_up, host):
+    port = f":{inside}" if not host.startswith(("169", "100", "[fd00", "metadata", "example")) else ""
+    for scheme in ("http", "https", "ftp", "gopher", "HTTP"):
+        for path in ("me.jpg", "away.jpg"):
+            address = f"{scheme}://{host}{port}/{path}"
+            for spelled in (address, quote(address, safe=":/"), quote(address, safe="")):
+                assert ask(app_url, f"/gradio_api/file={spelled}")[0] in (400, 403, 404)
+                assert ask(app_url, f"/gradio_api/proxy={spelled}")[0] in (400, 404)
+        if scheme in ("http", "ftp"):
+            for photo in (a_file(address) | {"url": address}, {"path": address, "url": address}):
+                _, told = call(app_url, "read", photo)
+                assert told.startswith("event: error") and SECRET not in told.encode()
+    assert not ASKED and not looked_up
+
+
+def test_an_address_is_answered_with_a_sentence(app_url):
+    event, told = call(app_url, "read", a_file("https://example.com/me.jpg"))
+    assert event == "error" and app_guard.NO_ADDRESS in told
+
+
+# Headers.
+
+
+def test_answers_are_taken_for_what_they_say_and_pictures_are_in_no_cache(app_url, photo):
+    _, told = call(app_url, "edit", a_file(photo), "happy", 1, "", 0.5, 0, "model", 0, "one", {})
+    result = re.findall(r'"path": "([^"]+)"', told)[1]
+    for path in ("/", "/config", "/gradio_api/info", f"/gradio_api/file={result}", f"/gradio_api/file={photo}", "/nothing"):
+        _, headers, _ = ask(app_url, path)
+        assert headers.get_all("X-Content-Type-Options") == ["nosniff"], path
+        assert (headers.get_all("Cache-Control") == ["no-store"]) == path.startswith("/gradio_api/"), path
+        assert "Set-Cookie" not in headers and "Access-Control-Allow-Origin" not in headers
+    for span, status in (("bytes=0-9", 206), ("bytes=9-5", None), ("bytes=-5", None), ("bytes=999999999-9999999999", None),
+                         ("bytes=x-y", None), ("bytes=0-1,3-4", None)):  # fmt: skip
+        got, headers, body = ask(app_url, f"/gradio_api/file={result}", Range=span)
+        assert got == (status or got) and (headers["Cache-Control"] == "no-store" or body == b"Internal Server Error"), span
+
+
+def test_a_page_of_elsewhere_cannot_read_from_an_app_on_this_machine(app_url):
+    """gradio's own doing: on this machine it takes pages of this machine alone."""
+    for origin in ("https://elsewhere.example", "null", "http://127.0.0.1.elsewhere.example"):
+        _, headers, _ = ask(app_url, "/config", Origin=origin)
+        assert "Access-Control-Allow-Origin" not in headers, origin
+
+
+@pytest.mark.parametrize("name", ["me.html", "me.svg", "me.xml", "me.js", "me.jpg.html", "me"])
+def test_a_page_that_was_uploaded_is_not_shown_as_one(app_url, name):
+    path = json.loads(upload(app_url, b"<script>alert(1)</script>", name, "text/html")[2])[0]
+    _, headers, _ = ask(app_url, f"/gradio_api/file={path}")
+    assert headers["Content-Disposition"].startswith("attachment") and headers["Content-Type"] == "application/octet-stream"
+
+
+# What is left.
+
+
+def test_an_upload_that_breaks_off_a_result_that_nobody_took_and_links_are_swept(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    kept = Path(new_path(".jpg"))
+    kept.write_bytes(b"shown at first")
+    for path in (Path(new_path(".jpg")), Path(new_path(".zip", "people")), tmp_path / "tmpabc", tmp_path / app_guard.LOCK):
+        path.write_bytes(b"x")
+    (tmp_path / "link").symlink_to(ROOT / "weights")
+    app_guard.sweep(tmp_path, 3000, {str(kept)})
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 5  # nothing is so old
+    app_guard.sweep(tmp_path, 0, {str(kept)})
+    app_guard.sweep(tmp_path, 0, {str(kept)})
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([app_guard.LOCK, "exprgan", kept.name])
+    assert (ROOT / "weights" / "config.json").is_file()
+
+
+@pytest.mark.parametrize(("jump", "left"), [(0, 1), (30, 1), (4000, 0), (-30, 1), (-4000, 0), (10 * 365 * 86400, 0)])
+def test_a_clock_that_jumps_keeps_nothing_for_longer(tmp_path, monkeypatch, jump, left):
+    (tmp_path / "me.jpg").write_bytes(b"x")
+    now = time.time() + jump
+    monkeypatch.setattr(app_guard.time, "time", lambda: now)
+    app_guard.sweep(tmp_path, 3000)
+    assert len(list(tmp_path.iterdir())) == left
+
+
+def test_while_the_app_serves_nothing_gets_older_and_the_page_stays(tiny_editor, tmp_path, monkeypatch):
+    import app
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    built = app.build_app(tiny_editor)
+    built.delete_cache = (0.2, 0.6)
+    url = app.serve(built, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    try:
+        at_first = re.findall(rb'/gradio_api/file=([^"]+\.(?:jpg|png))', ask(url, "/config")[2])
+        photo = json.loads(upload(url, (ROOT / "tests" / "data" / "portrait.jpg").read_bytes())[2])[0]
+        assert call(url, "download_edit", a_file(photo), "happy", 1, "", 0.5, 0, "model", 0, "one", {})[0] == "complete"
+        half = http.client.HTTPConnection(urlsplit(url).netloc)
+        half.putrequest("POST", "/gradio_api/upload")
+        half.putheader("Content-Type", "multipart/form-data; boundary=x")
+        half.putheader("Content-Length", "100000")
+        half.endheaders(b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n' + bytes(5000))
+        time.sleep(0.3)
+        half.close()
+        Path(new_path(".jpg")).write_bytes(b"of an action that nobody waited for")
+        deadline = time.monotonic() + 20
+        stays = app_guard.shown_at_first(built.app)
+        while rest := {str(path) for path in tmp_path.rglob("*") if path.is_file()} - stays:
+            assert time.monotonic() < deadline, rest
+            time.sleep(0.1)
+        assert len(at_first) > 6
+        for path in at_first:
+            assert ask(url, f"/gradio_api/file={path.decode()}")[0] == 200
+    finally:
+        built.close()
+
+
+def test_a_folder_of_visitors_is_private_goes_with_its_process_and_takes_what_a_kill_left(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    killed = tmp_path / f"{app_guard.FOLDER}killed"
+    killed.mkdir()
+    (killed / app_guard.LOCK).touch()
+    (killed / "me.jpg").write_bytes(b"a face")
+    (tmp_path / "others").mkdir()
+    with app_guard.visitors_folder() as first:
+        assert not killed.exists() and first.stat().st_mode & 0o777 == 0o700
+        (first / "me.jpg").write_bytes(b"a face")
+        assert Path(new_path(".jpg")).is_relative_to(first)
+        monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+        with app_guard.visitors_folder() as second:
+            assert (first / "me.jpg").exists() and second != first
+        assert not second.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["others"]
+    assert os.environ["GRADIO_TEMP_DIR"] == str(tmp_path)
