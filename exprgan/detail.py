@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import Block, active, whole_groups
 from .flow import look_up
+from .mouth import FINE, MouthNetwork
 
 FRAME = 32 / 27
 """Side of T's frame in sides of the crop, about the same centre: a dropped jaw leaves the crop and must not be cut."""
-FINE = 2
-"""T sees the photo, and invents, at this many times `image_size` px; flow and light are found at `image_size` px."""
 CHANNELS = (16, 40, 80, 128, 160)
 """Of T's five scales, from `image_size` px down; times `width`."""
 REACH = 0.25
@@ -44,9 +44,7 @@ class Detail(NamedTuple):
 
     def apply(self, x: Tensor) -> Tensor:
         """The photo's frame (B, 3, S, S) in [-1, 1] -> the edited one, likewise."""
-        moved = (look_up(x, self.flow) + 1) / 2
-        lit = (moved * self.gain.exp()).clamp(max=1) * 2 - 1
-        return torch.lerp(lit, self.colour, self.mask)
+        return torch.lerp(moved_and_lit(x, self.flow, self.gain), self.colour, self.mask)
 
     def towards(self, other: "Detail", share: float) -> "Detail":
         """A part of the way to another one, from 0 (this) to 1; what is drawn is the other's."""
@@ -54,8 +52,13 @@ class Detail(NamedTuple):
         return Detail(flow, gain, mask, other.colour)
 
 
+def moved_and_lit(x: Tensor, flow: Tensor, gain: Tensor) -> Tensor:
+    """The photo's frame (B, 3, S, S) in [-1, 1] before anything is drawn on it; flow and gain as in `Detail`."""
+    return ((look_up(x, flow) + 1) / 2 * gain.exp()).clamp(max=1) * 2 - 1
+
+
 class DetailNetwork(nn.Module):
-    """T: a U-Net with residual blocks; the code sets scale and shift of every block's maps.
+    """T: a U-Net with residual blocks says flow and light, steered by the code at every block; then the mouth.
 
     Args:
         image_size: side of the decoder's pictures in px.
@@ -67,7 +70,7 @@ class DetailNetwork(nn.Module):
         super().__init__()
         self.image_size = image_size
         self.inside = round(image_size / FRAME)
-        channels = [8 * max(1, round(c * width / 8)) for c in CHANNELS]  # whole groups
+        channels = [whole_groups(c * width) for c in CHANNELS]
         self.entry = nn.Conv2d(3 * FINE**2 + 3 + 3, channels[0], 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(channels))
         self.seen = nn.ModuleList(Block(c, code_dim) for c in channels)
@@ -75,13 +78,10 @@ class DetailNetwork(nn.Module):
         self.told = nn.ModuleList(Block(c, code_dim) for c in channels[:-1])
         self.norm = nn.GroupNorm(8, channels[0])
         self.move = nn.Conv2d(channels[0], 2 + 3, 3, padding=1)
-        self.invent = nn.Conv2d(channels[0], (1 + 3) * FINE**2, 3, padding=1)
-        for head in (self.move, self.invent):  # at first nothing moves and nothing is invented
-            with torch.no_grad():
-                head.weight.mul_(0.02)
-                head.bias.zero_()
-        with torch.no_grad():
-            self.invent.bias[: FINE**2] = -4
+        self.mouth = MouthNetwork(code_dim, width)
+        with torch.no_grad():  # at first nothing moves
+            self.move.weight.mul_(0.02)
+            self.move.bias.zero_()
 
     def forward(self, x: Tensor, own: Tensor, x_hat: Tensor, c: Tensor) -> Detail:
         """What turns the photo into the edit.
@@ -102,13 +102,13 @@ class DetailNetwork(nn.Module):
         for i in reversed(range(len(self.up))):
             h = F.interpolate(self.up[i](h), scale_factor=2, mode="bilinear", align_corners=False) + skips[i]
             h = self.told[i](h, c)
-        h = _active(self.norm(h))
+        h = active(self.norm(h))
         flow, gain = self.move(h).split((2, 3), dim=1)
-        mask, colour = self.invent(h).split((FINE**2, 3 * FINE**2), dim=1)
-        return Detail(
-            _finer(torch.tanh(flow / 16) * REACH), _finer(torch.tanh(gain / 4) * MAX_GAIN),  # calm enough to learn
-            torch.sigmoid(F.pixel_shuffle(mask, FINE)), torch.tanh(F.pixel_shuffle(colour, FINE)),
-        )  # fmt: skip
+        coarse = torch.tanh(flow / 16) * REACH  # calm enough to learn
+        flow, gain = _finer(coarse), _finer(torch.tanh(gain / 4) * MAX_GAIN)
+        with torch.no_grad():  # the mouth takes flow and light as they are
+            moved = moved_and_lit(x, flow, gain)
+        return Detail(flow, gain, *self.mouth(moved.detach(), coarse.detach(), decoded, c))
 
     def _over_frame(self, crop: Tensor) -> Tensor:
         """Pictures over the crop -> over the frame, edges repeated."""
@@ -116,30 +116,6 @@ class DetailNetwork(nn.Module):
         before = (self.image_size - self.inside) // 2
         after = self.image_size - self.inside - before
         return F.pad(crop, (before, after, before, after), mode="replicate")
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions beside an identity; the code scales and shifts the maps between them."""
-
-    def __init__(self, channels: int, code_dim: int):
-        super().__init__()
-        self.norm = nn.GroupNorm(8, channels)
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.code = nn.Linear(code_dim, 2 * channels)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        with torch.no_grad():
-            self.code.weight.mul_(0.2)
-            self.code.bias.zero_()
-            self.second.bias.zero_()
-
-    def forward(self, h: Tensor, c: Tensor) -> Tensor:
-        """h: (B, C, H, W), c: (B, K * d) -> like h."""
-        scale, shift = self.code(c)[:, :, None, None].chunk(2, dim=1)
-        return h + self.second(_active(self.first(_active(self.norm(h))) * (1 + scale) + shift))
-
-
-def _active(h: Tensor) -> Tensor:
-    return F.leaky_relu(h, 0.1, inplace=True)
 
 
 def _finer(x: Tensor) -> Tensor:

@@ -25,8 +25,6 @@ STILL, MOVING = 0.0012, 0.005
 """Sides of the frame (0.15 and 0.6 px of 128): a shorter flow is taken for noise, and a longer one is kept whole."""
 UNSURE, SURE = 0.3, 0.7
 """A mask below the one draws nothing, above the other all: half of a drawn tooth over half of a lip looks like neither."""
-EYES_END, MOUTH_BEGINS = 0.42, 0.5
-"""Sides of the frame from its top. Nothing is drawn above: whites that T draws turn lids grey, and moved lids do not."""
 EDGE = 0.06
 """Sides of the frame over which every change fades out at its edge."""
 
@@ -55,9 +53,7 @@ class Motion:
         length = np.hypot(flow[..., 0], flow[..., 1])
         cover = smooth_step((length - STILL) / (MOVING - STILL))
         cover = np.maximum(cover, smooth_step((np.abs(gain).max(2) - 0.02) / 0.05))
-        down = (np.arange(len(flow), dtype=np.float32)[:, None] + 0.5) / len(flow)
         drawn = smooth_step((mask[..., 0] - UNSURE) / (SURE - UNSURE))
-        drawn = drawn * smooth_step((down - EYES_END) / (MOUTH_BEGINS - EYES_END))
         cover = _spread(np.maximum(cover, drawn)) * _inside(len(flow))
         return cls(FRAME, flow * cover[..., None], gain * cover[..., None], drawn * cover, (colour + 1) * 127.5, cover)
 

@@ -47,6 +47,7 @@ class DetailConfig:
     lr: float = option(1.2e-3, "AdamW's highest learning rate")
     width: float = option(1.0, "width of T")
     again: bool = option(False, "go on from the T that the weights hold, with their width")
+    part: Literal["all", "mouth"] = option("all", "what learns: all of T, or the mouth, with flow and light as they are")
     ema: float = option(0.998, "decay of the running average of T's weights, which is what gets written")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the networks' arithmetic")
     save_minutes: float = option(4.0, "minutes between checkpoints")
@@ -83,7 +84,10 @@ class DetailTrainer:
             T.load_state_dict(self.model.T.state_dict())
         T.to(self.device, memory_format=torch.channels_last)
         self.ema = copy.deepcopy(T).requires_grad_(False)
-        optimizer = torch.optim.AdamW(T.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-4)
+        learning = T.mouth if config.part == "mouth" else T
+        T.requires_grad_(False)
+        learning.requires_grad_(True)
+        optimizer = torch.optim.AdamW(learning.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-4)
         self.T, self.optimizer = self.accelerator.prepare(T, optimizer)
         self.checkpoints, self.step = Checkpoints(config.out), 0
         if state := self.checkpoints.latest():

@@ -1,0 +1,83 @@
+"""What an opening mouth shows, which no pixel of the photo does: the last part of T (detail.py).
+
+It looks at the lower face after the photo's pixels were moved. There the lips are where they will be, and between them lies
+what was stretched over the opening: so the border of what must be drawn is seen, not guessed.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import Block, active, whole_groups
+
+WINDOW = (0.40625, 0.25, 0.5)
+"""The lower face in sides of T's frame: top, left, side."""
+FINE = 2
+"""What T sees, and what is drawn, has this many times `image_size` px."""
+CHANNELS = (32, 48, 64)
+"""Of its scales, from `image_size` px down; times `width`."""
+FLOW_SCALE = 16.0
+"""Flow, in sides of the frame, is small beside colours; times this it is of their size."""
+
+
+class MouthNetwork(nn.Module):
+    """A U-Net over `WINDOW`; the code sets scale and shift of every block's maps, as in T.
+
+    Args:
+        code_dim: numbers in c, K * d.
+        width: 1 for CHANNELS as they stand.
+    """
+
+    def __init__(self, code_dim: int, width: float = 1.0):
+        super().__init__()
+        fine, middle, coarse = (whole_groups(c * width) for c in CHANNELS)
+        self.entry = nn.Conv2d(3 * FINE**2 + 2 + 6, fine, 3, padding=1)
+        self.seen = nn.ModuleList((Block(fine, code_dim), Block(middle, code_dim), Block(coarse, code_dim)))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in ((fine, middle), (middle, coarse)))
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in ((fine, middle), (middle, coarse)))
+        self.told = nn.ModuleList((Block(fine, code_dim), Block(middle, code_dim)))
+        self.norm = nn.GroupNorm(8, fine)
+        self.head = nn.Conv2d(fine, 4 * FINE**2, 3, padding=1)
+        with torch.no_grad():  # at first nothing is drawn
+            self.head.weight.mul_(0.05)
+            self.head.bias.zero_()
+            self.head.bias[: FINE**2] = -4
+
+    def forward(self, moved: Tensor, flow: Tensor, decoded: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """What is drawn, over all of T's frame.
+
+        Args:
+            moved: (B, 3, FINE * S, FINE * S) in [-1, 1], the photo's pixels, moved and lit.
+            flow: (B, 2, S, S), which moved them, in sides of the frame.
+            decoded: (B, 6, S, S), the decoder's two pictures, over the frame.
+            c: (B, K * d).
+
+        Returns:
+            mask (B, 1, FINE * S, FINE * S) in [0, 1], how much of a point is drawn, and colour (B, 3, ...) in [-1, 1].
+        """
+        side = flow.shape[-1]
+        small = torch.cat((flow * FLOW_SCALE, decoded), dim=1)
+        h = self.entry(torch.cat((F.pixel_unshuffle(window(moved), FINE), window(small)), dim=1))
+        skips = [h := self.seen[0](h, c)]
+        for down, block in zip(self.down, self.seen[1:], strict=True):
+            skips.append(h := block(down(h), c))
+        for i in (1, 0):
+            h = F.interpolate(self.up[i](h), scale_factor=2, mode="bilinear", align_corners=False) + skips[i]
+            h = self.told[i](h, c)
+        mask, colour = self.head(active(self.norm(h))).split((FINE**2, 3 * FINE**2), dim=1)
+        return (
+            _in_frame(torch.sigmoid(F.pixel_shuffle(mask, FINE)), FINE * side),
+            _in_frame(torch.tanh(F.pixel_shuffle(colour, FINE)), FINE * side),
+        )
+
+
+def window(x: Tensor) -> Tensor:
+    """The lower face of pictures over T's frame: (B, C, S, S) -> (B, C, S / 2, S / 2)."""
+    top, left, side = (round(part * x.shape[-1]) for part in WINDOW)
+    return x[..., top : top + side, left : left + side]
+
+
+def _in_frame(x: Tensor, side: int) -> Tensor:
+    """The window in a frame of zeros."""
+    top, left, inside = (round(part * side) for part in WINDOW)
+    return F.pad(x, (left, side - left - inside, top, side - top - inside))
