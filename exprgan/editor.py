@@ -281,7 +281,9 @@ class ExpressionEditor(Ensemble):
         if strength >= WEAKEST:
             return self._say(subject, x_hat, code)
         neutral = self.model.F_ctrl.neutral()
-        calm = self._say(subject, self._decode(subject.z, neutral, subject.decoder), neutral)
+        if NEUTRAL not in subject.told:
+            subject.told[NEUTRAL] = self._say(subject, self._decode(subject.z, neutral, subject.decoder), neutral)
+        calm = subject.told[NEUTRAL]
         if strength == 0:
             return calm
         stronger = torch.lerp(neutral, code, WEAKEST / strength)
