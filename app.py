@@ -6,10 +6,14 @@ A tab is one function under `@tab`, laid out of app_pieces.py. What it offers to
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / "exprgan"))  # no other app's, for `Strays`
+
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from app_actions import (
     ALL,
@@ -52,6 +56,7 @@ from app_pieces import (
     wire_links,
 )
 from exprgan import ExpressionEditor, ExprGAN, ExprGANError
+from app_sitting import Strays
 
 HERE = Path(__file__).parent
 BUNDLED = HERE / "weights"
@@ -115,6 +120,7 @@ def build_app(editor: ExpressionEditor, note: str = "") -> gr.Blocks:
                     links[title] = lay_out(editor)
         wire_links(app, tabs, {title: link for title, link in links.items() if link})
     return app.queue(max_size=LONGEST_QUEUE)
+    app.temp_file_sets.append(Strays(get_upload_folder()))
 
 
 def load_editor(model: str) -> tuple[ExpressionEditor, str]:

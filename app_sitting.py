@@ -2,7 +2,7 @@
 
 import dataclasses
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +98,20 @@ class Sitting:
         if self._subjects:  # all faces share one preview
             small = dataclasses.replace(small, photo=self._subjects[0][0].photo)
         self._subjects[face] = small, subject.photo_from_crop
+
+
+class Strays(set):
+    """The files in a folder of which gradio keeps no list: what its MCP unpacks, what was made too late to be shown.
+
+    gradio goes through an app's sets of files, and deletes what is old and not part of the page. This one looks anew.
+    """
+
+    def __init__(self, folder: str):
+        super().__init__()
+        self._folder = Path(folder)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([str(path) for path in self._folder.rglob("*") if path.is_file()])
 
 
 def portrait(photo: Image.Image, face: Face) -> Image.Image:

@@ -436,12 +436,15 @@ def test_photos_and_results_are_deleted_within_the_hour(tiny_editor, data_dir, v
         assert {path for path in visitors.rglob("*") if path.is_file()} <= first  # what the page shows at first stays
     finally:
         built.close()
+        shutil.copy(data_dir / "portrait.jpg", Path(app_actions.new_path(".jpg")))  # nobody was told of it
 
 
 def test_nothing_is_kept_and_nobody_is_told(tiny_editor, visitors):
     assert app.LAUNCH["run_history"] is False and app.LAUNCH["enable_monitoring"] is False and app.LAUNCH["share"] is False
     config = app.build_app(tiny_editor).get_config_file()
     assert config["analytics_enabled"] is False
+        shown = [path for one in built.blocks.values() for path in getattr(one, "keep_in_cache", ())]
+        assert len(shown) > 12 and all(Path(path).is_file() for path in shown)
     shown = [one["props"]["value"] for one in config["components"] if one["type"] == "markdown"]
     assert any(app.PRIVACY in text for text in shown) and any("deleted within" in text for text in shown)
 
