@@ -299,6 +299,14 @@ def test_the_api_is_the_one_promised_typed_and_documented(client):
             assert f"{one['parameter_name']}:" in text, (name, one["parameter_name"])
 
 
+def test_what_a_program_calls_keeps_nothing_between_two_calls(tiny_editor, visitors):
+    config = app.build_app(tiny_editor).get_config_file()
+    kinds = {one["id"]: one["type"] for one in config["components"]}
+    public = [one for one in config["dependencies"] if one["api_visibility"] == "public"]
+    assert {f"/{one['api_name']}" for one in public} == PARAMETERS.keys()
+    assert not [one["api_name"] for one in public for part in (*one["inputs"], *one["outputs"]) if kinds[part] == "state"]
+
+
 def readme_example(language):
     blocks = re.findall(rf"```{language}\n(.*?)```", README, re.S)
     return next(block for block in blocks if "127.0.0.1:7860" in block and "make app" not in block)
@@ -428,23 +436,23 @@ def test_photos_and_results_are_deleted_within_the_hour(tiny_editor, data_dir, v
                 handle_file(data_dir / "portrait.jpg"), file_format=file_format, seconds=0.5, api_name="/animate"
             )
         visitor.predict(handle_file(two_people(data_dir, visitors.parent)), 0, api_name="/number_faces")
+        shutil.copy(data_dir / "portrait.jpg", Path(app_actions.new_path(".jpg")))  # nobody was told of it
         files = {path for path in visitors.rglob("*") if path.is_file()} - first
         assert len(files) >= 8
         delete_files_created_by_app(built, age)  # nothing is so old yet
         assert all(path.exists() for path in files)
         delete_files_created_by_app(built, 0)
         assert {path for path in visitors.rglob("*") if path.is_file()} <= first  # what the page shows at first stays
+        shown = [path for one in built.blocks.values() for path in getattr(one, "keep_in_cache", ())]
+        assert len(shown) > 12 and all(Path(path).is_file() for path in shown)
     finally:
         built.close()
-        shutil.copy(data_dir / "portrait.jpg", Path(app_actions.new_path(".jpg")))  # nobody was told of it
 
 
 def test_nothing_is_kept_and_nobody_is_told(tiny_editor, visitors):
     assert app.LAUNCH["run_history"] is False and app.LAUNCH["enable_monitoring"] is False and app.LAUNCH["share"] is False
     config = app.build_app(tiny_editor).get_config_file()
     assert config["analytics_enabled"] is False
-        shown = [path for one in built.blocks.values() for path in getattr(one, "keep_in_cache", ())]
-        assert len(shown) > 12 and all(Path(path).is_file() for path in shown)
     shown = [one["props"]["value"] for one in config["components"] if one["type"] == "markdown"]
     assert any(app.PRIVACY in text for text in shown) and any("deleted within" in text for text in shown)
 
