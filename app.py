@@ -49,6 +49,7 @@ from app_pieces import (
     Link,
     choices_of,
     download_button,
+    endpoint,
     intensity_slider,
     link_button,
     photo_input,
@@ -171,6 +172,7 @@ def edit_tab(editor: ExpressionEditor) -> Link:
             scope = gr.Radio([("Only this face", ONE_FACE), ("Each its own", EACH_FACE), ("All alike", ALL_FACES)],
                              value=ONE_FACE, label="Which faces change", elem_classes=["scope", "three"])  # fmt: skip
             others = gr.JSON({}, visible=False, label="Others")
+            others.api_info = lambda: {"type": "object", "additionalProperties": {"type": "object"}}  # else {}: no schema
             people = gr.Dataset(components=[photo], samples=[[path] for path in EXAMPLES],
                                 label="Or one of these virtual people", elem_id="people")  # fmt: skip
         with gr.Column(elem_classes="outcome"):
@@ -204,15 +206,20 @@ def edit_tab(editor: ExpressionEditor) -> Link:
     def chosen(event: gr.SelectData) -> tuple[str, float, str]:
         return editor.model.config.expressions[event.index], 1.0, ""
 
-    gr.on([control.input for control in (*shared.values(), scope)], **live, api_name="edit")
     glance = {"fn": bound(all_expressions, editor), "inputs": [photo, face, sitting], "outputs": [strip, sitting], **WORK}
     numbers = {"fn": bound(number_faces, editor), "inputs": [photo, face, sitting], "outputs": [numbered, sitting], **WORK}
     about_photo = [status, faces, face, sitting]
+    for action, event in ((edit, live), (all_expressions, glance), (number_faces, numbers)):
+        endpoint(action, editor, event["inputs"], event["outputs"])
+    endpoint(read, editor, [photo], about_photo)
+    gr.on([control.input for control in (*shared.values(), scope)], **live, api_visibility="private")
     people.click(lambda sample: sample[0], people, photo, **QUIET)
-    arrival = arrived.change(bound(read, editor), photo, about_photo, show_progress_on=result, api_name="read", **WORK)
+    arrival = arrived.change(
+        bound(read, editor), photo, about_photo, show_progress_on=result, api_visibility="private", **WORK
+    )
     alone = arrival.success(None, None, others, js="() => ({})", api_visibility="private")
-    alone.success(**live | QUIET).success(**glance, show_progress="hidden", api_name="all_expressions")
-    arrival.success(**numbers, show_progress="hidden", api_name="number_faces")
+    alone.success(**live | QUIET).success(**glance | QUIET)
+    arrival.success(**numbers | QUIET)
     arrival.failure(forget, None, [result, strip, numbered, *about_photo], **QUIET)
     of_face = [face, scope, others, sitting, *shared.values()]
     for choice in (faces.select, numbered.select):
@@ -225,7 +232,7 @@ def edit_tab(editor: ExpressionEditor) -> Link:
 
 @tab("Transfer")
 def transfer_tab(editor: ExpressionEditor) -> Link:
-    sitting, source_sitting = gr.State(time_to_live=HOUR_S), gr.State(time_to_live=HOUR_S)
+    sittings = gr.State(time_to_live=HOUR_S)
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="photos"):
             photo, arrived = photo_input("Your photo")
@@ -234,13 +241,14 @@ def transfer_tab(editor: ExpressionEditor) -> Link:
             result, status = result_view(None, START_TRANSFER)
         with gr.Column(elem_classes="controls"):
             intensity = intensity_slider()
-        settings = [photo, source, intensity, sitting, source_sitting]
+        settings = [photo, source, intensity, sittings]
         with gr.Column(elem_classes="save"):
             download_button("Download in full size", download_transfer, editor, settings)
             link = link_button({"intensity": intensity})
 
-    live = {"fn": bound(transfer, editor), "inputs": settings, "outputs": [result, status, sitting, source_sitting], **WORK}
-    arrival = gr.on([arrived.change, source_arrived.change], **live, show_progress_on=result, api_name="transfer")
+    live = {"fn": bound(transfer, editor), "inputs": settings, "outputs": [result, status, sittings], **WORK}
+    endpoint(transfer, editor, settings, live["outputs"])
+    arrival = gr.on([arrived.change, source_arrived.change], **live, show_progress_on=result, api_visibility="private")
     arrival.failure(lambda: (None, NOT_EDITED), None, [result, status], **QUIET)
     intensity.input(**live | QUIET)
     return link

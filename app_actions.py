@@ -7,9 +7,11 @@ editor and a limit of time, and turns whatever goes wrong in it into a sentence.
 import contextvars
 import csv
 import functools
+import inspect
 import io
 import logging
 import random
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -68,8 +70,20 @@ def bound(action: Callable, editor: ExpressionEditor) -> Callable:
             raise gr.Error(APOLOGY, print_exception=False) from None
 
     # gradio names the API's parameters after these, and the tools of MCP
-    safe.__wrapped__, safe.__doc__, safe.__name__ = with_editor, action.__doc__, action.__name__
+    safe.__wrapped__, safe.__doc__, safe.__name__ = with_editor, in_full(inspect.getdoc(action) or ""), action.__name__
     return safe
+
+
+def in_full(doc: str) -> str:
+    """What the API says of an action that takes what another takes: with what is said there of each."""
+    taken = re.search(r"takes what `(\w+)` takes", doc)
+    if not taken:
+        return doc
+    other = inspect.getdoc(globals()[taken[1]])
+    arguments = other[other.index("Args:") : other.index("\n\nReturns:")]
+    if "Args:" in doc:
+        return doc.replace("Args:", arguments)
+    return doc.replace("\n\nReturns:", f"\n\n{arguments}\n\nReturns:")
 
 
 # Edit.
@@ -258,7 +272,7 @@ def forget() -> tuple:
 
 
 def transfer(editor: ExpressionEditor, photo: str | None, source: str | None, intensity: float,
-             sitting: Sitting | None, source_sitting: Sitting | None) -> tuple:  # fmt: skip
+             sittings: tuple[Sitting, Sitting] | None) -> tuple:  # fmt: skip
     """Gives the largest face of a photo the expression of another photo's largest face.
 
     Args:
@@ -270,16 +284,17 @@ def transfer(editor: ExpressionEditor, photo: str | None, source: str | None, in
         The photo before and after, at most 1,024 px; a sentence on the expression that was read, and how certainly.
     """
     if photo is None or source is None:
-        return None, START_TRANSFER, sitting, source_sitting
-    sitting, source_sitting = Sitting.of(editor, photo, sitting), Sitting.of(editor, source, source_sitting)
+        return None, START_TRANSFER, sittings
+    sitting, source_sitting = both_of(editor, photo, source, sittings)
     taken = source_sitting.subject(editor)
     result = editor.transfer(sitting.subject(editor), taken, intensity)
     pair, status = (sitting.before(), kept(result.preview, PREVIEW_SUFFIX)), editor.read_expression(result.face)
-    return pair, f"{sentence(taken.reading, 'The other face')} {sentence(status, 'The face now')}", sitting, source_sitting
+    told = f"{sentence(taken.reading, 'The other face')} {sentence(status, 'The face now')}"
+    return pair, told, (sitting, source_sitting)
 
 
 def download_transfer(editor: ExpressionEditor, photo: str | None, source: str | None, intensity: float,
-                      sitting: Sitting | None, source_sitting: Sitting | None) -> str:  # fmt: skip
+                      sittings: tuple[Sitting, Sitting] | None) -> str:  # fmt: skip
     """Gives a photo another's expression; takes what `transfer` takes.
 
     Returns:
@@ -287,9 +302,16 @@ def download_transfer(editor: ExpressionEditor, photo: str | None, source: str |
     """
     if photo is None or source is None:
         raise ExprGANError(START_TRANSFER)
-    subject = Sitting.of(editor, photo, sitting).full_subject(editor)
-    taken = Sitting.of(editor, source, source_sitting).subject(editor)
-    return as_it_came(editor.transfer(subject, taken, intensity), photo)
+    sitting, source_sitting = both_of(editor, photo, source, sittings)
+    return as_it_came(editor.transfer(sitting.full_subject(editor), source_sitting.subject(editor), intensity), photo)
+
+
+def both_of(
+    editor: ExpressionEditor, photo: str, source: str, last: tuple[Sitting, Sitting] | None
+) -> tuple[Sitting, Sitting]:
+    """The two photos, each read once."""
+    one, other = last or (None, None)
+    return Sitting.of(editor, photo, one), Sitting.of(editor, source, other)
 
 
 # Random people.

@@ -7,7 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 from app_actions import EXAMPLES, LIMIT_S, TOO_LONG, bound, look, subjects_of, wished
-from app_pieces import QUIET
+from app_pieces import QUIET, endpoint
 from app_sitting import Sitting, new_path
 from exprgan import Animation, ExpressionEditor, ExprGANError
 
@@ -100,6 +100,9 @@ def animation_panel(editor: ExpressionEditor, settings: list, sitting: gr.State)
                           alt_text="The animation")  # fmt: skip
         file = gr.DownloadButton("Download the animation", visible=False)
     inputs = [*settings, kind, file_format, seconds, sitting]
-    made = make.click(bound(animate, editor), inputs, [file, sitting], show_progress_on=note, api_name="animate",
-                      concurrency_id="animation", concurrency_limit=1)  # fmt: skip
+    apart = {"concurrency_id": "animation", "concurrency_limit": 1}
+    endpoint(animate, editor, inputs, [file, sitting], **apart)
+    made = make.click(
+        bound(animate, editor), inputs, [file, sitting], show_progress_on=note, api_visibility="private", **apart
+    )
     made.success(shown, file, [film, moving, file], **QUIET)

@@ -1,6 +1,7 @@
 """The pieces the app's tabs are laid out of, how they look, and the links that restore their settings."""
 
 import functools
+import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,8 +108,40 @@ def download_button(label: str, action: Callable, editor: ExpressionEditor, inpu
     """A button that has a file made by the action, and then handed to the browser."""
     button, name = gr.Button(label), action.__name__
     link = gr.DownloadButton(label, visible="hidden", elem_id=name)
-    made = button.click(bound(action, editor), inputs, link, show_progress_on=button, api_name=name, **WORK)
+    endpoint(action, editor, inputs, [link])
+    made = button.click(bound(action, editor), inputs, link, show_progress_on=button, api_visibility="private", **WORK)
     made.success(None, js=f"() => setTimeout(() => document.querySelector('#{name}').click(), 100)")
+
+
+def endpoint(action: Callable, editor: ExpressionEditor, inputs: list, outputs: list, **settings) -> None:
+    """What a program calls of an action: an event that nothing on the page sets off, and that keeps nothing.
+
+    It comes before the page's own events of that action: gradio gives a name to who asks first.
+    """
+    told = ([one for one in some if not isinstance(one, gr.State)] for some in (inputs, outputs))
+    gr.on([], bound(alone(action), editor), *told, api_name=action.__name__, **WORK | settings)
+
+
+def alone(action: Callable) -> Callable:
+    """An action as a program calls it, each time anew: without the sittings that the page hands on from one to the next.
+
+    (A tool of gradio's MCP that gave a sitting would give nothing else.)
+    """
+    signature = inspect.signature(action)
+    place = next((i for i, name in enumerate(signature.parameters) if name.startswith("sitting")), None)
+    if place is None:
+        return action
+
+    @functools.wraps(action)
+    def once(*given):
+        result = action(*given[:place], None, *given[place:])
+        if not isinstance(result, tuple):
+            return result
+        return result[0] if len(result) == 2 else result[:-1]
+
+    kept = [one for name, one in signature.parameters.items() if not name.startswith("sitting")]
+    once.__signature__ = signature.replace(parameters=kept)
+    return once
 
 
 # Links that restore a tab's settings.

@@ -5,7 +5,7 @@ of its first pixel. A matrix is a (2, 3) float64 array named after both its ends
 point of the photo to the crop.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import ceil, floor
 
 import numpy as np
@@ -131,8 +131,11 @@ def paste_back(
     """
     if photo.mode != "RGB":
         raise ValueError(f"expected an RGB photo, got mode {photo.mode}; read it with load_photo")
+    patch = np.asarray(patch, np.float32)
+    if patch.shape != (*mask.shape, 3):
+        raise ValueError(f"expected a patch {(*mask.shape, 3)} like the mask, got {patch.shape}")
     result = photo.copy()
-    for band, planes, weight in planes_in_photo(np.asarray(patch, np.float32), photo_from_crop, mask, photo.size):
+    for band, planes, weight in planes_in_photo(np.moveaxis(patch, 2, 0), photo_from_crop, mask, photo.size):
         pixels = np.array(photo.crop(band))
         for channel, plane in enumerate(add_grain(planes, grain, band)):  # one by one: numpy is slow along an axis of three
             own = pixels[..., channel].astype(np.float32)
@@ -142,34 +145,41 @@ def paste_back(
 
 
 def planes_in_photo(
-    stack: np.ndarray, photo_from_crop: np.ndarray, mask: np.ndarray, photo_size: tuple[int, int]
+    planes: Iterable[np.ndarray],
+    photo_from_crop: np.ndarray,
+    mask: np.ndarray,
+    photo_size: tuple[int, int],
+    smooth: bool = False,
 ) -> Iterator[tuple[tuple[int, int, int, int], list[np.ndarray], np.ndarray]]:
     """What lies over a crop, at the photo's resolution, band by band, wherever the mask reaches.
 
     Args:
-        stack: (S, S, C).
+        planes: C of (S, S).
         photo_from_crop: (2, 3), for a crop of side S.
         mask: (S, S) in [0, 1].
         photo_size: width and height in px.
+        smooth: nothing in planes and mask is as fine as a pixel of theirs, which makes it cheaper.
 
     Yields:
         The band's box (x0, y0, x1, y1) in whole photo px, C planes (h, w) float32, and the mask's (h, w) in [0, 1].
     """
-    size = mask.shape[0]
-    if stack.ndim != 3 or stack.shape[:2] != (size, size):
-        raise ValueError(f"expected a patch ({size}, {size}, 3) like the mask, got {stack.shape}")
     box = _mask_box(mask, photo_from_crop, photo_size)
     if box is None:
         return
     rim = (_RIM_PX, _RIM_PX)
-    padded = np.pad(stack, (rim, rim, (0, 0)), mode="edge"), np.pad(mask, (rim, rim))[..., None]
-    planes = np.concatenate(padded, axis=2, dtype=np.float32)
-    coarse, stride = _warp_coarsely(planes, _compose(photo_from_crop, _shift(-_RIM_PX, -_RIM_PX)), box)
+    padded = [*(np.pad(plane, rim, mode="edge") for plane in planes), np.pad(mask, rim)]
+    stack = np.stack(padded, dtype=np.float32, casting="same_kind")
+    coarse, stride = _warp_coarsely(stack, _compose(photo_from_crop, _shift(-_RIM_PX, -_RIM_PX)), box, smooth)
     left, top, right, bottom = box
+    wide = _widened(coarse, stride, right - left)
     for y in range(top, bottom, _BAND_PX):
-        band = (left, y, right, min(y + _BAND_PX, bottom))
-        *over, weight = _enlarge(coarse, stride, (0, y - top, right - left, band[3] - top))
-        yield band, over, weight.clip(0, 1)
+        end = min(y + _BAND_PX, bottom)
+        rows, down = _bicubic(wide.shape[1], stride, y - top, end - top)
+        reached = wide[-1, rows].any(0).nonzero()
+        if len(reached) > 0:
+            first, last = int(reached[0]), int(reached[-1]) + 1
+            *over, weight = (down @ wide[:, rows, first:last]).numpy()
+            yield (left + first, y, left + last, end), over, weight.clip(0, 1)
 
 
 def match_color(patch: Picture, reference: Picture, mask: np.ndarray) -> np.ndarray:
@@ -276,36 +286,51 @@ def _mask_box(
 
 
 def _warp_coarsely(
-    stack: np.ndarray, photo_from_stack: np.ndarray, box: tuple[int, int, int, int]
-) -> tuple[list[Image.Image], int]:
-    """Warp (S, S, C) onto a box of the photo, one value for every stride x stride of its pixels.
+    stack: np.ndarray, photo_from_stack: np.ndarray, box: tuple[int, int, int, int], smooth: bool
+) -> tuple[torch.Tensor, int]:
+    """Warp (C, S, S) onto a box of the photo, one value for every stride x stride of its pixels.
 
-    A stride is at most half a pixel of the stack, so nothing is lost; enlarging the rest of the way along the
-    axes is many times faster than a warp in full. Where the photo is coarser than the stack, the stack is
-    shrunk first, so that none of its pixels is skipped.
+    A stride is at most half a pixel of the stack, or a whole one if it is smooth, so nothing is lost; enlarging the
+    rest of the way along the axes is many times faster than a warp in full. Where the photo is coarser than the stack,
+    the stack is shrunk first, so that none of its pixels is skipped.
 
     Returns:
-        C images of mode F, and the stride in px.
+        (C, h, w) float32, and the stride in px.
     """
-    size, scale = len(stack), _scale(photo_from_stack)
+    size, scale = stack.shape[1], _scale(photo_from_stack)
     fewer = max(1, min(size, ceil(size * scale)))
-    stride = max(1, int(scale / 2))
+    stride = max(1, int(scale if smooth else scale / 2))
     left, top, right, bottom = box
     columns, rows = (np.arange(ceil(length / stride), dtype=np.float32) + 0.5 for length in (right - left, bottom - top))
     if fewer < size:
-        images = (Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(stack, 2, 0))
-        stack = np.dstack([image.resize((fewer, fewer), Image.Resampling.LANCZOS) for image in images])
+        images = (Image.fromarray(plane) for plane in stack)
+        stack = np.stack([image.resize((fewer, fewer), Image.Resampling.LANCZOS) for image in images])
     (xx, xy, x0), (yx, yy, y0) = _scaled(_compose(invert(photo_from_stack), _shift(left, top)), stride) * (2 / size)
     where = np.empty((len(rows), len(columns), 2), np.float32)  # -1..1 over the stack
     where[..., 0] = xx * columns + xy * rows[:, None] + (x0 - 1)
     where[..., 1] = yx * columns + yy * rows[:, None] + (y0 - 1)
-    planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(stack, 2, 0)))[None]
-    found = F.grid_sample(planes, torch.from_numpy(where)[None], mode="bicubic", padding_mode="border", align_corners=False)
-    return [Image.fromarray(plane) for plane in found[0].numpy()], stride
+    planes, mode = torch.from_numpy(stack)[None], "bilinear" if smooth else "bicubic"
+    found = F.grid_sample(planes, torch.from_numpy(where)[None], mode=mode, padding_mode="border", align_corners=False)
+    return found[0], stride
 
 
-def _enlarge(coarse: list[Image.Image], stride: int, box: tuple[int, int, int, int]) -> list[np.ndarray]:
-    """The pixels of a box, C arrays (h, w) float32, from one value for every stride x stride of them."""
-    size = (box[2] - box[0], box[3] - box[1])
-    part = tuple(v / stride for v in box)
-    return [np.asarray(image.resize(size, Image.Resampling.BICUBIC, box=part)) for image in coarse]
+def _widened(coarse: torch.Tensor, stride: int, width: int) -> torch.Tensor:
+    """(C, h, w) with a value for every `stride` px of a row -> (C, h, width), for every one."""
+    parts = []
+    for x in range(0, width, 2 * _BAND_PX):
+        columns, across = _bicubic(coarse.shape[2], stride, x, min(x + 2 * _BAND_PX, width))
+        parts.append(coarse[..., columns] @ across.T)
+    return torch.cat(parts, dim=2)
+
+
+def _bicubic(count: int, stride: int, start: int, stop: int) -> tuple[slice, torch.Tensor]:
+    """How pixels come about from `count` values, one for every `stride` of them.
+
+    Returns:
+        Which values the pixels from start to stop need, n of them, and what each counts for in each: (stop - start, n).
+    """
+    first, last = max(0, start // stride - 2), min(count, ceil(stop / stride) + 2)
+    alone = Image.fromarray(np.eye(last - first, dtype=np.float32))
+    part = (0, start / stride - first, last - first, stop / stride - first)
+    across = alone.resize((last - first, stop - start), Image.Resampling.BICUBIC, box=part)
+    return slice(first, last), torch.from_numpy(np.array(across))

@@ -34,7 +34,7 @@ class ExpressionEditor(Ensemble):
     """Edits photos with a model. Every method takes a photo (path, bytes, PIL image, array) or a `Subject`.
 
     Args:
-        model: loaded weights; they are only read.
+        model: loaded weights; they are only read, and laid out in memory as is quickest.
 
     Example:
         >>> editor = ExpressionEditor(ExprGAN.from_pretrained("weights"))
@@ -44,6 +44,9 @@ class ExpressionEditor(Ensemble):
 
     def __init__(self, model: ExprGAN):
         self.model = model.eval().requires_grad_(False)
+        self.model.G_dec.arrange()
+        if self.model.T is not None:
+            self.model.T.to(memory_format=torch.channels_last)
 
     @property
     def expressions(self) -> tuple[str, ...]:
@@ -278,7 +281,9 @@ class ExpressionEditor(Ensemble):
         if strength >= WEAKEST:
             return self._say(subject, x_hat, code)
         neutral = self.model.F_ctrl.neutral()
-        calm = self._say(subject, self._decode(subject.z, neutral, subject.decoder), neutral)
+        if NEUTRAL not in subject.told:
+            subject.told[NEUTRAL] = self._say(subject, self._decode(subject.z, neutral, subject.decoder), neutral)
+        calm = subject.told[NEUTRAL]
         if strength == 0:
             return calm
         stronger = torch.lerp(neutral, code, WEAKEST / strength)

@@ -50,9 +50,9 @@ class Motion:
     def of(cls, detail: Detail) -> "Motion":
         """What T said of one face, without the noise where nothing happens."""
         flow, gain, mask, colour = (part[0].permute(1, 2, 0).numpy() for part in detail)
-        length = np.hypot(flow[..., 0], flow[..., 1])
+        length, light = np.hypot(flow[..., 0], flow[..., 1]), np.maximum.reduce([*np.moveaxis(np.abs(gain), 2, 0)])
         cover = smooth_step((length - STILL) / (MOVING - STILL))
-        cover = np.maximum(cover, smooth_step((np.abs(gain).max(2) - 0.02) / 0.05))
+        cover = np.maximum(cover, smooth_step((light - 0.02) / 0.05))
         drawn = smooth_step((mask[..., 0] - UNSURE) / (SURE - UNSURE))
         cover = _spread(np.maximum(cover, drawn)) * _inside(len(flow))
         return cls(FRAME, flow * cover[..., None], gain * cover[..., None], drawn * cover, (colour + 1) * 127.5, cover)
@@ -100,18 +100,22 @@ def paste_motion(photo: Image.Image, motion: Motion, photo_from_crop: np.ndarray
     """
     cells = len(motion.cover)
     photo_from_frame = enlarged_about_centre(photo_from_crop, size, motion.frame, cells)
-    in_photo = motion.flow * cells @ photo_from_frame[:, :2].T
-    stack = np.concatenate((in_photo, np.exp(motion.gain)), axis=2, dtype=np.float32)
+    (xx, xy), (yx, yy) = photo_from_frame[:, :2].astype(np.float32) * cells
+    along, down = np.moveaxis(motion.flow, 2, 0)
+    in_photo = xx * along + xy * down, yx * along + yy * down
+    planes = *in_photo, *np.exp(np.moveaxis(motion.gain, 2, 0))
     reach = int(np.ceil(np.abs(in_photo).max(initial=0))) + 3  # and what bicubic looks at
     result = photo.copy()
-    for band, (x, y, *light), weight in planes_in_photo(stack, photo_from_frame, motion.cover, photo.size):
+    for band, (x, y, *light), weight in planes_in_photo(planes, photo_from_frame, motion.cover, photo.size, smooth=True):
         left, top = max(0, band[0] - reach), max(0, band[1] - reach)
-        around = photo.crop((left, top, min(photo.width, band[2] + reach), min(photo.height, band[3] + reach)))
-        moved = _look_up(np.asarray(around), x, y, band[0] - left, band[1] - top)
-        pixels, changed = np.array(photo.crop(band)), weight > 0
-        for channel in range(3):
-            made = np.rint(moved[channel] * light[channel]).clip(0, 255)
-            np.copyto(pixels[..., channel], made, where=changed, casting="unsafe")
+        around = np.asarray(photo.crop((left, top, min(photo.width, band[2] + reach), min(photo.height, band[3] + reach))))
+        made = _look_up(around, x, y, band[0] - left, band[1] - top)
+        pixels = np.array(around[band[1] - top : band[3] - top, band[0] - left : band[2] - left])
+        changed = weight > 0
+        for channel in range(3):  # one by one: numpy is slow along an axis of three
+            made[channel] *= light[channel]
+            np.rint(made[channel], out=made[channel]).clip(0, 255, out=made[channel])
+            np.copyto(pixels[..., channel], made[channel], where=changed, casting="unsafe")
         result.paste(Image.fromarray(pixels), band)
     if not motion.invented.any():
         return result
@@ -130,13 +134,22 @@ def _look_up(source: np.ndarray, x: np.ndarray, y: np.ndarray, left: int, top: i
 
 
 def _spread(cover: np.ndarray) -> np.ndarray:
-    """A cover without holes and spikes of a few cells: the largest value around, then the mean around."""
-    near = torch.from_numpy(cover)[None, None]
+    """A cover without holes and spikes of a few cells: the largest value around, then twice the mean around."""
+    near = _around(cover, 4, np.maximum)
     for _ in range(2):
-        near = F.max_pool2d(near, 5, stride=1, padding=2)
+        near = _around(near, 2, np.add) / 25
+    return near
+
+
+def _around(values: np.ndarray, reach: int, combine: np.ufunc) -> np.ndarray:
+    """Each cell of (S, S) combined with all those up to `reach` away along the axes."""
     for _ in range(2):
-        near = F.avg_pool2d(near, 5, stride=1, padding=2)
-    return near[0, 0].numpy()
+        all_of = values.copy(order="K")
+        for step in range(1, reach + 1):
+            combine(all_of[step:], values[:-step], out=all_of[step:])
+            combine(all_of[:-step], values[step:], out=all_of[:-step])
+        values = all_of.T
+    return values
 
 
 def _inside(side: int) -> np.ndarray:

@@ -66,6 +66,9 @@ class Subject:
     decoder: Decoder | None = field(default=None, repr=False)
     """A decoder fitted to this face, used instead of the model's; None before `tune`."""
 
+    told: dict[str, Detail] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What T said of the face as neutral, once it was asked: every weak edit departs from there."""
+
     @cached_property
     def preview(self) -> "Subject":
         """The same subject in a photo of at most 1,024 px, for quick looks."""

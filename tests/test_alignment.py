@@ -14,6 +14,7 @@ from exprgan.alignment import (
     invert,
     match_color,
     paste_back,
+    planes_in_photo,
     transform,
 )
 
@@ -190,6 +191,30 @@ def test_an_empty_mask_changes_nothing_and_the_profile_stays(photo, turned):
 def test_a_patch_of_another_size_than_the_mask_is_refused(photo, turned):
     with pytest.raises(ValueError, match=r"\(64, 64, 3\)"):
         paste_back(photo, np.zeros((64, 64, 3)), invert(turned), MASK)
+
+
+@pytest.mark.parametrize("scale", [0.4, 1.0, 2.6, 7.3])
+def test_what_is_smooth_is_found_as_well_where_it_is_sought_less(scale):
+    """Bands and strides: each pixel is given once, and as a warp in full would give it."""
+    place = (np.arange(SIZE, dtype=np.float32) + 0.5) / SIZE
+    wave = np.sin(4 * place)[:, None] * np.cos(3 * place)
+    matrix = np.array([[scale, 0.2 * scale, 30.0], [-0.2 * scale, scale, 60.0]])
+    size = (int(1.3 * scale * SIZE) + 90, int(1.3 * scale * SIZE) + 90)
+    given = []
+    for smooth in (False, True):
+        picture, seen = np.zeros(size[::-1], np.float32), np.zeros(size[::-1], int)
+        for (x0, y0, x1, y1), (plane,), weight in planes_in_photo([wave], matrix, MASK, size, smooth):
+            picture[y0:y1, x0:x1] += plane * weight
+            seen[y0:y1, x0:x1] += 1
+        assert seen.max() == 1
+        given.append(picture)
+    x, y = np.meshgrid(np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5)
+    u, v = transform(invert(matrix), np.stack([x, y], -1).reshape(-1, 2)).T.reshape(2, *size[::-1])
+    inside = (np.abs(u / SIZE - 0.5) < 0.15) & (np.abs(v / SIZE - 0.45) < 0.15)  # where the mask is 1
+    exact = np.sin(4 * v / SIZE) * np.cos(3 * u / SIZE)
+    for picture in given:
+        assert inside.any() and np.abs(picture - exact)[inside].max() < 0.005
+    assert np.abs(given[0] - given[1]).max() < 0.03
 
 
 # Colour.

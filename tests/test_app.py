@@ -299,6 +299,14 @@ def test_the_api_is_the_one_promised_typed_and_documented(client):
             assert f"{one['parameter_name']}:" in text, (name, one["parameter_name"])
 
 
+def test_what_a_program_calls_keeps_nothing_between_two_calls(tiny_editor, visitors):
+    config = app.build_app(tiny_editor).get_config_file()
+    kinds = {one["id"]: one["type"] for one in config["components"]}
+    public = [one for one in config["dependencies"] if one["api_visibility"] == "public"]
+    assert {f"/{one['api_name']}" for one in public} == PARAMETERS.keys()
+    assert not [one["api_name"] for one in public for part in (*one["inputs"], *one["outputs"]) if kinds[part] == "state"]
+
+
 def readme_example(language):
     blocks = re.findall(rf"```{language}\n(.*?)```", README, re.S)
     return next(block for block in blocks if "127.0.0.1:7860" in block and "make app" not in block)
@@ -434,6 +442,8 @@ def test_photos_and_results_are_deleted_within_the_hour(tiny_editor, data_dir, v
         assert all(path.exists() for path in files)
         delete_files_created_by_app(built, 0)
         assert {path for path in visitors.rglob("*") if path.is_file()} <= first  # what the page shows at first stays
+        shown = [path for one in built.blocks.values() for path in getattr(one, "keep_in_cache", ())]
+        assert len(shown) > 12 and all(Path(path).is_file() for path in shown)
     finally:
         built.close()
 

@@ -188,6 +188,23 @@ def test_an_expression_is_taken_from_another_photo(visit, data_dir):
     assert visit.download("Download in full size").suggested_filename == "portrait-edited.jpg"
 
 
+def test_of_a_photo_without_a_face_no_expression_is_taken_and_a_link_keeps_the_strength(visit, browser, data_dir, tmp_path):
+    Image.new("RGB", (300, 300), "skyblue").save(tmp_path / "sky.png")
+    visit.open("Transfer")
+    visit.add_photo(data_dir / "portrait.jpg")
+    visit.add_photo(tmp_path / "sky.png", nth=1)
+    visit.page.get_by_text("No face was found in this photo").wait_for()
+    visit.status("Nothing was edited")
+    visit.page.get_by_role("slider", name="Intensity").locator("visible=true").press("ArrowLeft")
+    visit.page.get_by_role("button", name="Copy a link").locator("visible=true").click()
+    visit.page.get_by_role("button", name="Copied").wait_for()
+    friend = Visit(browser, visit.page.url)
+    friend.status("Add both photos")
+    assert friend.page.get_by_role("slider", name="Intensity").locator("visible=true").input_value() == "0.95"
+    assert not friend.complaints
+    friend.page.close()
+
+
 def test_people_are_made_up_and_downloaded(visit, tmp_path):
     visit.open("Random people")
     pictures = visit.page.locator(".people img")
@@ -237,7 +254,7 @@ def test_about_says_what_it_is(visit):
         visit.page.get_by_text(words).first.wait_for()
 
 
-@pytest.mark.parametrize(("viewport", "scheme"), [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light")])
+@pytest.mark.parametrize(("viewport", "scheme"), [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light"), (PHONE, "dark")])
 def test_the_page_can_be_used_without_seeing_it_well(browser, app_url, data_dir, viewport, scheme):
     visit, found = Visit(browser, app_url, viewport, color_scheme=scheme), []
     for tab in ("Edit", "Transfer", "Random people", "About"):

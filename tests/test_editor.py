@@ -274,3 +274,13 @@ def test_a_weak_edit_is_a_part_of_a_stronger_one(t_editor, portrait, face):
     assert (strong - calm).abs().max() > 1e-4
     torch.testing.assert_close(weak, calm.lerp(strong, 0.5**1.6))
     torch.testing.assert_close(flow(0.399), strong, atol=1e-3, rtol=0.05)  # no jump
+
+
+def test_t_says_once_what_a_neutral_face_is(t_editor, portrait, face):
+    subject, asked = t_editor.read(portrait, face), []
+    t_editor.model.T.register_forward_hook(lambda *_: asked.append(1))
+    for intensity in (0.1, 0.0, 0.2):
+        t_editor.edit(subject, "happy", intensity)
+    assert len(asked) == 1 + 2  # neutral, and a stronger one for either of the weak
+    t_editor.edit(dataclasses.replace(subject, own=-subject.own), "happy", 0.0)  # as tuning does
+    assert len(asked) == 4

@@ -54,6 +54,16 @@ def test_the_cheap_form_works_in_inference_mode_and_in_training_after_it():
     torch.testing.assert_close(after, direct(layer, h, c).detach())
 
 
+def test_a_decoder_laid_out_anew_is_the_same_decoder():
+    decoder, z, c = Decoder(64, 7, 6, 64), torch.randn(2, 7), torch.randn(2, 6)
+    before, made = {name: one.clone() for name, one in decoder.state_dict().items()}, decoder(z, c)
+    for _ in range(2):
+        decoder.arrange()
+        assert all(torch.equal(before[name], one) for name, one in decoder.state_dict().items())
+    torch.testing.assert_close(decoder(z, c), made)
+    decoder(z, c).sum().backward()
+
+
 def test_the_layers_are_the_papers():
     encoder, decoder = Encoder(128, 50, 64), Decoder(128, 50, 30, 1024)
     assert [tuple(block.weight.shape) for block in encoder.blocks] == [
