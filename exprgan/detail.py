@@ -24,8 +24,8 @@ CHANNELS = (16, 40, 80, 128, 160)
 REACH = 0.25
 """The farthest that T moves a pixel, in sides of the frame."""
 WEAKEST, CURVE = 0.4, 1.6
-"""To codes where (c + 1) / 2 stays below the one T answers far too strongly, though it saw such pairs. A weaker code is a
-part of the way from neutral to the same one at WEAKEST: its share, to the power CURVE, which is how the slider's codes rise."""
+"""To codes where (c + 1) / 2 stays below the one T answers too strongly, though it saw such pairs. A weaker code is part
+of the way from neutral to the same one at WEAKEST: its share, to the power CURVE, which is how the slider's codes rise."""
 MAX_GAIN = 0.7
 """The largest change of log brightness."""
 
