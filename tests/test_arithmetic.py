@@ -10,7 +10,7 @@ from train.arithmetic import SLOW, has_bf16, precision
 def test_bf16_that_a_cpu_imitates_is_replaced_and_said(asked, native, done, monkeypatch, capsys):
     monkeypatch.setattr(arithmetic, "has_bf16", lambda: native)
     assert precision(asked, cpu=True) == done
-    assert (SLOW in capsys.readouterr().out) == (asked != done)
+    assert (SLOW in capsys.readouterr().err) == (asked != done)
 
 
 def test_this_cpu_knows_whether_it_has_bf16():

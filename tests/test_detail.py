@@ -198,10 +198,10 @@ def off_the_movement(trainer):
 def test_a_run_learns_the_movement_and_ends_in_the_weights(folder, weights, tmp_path, monkeypatch):
     for name, value in {"UNCHANGED": 0, "TO_NEUTRAL": 0, "NEUTRAL_SOURCE": 1}.items():
         monkeypatch.setattr(f"train.detail.pairs.{name}", value)
-    trainer = DetailTrainer(str(folder), str(weights), config(tmp_path, steps=80, lr=1e-2))
+    trainer = DetailTrainer(str(folder), str(weights), config(tmp_path, steps=120, lr=3e-3))
     model = trainer.model.state_dict()
     before = off_the_movement(trainer)
-    for _ in range(80):
+    for _ in range(120):
         trainer.train_step()
     assert off_the_movement(trainer) < 0.85 * before
     trainer.fit()
@@ -211,7 +211,7 @@ def test_a_run_learns_the_movement_and_ends_in_the_weights(folder, weights, tmp_
         torch.testing.assert_close(written.T.state_dict()[name], value, atol=1e-3, rtol=1e-3)  # fp16
     assert all(torch.equal(value, written.state_dict()[name]) for name, value in model.items())
     told = json.loads((weights / "training.json").read_text())["detail"]
-    assert told["steps"] == 80 and "out" not in told
+    assert told["steps"] == 120 and "out" not in told
 
 
 def test_a_run_that_stopped_ends_as_one_that_did_not(folder, weights, tmp_path):

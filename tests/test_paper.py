@@ -193,7 +193,7 @@ def test_table_1_learns_what_the_pictures_show(weights, tmp_path, faces_dir):
     for name in EXPRESSIONS:  # an expression anyone can see
         for path in data.rglob(f"{name}_*.jpg"):
             Image.new("RGB", (32, 32), (lit * EXPRESSIONS.index(name),) * 3).save(path)
-    config = Table1Config(out=str(tmp_path / "t"), rows="0", seeds=1, steps=60, batch_size=12, lr=2e-3, width=8, cpu=True)
+    config = Table1Config(out=str(tmp_path / "t"), rows="0", seeds=1, steps=150, batch_size=12, lr=2e-3, width=8, cpu=True)
     made = str(make_set(weights, small_set(tmp_path / "set", count=6)))
     assert table1(weights, str(data), made, config)["rows"][0]["accuracy"] > 0.6
 

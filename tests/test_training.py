@@ -208,7 +208,7 @@ def test_the_whole_way_from_a_folder_to_published_measured_weights_and_on_from_t
         ("--steps=1,2", "steps needs three numbers"),
         ("--lr=0", "lr must be above 0"),
         ("--steps=1,2,x", "steps needs numbers, not '1,2,x'"),
-        ("--steps=1,2,-3", "steps must not be negative"),
+        ("--steps=1,2,-3", "steps must be finite and not negative"),
         ("--weight=pixel", "weight needs term=value"),
     ],
 )

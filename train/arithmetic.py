@@ -1,5 +1,6 @@
 """Which arithmetic a run does: what was asked for, unless this machine can only imitate it."""
 
+import sys
 from typing import Literal
 
 import torch
@@ -22,7 +23,7 @@ def precision(asked: Precision, cpu: bool) -> Precision:
     state = PartialState(cpu=cpu)
     if asked != "bf16" or state.device.type != "cpu" or has_bf16():
         return asked
-    state.print(SLOW)
+    state.print(SLOW, file=sys.stderr)
     return "no"
 
 
