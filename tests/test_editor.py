@@ -12,6 +12,7 @@ from PIL import Image
 
 from exprgan import EXPRESSIONS, ExpressionEditor, ExprGAN, Face, NoFaceError
 from exprgan.alignment import EYES, crop_face, face_mask, invert
+from exprgan.detail import EMPHASIS
 from exprgan.images import is_marked, to_tensor
 from exprgan.marking import EditedImage, GeneratedImage
 
@@ -220,7 +221,7 @@ def test_with_a_t_the_photo_is_edited_as_t_says(t_editor, portrait, face):
     subject = t_editor.read(portrait, face)
     assert subject.frame.shape == (3, 64, 64)
     result = t_editor.edit(subject, "happy")
-    said = t_editor.model.T(subject.frame[None], subject.own[None], result.x_hat[None], result.code[None])
+    said = t_editor.model.T(subject.frame[None], subject.own[None], result.x_hat[None], result.code[None], EMPHASIS)
     torch.testing.assert_close(result.detail.flow, said.flow.detach())
     assert t_editor.edit(subject, "happy", fidelity="model").detail is None
     assert result.image.size == portrait.size
