@@ -35,9 +35,9 @@ def ask(url, path, method="GET", body=None, patience=20, **headers):
         if body is not None:
             line.putheader("Content-Length", str(len(body)))
         line.endheaders(body)
-        answer, came = line.getresponse(), b""
+        answer, came, end = line.getresponse(), b"", time.monotonic() + patience
         with contextlib.suppress(http.client.IncompleteRead, TimeoutError):
-            while part := answer.read1():
+            while (part := answer.read1()) and time.monotonic() < end:
                 came += part
         return answer.status, answer.headers, came
     finally:
