@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import dist
+from math import atan2, degrees, dist
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from .alignment import crop_face, crop_from_photo, enlarged_about_centre, invert, transform
 from .errors import NoFaceError
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ MOST_CANDIDATES = 1024
 
 CLOSEST_EYES = 0.15
 """Eyes nearer to each other than this part of the box's width (from the front: 0.45) fix no crop."""
+
+LEVEL_DEGREES = 8.0
+"""A head that leans farther is turned upright and looked at again: MTCNN's points drift towards an upright face's, and
+of one that leans by 42 degrees it once said 13."""
+LOOKS, MOST_TURNED = 3, 12
+"""How often it is turned at most; and how many of a photo's faces are, the widest: a look takes about 55 ms."""
+TURNED_PX, WIDER = 192, 1.6
+"""Side of the turned picture, and of what it shows in sides of the crop: all of the head."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,9 @@ def find_faces(photo: Image.Image) -> list[Face]:
     to_photo = np.divide(photo.size, copy.size)
     usual = max(SMALLEST_FACE_PX, SMALLEST_FACE * min(copy.size))
     for smallest in sorted({usual, SMALLEST_FACE_PX}, reverse=True):
-        found = (_in_photo(box, points, border, to_photo) for box, points in _detect(picture, smallest))
+        widest = sorted(_detect(picture, smallest), key=lambda seen: seen[0][0] - seen[0][2])
+        seen = [*(_upright(picture, *one) for one in widest[:MOST_TURNED]), *widest[MOST_TURNED:]]
+        found = (_in_photo(box, points, border, to_photo) for box, points in seen)
         faces = [face for face in found if _is_sound(face, photo)]
         if faces:
             return sorted(faces, key=lambda face: face.width, reverse=True)
@@ -129,6 +140,27 @@ def _detect(picture: np.ndarray, smallest: float) -> list[tuple[np.ndarray, np.n
         cpu = torch.device("cpu")
         boxes, points = detect_face(picture, smallest, finder, refiner, _of_the_surest(last), THRESHOLDS, PYRAMID_STEP, cpu)
     return list(zip(boxes[0].astype(np.float64), points[0].astype(np.float64), strict=True))
+
+
+def _upright(picture: np.ndarray, box: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What was detected, with the landmarks (5, 2) that a leaning face has when it is turned upright; all in px."""
+    seen, looks = points, 0
+    while abs(_lean(seen)) > LEVEL_DEGREES and looks < LOOKS and dist(*points[:2]) >= 1:
+        picture_from_turned = enlarged_about_centre(invert(crop_from_photo(points, TURNED_PX)), TURNED_PX, WIDER, TURNED_PX)
+        turned = crop_face(Image.fromarray(picture), invert(picture_from_turned), TURNED_PX)
+        faces = [points - 0.5 for box, points in _detect(np.array(turned), TURNED_PX / 4) if box[4] >= LOWEST_SCORE]
+        if not faces:
+            break
+        middle = transform(invert(picture_from_turned), points[:2]).mean(0)
+        seen = min(faces, key=lambda face: dist(face[:2].mean(0), middle))
+        points, looks = transform(picture_from_turned, seen) + 0.5, looks + 1  # half a pixel less and more: see _in_photo
+    return box, points
+
+
+def _lean(points: np.ndarray) -> float:
+    """The angle of the line through the eyes, in degrees: 0 if level, above it if the one on the right is lower."""
+    (x0, y0), (x1, y1) = points[:2]
+    return degrees(atan2(y1 - y0, x1 - x0))
 
 
 def _of_the_surest(network: nn.Module) -> Callable:

@@ -105,3 +105,14 @@ def test_choosing_says_what_is_there():
         choose([face], 1)
     with pytest.raises(NoFaceError, match="no face -1 in this photo, only faces 0 to 1"):
         choose([face, face], -1)
+
+
+@pytest.mark.parametrize("degrees", [-45, -30, 20, 42])
+def test_a_leaning_head_is_looked_at_again_upright(portrait, degrees):
+    there = eyes(find_faces(portrait)[0])
+    angle = np.radians(degrees)
+    turned = portrait.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=(190, 190, 190))
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    expected = (there - np.divide(portrait.size, 2)) @ turn.T + np.divide(turned.size, 2)
+    apart = np.linalg.norm(there[1] - there[0])
+    assert np.abs(eyes(find_faces(turned)[0]) - expected).max() < 0.06 * apart
