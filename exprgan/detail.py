@@ -7,6 +7,7 @@ above an iris. All three are smooth or small, so they can be enlarged to the pho
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -27,9 +28,9 @@ WEAKEST, CURVE = 0.4, 1.6
 """To codes where (c + 1) / 2 stays below the one T answers too strongly, though it saw such pairs. A weaker code is part
 of the way from neutral to the same one at WEAKEST: its share, to the power CURVE, which is how the slider's codes rise."""
 EMPHASIS, RAISED, EYES_END = 1.25, 0.02, 0.45
-"""How much farther an editor moves and lights than T says. Minimising errors makes T cautious: on training people its full
-expressions read 0.66 strong where the set's read 0.84. Brows and lids, above EYES_END (sides of the frame
-from its top), that T raises by RAISED or more stay as T says: wide eyes would become tall ones."""
+"""How much farther an editor moves and lights than T says, unless calibration found how much an expression needs:
+minimising errors makes T cautious. Brows and lids, above EYES_END (sides of the frame from its top), that T raises by
+RAISED or more stay as T says: wide eyes would become tall ones."""
 MAX_GAIN = 0.7
 """The largest change of log brightness."""
 
@@ -54,6 +55,22 @@ class Detail(NamedTuple):
         """A part of the way to another one, from 0 (this) to 1; what is drawn is the other's."""
         flow, gain, mask = (torch.lerp(a, b, share) for a, b in zip(self[:3], other[:3], strict=True))
         return Detail(flow, gain, mask, other.colour)
+
+
+def emphasis_of(c: Tensor, each: Sequence[float]) -> float:
+    """How much farther than T says an editor goes for a code.
+
+    Args:
+        c: (K * d,) in [-1, 1].
+        each: K, of the expressions (see ExprGANConfig.detail_emphasis); empty: EMPHASIS for all.
+
+    Returns:
+        The mean of the expressions' own, each weighed by how present it is; EMPHASIS for the neutral code.
+    """
+    present = (c.reshape(len(each), -1).amax(1) + 1).tolist() if each else []
+    if not sum(present):
+        return EMPHASIS
+    return sum(p * e for p, e in zip(present, each, strict=True)) / sum(present)
 
 
 def moved_and_lit(x: Tensor, flow: Tensor, gain: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .alignment import crop_face, crop_from_photo, enlarged_about_centre, invert
 from .controller import check_intensity
-from .detail import CURVE, EMPHASIS, FINE, FRAME, WEAKEST, Detail
+from .detail import CURVE, FINE, FRAME, WEAKEST, Detail, emphasis_of
 from .ensemble import Ensemble
 from .errors import BadImageError, NoFaceError
 from .expressions import NEUTRAL
@@ -293,8 +293,9 @@ class ExpressionEditor(Ensemble):
     def _say(self, subject: Subject, x_hat: Tensor, code: Tensor) -> Detail:
         weights = next(self.model.parameters())
         seen = (part[None].to(weights) for part in (subject.frame, subject.own, x_hat, code))
+        emphasis = emphasis_of(code, self.model.config.detail_emphasis)
         with torch.inference_mode():
-            return Detail(*(part.float().cpu() for part in self.model.T(*seen, EMPHASIS)))
+            return Detail(*(part.float().cpu() for part in self.model.T(*seen, emphasis)))
 
     def _to_batch(self, crop: Image.Image) -> Tensor:
         """One crop as the networks take it: (1, 3, S, S) in [-1, 1]."""

@@ -58,14 +58,14 @@ class ExprGANConfig:
     """Width of T, the detail network; 0: there is none."""
     intensity_path: tuple[float, ...] = ()
     """The calibrated path of c_i over intensity, K * P * d numbers (see Controller); empty: a straight line."""
+    detail_emphasis: tuple[float, ...] = ()
+    """How much farther an editor moves a photo than T says, K numbers in 1..4 (see detail.py); empty: EMPHASIS."""
 
     def __post_init__(self):
-        for name, what in {"expressions": "names", "intensity_path": "numbers"}.items():
+        for name, what in {"expressions": "names", "intensity_path": "numbers", "detail_emphasis": "numbers"}.items():
             if not isinstance(getattr(self, name), (list, tuple)):
                 raise ValueError(f"{name} must be a list of {what}, not {getattr(self, name)!r}")
-        # json knows no tuples
-        object.__setattr__(self, "expressions", tuple(self.expressions))
-        object.__setattr__(self, "intensity_path", tuple(self.intensity_path))
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # json knows no tuples
         if self.format != FORMAT:
             raise ValueError(f"format {self.format!r} is not the format {FORMAT} that this version reads")
         if type(self.image_size) is not int or self.image_size not in (16, 32, 64, 128, 256):
@@ -100,6 +100,9 @@ class ExprGANConfig:
         numbers = all(type(v) in (int, float) and -1.0 <= v <= 1.0 for v in self.intensity_path)
         if rest or knots == 1 or not numbers:
             raise ValueError("intensity_path must hold K * P * d numbers in [-1, 1] with P of at least 2")
+        each = self.detail_emphasis
+        if each and (len(each) != len(names) or not all(type(v) in (int, float) and 1 <= v <= 4 for v in each)):
+            raise ValueError(f"detail_emphasis must hold {len(names)} numbers from 1 to 4, one an expression, not {each!r}")
 
 
 class ExprGAN(

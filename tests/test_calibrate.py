@@ -1,14 +1,16 @@
 """Calibration: strength is read, and the slider becomes linear in it."""
 
+import dataclasses
 import json
 import shutil
 
 import numpy as np
+import pytest
 import torch
 
 from exprgan import ExprGAN
 from train.__main__ import main
-from train.calibrate import LEVELS, even_way
+from train.calibrate import EMPHASES, LEVELS, calibrate, enough, even_way
 from train.data import FaceFolder
 from train.eval.strength import StrengthJudge, features
 
@@ -28,6 +30,13 @@ def test_the_even_way_ends_at_the_strongest_look():
     assert even_way(peak)[-1] == LEVELS[5]
     assert (np.diff(even_way(np.maximum(peak, 0.3))) > 0).all()  # a flat start does not stop it
     np.testing.assert_array_equal(even_way(-LEVELS), np.linspace(0, 1, 11))  # nothing to go by
+
+
+def test_an_edit_goes_no_farther_than_it_must():
+    assert enough(np.array([0.6, 0.7, 0.8, 0.9]), 0.75) == pytest.approx(1.3, abs=1e-3)
+    assert enough(np.array([0.9, 0.95, 0.97, 0.98]), 0.8) == EMPHASES[0]  # strong enough as T says
+    assert enough(np.array([0.6, 0.7, 0.65, 0.6]), 0.9) == pytest.approx(EMPHASES[1], abs=1e-3)  # more makes it weaker
+    assert enough(np.array([0.3, 0.4, 0.5, 0.6]), 0.9) == pytest.approx(EMPHASES[-1], abs=1e-3)
 
 
 def test_strength_is_learnt_from_the_sets_own_pictures(tiny_model, faces_dir):
@@ -59,6 +68,23 @@ def test_calibrate_rewrites_the_path_and_nothing_else(tiny_model, faces_dir, tmp
     again = (tmp_path / "config.json").read_bytes()
     assert main(["calibrate", str(tmp_path), "--data", str(faces_dir), "--people", "2"]) == 0
     assert (tmp_path / "config.json").read_bytes() == again  # it measures the straight way, whatever stood there
+
+
+def test_with_a_t_the_path_stays_and_emphases_are_found(tiny_config, faces_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.calibrate.EMPHASES", (1.0, 1.5))
+    monkeypatch.setattr("train.calibrate.FULL", 0.5)
+    path = tuple(np.linspace(-1, 1, 3).repeat(5).tolist() * 6)
+    ExprGAN(dataclasses.replace(tiny_config, detail_width=0.5, intensity_path=path)).save_pretrained(tmp_path)
+    before, weights = (tmp_path / "config.json").read_text(), (tmp_path / "model.safetensors").read_bytes()
+    assert main(["calibrate", str(tmp_path), "--data", str(faces_dir), "--people", "2"]) == 0
+    after = json.loads((tmp_path / "config.json").read_text())
+    assert len(after["detail_emphasis"]) == 6 and all(1 <= each <= 1.5 for each in after["detail_emphasis"])
+    assert after | {"detail_emphasis": []} == json.loads(before)
+    assert (tmp_path / "model.safetensors").read_bytes() == weights
+
+    monkeypatch.setattr("train.calibrate.FULL", 1.1)
+    with pytest.raises(ValueError, match=r"no picture of 'angry' has an intensity of 1\.1 or more"):
+        calibrate(str(tmp_path), str(faces_dir), 2)
 
 
 def test_without_known_intensities_it_says_what_is_missing(tiny_model, faces_dir, tmp_path, capsys):

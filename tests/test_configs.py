@@ -79,7 +79,8 @@ def test_any_models_configuration_can_work_or_is_a_sentence(told):
     except ValueError as error:
         assert str(error)
     else:
-        assert all(math.isfinite(number) for number in (config.detail_width, *config.intensity_path))
+        numbers = config.detail_width, *config.intensity_path, *config.detail_emphasis
+        assert all(math.isfinite(number) for number in numbers)
 
 
 WRONG = {

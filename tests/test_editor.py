@@ -12,7 +12,7 @@ from PIL import Image
 
 from exprgan import EXPRESSIONS, ExpressionEditor, ExprGAN, Face, NoFaceError
 from exprgan.alignment import EYES, crop_face, face_mask, invert
-from exprgan.detail import EMPHASIS
+from exprgan.detail import EMPHASIS, emphasis_of
 from exprgan.images import is_marked, to_tensor
 from exprgan.marking import EditedImage, GeneratedImage
 
@@ -225,6 +225,22 @@ def test_with_a_t_the_photo_is_edited_as_t_says(t_editor, portrait, face):
     torch.testing.assert_close(result.detail.flow, said.flow.detach())
     assert t_editor.edit(subject, "happy", fidelity="model").detail is None
     assert result.image.size == portrait.size
+
+
+def test_an_edit_goes_as_much_farther_as_its_expressions_need(t_editor, portrait, face, monkeypatch):
+    control, each = t_editor.model.F_ctrl, (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
+    assert emphasis_of(control.code("happy"), ()) == EMPHASIS
+    assert emphasis_of(control.neutral(), each) == EMPHASIS
+    assert emphasis_of(control.code("happy", 0.3), each) == pytest.approx(1.3)
+    assert emphasis_of(control.code("happy", style=2), each) == pytest.approx(1.3)
+    assert emphasis_of(control.mix({"angry": 0.5, "surprise": 1.0}), each) == pytest.approx((0.5 * 1.0 + 1.5) / 1.5)
+
+    subject, asked = t_editor.read(portrait, face), []
+    t_editor.model.config = dataclasses.replace(t_editor.model.config, detail_emphasis=each)
+    say = t_editor.model.T.forward
+    monkeypatch.setattr(t_editor.model.T, "forward", lambda *seen: asked.append(seen[-1]) or say(*seen))
+    t_editor.edit(subject, "sad")
+    assert asked == [pytest.approx(1.4)]
 
 
 def test_what_t_sees_is_the_photo_around_the_crop(t_editor, portrait, face):

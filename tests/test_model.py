@@ -79,6 +79,9 @@ def test_the_config_survives_json_with_other_labels_and_a_calibrated_path(tmp_pa
         ({"expressions": ["happy", "../sad"]}, "not '../sad'"),
         ({"intensity_path": [float("nan")] * 60}, "intensity_path must hold"),
         ({"intensity_path": [1.0, 2.0]}, "intensity_path must hold"),
+        ({"detail_emphasis": [1.2, 1.3]}, "detail_emphasis must hold 6 numbers from 1 to 4"),
+        ({"detail_emphasis": [1.2] * 5 + [0.9]}, "detail_emphasis must hold"),
+        ({"detail_emphasis": [float("nan")] * 6}, "detail_emphasis must hold"),
         ({"depth": 3}, "'depth' is unknown to this version"),
     ],
 )
@@ -143,5 +146,5 @@ def test_the_defaults_are_the_papers():
     assert dataclasses.asdict(ExprGANConfig()) == {
         "format": 1, "image_size": 128, "expressions": EXPRESSIONS, "code_dim_each": 5, "z_dim": 50,
         "encoder_width": 64, "decoder_width": 1024, "discriminator_width": 16, "face_width": 16, "face_size": 64,
-        "detail_width": 0.0, "intensity_path": (),
+        "detail_width": 0.0, "intensity_path": (), "detail_emphasis": (),
     }  # fmt: skip

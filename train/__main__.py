@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     add_flags(detailing, DetailConfig)
     detailing.set_defaults(run=lambda args: fit_detail(args.pairs, args.weights, DetailConfig(**typed(args, DetailConfig))))
 
-    calibrating = verbs.add_parser("calibrate", help="make the slider of published weights linear, on training people")
+    calibrating = verbs.add_parser("calibrate", help="make published weights' slider even, and its full edits strong")
     calibrating.add_argument("weights", help="a folder that `publish` wrote; its config.json is rewritten")
     calibrating.add_argument("--data", required=True, help="folder with metadata.csv, with known intensities")
     calibrating.add_argument("--people", type=int, default=24, help="how many people are edited for it")

@@ -1,5 +1,9 @@
-"""`calibrate`: makes the slider linear. Measures how strong each code on the way to an expression looks on training people,
-and writes the way on which strength grows evenly into config.json (`intensity_path`); weights stay as they are."""
+"""`calibrate`: measures on training people how strong edits look, and writes into config.json what makes the slider right.
+
+Without T that is the way of the codes on which strength grows evenly (`intensity_path`). T is trained along that way, so
+with a T it stays, and what is sought is how much farther than T says an edit must go to look as strong as the set's own
+full expressions (`detail_emphasis`). Weights stay as they are.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -22,6 +26,10 @@ LEVELS = np.linspace(0, 1, 9)
 """Where on the straight way from all -1 to c_i = 1 strength is measured."""
 KNOTS = 11
 """Points of the calibrated way, at evenly spaced intensities."""
+EMPHASES = (1.0, 1.2, 1.4, 1.6)
+"""How much farther than T says an edit is tried to go; beyond the last, noses and brows look pulled."""
+FULL = 0.85
+"""Pictures of the set from this intensity on show how strong a full expression looks."""
 
 
 @writes(lambda weights, *_, **__: weights)
@@ -34,25 +42,59 @@ def calibrate(weights: str, data: str, people: int = 24) -> np.ndarray:
         people: how many people are edited, a neutral picture each.
 
     Returns:
-        Strengths on the straight way, (K, levels): means over the people of what a visitor gets.
+        Mean strengths of what a visitor gets: (K, levels) on the straight way, or (K, emphases) at full intensity.
 
     Raises:
         ValueError: the folder has no neutral picture, or an expression without known intensities.
     """
     model = ExprGAN.from_pretrained(weights)
+    faces = FaceFolder.load(data, "train", model.config.image_size, model.config.expressions)
+    judge = StrengthJudge.fit(model.classifier, faces)
+    seen, found = (_path if model.T is None else _emphasis)(model, faces, judge, people)
+    write_json(Path(weights) / "config.json", dataclasses.asdict(dataclasses.replace(model.config, **found)))
+    for name, row in zip(model.config.expressions, seen, strict=True):
+        print(f"{name}: strength {' '.join(f'{value:.2f}' for value in row)}")
+    return seen
+
+
+def _path(model: ExprGAN, faces: FaceFolder, judge: StrengthJudge, people: int) -> tuple[np.ndarray, dict]:
     config = model.config
     model.F_ctrl = Controller(config.expressions, config.code_dim_each)  # the straight way
     editor = ExpressionEditor(model)
-    faces = FaceFolder.load(data, "train", config.image_size, config.expressions)
-    judge = StrengthJudge.fit(model.classifier, faces)
     subjects = _neutral(editor, faces, people)
-    seen = np.stack([_strengths(editor, judge, subjects, name) for name in tqdm(config.expressions, desc="calibrate")])
+    seen = np.array([
+        [_strength(editor, judge, subjects, name, level) for level in LEVELS]
+        for name in tqdm(config.expressions, desc="calibrate")
+    ])  # fmt: skip
     path = [number for row in seen for t in even_way(row) for number in [2 * t - 1] * config.code_dim_each]
-    rounded = tuple(round(min(1.0, max(-1.0, float(number))), 4) for number in path)
-    write_json(Path(weights) / "config.json", dataclasses.asdict(dataclasses.replace(config, intensity_path=rounded)))
-    for name, row in zip(config.expressions, seen, strict=True):
-        print(f"{name}: strength {' '.join(f'{value:.2f}' for value in row)} on the straight way")
-    return seen
+    return seen, {"intensity_path": tuple(round(min(1.0, max(-1.0, float(number))), 4) for number in path)}
+
+
+def _emphasis(model: ExprGAN, faces: FaceFolder, judge: StrengthJudge, people: int) -> tuple[np.ndarray, dict]:
+    names, config = model.config.expressions, model.config
+    editor = ExpressionEditor(model)
+    subjects, seen = _neutral(editor, faces, people), []
+    for emphasis in tqdm(EMPHASES, desc="calibrate"):
+        model.config = dataclasses.replace(config, detail_emphasis=(emphasis,) * len(names))
+        seen.append([_strength(editor, judge, subjects, name, 1.0) for name in names])
+    model.config, seen = config, np.array(seen).T
+    wanted = [_full_strength(faces, judge, i) for i in range(len(names))]
+    return seen, {"detail_emphasis": tuple(round(enough(*pair), 2) for pair in zip(seen, wanted, strict=True))}
+
+
+def _full_strength(faces: FaceFolder, judge: StrengthJudge, number: int) -> float:
+    """How strong the set's own full expressions of one kind look on average."""
+    full = faces.select((faces.expression == number) & (faces.intensity >= FULL))
+    if not len(full):
+        name = faces.expressions[number]
+        raise ValueError(f"no picture of {name!r} has an intensity of {FULL} or more, to compare full edits with")
+    return float(judge(full.images, full.expression).mean())
+
+
+def enough(strengths: np.ndarray, wanted: float) -> float:
+    """The least of EMPHASES, or between two of them, at which a wanted strength is reached; else the strongest one."""
+    rising = np.maximum.accumulate(strengths) + 1e-6 * np.arange(len(strengths))
+    return float(np.interp(min(wanted, strengths.max()), rising, EMPHASES))
 
 
 def even_way(strengths: np.ndarray) -> np.ndarray:
@@ -75,12 +117,11 @@ def _neutral(editor: ExpressionEditor, faces: FaceFolder, people: int) -> list[S
     return [read_one(editor, faces, first[subject]) for subject in chosen]
 
 
-def _strengths(editor: ExpressionEditor, judge: StrengthJudge, subjects: list[Subject], name: str) -> np.ndarray:
-    """Mean strength of an expression at every level."""
+def _strength(
+    editor: ExpressionEditor, judge: StrengthJudge, subjects: list[Subject], name: str, intensity: float
+) -> float:
+    """How strong an expression looks on average."""
     number = editor.model.config.expressions.index(name)
-    means = []
-    for level in LEVELS:
-        faces = [np.asarray(editor.edit(subject, name, float(level)).face) for subject in subjects]
-        pictures = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2)
-        means.append(judge(pictures, torch.full((len(faces),), number)).mean())
-    return np.array(means)
+    made = [np.asarray(editor.edit(subject, name, float(intensity)).face) for subject in subjects]
+    pictures = torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2)
+    return float(judge(pictures, torch.full((len(made),), number)).mean())

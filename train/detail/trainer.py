@@ -223,7 +223,7 @@ def crop_of(frame: Tensor, size: int) -> Tensor:
 def write_into(folder: Path, T: nn.Module, config: DetailConfig) -> None:
     """Puts T into published weights: model.safetensors, config.json and training.json; the rest of the model stays."""
     model = ExprGAN.from_pretrained(folder)
-    shape = dataclasses.replace(model.config, detail_width=config.width)
+    shape = dataclasses.replace(model.config, detail_width=config.width, detail_emphasis=())  # that was of another T
     whole = ExprGAN(shape)
     own = {f"T.{name}": value.cpu() for name, value in T.state_dict().items()}
     whole.load_state_dict({name: value for name, value in model.state_dict().items() if not name.startswith("T.")} | own)
