@@ -96,8 +96,9 @@ def identity_by_intensity(exam: Exam, judge: Judge) -> Numbers:
 def intensity_correlation(exam: Exam, judge: Judge) -> Numbers:
     """Pearson r of the intensity asked for and the strength seen, over everyone, for every expression.
 
-    `mean` and `spearman` are means over the expressions, `monotone` the share of pairs of levels of one photo that come in
-    order, `reach` the mean strength seen at intensity 1; `real.mean` is the r of strengths seen and true of real pictures.
+    `mean` and `spearman` are means over the expressions; `slider` is the mean r of one photo's edits alone, without how
+    differently strong people look; `monotone` is the share of pairs of levels of one photo that come in order, `reach` the
+    mean strength seen at intensity 1; `real.mean` is the r of strengths seen and true of real pictures.
     """
     found = {}
     for kind in KINDS:
@@ -109,6 +110,7 @@ def intensity_correlation(exam: Exam, judge: Judge) -> Numbers:
         r = {name: pearson(*pair) for name, pair in zip(exam.names, each, strict=True)}
         ordered = [seen[j] > seen[i] for i, j in combinations(range(len(seen)), 2)]
         r |= {"mean": float(np.mean(list(r.values()))), "spearman": float(np.mean([spearmanr(*pair)[0] for pair in each]))}
+        r |= {"slider": float(np.mean([pearson(np.array(INTENSITIES), one) for one in seen.reshape(len(seen), -1).T]))}
         r |= {"monotone": float(np.mean(ordered)), "reach": float(seen[-1].mean())}
         found |= {f"{kind}.{name}": value for name, value in r.items()}
     shown = exam.people.expressive()
