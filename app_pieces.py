@@ -49,12 +49,16 @@ ON_PAGE = """() => {
     document.querySelectorAll('.block.status:not([aria-live])').forEach(line => line.setAttribute('aria-live', 'polite'));
     document.querySelectorAll('#people button').forEach((one, i) => name(one, `Virtual person ${i + 1}`));
     document.querySelectorAll('.player progress').forEach(one => name(one, 'Where the film is'));
+    const words = one => one.textContent.replace(/\\s+/g, ' ').trim();
+    document.querySelectorAll('button[aria-dropeffect]').forEach(one => name(one, words(one)));
+    document.querySelectorAll('.empty[aria-label]').forEach(one => one.removeAttribute('aria-label'));
     document.querySelectorAll('.thumbnail-item').forEach(one => name(one, one.querySelector('.caption-label')?.innerText));
   };
   new MutationObserver(mark).observe(document.body, {childList: true, subtree: true});
   mark();
 }"""
-"""A screen reader says a new status, and what a picture to choose shows. (A tab is on the page only once it was opened.)"""
+"""A screen reader says a new status, what a picture to choose shows, and what stands on the place for a photo; of an empty
+place it says nothing. (A tab is on the page only once it was opened.)"""
 
 COPY_LINK = """(...values) => {
   const url = new URL(window.location.href.split(/[?#]/)[0]);

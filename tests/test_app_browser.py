@@ -1,6 +1,8 @@
 """The app as a visitor meets it: in Chromium, which reaches nothing but this machine."""
 
+import os
 import zipfile
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -44,6 +46,11 @@ class Visit:
             self.page.locator(".overflow-menu > button").click()
             bar = self.page.locator(".overflow-dropdown button", has_text=tab)
         bar.click()
+
+    def show(self, tab: str) -> None:
+        """Opens a tab and waits for what is on it."""
+        self.open(tab)
+        self.page.locator(".photo:visible, .people:visible, .prose-page:visible").first.wait_for()
 
     def add_photo(self, path, nth: int = 0) -> None:
         self.page.locator(".photo:visible input[type=file]").nth(nth).set_input_files(path)
@@ -254,17 +261,37 @@ def test_about_says_what_it_is(visit):
         visit.page.get_by_text(words).first.wait_for()
 
 
-@pytest.mark.parametrize(("viewport", "scheme"), [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light"), (PHONE, "dark")])
+LOOKS = pytest.mark.parametrize(
+    ("viewport", "scheme"), [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light"), (PHONE, "dark")]
+)
+TABS = ("Edit", "Transfer", "Random people", "About")
+
+
+@LOOKS
 def test_the_page_can_be_used_without_seeing_it_well(browser, app_url, data_dir, viewport, scheme):
     visit, found = Visit(browser, app_url, viewport, color_scheme=scheme), []
-    for tab in ("Edit", "Transfer", "Random people", "About"):
-        visit.open(tab)
-        visit.page.locator(".photo:visible, .people:visible, .prose-page:visible").first.wait_for()
+    for tab in TABS:
+        visit.show(tab)
         found += [f"{tab}: {problem}" for problem in problems(visit.page)]
         if visit.page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             found.append(f"{tab}: wider than the screen")
     assert not found
     assert not visit.complaints
+    visit.page.close()
+
+
+@pytest.mark.skipif("AXE" not in os.environ, reason="AXE names no axe.min.js, as `npm install axe-core` brings it")
+@LOOKS
+def test_axe_finds_nothing_serious(browser, app_url, viewport, scheme):
+    visit, found = Visit(browser, app_url, viewport, color_scheme=scheme), []
+    visit.result()
+    for tab in TABS:
+        visit.show(tab)
+        visit.page.evaluate(Path(os.environ["AXE"]).read_text(encoding="utf-8"))
+        broken = visit.page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        found += [(tab, one["id"], node["html"]) for one in broken if one["impact"] in ("serious", "critical")
+                  for node in one["nodes"]]  # fmt: skip
+    assert not found
     visit.page.close()
 
 
