@@ -44,16 +44,13 @@ def main() -> None:
         torch.set_num_threads(1)
     editor = ExpressionEditor(ExprGAN.from_pretrained(args.model))
     portrait = Image.open(args.photo).convert("RGB")
-    print(
-        "| photo | read | model | detail | detail / model | with reading | tune | tuned | a step of the slider (preview, detail) |"
-    )
+    print("| photo | read | model | detail | detail / model | with reading | tune | tuned | slider (preview, detail) |")
     print("|---|---|---|---|---|---|---|---|---|")
     for size in MEGAPIXELS:
         factor = (size * 1e6 / (portrait.width * portrait.height)) ** 0.5
         photo = portrait.resize((round(portrait.width * factor), round(portrait.height * factor)), Image.Resampling.LANCZOS)
-        face = editor.find(photo)[0]
         read = median_of(args.rounds, lambda: editor.read(photo), clock)  # noqa: B023, called at once
-        subject = editor.read(photo, face)
+        subject = editor.read(photo)
         start = clock()
         tuned = editor.tune(subject)
         tuning = clock() - start
