@@ -15,6 +15,7 @@ os.environ.pop("EXPRGAN_MODEL", None)
 
 import ipaddress
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,21 @@ def browser():
         chrome = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield chrome
         chrome.close()
+
+
+# A disk that can be filled.
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of 64 MB of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", place], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
 
 
 # The guard: a test that connects to anything but this machine fails, even where the code swallows the error.
