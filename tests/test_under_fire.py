@@ -17,8 +17,9 @@ import torch
 from PIL import Image
 from trouble import fill, held_by_another, odd, outcome, state_of
 
-from exprgan import ExprGAN
+from exprgan import ExprGAN, ExprGANError
 from exprgan.__main__ import main as library
+from exprgan.images import save_photo
 from exprgan.ledger import Ledger, Outcome
 from exprgan.whole import whole
 from train.__main__ import main as training
@@ -301,6 +302,18 @@ def half(folder):
     with whole(folder / "kept") as part:
         part.write_text("half")
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_a_picture_is_never_cut_short_wherever_the_disk_ends(name, disk, portrait):
+    save_photo(photo := portrait.resize((300, 300)), disk / name)
+    size = (disk / name).stat().st_size
+    for left in range(0, size, 4096):
+        (disk / name).unlink(missing_ok=True)
+        fill(disk, left)
+        with pytest.raises(ExprGANError, match="No space left"):
+            save_photo(photo, disk / name)
+    assert state_of(disk).keys() == {"ballast"}
 
 
 def test_a_ledger_of_a_full_disk_says_so_and_is_sound_afterwards(disk):
