@@ -170,7 +170,7 @@ def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
         options: as `PIL.Image.Image.save` takes them.
     """
     content = BytesIO()
-    image.save(content, file_format, **options)
+    image.save(content, format=file_format, **options)
     return content.getvalue()
 
 
