@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from exprgan import ExpressionEditor, ExprGANError, Subject, draw_numbers
 from exprgan.faces import Face, choose
-from exprgan.images import load_photo, save_photo
+from exprgan.images import encoded, load_photo, save_photo
 from exprgan.tuning import Progress
 
 PREVIEW_SUFFIX = ".jpg"
@@ -70,7 +70,7 @@ class Sitting:
         preview, path = self._subjects[0][0].photo, new_path(PREVIEW_SUFFIX)
         scale = preview.width / self._width
         faces = [dataclasses.replace(one, box=tuple(scale * v for v in one.box)) for one in self.faces]
-        draw_numbers(preview, faces, first=1, chosen=[chosen]).save(path, quality=90)
+        Path(path).write_bytes(encoded(draw_numbers(preview, faces, first=1, chosen=[chosen]), "JPEG", quality=90))
         return path
 
     def face_at(self, x: float, y: float) -> int:
@@ -84,7 +84,8 @@ class Sitting:
         """The photo as it came, to lay beside a preview."""
         if self._before is None or not Path(self._before).exists():
             self._before = new_path(PREVIEW_SUFFIX)
-            self._subjects[0][0].photo.save(self._before, quality=95, subsampling=0)  # as save_photo does
+            as_save_photo = {"quality": 95, "subsampling": 0}
+            Path(self._before).write_bytes(encoded(self._subjects[0][0].photo, "JPEG", **as_save_photo))
         return self._before
 
     def _photo(self) -> Image.Image:

@@ -13,7 +13,7 @@ from .errors import ExprGANError
 from .export import export_onnx
 from .faces import choose, find_faces
 from .group import Wish, Wishes, draw_numbers
-from .images import SUFFIXES, load_photo, save_photo
+from .images import SUFFIXES, encoded, load_photo, save_photo
 from .model import CONFIG_NAME, ExprGAN
 from .video import check_suffix
 from .whole import whole
@@ -125,7 +125,7 @@ def _find(args: argparse.Namespace) -> None:
     if not (kind := SUFFIXES.get(out.suffix.lower())):
         raise ValueError(f"cannot write {out.name!r}: choose a name that ends in {', '.join(SUFFIXES)}")
     with whole(out) as part:
-        draw_numbers(photo, faces).save(part, kind)
+        part.write_bytes(encoded(draw_numbers(photo, faces), kind))
     print(out)
 
 

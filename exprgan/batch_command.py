@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from .batch import Progress, edit_folder
 from .errors import ExprGANError
@@ -29,9 +30,10 @@ def edit_photos(args: argparse.Namespace, load: Callable[[], ExprGAN]) -> None:
     if len(args.expression) > 1 or any(sign in args.expression[0] for sign in "=:"):
         raise ValueError(f"{' '.join(args.expression)} is for one photo; name one expression for a folder's")
     try:
-        report = edit_folder(load(), args.photo, args.out, args.expression[0], args.intensity, style=args.style,
-                             fidelity=args.fidelity, faces="all" if args.face == "all" else "largest", workers=args.jobs,
-                             progress=_progress())  # fmt: skip
+        with _progress() as progress:
+            report = edit_folder(load(), args.photo, args.out, args.expression[0], args.intensity, style=args.style,
+                                 fidelity=args.fidelity, faces="all" if args.face == "all" else "largest",
+                                 workers=args.jobs, progress=progress)  # fmt: skip
     except KeyboardInterrupt:
         print("stopped; the same line goes on from here", file=sys.stderr)
         sys.exit(130)
@@ -43,12 +45,14 @@ def edit_photos(args: argparse.Namespace, load: Callable[[], ExprGAN]) -> None:
     print(summary)
 
 
-def _progress() -> Progress | None:
-    """A bar on stderr; of a file that is no terminal, a line now and then."""
+@contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """A bar on stderr, closed before anything else is said; of a file that is no terminal, a line now and then."""
     try:
         from tqdm import tqdm
     except ImportError:  # huggingface_hub brings it, so far
-        return None
+        yield None
+        return
     bar = None
 
     def tell(done: int, total: int, outcome: Outcome | None) -> None:
@@ -58,7 +62,9 @@ def _progress() -> Progress | None:
             bar = tqdm(initial=done, total=total, unit=" photos", mininterval=often, dynamic_ncols=True)
         else:
             bar.update()
-        if done == total:
-            bar.close()
 
-    return tell
+    try:
+        yield tell
+    finally:
+        if bar is not None:
+            bar.close()

@@ -199,13 +199,15 @@ def explain(error: BaseException, name: str, *, kind: Kind = "model", revision: 
         return f"the Hub cannot serve {name} now (it answers {code}); {_LATER}"
     if isinstance(error, LocalEntryNotFoundError) and not online:
         return f"{name} is not in the local cache; let it be downloaded once, without local_files_only, or name a folder"
-    if isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)) and not status(below):
+    again = isinstance(error, RuntimeError) and "closed" in str(error)  # 1.x goes on with a client that it closed
+    not_here = isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)) and not status(below)
+    if not_here or (again and verb == "read"):  # what is in the cache is not asked for again
         offline = " (HF_HUB_OFFLINE is set)" if isinstance(below or error, OfflineModeIsEnabled) else ""
         return (f"{name} is not in the local cache, and the Hub cannot be reached{offline}; check the connection, "
                 "or name a folder")  # fmt: skip
     if below is not None and not isinstance(error, HTTPError):
         return explain(below, name, kind=kind, revision=revision, online=online, verb=verb)
-    if type(error).__name__ in ("ConnectError", "RuntimeError"):  # 1.x goes on with a client that it closed
+    if type(error).__name__ in ("ConnectError", "RuntimeError"):
         return f"the Hub cannot be reached; check the connection and start again to {verb} {name}"
     if isinstance(error, HTTPError) or "Consistency check failed" in str(error):
         return f"the connection to the Hub broke off while {name} was transferred; start again"

@@ -10,7 +10,7 @@ import uuid
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -146,7 +146,7 @@ def save_photo(image: Image.Image, path: str | os.PathLike[str], *, quality: int
     half_written = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         with open(half_written, "xb") as file:
-            bare.save(file, format=file_format, **options)
+            file.write(encoded(bare, file_format, **options))
         if replace:
             os.replace(half_written, path)
         else:
@@ -159,6 +159,19 @@ def save_photo(image: Image.Image, path: str | os.PathLike[str], *, quality: int
     finally:
         with suppress(OSError):  # there is none after success
             half_written.unlink()
+
+
+def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
+    """A picture as the content of a file: PIL itself takes a JPEG for written that a full disk cut short.
+
+    Args:
+        image: any picture.
+        file_format: PIL's name of it.
+        options: as `PIL.Image.Image.save` takes them.
+    """
+    content = BytesIO()
+    image.save(content, format=file_format, **options)
+    return content.getvalue()
 
 
 def is_marked(source: Source) -> bool:

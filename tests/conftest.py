@@ -13,8 +13,11 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # the app under test has no proxy
 os.environ.pop("EXPRGAN_MODEL", None)
 
+import io
 import ipaddress
+import json
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -71,6 +74,17 @@ def tiny_editor(tiny_model):
     return ExpressionEditor(tiny_model)
 
 
+# Data sets.
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """`prepare` finds a face in every photo, without looking."""
+    from labelled import finder
+
+    monkeypatch.setattr("train.data.prepare.find_faces", finder)
+
+
 # The Hub.
 
 
@@ -116,6 +130,31 @@ def app_url(tiny_config, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def client(app_url):
+    """A program that calls the app."""
+    from gradio_client import Client
+
+    return Client(app_url, verbose=False)
+
+
+@pytest.fixture
+def visitors(tmp_path, monkeypatch):
+    """Where the app keeps files, for tests that call its functions directly."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def photo(app_url):
+    """A visitor's photo on the server."""
+    from app_calls import upload
+
+    data = io.BytesIO()
+    Image.open(DATA / "portrait.jpg").resize((200, 200)).save(data, "JPEG")
+    return json.loads(upload(app_url, data.getvalue())[2])[0]
+
+
+@pytest.fixture(scope="module")
 def browser():
     """Debian's Chromium under Playwright, shut off from the network."""
     if not CHROMIUM.exists():
@@ -127,6 +166,21 @@ def browser():
         chrome = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield chrome
         chrome.close()
+
+
+# A disk that can be filled.
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of 64 MB of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", place], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
 
 
 # The guard: a test that connects to anything but this machine fails, even where the code swallows the error.

@@ -1,17 +1,11 @@
 """The app, called as a program would call it: through its API, over loopback."""
 
 import csv
-import dataclasses
 import io
 import json
-import logging
 import re
 import shutil
 import subprocess
-import threading
-import time
-import urllib.error
-import urllib.request
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,46 +13,19 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 import pytest
-from gradio_client import Client, handle_file
+from app_calls import PARAMETERS, SETTINGS, pixels, two_people
+from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
 import app
 import app_actions
 import app_animation
-import app_pieces
-from exprgan import ExpressionEditor, ExprGAN, ExprGANError, WeightsError
+from exprgan import ExprGANError
 from exprgan.images import is_marked
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SETTINGS = {"expression": "happy", "intensity": 0.8, "second": "", "part": 0.5, "style": 0, "fidelity": "detail", "face": 0,
-            "scope": "one", "others": {}}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def client(app_url):
-    return Client(app_url, verbose=False)
-
-
-@pytest.fixture
-def visitors(tmp_path, monkeypatch):
-    """Where the app keeps files, for tests that call its functions directly."""
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    return tmp_path
-
-
-def pixels(path: str) -> np.ndarray:
-    return np.asarray(Image.open(path).convert("RGB"), np.int16)
-
-
-def two_people(data_dir: Path, folder: Path) -> Path:
-    """Side by side, the larger on the left."""
-    photo = Image.new("RGB", (1500, 900), "grey")
-    photo.paste(Image.open(data_dir / "portrait.jpg"), (0, 0))
-    photo.paste(Image.open(data_dir / "portrait2.jpg").resize((600, 600)), (900, 0))
-    photo.save(folder / "two.png")
-    return folder / "two.png"
 
 
 def test_an_edit_gives_the_photo_before_and_after(client, data_dir):
@@ -269,21 +236,6 @@ def test_a_file_that_is_no_photo_is_answered_with_a_sentence(client, tmp_path):
         client.predict(handle_file(tmp_path / "notes.png"), **SETTINGS, api_name="/edit")
 
 
-PARAMETERS = {
-    "/read": ["photo"],
-    "/edit": ["photo", *SETTINGS],
-    "/number_faces": ["photo", "face"],
-    "/animate": ["photo", *SETTINGS, "kind", "file_format", "seconds"],
-    "/all_expressions": ["photo", "face"],
-    "/download_edit": ["photo", *SETTINGS],
-    "/transfer": ["photo", "source", "intensity"],
-    "/download_transfer": ["photo", "source", "intensity"],
-    "/generate": ["seed", "count", "expression", "intensity"],
-    "/download_people": ["seed", "count", "expression", "intensity"],
-}
-"""The API that is promised: names stay, new parameters come last."""
-
-
 def test_the_api_is_the_one_promised_typed_and_documented(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     told = {name: [one["parameter_name"] for one in end["parameters"]] for name, end in endpoints.items()}
@@ -332,192 +284,3 @@ def test_the_readmes_curl_call_works_as_it_stands(app_url, data_dir, tmp_path):
     assert "event: complete" in done.stdout and "reads as" in done.stdout
     (before, after), *_ = json.loads(re.search(r"^data: (\[.*)$", done.stdout, re.M)[1])
     assert before["url"].startswith(app_url) and after["url"].startswith(app_url)
-
-
-def test_a_photo_is_read_once_however_often_it_is_edited(tiny_editor, data_dir, visitors, monkeypatch):
-    photo, sitting, searched = str(data_dir / "portrait.jpg"), None, []
-    find = tiny_editor.find
-    monkeypatch.setattr(tiny_editor, "find", lambda photo: searched.append(photo) or find(photo))
-    subjects = []
-    for intensity in (0.1, 0.5, 0.9):
-        *_, sitting = app.edit(tiny_editor, photo, "fear", intensity, "", 0.5, 0, "detail", 0, "one", {}, sitting)
-        subjects.append(sitting.subject(tiny_editor))
-    assert len(searched) == 1 and len(set(map(id, subjects))) == 1
-
-
-def test_a_sitting_keeps_a_preview_and_no_more(tiny_editor, data_dir, visitors):
-    Image.open(data_dir / "portrait.jpg").resize((3000, 3000)).save(visitors / "large.jpg")
-    sitting = app_actions.Sitting(tiny_editor, str(visitors / "large.jpg"))
-    small, full = sitting.subject(tiny_editor), sitting.full_subject(tiny_editor)
-    assert small.photo.size == (1024, 1024) and full.photo.size == (3000, 3000)
-    corner = full.photo_from_crop @ [0, 0, 1]
-    assert np.allclose(small.photo_from_crop @ [0, 0, 1], corner * 1024 / 3000, atol=0.01)
-    assert not any(getattr(value, "size", None) == (3000, 3000) for value in vars(sitting).values())
-
-
-def test_a_deleted_photo_is_asked_for_again(tiny_editor, data_dir, visitors):
-    with pytest.raises(ExprGANError, match="add it again"):
-        app_actions.Sitting(tiny_editor, "/nowhere/photo.jpg")
-    shutil.copy(data_dir / "portrait.jpg", visitors / "me.jpg")
-    sitting = app_actions.Sitting(tiny_editor, str(visitors / "me.jpg"))
-    (visitors / "me.jpg").unlink()
-    with pytest.raises(ExprGANError, match="add it again"):
-        sitting.full_subject(tiny_editor)
-
-
-def test_what_was_not_foreseen_is_for_the_log_alone(tiny_editor, caplog):
-    def broken(editor):
-        raise KeyError("secret")
-
-    with caplog.at_level(logging.ERROR), pytest.raises(gr.Error) as error:
-        app_actions.bound(broken, tiny_editor)()
-    assert error.value.message == app_actions.APOLOGY and "secret" in caplog.text
-
-
-def test_an_action_that_takes_too_long_is_given_up(tiny_editor, monkeypatch):
-    monkeypatch.setattr(app_actions, "LIMIT_S", 0.05)
-    over = threading.Event()
-    with pytest.raises(gr.Error) as error:
-        app_actions.bound(lambda editor: over.wait(10), tiny_editor)()
-    over.set()
-    assert error.value.message == app_actions.TOO_LONG
-
-
-def test_who_comes_to_a_full_queue_is_told_so(tiny_editor, data_dir, visitors, monkeypatch):
-    monkeypatch.setattr(app, "LONGEST_QUEUE", 1)
-    small = app.build_app(tiny_editor)
-    over, edit = threading.Event(), tiny_editor.edit
-    monkeypatch.setattr(tiny_editor, "edit", lambda *args, **settings: over.wait(20) and edit(*args, **settings))
-    url = app.serve(small, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
-    try:
-        body = json.dumps({"photo": None, "expression": "sad"}).encode()
-        call = urllib.request.Request(f"{url}gradio_api/call/v2/edit", body, {"Content-Type": "application/json"})
-        refused = []
-        for _ in range(app_actions.AT_ONCE + 2):  # two are worked on, one waits
-            try:
-                urllib.request.urlopen(call).read()
-            except urllib.error.HTTPError as error:
-                refused.append((error.code, error.read().decode()))
-            time.sleep(0.2)
-        over.set()
-        assert len(refused) == 1 and refused[0][0] == 503 and "Queue is full" in refused[0][1]
-    finally:
-        over.set()
-        small.close()
-
-
-def test_a_file_larger_than_the_limit_is_refused(app_url):
-    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n' + bytes(43_000_000)
-    call = urllib.request.Request(f"{app_url}gradio_api/upload", body + b"\r\n--x--\r\n",
-                                  {"Content-Type": "multipart/form-data; boundary=x"})  # fmt: skip
-    with pytest.raises(urllib.error.HTTPError) as error:
-        urllib.request.urlopen(call)
-    assert error.value.code == 413
-
-
-# Manners.
-
-
-def test_photos_and_results_are_deleted_within_the_hour(tiny_editor, data_dir, visitors):
-    from gradio.route_utils import delete_files_created_by_app
-
-    built = app.build_app(tiny_editor)
-    frequency, age = built.delete_cache
-    assert age + 2 * frequency <= 3600
-    url = app.serve(built, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
-    try:
-        first = {path for path in visitors.rglob("*") if path.is_file()}
-        visitor = Client(url, verbose=False, download_files=str(visitors.parent / "kept by the visitor"))
-        visitor.predict(handle_file(data_dir / "portrait.jpg"), **SETTINGS, api_name="/edit")
-        visitor.predict(handle_file(data_dir / "portrait.jpg"), **SETTINGS, api_name="/download_edit")
-        visitor.predict(3, 2, "all", 1, api_name="/download_people")
-        for file_format in ("mp4", "gif"):
-            visitor.predict(
-                handle_file(data_dir / "portrait.jpg"), file_format=file_format, seconds=0.5, api_name="/animate"
-            )
-        visitor.predict(handle_file(two_people(data_dir, visitors.parent)), 0, api_name="/number_faces")
-        files = {path for path in visitors.rglob("*") if path.is_file()} - first
-        assert len(files) >= 8
-        delete_files_created_by_app(built, age)  # nothing is so old yet
-        assert all(path.exists() for path in files)
-        delete_files_created_by_app(built, 0)
-        assert {path for path in visitors.rglob("*") if path.is_file()} <= first  # what the page shows at first stays
-        shown = [path for one in built.blocks.values() for path in getattr(one, "keep_in_cache", ())]
-        assert len(shown) > 12 and all(Path(path).is_file() for path in shown)
-    finally:
-        built.close()
-
-
-def test_nothing_is_kept_and_nobody_is_told(tiny_editor, visitors):
-    assert app.LAUNCH["run_history"] is False and app.LAUNCH["enable_monitoring"] is False and app.LAUNCH["share"] is False
-    config = app.build_app(tiny_editor).get_config_file()
-    assert config["analytics_enabled"] is False
-    shown = [one["props"]["value"] for one in config["components"] if one["type"] == "markdown"]
-    assert any(app.PRIVACY in text for text in shown) and any("deleted within" in text for text in shown)
-
-
-@pytest.mark.parametrize(
-    ("component", "text", "value"),
-    [
-        (gr.Slider(0, 1, 1, step=0.05), "0.35", 0.35),
-        (gr.Slider(0, 1, 1, step=0.05), "1.01", None),
-        (gr.Slider(0, 1, 1, step=0.05), "nan", None),
-        (gr.Slider(1, 12, 8, step=1), "3", 3),
-        (gr.Number(1, precision=0, minimum=0, maximum=9), "x", None),
-        (gr.Radio([("All", 0), ("1", 1)], value=0), "1", 1),
-        (gr.Radio([("Happy", "happy")]), "<script>", None),
-        (gr.Radio([("Happy", "happy")]), None, None),
-    ],
-)
-def test_of_an_address_only_what_a_setting_can_be_is_taken(component, text, value):
-    assert app_pieces.understood(component, text) == (gr.skip() if value is None else value)
-
-
-# The model it serves.
-
-
-def test_the_bundled_weights_stand_in_for_a_hub_that_cannot_be_reached(tiny_editor, visitors, monkeypatch):
-    monkeypatch.setattr(app, "BUNDLED", visitors / "weights")
-    tiny_editor.model.save_pretrained(visitors / "weights")
-    editor, note = app.load_editor("nobody/nothing@v1")
-    assert editor.model.config == tiny_editor.model.config and "nobody/nothing@v1" in note
-    shown = [one["props"] for one in app.build_app(editor, note).get_config_file()["components"]]
-    assert any(props.get("value") == note and props["visible"] for props in shown)
-    assert app.load_editor(str(visitors / "weights"))[1] == ""
-    with pytest.raises(WeightsError):  # a folder that somebody named is meant
-        app.load_editor(str(visitors))
-
-
-def test_a_model_of_other_expressions_gets_an_app_of_its_own(tiny_config, visitors):
-    labels = ("calm", "very_wild")
-    model = ExprGAN(dataclasses.replace(tiny_config, expressions=labels))
-    told = json.dumps(app.build_app(ExpressionEditor(model)).get_config_file(), default=str)
-    assert all(label in told for label in labels) and "Disgusted" not in told
-
-
-def test_every_tab_is_filed_once():
-    assert list(app.TABS) == ["Edit", "Transfer", "Random people", "About"]
-
-
-def test_the_front_matter_is_what_a_space_needs():
-    front = dict(re.findall(r"^(\w+):\s*(.*)$", README.split("---")[1], re.M))
-    needed = {"title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "python_version", "app_file", "license",
-              "short_description", "thumbnail", "models", "preload_from_hub", "suggested_hardware"}  # fmt: skip
-    assert needed <= front.keys()
-    assert len(front["short_description"]) <= 60
-    assert front["app_file"] == "app.py" and front["suggested_hardware"] == "cpu-basic"
-    assert (ROOT / re.search(r"/resolve/main/(\S+)", front["thumbnail"])[1]).is_file()
-
-
-def test_a_face_is_tuned_once_and_its_edits_are_its_own(tiny_editor, data_dir, visitors, monkeypatch):
-    photo, sitting, tuned = str(data_dir / "portrait.jpg"), None, []
-    tune = tiny_editor.tune
-    monkeypatch.setattr(tiny_editor, "tune", lambda *args, **more: tuned.append(1) or tune(*args, **more))
-    pictures = {}
-    for fidelity in ("detail", "tuned", "tuned", "detail"):
-        pair, _, sitting = app.edit(tiny_editor, photo, "fear", 1.0, "", 0.5, 0, fidelity, 0, "one", {}, sitting)
-        pictures.setdefault(fidelity, []).append(Image.open(pair[1]).convert("RGB").tobytes())
-    assert len(tuned) == 1
-    assert pictures["detail"][0] == pictures["detail"][1] != pictures["tuned"][0] == pictures["tuned"][1]
-    path = app.download_edit(tiny_editor, photo, "fear", 1.0, "", 0.5, 0, "tuned", 0, "one", {}, sitting)
-    assert len(tuned) == 1 and Image.open(path).size == (900, 900)

@@ -1,71 +1,23 @@
 """The app, asked for what it must not give: others' pictures, the server's files, addresses of its network."""
 
-import contextlib
 import http.client
 import http.server
-import io
 import json
 import os
 import re
 import socket
 import threading
-import time
 import uuid
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
-from PIL import Image
-from test_app import PARAMETERS, SETTINGS
+from app_calls import PARAMETERS, SETTINGS, a_file, ask, call, post, upload
 
 import app_guard
-from app_sitting import new_path
 
 ROOT = Path(__file__).parent.parent
 SECRET = b"this is the server's own"
-
-
-def ask(url, path, method="GET", body=None, patience=20, **headers):
-    """Status, headers and body of an address spelled exactly so; of one that breaks off or falls silent, what came."""
-    line = http.client.HTTPConnection(urlsplit(url).netloc, timeout=patience)
-    try:
-        line.putrequest(method, path)
-        for name, value in headers.items():
-            line.putheader(name, value)
-        if body is not None:
-            line.putheader("Content-Length", str(len(body)))
-        line.endheaders(body)
-        answer, came, end = line.getresponse(), b"", time.monotonic() + patience
-        with contextlib.suppress(http.client.IncompleteRead, TimeoutError):
-            while (part := answer.read1()) and time.monotonic() < end:
-                came += part
-        return answer.status, answer.headers, came
-    finally:
-        line.close()
-
-
-def post(url, path, content):
-    return ask(url, path, "POST", json.dumps(content).encode(), **{"Content-Type": "application/json"})
-
-
-def upload(url, data, name="me.jpg", kind="image/jpeg"):
-    edge = uuid.uuid4().hex
-    head = f'--{edge}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: {kind}\r\n\r\n'
-    body = head.encode() + data + f"\r\n--{edge}--\r\n".encode()
-    return ask(url, "/gradio_api/upload", "POST", body, **{"Content-Type": f"multipart/form-data; boundary={edge}"})
-
-
-def call(url, action, *data):
-    """What an action answers: the event, and its data as text."""
-    status, _, body = post(url, f"/gradio_api/call/{action}", {"data": data})
-    assert status == 200, body
-    event = json.loads(body)["event_id"]
-    _, _, answer = ask(url, f"/gradio_api/call/{action}/{event}")
-    return answer.decode().partition("\n")[0].removeprefix("event: "), answer.decode()
-
-
-def a_file(path):
-    return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +26,6 @@ def secret(tmp_path_factory):
     path = tmp_path_factory.mktemp("server") / "secret.png"
     path.write_bytes(SECRET)
     return path
-
-
-@pytest.fixture(scope="module")
-def photo(app_url):
-    """A visitor's photo on the server."""
-    data = io.BytesIO()
-    Image.open(ROOT / "tests" / "data" / "portrait.jpg").resize((200, 200)).save(data, "JPEG")
-    return json.loads(upload(app_url, data.getvalue())[2])[0]
 
 
 # Files.
@@ -333,111 +277,3 @@ def test_an_address_is_never_fetched(app_url, inside, looked_up, host):
 def test_an_address_is_answered_with_a_sentence(app_url):
     event, told = call(app_url, "read", a_file("https://example.com/me.jpg"))
     assert event == "error" and app_guard.NO_ADDRESS in told
-
-
-# Headers.
-
-
-def test_answers_are_taken_for_what_they_say_and_pictures_are_in_no_cache(app_url, photo):
-    _, told = call(app_url, "edit", a_file(photo), "happy", 1, "", 0.5, 0, "model", 0, "one", {})
-    result = re.findall(r'"path": "([^"]+)"', told)[1]
-    for path in ("/", "/config", "/gradio_api/info", f"/gradio_api/file={result}", f"/gradio_api/file={photo}", "/nothing"):
-        _, headers, _ = ask(app_url, path)
-        assert headers.get_all("X-Content-Type-Options") == ["nosniff"], path
-        assert (headers.get_all("Cache-Control") == ["no-store"]) == path.startswith("/gradio_api/"), path
-        assert "Set-Cookie" not in headers and "Access-Control-Allow-Origin" not in headers
-    for span, status in (("bytes=0-9", 206), ("bytes=9-5", None), ("bytes=-5", None), ("bytes=999999999-9999999999", None),
-                         ("bytes=x-y", None), ("bytes=0-1,3-4", None)):  # fmt: skip
-        got, headers, body = ask(app_url, f"/gradio_api/file={result}", Range=span)
-        assert got == (status or got) and (headers["Cache-Control"] == "no-store" or body == b"Internal Server Error"), span
-
-
-def test_a_page_of_elsewhere_cannot_read_from_an_app_on_this_machine(app_url):
-    """gradio's own doing: on this machine it takes pages of this machine alone."""
-    for origin in ("https://elsewhere.example", "null", "http://127.0.0.1.elsewhere.example"):
-        _, headers, _ = ask(app_url, "/config", Origin=origin)
-        assert "Access-Control-Allow-Origin" not in headers, origin
-
-
-@pytest.mark.parametrize("name", ["me.html", "me.svg", "me.xml", "me.js", "me.jpg.html", "me"])
-def test_a_page_that_was_uploaded_is_not_shown_as_one(app_url, name):
-    path = json.loads(upload(app_url, b"<script>alert(1)</script>", name, "text/html")[2])[0]
-    _, headers, _ = ask(app_url, f"/gradio_api/file={path}")
-    assert headers["Content-Disposition"].startswith("attachment") and headers["Content-Type"] == "application/octet-stream"
-
-
-# What is left.
-
-
-def test_an_upload_that_breaks_off_a_result_that_nobody_took_and_links_are_swept(tmp_path, monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    kept = Path(new_path(".jpg"))
-    kept.write_bytes(b"shown at first")
-    for path in (Path(new_path(".jpg")), Path(new_path(".zip", "people")), tmp_path / "tmpabc", tmp_path / app_guard.LOCK):
-        path.write_bytes(b"x")
-    (tmp_path / "link").symlink_to(ROOT / "weights")
-    app_guard.sweep(tmp_path, 3000, {str(kept)})
-    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 5  # nothing is so old
-    app_guard.sweep(tmp_path, 0, {str(kept)})
-    app_guard.sweep(tmp_path, 0, {str(kept)})
-    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([app_guard.LOCK, "exprgan", kept.name])
-    assert (ROOT / "weights" / "config.json").is_file()
-
-
-@pytest.mark.parametrize(("jump", "left"), [(0, 1), (30, 1), (4000, 0), (-30, 1), (-4000, 0), (10 * 365 * 86400, 0)])
-def test_a_clock_that_jumps_keeps_nothing_for_longer(tmp_path, monkeypatch, jump, left):
-    (tmp_path / "me.jpg").write_bytes(b"x")
-    now = time.time() + jump
-    monkeypatch.setattr(app_guard.time, "time", lambda: now)
-    app_guard.sweep(tmp_path, 3000)
-    assert len(list(tmp_path.iterdir())) == left
-
-
-def test_while_the_app_serves_nothing_gets_older_and_the_page_stays(tiny_editor, tmp_path, monkeypatch):
-    import app
-
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    built = app.build_app(tiny_editor)
-    built.delete_cache = (0.2, 0.6)
-    url = app.serve(built, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
-    try:
-        at_first = re.findall(rb'/gradio_api/file=([^"]+\.(?:jpg|png))', ask(url, "/config")[2])
-        photo = json.loads(upload(url, (ROOT / "tests" / "data" / "portrait.jpg").read_bytes())[2])[0]
-        assert call(url, "download_edit", a_file(photo), "happy", 1, "", 0.5, 0, "model", 0, "one", {})[0] == "complete"
-        half = http.client.HTTPConnection(urlsplit(url).netloc)
-        half.putrequest("POST", "/gradio_api/upload")
-        half.putheader("Content-Type", "multipart/form-data; boundary=x")
-        half.putheader("Content-Length", "100000")
-        half.endheaders(b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n' + bytes(5000))
-        time.sleep(0.3)
-        half.close()
-        Path(new_path(".jpg")).write_bytes(b"of an action that nobody waited for")
-        deadline = time.monotonic() + 20
-        stays = app_guard.shown_at_first(built.app)
-        while rest := {str(path) for path in tmp_path.rglob("*") if path.is_file()} - stays:
-            assert time.monotonic() < deadline, rest
-            time.sleep(0.1)
-        assert len(at_first) > 6
-        for path in at_first:
-            assert ask(url, f"/gradio_api/file={path.decode()}")[0] == 200
-    finally:
-        built.close()
-
-
-def test_a_folder_of_visitors_is_private_goes_with_its_process_and_takes_what_a_kill_left(tmp_path, monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    killed = tmp_path / f"{app_guard.FOLDER}killed"
-    killed.mkdir()
-    (killed / app_guard.LOCK).touch()
-    (killed / "me.jpg").write_bytes(b"a face")
-    (tmp_path / "others").mkdir()
-    with app_guard.visitors_folder() as first:
-        assert not killed.exists() and first.stat().st_mode & 0o777 == 0o700
-        (first / "me.jpg").write_bytes(b"a face")
-        assert Path(new_path(".jpg")).is_relative_to(first)
-        monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-        with app_guard.visitors_folder() as second:
-            assert (first / "me.jpg").exists() and second != first
-        assert not second.exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["others"]
-    assert os.environ["GRADIO_TEMP_DIR"] == str(tmp_path)

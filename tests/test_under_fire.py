@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from trouble import fill, held_by_another, odd, outcome, state_of
 
-from exprgan import ExprGAN
+from exprgan import ExprGAN, ExprGANError
 from exprgan.__main__ import main as library
+from exprgan.images import save_photo
 from exprgan.ledger import Ledger, Outcome
 from exprgan.whole import whole
 from train.__main__ import main as training
@@ -110,51 +112,8 @@ def labelled(things):
 
 
 def run(verb, things, out, capsys):
-    """Status and what was said on stderr, without progress bars."""
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(reset_partial_state=True)
-    capsys.readouterr()
-    line = VERBS[verb].format(things=things, out=out).split()
-    try:
-        status = (library if verb in LIBRARY else training)(line)
-    except SystemExit as error:
-        status = error.code
-    said = capsys.readouterr().err
-    return status, [line for line in said.replace("\r", "\n").splitlines() if line.startswith("error: ")]
-
-
-def state_of(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def odd(names):
-    """Half-written files among names; tensorboard's own are whole records or none."""
-    return [name for name in names if Path(name).name.startswith(".") and Path(name).name not in (".edits.lock",)
-            and not name.startswith(".people")]  # fmt: skip
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """A disk of 24 MB, and a function that changes how it is mounted."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
-def fill(disk, leave):
-    """Leaves so many bytes free."""
-    with open(disk / "ballast", "wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(1 << 16))
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
-        file.truncate(max(0, file.tell() - leave))
+    """Status, and what was said."""
+    return outcome(library if verb in LIBRARY else training, VERBS[verb].format(things=things, out=out), capsys)
 
 
 def good(verb, things, disk):
@@ -183,6 +142,28 @@ def test_on_a_full_disk_a_verb_says_so_and_what_stood_there_stands(verb, things,
     assert status == 0 and not said, said
     if verb in INTO_WEIGHTS:
         ExprGAN.from_pretrained(out)
+
+
+@pytest.mark.parametrize(
+    ("verb", "leave"),
+    [
+        ("prepare", 40_000),
+        ("augment", 24_000),
+        ("edit FOLDER", 40_000),
+        pytest.param("fit", 30 << 20, marks=pytest.mark.slow),
+    ],
+)
+def test_a_disk_that_fills_up_on_the_way_is_one_sentence_and_the_work_goes_on_once_there_is_room(
+    verb, leave, things, disk, capsys
+):
+    out = good(verb, things, disk)
+    fill(disk, leave)
+    status, said = run(verb, things, out, capsys)
+    assert status == 1 and len(said) == 1, (status, said)
+    begun = state_of(out)
+    assert begun and not odd(begun), odd(begun)
+    (disk / "ballast").unlink()
+    assert run(verb, things, out, capsys) == (0, [])
 
 
 @pytest.mark.parametrize("verb", each(VERBS))
@@ -214,17 +195,10 @@ def test_a_second_process_is_told_of_the_first_and_writes_nothing(verb, things, 
     held = out / "run" if verb == "detail" else out
     held.mkdir(exist_ok=True)
     before = state_of(out)
-    code = "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], 0), 6); print(1, flush=True); time.sleep(99)"
-    first = subprocess.Popen([sys.executable, "-c", code, held], stdout=subprocess.PIPE)
-    try:
-        assert first.stdout.readline() == b"1\n"
+    with held_by_another(held):
         status, said = run(verb, things, out, capsys)
         assert status == 1 and len(said) == 1 and f"another process is writing {held}" in said[0], said
         assert state_of(out) == before
-    finally:
-        first.kill()
-        first.wait()
-    first.stdout.close()
     with alone(held):  # whoever held it is gone, however it went
         pass
 
@@ -328,6 +302,18 @@ def half(folder):
     with whole(folder / "kept") as part:
         part.write_text("half")
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_a_picture_is_never_cut_short_wherever_the_disk_ends(name, disk, portrait):
+    save_photo(photo := portrait.resize((300, 300)), disk / name)
+    size = (disk / name).stat().st_size
+    for left in range(0, size, 4096):
+        (disk / name).unlink(missing_ok=True)
+        fill(disk, left)
+        with pytest.raises(ExprGANError, match="No space left"):
+            save_photo(photo, disk / name)
+    assert state_of(disk).keys() == {"ballast"}
 
 
 def test_a_ledger_of_a_full_disk_says_so_and_is_sound_afterwards(disk):

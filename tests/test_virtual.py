@@ -60,8 +60,11 @@ def drawn(points: np.ndarray, skin: tuple[int, int, int]) -> Image.Image:
 
 @pytest.fixture
 def photos(tmp_path):
-    """Five people: three women, two men; one man from elsewhere."""
-    root = tmp_path / "photos"
+    return people(tmp_path / "photos")
+
+
+def people(root):
+    """A folder of five people: three women, two men; one man from elsewhere."""
     root.mkdir()
     rows = ["subject,photo,template,sex,age,ethnicity,source_set"]
     for n, name in enumerate(PEOPLE):

@@ -97,12 +97,15 @@ class Trainer:
             self.checkpoints.sweep()
             write_json(self.out / "config.json", dataclasses.asdict(config))
         self.watch = Watch(self.accelerator, config, self.steps_done)
-        while self.stage < len(config.stage_names):
-            if not self.step:
-                self._start_stage()
-            self._run_stage(config.stage_names[self.stage])
-            self.stage, self.step, self.seconds = self.stage + 1, 0, 0.0
-            self._save()
+        try:
+            while self.stage < len(config.stage_names):
+                if not self.step:
+                    self._start_stage()
+                self._run_stage(config.stage_names[self.stage])
+                self.stage, self.step, self.seconds = self.stage + 1, 0, 0.0
+                self._save()
+        finally:
+            self.watch.bar.close()  # before an error is said
         self.watch.close()
         return self.out
 

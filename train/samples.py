@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from exprgan.editor import ExpressionEditor
 from exprgan.expressions import NEUTRAL
-from exprgan.images import EditedImage, edited, from_bytes, to_image
+from exprgan.images import EditedImage, edited, encoded, from_bytes, to_image
 from exprgan.subject import EditResult, Subject
 
 from .data import FaceFolder
@@ -52,7 +52,8 @@ def intensity_sheet(editor: ExpressionEditor, subjects: list[Subject], kind: Kin
 def save_sheet(picture: Image.Image, path: Path) -> None:
     """Writes a sheet, or any other picture, as PNG or JPEG, as the name says."""
     image_format = "JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG"
-    write_whole(path, lambda temporary: picture.save(temporary, format=image_format, quality=92, subsampling=0))
+    content = encoded(picture, image_format, quality=92, subsampling=0)
+    write_whole(path, lambda temporary: temporary.write_bytes(content))
 
 
 def shown(result: EditResult, kind: Kind) -> Image.Image:

@@ -96,19 +96,18 @@ class DetailTrainer:
     def fit(self) -> Path:
         """Runs what is left, then writes T into the folder of the weights. Returns that folder."""
         config, saved = self.config, time.monotonic()
-        bar = tqdm(initial=self.step, total=config.steps, desc="detail")
-        while self.step < config.steps:
-            values = self.train_step()
-            bar.update()
-            if self.step % 20 == 0:
-                shown = {name: f"{value.item():.4f}" for name, value in values.items()}
-                if not all(math.isfinite(value.item()) for value in values.values()):
-                    raise RunError(f"a loss is no number at step {self.step}; start again with a lower --lr")
-                bar.set_postfix(shown)
-            if time.monotonic() - saved > 60 * config.save_minutes:
-                self._save()
-                saved = time.monotonic()
-        bar.close()
+        with tqdm(initial=self.step, total=config.steps, desc="detail") as bar:  # closed before an error is said
+            while self.step < config.steps:
+                values = self.train_step()
+                bar.update()
+                if self.step % 20 == 0:
+                    shown = {name: f"{value.item():.4f}" for name, value in values.items()}
+                    if not all(math.isfinite(value.item()) for value in values.values()):
+                        raise RunError(f"a loss is no number at step {self.step}; start again with a lower --lr")
+                    bar.set_postfix(shown)
+                if time.monotonic() - saved > 60 * config.save_minutes:
+                    self._save()
+                    saved = time.monotonic()
         self._save()
         write_into(self.weights, self.ema, config)
         return self.weights

@@ -49,8 +49,8 @@ def build(config: RenderConfig) -> None:
     _same_settings(out, config)
     waiting = [task for task in tasks if not finished(task)]
     print(f"{len(tasks):,} people, {len(tasks) - len(waiting):,} of them finished before")
-    if waiting:
-        (out / NAME).unlink(missing_ok=True)  # of an earlier run: it comes back when all is as it says
+    if any(task.record.exists() for task in waiting):  # they are made anew, and the table of an earlier run names them
+        (out / NAME).unlink(missing_ok=True)
     notes, problems = [], []
     workers = min(config.workers or os.cpu_count() or 1, max(len(waiting), 1))
     with tqdm(total=len(waiting), desc="people", unit="person") as bar:

@@ -148,4 +148,4 @@ def _faces(path: Path, vertices: int) -> tuple[np.ndarray, np.ndarray, list[str]
 
 def _write(path: Path, mesh: dict[str, np.ndarray]) -> None:
     with path.open("wb") as file:  # given a name, numpy would add .npz to it
-        np.savez_compressed(file, allow_pickle=False, **mesh)
+        np.savez_compressed(file, **mesh)

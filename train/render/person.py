@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from exprgan.errors import NoFaceError
-from exprgan.images import load_photo
+from exprgan.images import encoded, load_photo
 
 from ..data.metadata import DataError
 from ..run import write_json, write_whole
@@ -145,7 +145,8 @@ def _image(face: Face, smile: Smile | None, picture: plan.Picture) -> tuple[Any,
 
 def _save(image: Image.Image, path: Path, quality: int) -> None:
     # full colour resolution: lips are small and red
-    write_whole(path, lambda temporary: image.save(temporary, format="JPEG", quality=quality, subsampling=0))
+    content = encoded(image, "JPEG", quality=quality, subsampling=0)
+    write_whole(path, lambda temporary: temporary.write_bytes(content))
 
 
 def _row(task: Task, picture: plan.Picture, name: str) -> dict[str, str]:

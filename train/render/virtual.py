@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from exprgan.images import load_photo
+from exprgan.images import encoded, load_photo
 
 from ..data.metadata import DataError
 from ..data.split import TRAIN, read_splits, split_families
@@ -81,7 +81,9 @@ class Mixture:
 
 @writes(lambda config: config.out)
 def make_virtual(config: VirtualConfig) -> Path:
-    """Writes the people who are missing, and the manifest once all are there. Returns the folder.
+    """Writes the people who are missing, and the manifest once all are there; until then that of a smaller set stands.
+
+    Returns the folder.
 
     Raises:
         DataError: the photos have no sound manifest, or there are no two people to mix.
@@ -95,7 +97,6 @@ def make_virtual(config: VirtualConfig) -> Path:
     plan = mixtures(parents, config.count, config.seed, first)
     out = Path(config.out)
     _claim(out, parents, first, config.seed)
-    (out / MANIFEST_NAME).unlink(missing_ok=True)  # of a smaller set: it comes back when all are there
     missing = [one for one in plan if not all((out / name).is_file() for name in _files(one).values())]
     print(f"{len(parents):,} of {len(sitters):,} people may be parents: real, not kept for testing, with a template")
     there = len(plan) - len(missing)
@@ -213,6 +214,6 @@ def _make(one: Mixture, out: Path) -> None:
     picture, points = mix(first, first_points, second, second_points, one.shape, one.skin)
     lines = [str(len(points)), *(f"{x:.2f}\t{y:.2f}" for x, y in points)]
     lines += one.first.template.read_text(encoding="utf-8").splitlines()[len(lines) :]  # which points are joined
-    names, form = _files(one), {"format": "JPEG", "quality": QUALITY, "subsampling": 0}
+    names, content = _files(one), encoded(Image.fromarray(picture), "JPEG", quality=QUALITY, subsampling=0)
     write_text(out / names["template"], "\n".join(lines) + "\n")
-    write_whole(out / names["photo"], lambda temporary: Image.fromarray(picture).save(temporary, **form))
+    write_whole(out / names["photo"], lambda temporary: temporary.write_bytes(content))
