@@ -10,10 +10,12 @@ import torch
 from PIL import Image
 
 from exprgan import ExprGAN
+from exprgan.alignment import EYES
 from exprgan.controller import Controller
-from exprgan.detail import FINE
+from exprgan.detail import FINE, FRAME
 from exprgan.flow import look_up
 from train.data.metadata import DataError, read_metadata, write_metadata
+from train.detail.augment import affine, glasses
 from train.detail.codes import STYLES, USUAL, Label, code_of, meanings
 from train.detail.fields import inverse, through_neutral
 from train.detail.losses import TERMS
@@ -250,3 +252,12 @@ def test_a_run_of_another_width_is_not_gone_on_with(folder, weights, tmp_path):
 def test_settings_that_cannot_work_are_named(name):
     with pytest.raises(ValueError, match=f"{name} must be above 0, not 0"):
         DetailConfig(**{name: 0})
+
+
+def test_the_roundest_glasses_are_drawn():
+    chance = torch.Generator().manual_seed(18309)  # round_ comes out as 0.996: PIL cannot draw a box that is all corners
+    matrix = affine(1, chance)
+    eyes = (torch.tensor(EYES) - 0.5) / FRAME * 2
+    where = (torch.linalg.inv(matrix[0, :, :2]) @ (eyes.T - matrix[0, :, 2:])).T
+    shade, cover = glasses(256, (where[where[:, 0].argsort()] + 1) / 2 * 256, chance)
+    assert shade.shape == (3, 1, 1) and cover.shape == (1, 256, 256) and 0 < cover.mean() < 0.2

@@ -45,7 +45,7 @@ def glasses(size: int, eyes: Tensor, generator: torch.Generator) -> tuple[Tensor
     canvas = Image.new("L", (size * fine, size * fine))
     pen = ImageDraw.Draw(canvas)
     apart = (eyes[1] - eyes[0]).norm().item() * fine
-    line, wide, high, round_ = max(1, int(apart * draw(0.015, 0.07))), draw(0.34, 0.46), draw(0.22, 0.36), draw(0.1, 1.0)
+    line, wide, high, round_ = max(1, int(apart * draw(0.015, 0.07))), draw(0.34, 0.46), draw(0.22, 0.36), draw(0.1, 0.9)
     middle = eyes * fine
     for x, y in middle.tolist():
         box = (x - wide * apart, y - high * apart * 0.9, x + wide * apart, y + high * apart * 1.1)
