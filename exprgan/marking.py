@@ -7,10 +7,13 @@ for it.) GIF has room for neither and gets a comment.
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from PIL import Image, PngImagePlugin
+
+from .whole import whole
 
 SOFTWARE = "ExprGAN (expression edited by AI)"
 """The EXIF tag Software, and XMP's CreatorTool, of every edited photo."""
@@ -37,8 +40,19 @@ class EditedImage(Image.Image):
     software, digital_source = SOFTWARE, DIGITAL_SOURCE
 
     def save(self, fp, format=None, **params) -> None:
-        """As `PIL.Image.Image.save`, with the mark of `save_photo` unless the same options are given."""
-        super().save(fp, format, **(mark(format or _format_of(fp), self) | params))
+        """As `PIL.Image.Image.save`, with the mark of `save_photo` unless the same options are given.
+
+        Raises:
+            ExprGANError: a file of that name cannot be written; what stood there stands.
+        """
+        form = format or _format_of(fp)
+        options = mark(form, self) | params
+        if not form or not isinstance(fp, (str, os.PathLike)):
+            return super().save(fp, format, **options)
+        content = BytesIO()  # PIL itself takes a JPEG for written that a full disk cut short
+        super().save(content, form, **options)
+        with whole(Path(fp)) as part:
+            part.write_bytes(content.getvalue())
 
     def _new(self, core) -> Image.Image:  # through which PIL makes a picture of a picture
         picture = super()._new(core)

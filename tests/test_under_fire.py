@@ -21,6 +21,7 @@ from exprgan import ExprGAN, ExprGANError
 from exprgan.__main__ import main as library
 from exprgan.images import save_photo
 from exprgan.ledger import Ledger, Outcome
+from exprgan.marking import EditedImage, edited
 from exprgan.whole import whole
 from train.__main__ import main as training
 from train.checkpoints import Checkpoints
@@ -304,15 +305,16 @@ def half(folder):
         raise ZeroDivisionError
 
 
+@pytest.mark.parametrize("write", [save_photo, EditedImage.save])
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
-def test_a_picture_is_never_cut_short_wherever_the_disk_ends(name, disk, portrait):
-    save_photo(photo := portrait.resize((300, 300)), disk / name)
+def test_a_picture_is_never_cut_short_wherever_the_disk_ends(name, write, disk, portrait):
+    write(photo := edited(portrait.resize((300, 300))), disk / name)
     size = (disk / name).stat().st_size
     for left in range(0, size, 4096):
         (disk / name).unlink(missing_ok=True)
         fill(disk, left)
         with pytest.raises(ExprGANError, match="No space left"):
-            save_photo(photo, disk / name)
+            write(photo, disk / name)
     assert state_of(disk).keys() == {"ballast"}
 
 
