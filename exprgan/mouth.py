@@ -12,6 +12,9 @@ from .blocks import Block, active, whole_groups
 
 WINDOW = (0.40625, 0.25, 0.5)
 """The lower face in sides of T's frame: top, left, side."""
+DEEPEST, FADE = 0.82, 0.04
+"""Sides of the frame: below it nothing is drawn, after a fade. No mouth of the set reaches below 0.77, dropped jaws
+included; the edge of a collar does, and was taken for one."""
 FINE = 2
 """What T sees, and what is drawn, has this many times `image_size` px."""
 CHANNELS = (32, 48, 64)
@@ -65,10 +68,10 @@ class MouthNetwork(nn.Module):
             h = F.interpolate(self.up[i](h), scale_factor=2, mode="bilinear", align_corners=False) + skips[i]
             h = self.told[i](h, c)
         mask, colour = self.head(active(self.norm(h))).split((FINE**2, 3 * FINE**2), dim=1)
-        return (
-            _in_frame(torch.sigmoid(F.pixel_shuffle(mask, FINE)), FINE * side),
-            _in_frame(torch.tanh(F.pixel_shuffle(colour, FINE)), FINE * side),
-        )
+        height = torch.linspace(0, 1, FINE * side, device=moved.device)[:, None]
+        drawn = _in_frame(torch.sigmoid(F.pixel_shuffle(mask, FINE)), FINE * side)
+        drawn = drawn * ((DEEPEST + FADE - height) / FADE).clamp(0, 1)
+        return drawn, _in_frame(torch.tanh(F.pixel_shuffle(colour, FINE)), FINE * side)
 
 
 def window(x: Tensor) -> Tensor:

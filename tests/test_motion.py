@@ -1,5 +1,7 @@
 """How an edit moves, lights and completes the photo's own pixels."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from exprgan.alignment import crop_from_photo, face_mask, invert
 from exprgan.detail import FINE, FRAME, Detail, DetailNetwork
 from exprgan.flow import dense_flow, look_up
 from exprgan.motion import Motion, motion_between, paste_motion
+from exprgan.mouth import DEEPEST, FADE
 
 SIZE = 64
 MASK = face_mask(SIZE)
@@ -188,3 +191,11 @@ def test_the_edit_is_the_moved_and_lit_photo_beneath_what_is_invented():
     torch.testing.assert_close((dark + 1) / 2, (x + 1) / 2 * np.exp(-0.5), atol=1e-5, rtol=0)
     new = Detail(nothing[:, :2], nothing, nothing[:, :1] + 1, nothing + 0.3).apply(x)
     torch.testing.assert_close(new, nothing + 0.3)
+
+
+def test_below_the_lowest_jaw_no_mouth_is_drawn(network):
+    with torch.no_grad():
+        network.mouth.head.bias[: FINE**2] = 8  # a mouth wherever it looks
+    mask = network(torch.zeros(1, 3, 64, 64), *torch.zeros(2, 1, 3, 32, 32), torch.zeros(1, 30)).mask[0, 0]
+    assert mask[36, 32] > 0.99
+    assert mask[math.ceil(64 * (DEEPEST + FADE)) :].max() == 0
