@@ -28,6 +28,8 @@ KNOTS = 11
 """Points of the calibrated way, at evenly spaced intensities."""
 EMPHASES = (1.0, 1.2, 1.4, 1.6)
 """How much farther than T says an edit is tried to go; beyond the last, noses and brows look pulled."""
+CLOSE = 0.02
+"""Strength that is not worth going farther for: nobody sees it, but everybody sees a pulled brow."""
 FULL = 0.85
 """Pictures of the set from this intensity on show how strong a full expression looks."""
 
@@ -92,9 +94,9 @@ def _full_strength(faces: FaceFolder, judge: StrengthJudge, number: int) -> floa
 
 
 def enough(strengths: np.ndarray, wanted: float) -> float:
-    """The least of EMPHASES, or between two of them, at which a wanted strength is reached; else the strongest one."""
+    """The least of EMPHASES, or between two of them, that comes CLOSE to a wanted strength or to the strongest."""
     rising = np.maximum.accumulate(strengths) + 1e-6 * np.arange(len(strengths))
-    return float(np.interp(min(wanted, strengths.max()), rising, EMPHASES))
+    return float(np.interp(min(wanted, strengths.max()) - CLOSE, rising, EMPHASES))
 
 
 def even_way(strengths: np.ndarray) -> np.ndarray:
