@@ -57,19 +57,23 @@ class Detail(NamedTuple):
         return Detail(flow, gain, mask, other.colour)
 
 
-def emphasis_of(c: Tensor, each: Sequence[float]) -> float:
+def emphasis_of(c: Tensor, each: Sequence[float], own: Tensor) -> float:
     """How much farther than T says an editor goes for a code.
 
     Args:
         c: (K * d,) in [-1, 1].
         each: K, of the expressions (see ExprGANConfig.detail_emphasis); empty: EMPHASIS for all.
+        own: (K * d,), the code of what the face shows already.
 
     Returns:
-        The mean of the expressions' own, each weighed by how present it is; EMPHASIS for the neutral code.
+        The mean of the expressions' own, each weighed by how present it is; EMPHASIS for the neutral code; and 1 from one
+        expression to another: `each` was measured on neutral faces, and too long a way back from a smile pulls the nose.
     """
     present = (c.reshape(len(each), -1).amax(1) + 1).tolist() if each else []
     if not sum(present):
         return EMPHASIS
+    if own.max() > -1:
+        return 1.0
     return sum(p * e for p, e in zip(present, each, strict=True)) / sum(present)
 
 

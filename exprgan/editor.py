@@ -293,7 +293,7 @@ class ExpressionEditor(Ensemble):
     def _say(self, subject: Subject, x_hat: Tensor, code: Tensor) -> Detail:
         weights = next(self.model.parameters())
         seen = (part[None].to(weights) for part in (subject.frame, subject.own, x_hat, code))
-        emphasis = emphasis_of(code, self.model.config.detail_emphasis)
+        emphasis = emphasis_of(code, self.model.config.detail_emphasis, subject.reading.own_code)
         with torch.inference_mode():
             return Detail(*(part.float().cpu() for part in self.model.T(*seen, emphasis)))
 

@@ -229,13 +229,16 @@ def test_with_a_t_the_photo_is_edited_as_t_says(t_editor, portrait, face):
 
 def test_an_edit_goes_as_much_farther_as_its_expressions_need(t_editor, portrait, face, monkeypatch):
     control, each = t_editor.model.F_ctrl, (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
-    assert emphasis_of(control.code("happy"), ()) == EMPHASIS
-    assert emphasis_of(control.neutral(), each) == EMPHASIS
-    assert emphasis_of(control.code("happy", 0.3), each) == pytest.approx(1.3)
-    assert emphasis_of(control.code("happy", style=2), each) == pytest.approx(1.3)
-    assert emphasis_of(control.mix({"angry": 0.5, "surprise": 1.0}), each) == pytest.approx((0.5 * 1.0 + 1.5) / 1.5)
+    code, calm = control.code, control.neutral()
+    assert emphasis_of(code("happy"), (), calm) == emphasis_of(calm, each, calm) == EMPHASIS
+    assert emphasis_of(code("happy", 0.3), each, calm) == pytest.approx(1.3)
+    assert emphasis_of(code("happy", style=2), each, calm) == pytest.approx(1.3)
+    assert emphasis_of(control.mix({"angry": 0.5, "surprise": 1.0}), each, calm) == pytest.approx((0.5 * 1.0 + 1.5) / 1.5)
+    assert emphasis_of(code("angry"), each, code("happy", 0.4)) == 1  # from a smile, as T says
+    assert emphasis_of(calm, each, code("happy")) == EMPHASIS
 
     subject, asked = t_editor.read(portrait, face), []
+    assert (subject.reading.own_code == calm).all()
     t_editor.model.config = dataclasses.replace(t_editor.model.config, detail_emphasis=each)
     say = t_editor.model.T.forward
     monkeypatch.setattr(t_editor.model.T, "forward", lambda *seen: asked.append(seen[-1]) or say(*seen))
