@@ -235,9 +235,13 @@ def test_a_run_that_stopped_ends_as_one_that_did_not(folder, weights, tmp_path):
 def test_a_run_goes_on_from_the_t_in_the_weights(folder, weights, tmp_path):
     DetailTrainer(str(folder), str(weights), config(tmp_path, steps=1)).fit()
     kept = ExprGAN.from_pretrained(weights).T.state_dict()
-    again = DetailTrainer(str(folder), str(weights), config(tmp_path, out=str(tmp_path / "b"), again=True, width=1.0))
+    settings = config(tmp_path, out=str(tmp_path / "b"), again=True, width=1.0, steps=2)
+    again = DetailTrainer(str(folder), str(weights), settings)
     assert again.config.width == 0.25
     assert all(torch.equal(value, kept[name]) for name, value in again.T.state_dict().items())
+    again.fit()
+    told = json.loads((weights / "training.json").read_text())["detail"]
+    assert told["steps"] == 2 and told["before"]["steps"] == 1
 
 
 def test_a_run_of_another_width_is_not_gone_on_with(folder, weights, tmp_path):

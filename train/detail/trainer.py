@@ -233,4 +233,6 @@ def write_into(folder: Path, T: nn.Module, config: DetailConfig) -> None:
     path = folder / "training.json"
     training = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     told = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "cpu")}
+    if config.again and "detail" in training:
+        told["before"] = training["detail"]
     write_json(path, training | {"detail": told})
