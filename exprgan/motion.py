@@ -127,10 +127,13 @@ def _look_up(source: np.ndarray, x: np.ndarray, y: np.ndarray, left: int, top: i
     height, width = source.shape[:2]
     columns = (np.arange(x.shape[1], dtype=np.float32) + (left + 0.5) + x) * (2 / width) - 1
     rows = (np.arange(y.shape[0], dtype=np.float32)[:, None] + (top + 0.5) + y) * (2 / height) - 1
-    where = torch.from_numpy(np.stack((columns, rows), axis=-1))[None]
-    pixels = torch.from_numpy(source.transpose(2, 0, 1).astype(np.float32))[None]
-    found = F.grid_sample(pixels, where, mode="bicubic", padding_mode="border", align_corners=False)
-    return found[0].numpy()
+    where = torch.from_numpy(np.stack((columns, rows), axis=-1))
+    pixels = torch.from_numpy(source.transpose(2, 0, 1).astype(np.float32))
+    threads = torch.get_num_threads()
+    parts = where.unflatten(0, (threads, -1)) if len(where) % threads == 0 else where[None]  # torch shares out a batch
+    pixels = pixels.expand(len(parts), -1, -1, -1)
+    found = F.grid_sample(pixels, parts, mode="bicubic", padding_mode="border", align_corners=False)
+    return found.transpose(0, 1).flatten(1, 2).numpy()
 
 
 def _spread(cover: np.ndarray) -> np.ndarray:
