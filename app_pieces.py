@@ -122,26 +122,28 @@ def endpoint(action: Callable, editor: ExpressionEditor, inputs: list, outputs: 
 
     It comes before the page's own events of that action: gradio gives a name to who asks first.
     """
-    told = ([one for one in some if not isinstance(one, gr.State)] for some in (inputs, outputs))
-    gr.on([], bound(alone(action), editor), *told, api_name=action.__name__, **WORK | settings)
+    told, shown = ([one for one in some if not isinstance(one, gr.State)] for some in (inputs, outputs))
+    gr.on([], bound(alone(action, len(shown)), editor), told, shown, api_name=action.__name__, **WORK | settings)
 
 
-def alone(action: Callable) -> Callable:
+def alone(action: Callable, count: int) -> Callable:
     """An action as a program calls it, each time anew: without the sittings that the page hands on from one to the next.
 
     (A tool of gradio's MCP that gave a sitting would give nothing else.)
+
+    Args:
+        action: what it gives ends in a sitting, if it gives one.
+        count: how many things a program is told.
     """
     signature = inspect.signature(action)
     place = next((i for i, name in enumerate(signature.parameters) if name.startswith("sitting")), None)
-    if place is None:
-        return action
 
     @functools.wraps(action)
     def once(*given):
-        result = action(*given[:place], None, *given[place:])
-        if not isinstance(result, tuple):
+        result = action(*given) if place is None else action(*given[:place], None, *given[place:])
+        if not isinstance(result, tuple) or len(result) <= count:
             return result
-        return result[0] if len(result) == 2 else result[:-1]
+        return result[0] if count == 1 else result[:count]
 
     kept = [one for name, one in signature.parameters.items() if not name.startswith("sitting")]
     once.__signature__ = signature.replace(parameters=kept)

@@ -1,6 +1,7 @@
 """The app, called as a program would call it: through its API, over loopback."""
 
 import csv
+import functools
 import io
 import json
 import re
@@ -21,6 +22,7 @@ from PIL import Image
 import app
 import app_actions
 import app_animation
+from app_pieces import alone
 from exprgan import ExprGANError
 from exprgan.images import is_marked
 
@@ -257,6 +259,14 @@ def test_what_a_program_calls_keeps_nothing_between_two_calls(tiny_editor, visit
     public = [one for one in config["dependencies"] if one["api_visibility"] == "public"]
     assert {f"/{one['api_name']}" for one in public} == PARAMETERS.keys()
     assert not [one["api_name"] for one in public for part in (*one["inputs"], *one["outputs"]) if kinds[part] == "state"]
+
+
+@pytest.mark.parametrize(("action", "rest", "count"), [("read", (), 3), ("number_faces", (0,), 1)])
+def test_a_program_is_told_all_but_the_sitting(tiny_editor, data_dir, visitors, action, rest, count):
+    photo = str(shutil.copy(data_dir / "portrait.jpg", visitors / "me.jpg"))
+    told = alone(functools.partial(getattr(app_actions, action), tiny_editor), count)(photo, *rest)
+    assert not isinstance(told, app_actions.Sitting)
+    assert count == 1 or (len(told) == count and not any(isinstance(one, app_actions.Sitting) for one in told))
 
 
 def readme_example(language):
