@@ -288,6 +288,10 @@ def test_every_recipe_trains_and_is_published(recipe, faces_dir, config, tmp_pat
     expected = {"caae": {"refine"}, "aae": {"refine"}, "cgan": {"controller"}}.get(recipe, set(STAGES))
     assert state["history"].keys() == expected
     assert main(["publish", told.out, "--out", str(tmp_path / "weights")]) == 0
+    model = ExprGAN.from_pretrained(tmp_path / "weights")
+    z, codes = torch.rand(1, model.config.z_dim).expand(2, -1), torch.stack((model.F_ctrl.neutral(), torch.zeros(30)))
+    calm, mild = model.G_dec(z, codes)
+    assert torch.equal(calm, mild) == (recipe == "aae")  # it saw no code but 0, and heeds none
 
 
 def test_the_baselines_are_the_papers(faces_dir, config):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from exprgan.model import CONFIG_NAME, WEIGHTS_NAME, ExprGAN, ExprGANConfig
+from exprgan.networks import Decoder
 from exprgan.reference import REFERENCE_NAME, write_reference
 
 from .card import CARD_NAME, REPO, write_card
@@ -81,6 +82,8 @@ def _write_run(run: str, folder: Path) -> dict[str, int]:
     before = _tensors(folder / WEIGHTS_NAME)
     model = ExprGAN(ExprGANConfig(**state["model_config"]))
     model.load_state_dict(published_weights(state))
+    if all(settings.get("condition") == "none" for settings in state["settings"].values()):
+        _forget_code(model.G_dec, model.config.z_dim)
     with tempfile.TemporaryDirectory() as passing:
         model.save_pretrained(passing)
         same = _tensors(Path(passing) / WEIGHTS_NAME) == before
@@ -92,6 +95,14 @@ def _write_run(run: str, folder: Path) -> dict[str, int]:
     kept |= {"before": state["before"]} if state.get("before") else {}
     write_json(folder / TRAINING_NAME, {"steps": state["history"], "settings": told} | kept)
     return state["history"]
+
+
+@torch.no_grad()
+def _forget_code(G_dec: Decoder, z_dim: int) -> None:
+    """Of AAE, whose decoder saw no code but 0: whichever it is given, it does what it does with 0."""
+    G_dec.fc.weight[:, z_dim:] = 0
+    for block in G_dec.blocks:
+        block.weight[:, block.in_channels :] = 0
 
 
 def _complete(folder: Path, data: str, repo: str) -> None:
