@@ -105,7 +105,8 @@ def _cost(parts: list[dict[str, Any]]) -> str:
     """What the training took, of the parts that training.json tells: what, hours, cores, hardware."""
     if not parts:
         return "How long the training took, and on what, was not recorded; nothing is made up here."
-    told = [f"{part['what']} {part['hours']:g} hours on {part['cores']} cores ({part['hardware']})" for part in parts]
+    worked = [f"{part['hours']:g} hours on {part['cores']} core{'s' * (part['cores'] > 1)}" for part in parts]
+    told = [f"{part['what']} {time} ({part['hardware']})" for part, time in zip(parts, worked, strict=True)]
     total = sum(part["hours"] * part["cores"] for part in parts)
     return f"{'; '.join(told)}: {total:,.0f} core hours in all. Energy and emissions were not metered."
 
