@@ -294,6 +294,15 @@ def test_every_recipe_trains_and_is_published(recipe, faces_dir, config, tmp_pat
     assert torch.equal(calm, mild) == (recipe == "aae")  # it saw no code but 0, and heeds none
 
 
+def test_a_run_published_before_it_says_its_settings_keeps_its_code(tiny_config, tmp_path):
+    torch.manual_seed(0)
+    state = {"model_config": vars(tiny_config), "history": {}, "settings": {}, "model": ExprGAN(tiny_config).state_dict()}
+    Checkpoints(tmp_path / "run").save(0, "refine", 1, state | {"ema": {}})
+    assert main(["publish", str(tmp_path / "run"), "--out", str(tmp_path / "weights")]) == 0
+    model = ExprGAN.from_pretrained(tmp_path / "weights")
+    assert model.G_dec.fc.weight[:, model.config.z_dim :].any()
+
+
 def test_the_baselines_are_the_papers(faces_dir, config):
     told = {"caae": ({"pixel", "adversarial_img", "adversarial_z", "total_variation"}, {"D_img", "D_z", "G"}),
             "aae": ({"pixel", "adversarial_z", "total_variation"}, {"D_z", "G"}),

@@ -82,7 +82,7 @@ def _write_run(run: str, folder: Path) -> dict[str, int]:
     before = _tensors(folder / WEIGHTS_NAME)
     model = ExprGAN(ExprGANConfig(**state["model_config"]))
     model.load_state_dict(published_weights(state))
-    if all(settings.get("condition") == "none" for settings in state["settings"].values()):
+    if {settings.get("condition") for settings in state["settings"].values()} == {"none"}:
         _forget_code(model.G_dec, model.config.z_dim)
     with tempfile.TemporaryDirectory() as passing:
         model.save_pretrained(passing)
