@@ -10,14 +10,14 @@ import uuid
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .bombs import Guarded, check_pieces
 from .errors import BadImageError, ExprGANError
-from .marking import EditedImage, edited, mark, says_so  # noqa: F401, the first two for those above
+from .marking import EditedImage, edited, encoded, mark, says_so  # noqa: F401, the first two for those above
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,19 +159,6 @@ def save_photo(image: Image.Image, path: str | os.PathLike[str], *, quality: int
     finally:
         with suppress(OSError):  # there is none after success
             half_written.unlink()
-
-
-def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
-    """A picture as the content of a file: PIL itself takes a JPEG for written that a full disk cut short.
-
-    Args:
-        image: any picture.
-        file_format: PIL's name of it.
-        options: as `PIL.Image.Image.save` takes them.
-    """
-    content = BytesIO()
-    image.save(content, format=file_format, **options)
-    return content.getvalue()
 
 
 def is_marked(source: Source) -> bool:

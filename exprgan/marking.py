@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 from PIL import Image, PngImagePlugin
@@ -46,13 +47,11 @@ class EditedImage(Image.Image):
             ExprGANError: a file of that name cannot be written; what stood there stands.
         """
         form = format or _format_of(fp)
-        options = mark(form, self) | params
         if not form or not isinstance(fp, (str, os.PathLike)):
-            return super().save(fp, format, **options)
-        content = BytesIO()  # PIL itself takes a JPEG for written that a full disk cut short
-        super().save(content, form, **options)
+            return super().save(fp, format, **(mark(form, self) | params))
+        content = encoded(self, form, **params)
         with whole(Path(fp)) as part:
-            part.write_bytes(content.getvalue())
+            part.write_bytes(content)
 
     def _new(self, core) -> Image.Image:  # through which PIL makes a picture of a picture
         picture = super()._new(core)
@@ -123,6 +122,19 @@ def says_so(image: Image.Image) -> bool:
     return isinstance(image, EditedImage) or any(
         word in text for text in plain for word in (DIGITAL_SOURCE, DIGITAL_SOURCE_MADE)
     )
+
+
+def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
+    """A picture as the content of a file: PIL itself takes a JPEG for written that a full disk cut short.
+
+    Args:
+        image: any picture.
+        file_format: PIL's name of it.
+        options: as `PIL.Image.Image.save` takes them.
+    """
+    content = BytesIO()
+    image.save(content, format=file_format, **options)
+    return content.getvalue()
 
 
 def _as(kind: type[EditedImage], image: Image.Image) -> EditedImage:
