@@ -14,7 +14,7 @@ from .run import RunError
 
 ROOT = Path(__file__).parents[1]
 SENT = ("README.md", "LICENSE", "CREDITS.md", "requirements.txt", "app*.py", "app.css", "app_text/*.md", "examples/*",
-        "docs/*.jpg", "exprgan/*.py", "exprgan/py.typed", "weights/*")  # fmt: skip
+        "docs/*.jpg", "docs/figures/*.png", "exprgan/*.py", "exprgan/py.typed", "weights/*")  # fmt: skip
 """All that a Space gets: the app, the library, the bundled weights, and the pictures that the README shows."""
 NAMED = "org/exprgan"
 """How the README calls both the Space and the model."""
