@@ -86,7 +86,7 @@ def crop_face(photo: Image.Image, matrix: np.ndarray, size: int) -> Image.Image:
     Returns:
         RGB, `size` x `size`.
     """
-    step = 1 / _scale(matrix)  # photo px per crop px
+    step = 1 / scale_of(matrix)  # photo px per crop px
     sampling = SUPERSAMPLING if step > 1 else 1
     shrink = max(1, round(step / sampling))
     canvas, canvas_from_photo = _cut_out(photo, _corners(invert(matrix), size), shrink)
@@ -219,7 +219,7 @@ def _statistics(picture: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np
     return mean, np.sqrt(np.average((pixels - mean) ** 2, axis=0, weights=weight))
 
 
-def _scale(matrix: np.ndarray) -> float:
+def scale_of(matrix: np.ndarray) -> float:
     """By how much it enlarges lengths."""
     return float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
 
@@ -297,7 +297,7 @@ def _warp_coarsely(
     Returns:
         (C, h, w) float32, and the stride in px.
     """
-    size, scale = stack.shape[1], _scale(photo_from_stack)
+    size, scale = stack.shape[1], scale_of(photo_from_stack)
     fewer = max(1, min(size, ceil(size * scale)))
     stride = max(1, int(scale if smooth else scale / 2))
     left, top, right, bottom = box

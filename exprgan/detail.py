@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from .blocks import Block, active, whole_groups
 from .flow import look_up
-from .mouth import FINE, MouthNetwork
+from .mouth import CM, FINE, MouthNetwork
+from .teeth import laid_in
 
 FRAME = 32 / 27
 """Side of T's frame in sides of the crop, about the same centre: a dropped jaw leaves the crop and must not be cut."""
@@ -44,17 +45,26 @@ class Detail(NamedTuple):
     """(B, 3, S, S): change of the logarithm of the moved pixels' brightness in [0, 1]."""
     mask: Tensor
     """(B, 1, S, S) in [0, 1]: how much of a point is invented."""
-    colour: Tensor
-    """(B, 3, S, S) in [-1, 1]: what is invented there."""
+    behind: Tensor
+    """(B, 3, S / FINE, S / FINE) in [0, 1]: what is seen there between and beside the teeth."""
+    light: Tensor
+    """(B, 3, S / FINE, S / FINE): what a white tooth looks like there."""
+    places: Tensor
+    """(B, 4, S / FINE, S / FINE), cm: where a point lies on the two rows of teeth; see `teeth.laid_in`."""
 
     def apply(self, x: Tensor) -> Tensor:
         """The photo's frame (B, 3, S, S) in [-1, 1] -> the edited one, likewise."""
-        return torch.lerp(moved_and_lit(x, self.flow, self.gain), self.colour, self.mask)
+        return torch.lerp(moved_and_lit(x, self.flow, self.gain), self.drawn(self.places.detach()), self.mask)
+
+    def drawn(self, places: Tensor) -> Tensor:
+        """(B, 3, S, S) in [-1, 1]: the inside of a mouth whose teeth are at some places, as large as the mask."""
+        inside = (_finer(part) for part in (self.behind, self.light, places))
+        return laid_in(*inside, per_cm=self.mask.shape[-1] * CM) * 2 - 1
 
     def towards(self, other: "Detail", share: float) -> "Detail":
         """A part of the way to another one, from 0 (this) to 1; what is drawn is the other's."""
         flow, gain, mask = (torch.lerp(a, b, share) for a, b in zip(self[:3], other[:3], strict=True))
-        return Detail(flow, gain, mask, other.colour)
+        return Detail(flow, gain, mask, *other[3:])
 
 
 def emphasis_of(c: Tensor, each: Sequence[float], own: Tensor) -> float:

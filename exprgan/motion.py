@@ -17,14 +17,13 @@ from .detail import FRAME, Detail
 from .flow import dense_flow, look_up
 from .grain import grain_of
 from .images import LUMA
+from .open_mouth import SURE, UNSURE, Mouth
 
 EMPHASIS = 1.4
 """How much farther the photo moves than the decoder's two pictures differ, without T. Theirs is the difference of two
 averages, and looks faint on a sharp photo."""
 STILL, MOVING = 0.0012, 0.005
 """Sides of the frame (0.15 and 0.6 px of 128): a shorter flow is taken for noise, and a longer one is kept whole."""
-UNSURE, SURE = 0.3, 0.7
-"""A mask below the one draws nothing, above the other all: half of a drawn tooth over half of a lip looks like neither."""
 EDGE = 0.06
 """Sides of the frame over which every change fades out at its edge."""
 
@@ -39,23 +38,21 @@ class Motion:
     """(S, S, 2), x first, in sides of the frame: where each point's pixels come from, relative to it."""
     gain: np.ndarray
     """(S, S, 3): change of the logarithm of the moved pixels' brightness."""
-    invented: np.ndarray
-    """(S, S) in [0, 1]: how much of a point is no pixel of the photo."""
-    colour: np.ndarray
-    """(S, S, 3) in 0..255: what is seen there instead."""
     cover: np.ndarray
-    """(S, S) in [0, 1]: where it is 0 the photo keeps its very pixels; the four above have faded to nothing there."""
+    """(S, S) in [0, 1]: where it is 0 the photo keeps its very pixels; the others have faded to nothing there."""
+    mouth: Mouth | None = None
+    """What no pixel of the photo can show."""
 
     @classmethod
     def of(cls, detail: Detail) -> "Motion":
         """What T said of one face, without the noise where nothing happens."""
-        flow, gain, mask, colour = (part[0].permute(1, 2, 0).numpy() for part in detail)
+        flow, gain, mask = (part[0].permute(1, 2, 0).numpy() for part in detail[:3])
         length, light = np.hypot(flow[..., 0], flow[..., 1]), np.maximum.reduce([*np.moveaxis(np.abs(gain), 2, 0)])
         cover = smooth_step((length - STILL) / (MOVING - STILL))
         cover = np.maximum(cover, smooth_step((light - 0.02) / 0.05))
         drawn = smooth_step((mask[..., 0] - UNSURE) / (SURE - UNSURE))
         cover = _spread(np.maximum(cover, drawn)) * _inside(len(flow))
-        return cls(FRAME, flow * cover[..., None], gain * cover[..., None], drawn * cover, (colour + 1) * 127.5, cover)
+        return cls(FRAME, flow * cover[..., None], gain * cover[..., None], cover, Mouth.of(detail) if drawn.any() else None)
 
 
 def motion_between(own: Tensor, edited: Tensor) -> Motion:
@@ -81,9 +78,8 @@ def motion_between(own: Tensor, edited: Tensor) -> Motion:
         for _ in range(2):
             gain = F.avg_pool2d(gain, 3, stride=1, padding=1, count_include_pad=False)
     scale = EMPHASIS * cover[..., None]
-    nothing = np.zeros_like(cover)
-    return Motion(1.0, flow.permute(1, 2, 0).numpy() * scale, gain[0].expand(3, -1, -1).permute(1, 2, 0).numpy() * scale,
-                  nothing, np.zeros_like(before), cover)  # fmt: skip
+    light = gain[0].expand(3, -1, -1).permute(1, 2, 0).numpy()
+    return Motion(1.0, flow.permute(1, 2, 0).numpy() * scale, light * scale, cover)
 
 
 def paste_motion(photo: Image.Image, motion: Motion, photo_from_crop: np.ndarray, size: int) -> Image.Image:
@@ -117,9 +113,10 @@ def paste_motion(photo: Image.Image, motion: Motion, photo_from_crop: np.ndarray
             np.rint(made[channel], out=made[channel]).clip(0, 255, out=made[channel])
             np.copyto(pixels[..., channel], made[channel], where=changed, casting="unsafe")
         result.paste(Image.fromarray(pixels), band)
-    if not motion.invented.any():
+    if motion.mouth is None:
         return result
-    return paste_back(result, motion.colour, photo_from_frame, motion.invented, grain_of(photo, photo_from_crop, size))
+    colour, mask, photo_from_mouth = motion.mouth.painted(photo_from_frame)
+    return paste_back(result, colour, photo_from_mouth, mask, grain_of(photo, photo_from_crop, size))
 
 
 def _look_up(source: np.ndarray, x: np.ndarray, y: np.ndarray, left: int, top: int) -> np.ndarray:

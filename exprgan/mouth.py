@@ -1,7 +1,8 @@
 """What an opening mouth shows, which no pixel of the photo does: the last part of T (detail.py).
 
 It looks at the lower face after the photo's pixels were moved. There the lips are where they will be, and between them lies
-what was stretched over the opening: so the border of what must be drawn is seen, not guessed.
+what was stretched over the opening: so the border of what must be drawn is seen, not guessed. Of the inside it says what is
+smooth: the light, the dark behind, and where the two rows of teeth are; teeth.py lays them in, sharp at any size.
 """
 
 import torch
@@ -16,11 +17,17 @@ DEEPEST, FADE = 0.82, 0.04
 """Sides of the frame: below it nothing is drawn, after a fade. No mouth of the set reaches below 0.77, dropped jaws
 included; the edge of a collar does, and was taken for one."""
 FINE = 2
-"""What T sees, and what is drawn, has this many times `image_size` px."""
+"""What T sees, and the border of what is drawn, has this many times `image_size` px."""
 CHANNELS = (32, 48, 64)
 """Of its scales, from `image_size` px down; times `width`."""
 FLOW_SCALE = 16.0
 """Flow, in sides of the frame, is small beside colours; times this it is of their size."""
+CM = 0.0415
+"""A centimetre of teeth.py's rows in sides of the frame: 6.3 cm lie between the pupils."""
+USUAL = (0.0, 0.6, 0.0, 0.6)
+"""Where both rows lie in a usual face: how far right of the frame's middle, and how far from its top their edges are."""
+BRIGHTEST = 1.25
+"""What a white tooth looks like at most."""
 
 
 class MouthNetwork(nn.Module):
@@ -40,13 +47,13 @@ class MouthNetwork(nn.Module):
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in ((fine, middle), (middle, coarse)))
         self.told = nn.ModuleList((Block(fine, code_dim), Block(middle, code_dim)))
         self.norm = nn.GroupNorm(8, fine)
-        self.head = nn.Conv2d(fine, 4 * FINE**2, 3, padding=1)
+        self.head = nn.Conv2d(fine, FINE**2 + 3 + 3 + 4, 3, padding=1)
         with torch.no_grad():  # at first nothing is drawn
             self.head.weight.mul_(0.05)
             self.head.bias.zero_()
             self.head.bias[: FINE**2] = -4
 
-    def forward(self, moved: Tensor, flow: Tensor, decoded: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, moved: Tensor, flow: Tensor, decoded: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What is drawn, over all of T's frame.
 
         Args:
@@ -56,7 +63,8 @@ class MouthNetwork(nn.Module):
             c: (B, K * d).
 
         Returns:
-            mask (B, 1, FINE * S, FINE * S) in [0, 1], how much of a point is drawn, and colour (B, 3, ...) in [-1, 1].
+            mask (B, 1, FINE * S, FINE * S) in [0, 1], how much of a point is drawn; and behind (B, 3, S, S), light (B, 3, S, S)
+            and places (B, 4, S, S), as `teeth.laid_in` takes them.
         """
         side = flow.shape[-1]
         small = torch.cat((flow * FLOW_SCALE, decoded), dim=1)
@@ -67,11 +75,20 @@ class MouthNetwork(nn.Module):
         for i in (1, 0):
             h = F.interpolate(self.up[i](h), scale_factor=2, mode="bilinear", align_corners=False) + skips[i]
             h = self.told[i](h, c)
-        mask, colour = self.head(active(self.norm(h))).split((FINE**2, 3 * FINE**2), dim=1)
+        mask, behind, light, places = self.head(active(self.norm(h))).split((FINE**2, 3, 3, 4), dim=1)
         height = torch.linspace(0, 1, FINE * side, device=moved.device)[:, None]
         drawn = _in_frame(torch.sigmoid(F.pixel_shuffle(mask, FINE)), FINE * side)
         drawn = drawn * ((DEEPEST + FADE - height) / FADE).clamp(0, 1)
-        return drawn, _in_frame(torch.tanh(F.pixel_shuffle(colour, FINE)), FINE * side)
+        inside = torch.sigmoid(behind - 1.5), BRIGHTEST * torch.sigmoid(light + 1), places + window(usual_places(side).to(places))
+        return drawn, *(_in_frame(part, side) for part in inside)
+
+
+def usual_places(side: int) -> Tensor:
+    """Where the points of a frame lie on both rows of a usual face: (1, 4, side, side) in cm."""
+    x = ((torch.arange(side) + 0.5) / side - 0.5).expand(side, side)
+    y = ((torch.arange(side) + 0.5) / side)[:, None].expand(side, side)
+    right, upper, also, lower = USUAL
+    return torch.stack((x - right, upper - y, x - also, y - lower))[None] / CM
 
 
 def window(x: Tensor) -> Tensor:

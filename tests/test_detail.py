@@ -20,11 +20,17 @@ from train.detail.codes import STYLES, USUAL, Label, code_of, meanings
 from train.detail.fields import inverse, through_neutral
 from train.detail.losses import TERMS
 from train.detail.pairs import Pairs, draw_pairs, load_people
-from train.detail.trainer import DetailConfig, DetailTrainer, augmented
+from train.detail.trainer import DetailConfig, DetailTrainer, augmented, gain_of
 from train.run import RunError
 
 SIDE = 76
 MOVE = (0.0, -2.0)  # alike whichever way the picture is flipped
+
+
+def fields(flow):
+    """What the renderer says of a picture, in which nothing is new and no teeth are seen."""
+    return {"flow": flow, "invented": np.zeros((SIDE, SIDE), np.uint8), "places": np.zeros((SIDE, SIDE, 4), np.float16),
+            "known": np.zeros((SIDE, SIDE, 2), bool)}  # fmt: skip
 
 
 def soft_noise(seed, side=SIDE):
@@ -49,7 +55,7 @@ def folder(tmp_path) -> Path:
             rows.append({"file_name": f"{subject}/{name}.png", "subject": subject, "expression": expression, "kind": kind,
                          "style": style, "intensity": "0" if kind == "photo" else "1", "split": "train"})  # fmt: skip
         flow = np.tile(np.float16(MOVE), (SIDE, SIDE, 1))
-        np.savez(tmp_path / subject / "glad.png.npz", flow=flow, invented=np.zeros((SIDE, SIDE), np.uint8))
+        np.savez(tmp_path / subject / "glad.png.npz", **fields(flow))
     write_metadata(tmp_path, rows)
     return tmp_path
 
@@ -123,7 +129,7 @@ def test_a_step_to_a_real_smile_is_a_source_alone_and_a_photo_without_flow_is_no
         Image.fromarray(soft_noise(9)).save(folder / "A" / f"{name}.png")
         style = "morph" if kind == "morph" else "real_smile"
         rows.append(rows[1] | {"file_name": f"A/{name}.png", "subject": "A", "kind": kind, "style": style})
-    np.savez(folder / "A" / "step.png.npz", flow=flow, invented=np.zeros((SIDE, SIDE), np.uint8))
+    np.savez(folder / "A" / "step.png.npz", **fields(flow))
     write_metadata(folder, rows)
     people = load_people(folder, "train", ("happy",))[:1]
     assert [label.style for label in people[0].labels] == ["real", "teeth", "morph"]
@@ -154,14 +160,31 @@ def test_augmentation_keeps_the_flow_true(folder):
     people = load_people(folder, "train", ("happy",))
     calm, glad = (torch.stack([person.images[i] for person in people] * 4) for i in (0, 1))
     flow, invented = (torch.stack([getattr(person, kind)[1] for person in people] * 4) for kind in ("flow", "invented"))
-    pairs = Pairs(calm, glad, flow.float(), invented / 255, (Label("happy", "teeth", 1.0),) * 8)
+    right = torch.linspace(-2, 2, SIDE // 2)[None, None, :, None].expand(8, SIDE // 2, -1, 1)  # cm, along the upper row
+    places, known = torch.cat((right, right + 5, right * 0, right * 0), dim=3), torch.ones(8, SIDE // 2, SIDE // 2, 2)
+    known[..., 1] = 0
+    pairs = Pairs(calm, glad, flow.float(), invented / 255, places, known, (Label("happy", "teeth", 1.0),) * 8)
     for seed in range(5):
-        x, target, flow, invented = augmented(pairs, 64, chance(seed))
+        x, target, flow, invented, gain, places, known = augmented(pairs, 64, chance(seed))
+        assert gain.shape == (8, 3, 32, 32) and gain[..., 4:-4, 4:-4].abs().mean() < 0.03  # nothing got lighter or darker
+        assert (places[:, 0].diff(dim=2)[known[:, 0, :, 1:] * known[:, 0, :, :-1] > 0] >= 0).all()  # mirrored or not
+        assert known[:, 0].mean() > 0.7 and not known[:, 1].any() and not places[:, 2:].any()
         assert x.shape == (8, 3, 64, 64) and flow.shape == (8, 2, 32, 32) and invented.shape == (8, 1, 32, 32)
         large = torch.nn.functional.interpolate(flow, scale_factor=FINE, mode="bilinear", align_corners=False)
         inner = (..., slice(12, -12), slice(12, -12))
         left, before = ((a - target)[inner].abs().mean() for a in (look_up(x, large), x))
         assert left < 0.4 * before
+
+
+def test_the_change_of_light_is_found_on_what_moved():
+    flow = torch.tensor([4 / 64, 0.0]).view(1, 2, 1, 1).expand(1, 2, 32, 32)
+    source = torch.rand(1, 3, 64, 64, generator=chance()) * 0.5 + 0.3  # in [0, 1]
+    shade = torch.ones(64, 64)
+    shade[20:40] = 0.7  # a broad fold
+    target = look_up(source, torch.nn.functional.interpolate(flow, scale_factor=2)) * shade
+    gain = gain_of(source * 2 - 1, target * 2 - 1, flow)
+    assert gain.shape == (1, 3, 32, 32) and gain[..., 12:18, :].mean() == pytest.approx(np.log(0.7), abs=0.03)
+    assert gain[..., :8, :].abs().max() < 1e-3
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from exprgan.detail import FINE, FRAME, Detail, DetailNetwork
 from exprgan.flow import dense_flow, look_up
 from exprgan.motion import Motion, motion_between, paste_motion
 from exprgan.mouth import DEEPEST, FADE
+from exprgan.open_mouth import Mouth
 
 SIZE = 64
 MASK = face_mask(SIZE)
@@ -27,17 +28,23 @@ def blobs(dx=0.0, dy=0.0):
     return picture.clamp(max=1) * 1.6 - 0.8
 
 
-def still(flow=(0.0, 0.0), gain=0.0, invented=0.0, colour=(0, 0, 0), cover=MASK, frame=1.0):
+def still(flow=(0.0, 0.0), gain=0.0, mouth=None, cover=MASK, frame=1.0):
     """The same everywhere, faded by the cover; flow in px of the frame's grid."""
     side = len(cover)
     return Motion(
         frame,
         np.tile(np.float32(flow) / side, (side, side, 1)) * cover[..., None],
         np.full((side, side, 3), gain, np.float32) * cover[..., None],
-        invented * cover,
-        np.tile(np.float32(colour), (side, side, 1)),
         cover,
+        mouth,
     )
+
+
+def toothless(colour, side=SIZE):
+    """A mouth of one colour in the middle of the face."""
+    inside = torch.full((1, 10, side // 4, side // 4), 9.0)  # cm: on no row
+    inside[:, :3] = torch.tensor(colour)[:, None, None] / 255
+    return Mouth(side, (side // 4, side // 4), torch.ones(1, 1, side // 2, side // 2), inside)
 
 
 @pytest.fixture
@@ -70,7 +77,7 @@ def test_looking_up_along_the_flow_gives_the_other_picture():
 
 def test_two_equal_pictures_do_not_move():
     motion = motion_between(blobs(), blobs())
-    assert np.abs(motion.flow).max() < 1e-5 and np.abs(motion.gain).max() < 1e-4 and not motion.invented.any()
+    assert np.abs(motion.flow).max() < 1e-5 and np.abs(motion.gain).max() < 1e-4 and motion.mouth is None
 
 
 def test_what_no_movement_explains_becomes_light():
@@ -107,14 +114,14 @@ def test_what_is_invented_covers_the_photo_with_the_photos_own_grain():
     rough = Image.fromarray(np.tile(noise, 3).clip(0, 255).astype(np.uint8))
     middle = (60 + 4 * 28, 60 + 4 * 22, 60 + 4 * 36, 60 + 4 * 30)
     for photo, low, high in ((smooth, 0, 0.1), (rough, 4, 8)):
-        pasted = paste_motion(photo, still(invented=1.0, colour=(200, 150, 90)), photo_from_crop, SIZE)
+        pasted = paste_motion(photo, still(mouth=toothless((200, 150, 90))), photo_from_crop, SIZE)
         seen = np.asarray(pasted.crop(middle), np.float32)
         assert low <= seen.std(axis=(0, 1)).mean() <= high
         np.testing.assert_allclose(seen.mean(axis=(0, 1)), (200, 150, 90), atol=1)
 
 
 def test_outside_the_cover_no_pixel_changes(photo, photo_from_crop):
-    motion = still(flow=(9.0, 9.0), gain=0.3, invented=0.5, colour=(255, 0, 255))
+    motion = still(flow=(9.0, 9.0), gain=0.3, mouth=toothless((255, 0, 255)))
     pasted = paste_motion(photo, motion, photo_from_crop, SIZE)
     crop_from_photo_px = invert(photo_from_crop)
     over = Image.fromarray(MASK).transform(
@@ -129,7 +136,7 @@ def test_outside_the_cover_no_pixel_changes(photo, photo_from_crop):
 def test_a_face_at_the_edge_of_the_photo_is_moved_as_far_as_it_goes(photo, middle):
     x, y = middle
     matrix = invert(crop_from_photo([(x - 40, y - 10), (x + 40, y + 10)], SIZE))
-    pasted = paste_motion(photo, still(flow=(3.0, 3.0), gain=0.4, invented=0.2), matrix, SIZE)
+    pasted = paste_motion(photo, still(flow=(3.0, 3.0), gain=0.4, mouth=toothless((40, 10, 10))), matrix, SIZE)
     assert pasted.size == photo.size and (difference(photo, pasted).max() > 20) == (middle != (5000, 5000))
 
 
@@ -137,9 +144,12 @@ def said(flow=0.0, gain=0.0, mask=0.0):
     side = FINE * SIZE
     area = torch.zeros(1, 1, side, side)
     area[..., side // 2 - 8 : side // 2 + 8, side // 2 - 8 : side // 2 + 8] = 1
-    return Detail(
-        flow * area.expand(-1, 2, -1, -1), gain * area.expand(-1, 3, -1, -1), mask * area, area.expand(-1, 3, -1, -1)
-    )
+    return Detail(flow * area.expand(-1, 2, -1, -1), gain * area.expand(-1, 3, -1, -1), mask * area, *inside(SIZE))
+
+
+def inside(side, behind=0.3):
+    """The rest of a `Detail`: no teeth anywhere."""
+    return torch.full((1, 3, side, side), behind), torch.ones(1, 3, side, side), torch.full((1, 4, side, side), 9.0)
 
 
 def test_what_t_says_covers_where_something_happens_and_nothing_else():
@@ -152,9 +162,9 @@ def test_what_t_says_covers_where_something_happens_and_nothing_else():
 def test_at_the_edge_of_the_frame_everything_has_faded():
     side = FINE * SIZE
     flow = torch.full((1, 2, side, side), 0.05)
-    motion = Motion.of(Detail(flow, flow[:, :1].expand(-1, 3, -1, -1), flow[:, :1], flow[:, :1].expand(-1, 3, -1, -1)))
+    motion = Motion.of(Detail(flow, flow[:, :1].expand(-1, 3, -1, -1), flow[:, :1], *inside(SIZE)))
     assert motion.cover[SIZE, SIZE] == 1 and not motion.cover[[0, -1]].any() and not motion.cover[:, [0, -1]].any()
-    assert not motion.flow[0].any() and not motion.invented[:, -1].any()
+    assert not motion.flow[0].any() and not motion.gain[:, -1].any() and motion.mouth is None
 
 
 @pytest.fixture
@@ -167,7 +177,8 @@ def test_an_untrained_t_leaves_the_photo_nearly_alone(network):
     x = torch.rand(2, 3, 64, 64) * 2 - 1
     decoded = torch.rand(2, 3, 32, 32) * 2 - 1
     made = network(x, decoded, decoded.flip(0), torch.rand(2, 30))
-    assert made.flow.shape == (2, 2, 64, 64) and made.gain.shape == made.colour.shape == x.shape
+    assert made.flow.shape == (2, 2, 64, 64) and made.gain.shape == x.shape
+    assert made.behind.shape == made.light.shape == decoded.shape and made.places.shape == (2, 4, 32, 32)
     assert made.mask.shape == (2, 1, 64, 64) and made.mask.max() < 0.05 and made.flow.abs().max() < 0.01
     assert (made.apply(x) - x).abs().mean() < 0.06
 
@@ -182,14 +193,13 @@ def test_every_input_of_t_reaches_the_edit(network):
 
 def test_the_edit_is_the_moved_and_lit_photo_beneath_what_is_invented():
     x = torch.rand(1, 3, 8, 8) * 2 - 1
-    nothing = torch.zeros(1, 3, 8, 8)
-    moved = Detail(torch.tensor([1 / 8, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8), nothing, nothing[:, :1], nothing).apply(
-        x
-    )
+    nothing, mouth = torch.zeros(1, 3, 8, 8), inside(4, behind=0.65)
+    to_right = torch.tensor([1 / 8, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8)
+    moved = Detail(to_right, nothing, nothing[:, :1], *mouth).apply(x)
     torch.testing.assert_close(moved[..., :-1], x[..., 1:], atol=1e-5, rtol=0)  # pixels come from one to the right
-    dark = Detail(nothing[:, :2], nothing - 0.5, nothing[:, :1], nothing).apply(x)
+    dark = Detail(nothing[:, :2], nothing - 0.5, nothing[:, :1], *mouth).apply(x)
     torch.testing.assert_close((dark + 1) / 2, (x + 1) / 2 * np.exp(-0.5), atol=1e-5, rtol=0)
-    new = Detail(nothing[:, :2], nothing, nothing[:, :1] + 1, nothing + 0.3).apply(x)
+    new = Detail(nothing[:, :2], nothing, nothing[:, :1] + 1, *mouth).apply(x)
     torch.testing.assert_close(new, nothing + 0.3)
 
 

@@ -96,6 +96,43 @@ def test_an_open_mouth_is_invented_and_a_closed_one_is_not(face, shouting):
     assert closed.invented[y - 40 : y + 40, x - 60 : x + 60].max() < 0.5
 
 
+def test_in_an_open_mouth_both_rows_of_teeth_are_where_they_belong(face, shouting):
+    places, known = shouting.inside.places, shouting.inside.known
+    assert known.any(axis=(0, 1)).all() and not places[~known[..., 0]][:, :2].any()
+    nose, lips = shouting.landmarks[33], shouting.landmarks[[62, 66]]
+    for row in (0, 1):
+        across, deep = places[..., 2 * row], places[..., 2 * row + 1]
+        both = known[:, 1:, row] & known[:, :-1, row]
+        assert (np.diff(across, axis=1)[both] > 0).all()  # to the picture's right
+        middle = np.argwhere(known[..., row] & (np.abs(across) < 0.03))
+        assert np.abs(middle[:, 1] - nose[0]).max() < 14
+        gums = middle[np.argmax(deep[tuple(middle.T)])][0]
+        assert (gums < lips[0, 1]) if row == 0 else (gums > lips[1, 1] - 12)
+    grin = face.render(exact("happy", "teeth")).inside  # the jaw hardly dropped
+    edges = [np.argwhere(one.known[..., 1] & (np.abs(one.places[..., 3] - 0.1) < 0.03))[:, 0].min()
+             for one in (grin, shouting.inside)]  # fmt: skip
+    assert edges[1] > edges[0] + 25
+    assert not face.render({}).inside.known.any()
+
+
+def test_teeth_are_bright_and_what_lies_behind_them_is_dark(face):
+    made = face.render(exact("angry", "shout"))
+    across, deep = made.inside.places[..., 0], made.inside.places[..., 1]
+    seen = made.inside.cover > 0.99
+    incisor = made.inside.known[..., 0] & seen & (np.abs(np.abs(across) - 0.43) < 0.2) & (np.abs(deep - 0.4) < 0.2)
+    behind = seen & (made.inside.known[..., 0] & (deep < -0.15)) & ~made.inside.known[..., 1]
+    assert incisor.sum() > 30 and behind.sum() > 30
+    assert made.image[incisor].mean() > 2 * made.image[behind].mean()
+
+
+def test_a_mouth_that_turns_up_at_rest_is_pulled_down_farther(mesh):
+    units = exact("sad", "closed")
+    corner, fixed = mesh.landmarks[48], mesh.landmarks[33]
+    straight, up = (displacement(mesh, units, Anatomy(corners_up=rise)) for rise in (0.0, 0.05))
+    assert up[corner, 1] < 1.25 * straight[corner, 1] < 0
+    assert np.allclose(up[fixed], straight[fixed], atol=0.1)
+
+
 def test_the_backdrop_and_the_collar_do_not_move(shouting):
     assert np.abs(shouting.flow[:, :40]).max() < 3 and np.abs(shouting.flow[-40:]).max() < 3
 

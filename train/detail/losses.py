@@ -1,7 +1,8 @@
-"""What T minimises: one row a term. L_warp and L_new compare with the renderer, the others with the target picture."""
+"""What T minimises: one row a term. L_warp, L_light, L_new and L_teeth compare with the renderer, the others with the target picture."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,8 @@ class Seen:
         target: likewise.
         flow: (B, 2, S / FINE, S / FINE), sides of the frame.
         invented: (B, 1, S / FINE, S / FINE) in [0, 1].
+        gain: (B, 3, S / FINE, S / FINE), how the light changes, as in `Detail`.
+        places, known: (B, 4, S / FINE, S / FINE) in cm and (B, 2, ...), 0 or 1: the target's teeth.
         made: what T says.
         edited: the source as T edits it.
     """
@@ -28,8 +31,18 @@ class Seen:
     target: Tensor
     flow: Tensor
     invented: Tensor
+    gain: Tensor
+    places: Tensor
+    known: Tensor
     made: Detail
     edited: Tensor
+
+    @cached_property
+    def mouth(self) -> Tensor:
+        """(B, 3, S / 2, S / 2): the lower face as T draws it, but with the teeth where the target's are: their gaps cannot
+        say how dark a mouth is unless they meet."""
+        known = self.known.repeat_interleave(2, dim=1)
+        return window(self.made.drawn(torch.where(known > 0, self.places, self.made.places.detach())))
 
 
 TERMS: dict[str, tuple[Callable[[Seen], Tensor], float]] = {}
@@ -91,17 +104,44 @@ def new(seen: Seen) -> Tensor:
 def colour(seen: Seen) -> Tensor:
     """Mean |colour - target| over what is new, whether or not the mask shows it yet. A mouth is small."""
     new = window(_new(seen))
-    return (window(seen.made.colour - seen.target).abs() * new).sum() / (3 * new.sum() + 1)
+    return ((seen.mouth - window(seen.target)).abs() * new).sum() / (3 * new.sum() + 1)
 
 
 @term(0.3)
 def colour_edges(seen: Seen) -> Tensor:
     """Mean difference of the slopes of both, likewise: teeth are edges."""
-    new, off = window(_new(seen)), window(seen.made.colour - seen.target)
+    new, off = window(_new(seen)), seen.mouth - window(seen.target)
     return sum((off.diff(dim=d).abs() * new.narrow(d, 1, new.shape[d] - 1)).sum() for d in (2, 3)) / (3 * new.sum() + 1)
 
 
-@term(0.2)
+@term(0.5)
+def teeth(seen: Seen) -> Tensor:
+    """L_teeth: mean |places - the renderer's| in cm, where a row is known, behind the lips too."""
+    known = seen.known.repeat_interleave(2, dim=1)
+    return ((seen.made.places - seen.places).abs() * known).sum() / (known.sum() + 1)
+
+
+@term(0.1)
+def calm(seen: Seen) -> Tensor:
+    """Mean slope of what is behind the teeth and of their light: what no pixel shows follows its surroundings."""
+    parts = [window(part) for part in (seen.made.behind, seen.made.light)]
+    return sum(part.diff(dim=d).abs().mean() for part in parts for d in (2, 3))
+
+
+@term(2.0)
+def folds(seen: Seen) -> Tensor:
+    """L_light: mean |gain - what the light does| where nothing is new. In the pictures folds are faint beside edges that are
+    a pixel off: left to `pixel` alone, T lights nothing at all."""
+    return (_light_off(seen).abs() * (1 - seen.invented)).mean()
+
+
+@term(8.0)
+def deep(seen: Seen) -> Tensor:
+    """The mean square of the same: folds are thin, and the median of what is not quite sure where they run is none."""
+    return (_light_off(seen).square() * (1 - seen.invented)).mean()
+
+
+@term(0.05)
 def smooth_light(seen: Seen) -> Tensor:
     """Mean slope of the gain: light changes over folds, not from pixel to pixel."""
     return sum(seen.made.gain.diff(dim=d).abs().mean() for d in (2, 3))
@@ -110,6 +150,10 @@ def smooth_light(seen: Seen) -> Tensor:
 def _off(seen: Seen) -> Tensor:
     flow = F.avg_pool2d(seen.made.flow, FINE)
     return (flow - seen.flow) * flow.shape[-1] * (1 - seen.invented)
+
+
+def _light_off(seen: Seen) -> Tensor:
+    return F.avg_pool2d(seen.made.gain, FINE) - seen.gain
 
 
 def _new(seen: Seen) -> Tensor:

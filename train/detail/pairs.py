@@ -40,6 +40,8 @@ class Person:
         invented: (N, S', S') uint8, 255 where no pixel of the neutral picture explains it.
         back: (N, S', S', 2) float16: where a pixel of the neutral picture went.
         hidden: (N, S', S') uint8, 255 where it is not to be seen.
+        places: (N, S', S', 4) float16, cm: where on both rows of teeth a pixel lies, 0 where that is not known.
+        known: (N, S', S', 2) uint8, 255 where it is.
         labels: what each shows.
     """
 
@@ -48,6 +50,8 @@ class Person:
     invented: Tensor
     back: Tensor
     hidden: Tensor
+    places: Tensor
+    known: Tensor
     labels: tuple[Label, ...]
 
 
@@ -58,12 +62,15 @@ class Pairs:
     Attributes:
         source, target: (B, S, S, 3) uint8.
         flow, invented: (B, S', S', 2) and (B, S', S') float32, from target to source.
+        places, known: (B, S', S', 4) and (B, S', S', 2) float32, of the target's teeth; known is 0 or 1.
     """
 
     source: Tensor
     target: Tensor
     flow: Tensor
     invented: Tensor
+    places: Tensor
+    known: Tensor
     labels: tuple[Label, ...]
 
 
@@ -126,6 +133,8 @@ def draw_pairs(people: list[Person], count: int, chance: torch.Generator) -> Pai
         target=torch.stack([person.images[target] for person, _, target in chosen]),
         flow=torch.where(same[:, None, None, None], 0.0, flow),
         invented=torch.where(same[:, None, None], 0.0, invented),
+        places=torch.stack([person.places[target] for person, _, target in chosen]).float(),
+        known=torch.stack([person.known[target] for person, _, target in chosen]).float() / 255,
         labels=tuple(person.labels[target] for person, _, target in chosen),
     )
 
@@ -138,11 +147,10 @@ def _starts(row: dict[str, str]) -> bool:
 def _person(root: Path, rows: list[dict[str, str]], expressions: tuple[str, ...]) -> Person:
     images = np.stack([np.asarray(open_picture(root / row["file_name"])) for row in rows])
     side = images.shape[1]
-    still = np.zeros((side // 2, side // 2, 2), np.float32), np.zeros((side // 2, side // 2), np.float32)
-    fields: tuple[list, list, list, list] = ([], [], [], [])
+    fields: tuple[list, ...] = ([], [], [], [], [], [])
     for row in rows:
-        flow, invented = still if _starts(row) else _read(_flow_of(root, row))
-        for kept, field in zip(fields, (flow, invented, *inverse(flow, invented)), strict=True):
+        flow, invented, places, known = _still(side // 2) if _starts(row) else _read(_flow_of(root, row))
+        for kept, field in zip(fields, (flow, invented, *inverse(flow, invented), places, known), strict=True):
             kept.append(_packed(field))
     labels = [
         Label(canonical(r["expression"], expressions), r.get("style", ""), float(r.get("intensity") or 1)) for r in rows
@@ -154,11 +162,19 @@ def _flow_of(root: Path, row: dict[str, str]) -> Path:
     return root / f"{row['file_name']}.npz"
 
 
-def _read(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Flow (S', S', 2) in sides of the frame and invented (S', S') in [0, 1], at half the size that the file has."""
+def _still(side: int) -> tuple[np.ndarray, ...]:
+    """What `_read` says of the neutral picture."""
+    shapes = ((2,), np.float32), ((), np.float32), ((4,), np.float32), ((2,), bool)
+    return tuple(np.zeros((side, side, *channels), dtype) for channels, dtype in shapes)
+
+
+def _read(file: Path) -> tuple[np.ndarray, ...]:
+    """At half the size that the file has: flow (S', S', 2) in sides of the frame, invented (S', S') in [0, 1], places
+    (S', S', 4) in cm, and where they are known, (S', S', 2), 0 or 1."""
     with np.load(file) as made:
-        flow, invented = (_halved(made[name].astype(np.float32)) for name in ("flow", "invented"))
-        return flow / len(made["flow"]), invented / 255
+        flow, invented, places, known = (made[name].astype(np.float32) for name in ("flow", "invented", "places", "known"))
+    sure = _halved(known) > 0.99
+    return _halved(flow) / len(flow), _halved(invented) / 255, _halved(places) * np.repeat(sure, 2, axis=2), sure
 
 
 def _halved(field: np.ndarray) -> np.ndarray:
@@ -168,5 +184,5 @@ def _halved(field: np.ndarray) -> np.ndarray:
 
 
 def _packed(field: np.ndarray) -> np.ndarray:
-    """Flow in float16, masks in uint8."""
-    return field.astype(np.float16) if field.ndim == 3 else np.rint(field * 255).astype(np.uint8)
+    """Flow and places in float16, masks in uint8."""
+    return field.astype(np.float16) if field.ndim == 3 and field.dtype != bool else np.rint(field * 255.0).astype(np.uint8)

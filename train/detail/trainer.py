@@ -18,7 +18,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from exprgan.alignment import EYES
-from exprgan.detail import FINE, FRAME, Detail, DetailNetwork
+from exprgan.detail import FINE, FRAME, MAX_GAIN, Detail, DetailNetwork
+from exprgan.flow import look_up
 from exprgan.model import CONFIG_NAME, WEIGHTS_NAME, ExprGAN
 from exprgan.subject import SURE
 
@@ -33,6 +34,8 @@ from .codes import code_of
 from .losses import Seen, total
 from .pairs import Pairs, draw_pairs, load_people
 
+DARK = 0.04
+"""Added to brightness in [0, 1] before its logarithm: what is nearly black says little of the light."""
 WARM_UP = 200
 """Steps over which the learning rate rises; at most a tenth of all."""
 
@@ -134,14 +137,14 @@ class DetailTrainer:
         """This step's batch, as T sees and edits it."""
         chance = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         pairs = draw_pairs(self.people, self.config.batch_size, chance)
-        x, target, flow, invented = augmented(pairs, FINE * self.model.config.image_size, chance)
-        x, target, flow, invented = (part.to(self.device) for part in (x, target, flow, invented))
+        x, target, *fields = augmented(pairs, FINE * self.model.config.image_size, chance)
+        x, target, *fields = (part.to(self.device) for part in (x, target, *fields))
         with torch.no_grad(), self.accelerator.autocast():
             own, x_hat, c = self._decoded(x, target, pairs, chance)
         with self.accelerator.autocast():
             made = self.T(x.contiguous(memory_format=torch.channels_last), own, x_hat, c)
         made = Detail(*(part.float() for part in made))
-        return Seen(x, target, flow, invented, made, made.apply(x))
+        return Seen(x, target, *fields, made, made.apply(x))
 
     def _decoded(self, x: Tensor, target: Tensor, pairs: Pairs, chance: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """The decoder's pictures and the code, as an editor would have them: own, x_hat, c."""
@@ -182,19 +185,22 @@ def fit_detail(pairs: str, weights: str, config: DetailConfig) -> Path:
     return DetailTrainer(pairs, weights, config).fit()
 
 
-def augmented(pairs: Pairs, size: int, chance: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def augmented(pairs: Pairs, size: int, chance: torch.Generator) -> tuple[Tensor, ...]:
     """Both pictures of every pair, changed alike.
 
     Returns:
-        source and target (B, 3, size, size) in [-1, 1], flow (B, 2, size / FINE, size / FINE) in sides of the frame, and
-        invented (B, 1, size / FINE, size / FINE) in [0, 1].
+        source and target (B, 3, size, size) in [-1, 1]; and at S = size / FINE: flow (B, 2, S, S) in sides of the frame,
+        invented (B, 1, S, S) in [0, 1], gain (B, 3, S, S), places (B, 4, S, S) in cm and known (B, 2, S, S), 0 or 1.
     """
     count = len(pairs.labels)
     pictures = torch.cat((pairs.source, pairs.target)).permute(0, 3, 1, 2).float() / 255
     matrix = affine(count, chance)
     pictures = torch.stack(frames(pictures, matrix.repeat(2, 1, 1), size).chunk(2), dim=1)
-    fields = torch.cat((pairs.flow.permute(0, 3, 1, 2), pairs.invented[:, None]), dim=1)
-    flow, invented = frames(fields, matrix, size // FINE).split((2, 1), dim=1)
+    fields = torch.cat((pairs.flow, pairs.invented[..., None], pairs.places, pairs.known), dim=3).permute(0, 3, 1, 2)
+    flow, invented, places, known = frames(fields, matrix, size // FINE).split((2, 1, 4, 2), dim=1)
+    known = (known > 0.99).float()
+    places = places * known.repeat_interleave(2, dim=1)
+    places[:, ::2] *= matrix[:, 0, 0].sign()[:, None, None, None]  # a mirrored row runs the other way
     flow = torch.einsum("bij,bjhw->bihw", torch.linalg.inv(matrix[:, :, :2]), flow)
     pictures = light(pictures, chance)
     eyes = (torch.tensor(EYES) - 0.5) / FRAME * 2  # in -1..1 over the frame
@@ -208,7 +214,25 @@ def augmented(pairs: Pairs, size: int, chance: torch.Generator) -> tuple[Tensor,
         flow[i], invented[i] = flow[i] * bare, invented[i] * bare
     source, target = (pictures * 2 - 1).unbind(1)
     noise = torch.randn(source.shape, generator=chance) * 0.04 * torch.rand(count, 1, 1, 1, generator=chance)
-    return (source + noise * (torch.rand(count, 1, 1, 1, generator=chance) < 0.4)).clamp(-1, 1), target, flow, invented
+    gain = gain_of(source, target, flow)
+    source = (source + noise * (torch.rand(count, 1, 1, 1, generator=chance) < 0.4)).clamp(-1, 1)
+    return source, target, flow, invented, gain, places, known
+
+
+def gain_of(source: Tensor, target: Tensor, flow: Tensor) -> Tensor:
+    """How the light on the moved pixels changes from one picture to the other.
+
+    Args:
+        source, target: (B, 3, FINE * S, FINE * S) in [-1, 1].
+        flow: (B, 2, S, S), sides of the frame, from target to source.
+
+    Returns:
+        (B, 3, S, S): change of the logarithm of brightness, of means over a few pixels; within MAX_GAIN.
+    """
+    large = F.interpolate(flow, scale_factor=FINE, mode="bilinear", align_corners=False)
+    before, after = (F.avg_pool2d((x + 1) / 2, FINE) for x in (look_up(source, large), target))
+    before, after = (F.avg_pool2d(x, 3, 1, 1, count_include_pad=False) + DARK for x in (before, after))
+    return (after / before).log().clamp(-MAX_GAIN, MAX_GAIN)
 
 
 def crop_of(frame: Tensor, size: int) -> Tensor:

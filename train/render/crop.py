@@ -75,8 +75,22 @@ def cut_flow(flow: np.ndarray, invented: np.ndarray, matrix: np.ndarray, size: i
     return (sample(flow, here) @ linear.T).astype(np.float32), sample(invented, here)
 
 
-def write_flow(path: Path, flow: np.ndarray, invented: np.ndarray) -> None:
-    """A .npz with `flow`, (S, S, 2) float16 px, and `invented`, (S, S) uint8, 255 for 1."""
+def cut_places(places: np.ndarray, known: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same crop of where pixels lie on the two rows of teeth, and of where that is known (`mouth.Inside`).
+
+    Returns:
+        (size, size, 4) float32 and (size, size, 2) bool; 0 where it is not known.
+    """
+    x, y = np.meshgrid(np.arange(size), np.arange(size))
+    here = (np.stack([x, y], axis=2) - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    sure = sample(cv2.erode(known.astype(np.float32), np.ones((3, 3), np.uint8)), here) > 0.99
+    return sample(places, here) * np.repeat(sure, 2, axis=2), sure
+
+
+def write_fields(path: Path, flow: np.ndarray, invented: np.ndarray, places: np.ndarray, known: np.ndarray) -> None:
+    """A .npz with `flow`, (S, S, 2) float16 px, `invented`, (S, S) uint8, 255 for 1, `places`, (S, S, 4) float16 cm, and
+    `known`, (S, S, 2) bool."""
     rounded = (np.round(flow * FLOW_STEPS) / FLOW_STEPS).astype(np.float16)
     with path.open("wb") as file:
-        np.savez_compressed(file, flow=rounded, invented=np.rint(invented * 255).astype(np.uint8))
+        np.savez_compressed(file, flow=rounded, invented=np.rint(invented * 255).astype(np.uint8),
+                            places=places.astype(np.float16), known=known)  # fmt: skip

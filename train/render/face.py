@@ -19,6 +19,7 @@ from .units import ActionUnits, Anatomy, displacement
 
 BROW_GAP_PX = 26.0  # of a typical face, from the upper lid to the brow's lower edge
 BROW_ROOMS = (0.5, 1.1)
+CORNERS_UP = (0.0, 0.08)  # lower corners are no reason to pull less: the person looks so at rest
 _SOURCE, _CANONICAL, _BEFORE, _AFTER, _INNER = slice(0, 2), slice(2, 4), slice(4, 7), slice(7, 10), 10
 
 
@@ -32,6 +33,7 @@ class Rendered:
         invented: (H, W) float32 in 0..1: how much of a pixel no movement explains (mouth interior, completed eyes).
         pupils: (2, 2) float64, the subject's right one first. They never move.
         landmarks: (68, 2) float64, Multi-PIE's.
+        inside: what was painted into the mouth, and where on the rows of teeth its pixels lie.
     """
 
     image: np.ndarray
@@ -39,6 +41,7 @@ class Rendered:
     invented: np.ndarray
     pupils: np.ndarray
     landmarks: np.ndarray
+    inside: mouth.Inside
 
 
 class Face:
@@ -120,9 +123,9 @@ class Face:
         for eye in self.eyes:
             eye.paint(image, flow, invented, self.lids(seen, eye.side), self.lids(self.seen, eye.side), depth)
         hole = mouth.opening(mesh, seen, covered)
-        mouth.fill(image, invented, hole, self._gap, mesh, self.fit, vertices, self.skin, self._exposure)
+        inside = mouth.fill(image, hole, self._gap, mesh, self.fit, vertices, self.skin, self._exposure)
         picture = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
-        return Rendered(picture, flow, invented, self.pupils, seen[mesh.landmarks, :2])
+        return Rendered(picture, flow, np.maximum(invented, inside.cover), self.pupils, seen[mesh.landmarks, :2], inside)
 
     def _turned(self, vertices: np.ndarray) -> np.ndarray:
         """(F, 3) normals of the skin in the camera's directions."""
@@ -132,7 +135,9 @@ class Face:
         opening = np.mean([np.clip(eye.opening / mesh_opening(self.mesh, eye.side), *OPENINGS) for eye in self.eyes])
         template = self.patch.points
         gap = template[list(LIDS_BEST[0]), 1].mean() - template[list(BROW_EDGE), 1].mean()
-        return Anatomy(float(opening), float(np.clip(gap / BROW_GAP_PX, *BROW_ROOMS)))
+        lips = self.seen[self.mesh.landmarks, :2]
+        rise = (lips[[62, 66], 1].mean() - lips[[48, 54], 1].mean()) / np.linalg.norm(lips[54] - lips[48])
+        return Anatomy(float(opening), float(np.clip(gap / BROW_GAP_PX, *BROW_ROOMS)), float(np.clip(rise, *CORNERS_UP)))
 
     def _skin(self) -> np.ndarray:
         """The median colour beside and above the tip of the nose."""

@@ -51,6 +51,11 @@ class Fit:
         seen = (self.scale * vertices @ self.rotation[:2].T + self.shift) * DOWN + self.correction
         return np.concatenate([seen, self.scale * vertices @ self.rotation[2:].T], axis=1)
 
+    def project_near(self, points: np.ndarray, near: np.ndarray) -> np.ndarray:
+        """The same of (N, 3) points that are no vertices: shifted as the mean of (N, K) vertices near each is."""
+        seen = (self.scale * points @ self.rotation[:2].T + self.shift) * DOWN + self.correction[near].mean(1)
+        return np.concatenate([seen, self.scale * points @ self.rotation[2:].T], axis=1)
+
 
 def fit(mesh: Mesh, template: np.ndarray) -> Fit:
     """Fits the mesh to (189, 2) points in patch px."""

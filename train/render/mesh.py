@@ -109,11 +109,6 @@ class Mesh:
         """Triangles of the face and of the head behind it."""
         return self.within("face", "head")
 
-    @cached_property
-    def oral(self) -> np.ndarray:
-        """Triangles of what is behind the lips."""
-        return self.within("mouth", "gums", "teeth")
-
     def within(self, *names: str) -> np.ndarray:
         """The triangles that lie wholly in some regions."""
         inside = np.zeros(len(self.neutral), bool)

@@ -15,7 +15,7 @@ from ..data.metadata import DataError
 from ..run import write_json, write_whole
 from . import plan
 from .creases import Creases
-from .crop import cut, cut_flow, frame, write_flow
+from .crop import cut, cut_flow, cut_places, frame, write_fields
 from .derive import derive_template
 from .face import Face, Rendered
 from .manifest import Sitter
@@ -25,7 +25,7 @@ from .smile import Smile
 from .template import read_template
 from .verb import RenderConfig
 
-VERSION = 1
+VERSION = 2
 """Counts up when the same settings make other pictures."""
 
 RECORDS = ".people"
@@ -123,7 +123,8 @@ def make(task: Task, mesh: Mesh) -> str:
         files.append(name)
         if config.flow and made:
             fields = cut_flow(made.flow, made.invented, matrix, config.image_size)
-            write_whole(out / f"{name}.npz", lambda path, fields=fields: write_flow(path, *fields))
+            fields += cut_places(made.inside.places, made.inside.known, matrix, config.image_size)
+            write_whole(out / f"{name}.npz", lambda path, fields=fields: write_fields(path, *fields))
             files.append(f"{name}.npz")
         rows.append(_row(task, picture, name))
     write_json(task.record, {"key": key, "files": files, "rows": rows})

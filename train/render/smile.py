@@ -16,6 +16,7 @@ from exprgan.faces import choose, find_faces
 
 from .face import Face, Rendered
 from .fields import blur, extend, filled, pixels, polygon, sample, warp
+from .mouth import Inside
 from .patch import EYE_DISTANCE, EYE_Y, SHAPE, by_pupils, lay, similarity
 from .recipes import exact
 from .template import NOSE_BASE, PUPILS
@@ -138,7 +139,8 @@ class Smile:
             invented = np.clip(blur(cv2.dilate(hole, np.ones((5, 5), np.uint8)), 1.5) * 1.2, 0, 1) * min(1, part / 0.15)
             share = np.maximum(share, invented)
         picture = np.rint(np.clip(old + (new - old) * share[..., None], 0, 255)).astype(np.uint8)
-        return Rendered(picture, flows[0], invented.astype(np.float32), face.pupils, seen[face.mesh.landmarks, :2])
+        return Rendered(picture, flows[0], invented.astype(np.float32), face.pupils, seen[face.mesh.landmarks, :2],
+                        Inside.nothing(SHAPE))  # fmt: skip
 
 
 def _gain(face: Face, image: np.ndarray) -> np.ndarray:

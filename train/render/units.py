@@ -57,6 +57,7 @@ CORRUGATOR_REACH = (1.5, 1.15)
 CORRUGATOR_PULL = (-0.24, -0.34, 0.10)  # to the middle, down, forwards; FaceKit's browDown alone is too weak at 128 px
 OBLIQUE = (0.3, 0.75, 0.0)  # how much of it, turned round, lifts the inner brow where unit 1 acts without unit 2
 FRONT_Z = 5.0
+CORNERS_FACTOR = 8.0  # a mouth that turns up by 5 % of its width needs 1.4 times the pull to look as sad as a straight one
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,12 @@ class Anatomy:
     Attributes:
         eye_opening: height by width of the open eye, against the mesh's. Narrow eyes need less lid travel: else they shut.
         brow_room: gap between brow and eye, against a typical one. A low brow would cover the eye.
+        corners_up: how far the mouth turns up at rest, in its widths. Corners that are to go down have farther to go.
     """
 
     eye_opening: float = 1.0
     brow_room: float = 1.0
+    corners_up: float = 0.0
 
     def factor(self, shape: str) -> float:
         """What a shape's weight is multiplied by on this face."""
@@ -82,6 +85,8 @@ class Anatomy:
                 return self.eye_opening * min(1.0, self.eye_opening)
             case "cheekSquint" | "cheekRaiser":
                 return 0.3 + 0.7 * self.eye_opening if self.eye_opening < 1 else 1.0
+            case "mouthFrown":
+                return 1 + CORNERS_FACTOR * self.corners_up
             case "eyeWide":
                 return max(1.0, 1.25 - 0.25 * self.eye_opening)
         return 1.0

@@ -1,0 +1,89 @@
+"""Teeth: painted once, laid into a mouth by coordinates, as finely as a photo shows it."""
+
+import numpy as np
+import pytest
+import torch
+
+from exprgan.detail import Detail
+from exprgan.mouth import CM, FINE, usual_places
+from exprgan.open_mouth import FINEST, Mouth
+from exprgan.teeth import ALONG, BEYOND, DEEP, UPPER, laid_in, painted
+
+DARK, LIT = 0.1, 0.9
+
+
+def rows(per_cm=40, apart=0.5):
+    """Both rows seen from the front, edge to edge `apart` cm: behind, light and places, (1, C, H, W)."""
+    x = (torch.arange(round(6 * per_cm)) + 0.5) / per_cm - 3
+    y = ((torch.arange(round(3 * per_cm)) + 0.5) / per_cm - 1.5)[:, None]
+    planes = [torch.broadcast_to(plane, (len(y), len(x))) for plane in (x, -y, x, y - apart)]
+    flat = torch.ones(1, 3, len(y), len(x))
+    return flat * DARK, flat * LIT, torch.stack(planes)[None]
+
+
+@pytest.mark.parametrize("level", range(6))
+def test_both_rows_are_painted_alike_left_and_right_at_every_level(level):
+    picture = painted(level)
+    assert picture.shape == (2, 4, 288 >> level, 768 >> level) and picture.min() >= 0 and picture.max() <= 1
+    torch.testing.assert_close(picture, picture.flip(3), atol=1e-5, rtol=0)
+    assert (picture[:, :3] <= picture[:, 3:] + 1e-6).all()  # albedo times cover
+    assert picture[:, 3, -1].min() == 0 or picture[:, 3, -1, 8 >> level : -(8 >> level) or None].mean() > 0.8  # gums
+
+
+def test_teeth_are_bright_gaps_between_them_are_not_and_the_mouth_behind_is_seen_where_neither_is():
+    per_cm = 40
+    seen = laid_in(*rows(per_cm), per_cm)[0].mean(0)
+    tooth, gap = UPPER[0], UPPER[0].far
+    at = lambda x, up: seen[round((1.5 - up) * per_cm), round((3 + x) * per_cm)]  # noqa: E731
+    assert at(tooth.far / 2, 0.5) > 0.75 * LIT and at(gap, 0.5) < 0.85 * at(tooth.far / 2, 0.5)
+    assert at(0.4, -0.25) == pytest.approx(DARK)  # between the rows
+    assert at(0.4, 1.4) < 0.75 * at(0.4, 0.5)  # gums
+
+
+def test_the_upper_row_lies_before_the_lower_one_and_beyond_both_there_is_nothing():
+    behind, light, places = rows(apart=-0.4)
+    alone = places.clone()
+    alone[:, 2:] = 9.0
+    middle = (..., slice(62, 70), slice(110, 130))  # 0.05 to 0.25 cm below the upper edge: the lower row's
+    both, upper = laid_in(behind, light, places), laid_in(behind, light, alone)
+    assert (both[middle] - behind[middle]).min() > 0.2
+    torch.testing.assert_close(both[..., 30:48, 100:140], upper[..., 30:48, 100:140])
+    torch.testing.assert_close(laid_in(behind, light, places * 0 + 9), behind)
+    assert ALONG > 2 and BEYOND < 0 < DEEP
+
+
+def said(side=64, mask=1.0):
+    """What T might say: the usual rows under one light, drawn over the lower middle of its frame."""
+    cover = torch.zeros(1, 1, side, side)
+    cover[..., side // 2 : side * 3 // 4, side // 4 : side * 3 // 4] = mask
+    flat = torch.ones(1, 3, side // FINE, side // FINE)
+    still = torch.zeros(1, 3, side, side)
+    return Detail(still[:, :2], still, cover, flat * DARK, flat * LIT, usual_places(side // FINE))
+
+
+def test_a_mouth_is_painted_as_finely_as_the_photo_shows_it_and_in_its_place():
+    soft = torch.nn.functional.avg_pool2d(said().mask, 5, stride=1, padding=2)
+    mouth = Mouth.of(said()._replace(mask=soft))
+    border = []
+    for scale in (1.0, 4.0, 12.0, 40.0):
+        frame = np.array([[scale, 0.0, 7.0], [0.0, scale, -3.0]])
+        colour, shown, placed = mouth.painted(frame)
+        finer = min(FINEST, round(scale))
+        assert colour.shape[:2] == shown.shape == tuple(n * finer for n in mouth.mask.shape[2:])
+        corner = placed @ (0, 0, 1), placed @ (*shown.shape[::-1], 1)
+        part = np.array([mouth.corner, np.add(mouth.corner, mouth.mask.shape[:1:-1])])
+        np.testing.assert_allclose(corner, part * scale + (7, -3))
+        border.append(((shown > 0.02) & (shown < 0.98)).mean())
+        assert shown.max() == 1 and shown.min() == 0
+    assert border[0] > 1.5 * border[1] > 2 * border[2] > 0  # it narrows
+
+
+def test_what_is_painted_finely_is_what_t_drew():
+    detail = said()
+    drawn = (detail.drawn(detail.places)[0] + 1) * 127.5
+    mouth = Mouth.of(detail)
+    colour, shown, _ = mouth.painted(np.array([[1.0, 0, 0], [0, 1.0, 0]]))
+    (x, y), (height, width) = mouth.corner, shown.shape
+    same = drawn[:, y : y + height, x : x + width].permute(1, 2, 0).numpy()[2:-2, 2:-2]
+    assert np.abs(colour[2:-2, 2:-2] - same).mean() < 1
+    assert CM * 64 * 6.3 == pytest.approx(64 * 0.26, rel=0.02)  # the pupils are 0.31 of a crop apart
