@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,12 +58,15 @@ from app_pieces import (
     wire_links,
 )
 from exprgan import ExpressionEditor, ExprGAN, ExprGANError
+from exprgan.faces import get_ready
 
 HERE = Path(__file__).parent
 BUNDLED = HERE / "weights"
 MODEL = os.environ.get("EXPRGAN_MODEL") or str(BUNDLED)
 """A folder with weights, or org/name or org/name@revision on the Hub."""
 HOUR_S = 3600
+SERVED_S = 10
+"""After so long the first page was served, and what finds faces in the first photo is loaded."""
 SWEEP_S = 300
 """How often files are deleted. They are old enough so much before the hour is over that none outlives it."""
 LONGEST_QUEUE = 60
@@ -151,6 +155,9 @@ def main() -> None:
     except ExprGANError as error:
         raise SystemExit(f"The app needs a model: {error}") from None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # as who stops a container sends it: the folder goes then too
+    later = threading.Timer(SERVED_S, get_ready)
+    later.daemon = True
+    later.start()
     with visitors_folder():
         serve(build_app(editor, note))
 

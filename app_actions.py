@@ -20,11 +20,11 @@ from pathlib import Path
 
 import gradio as gr
 
-from app_sitting import PREVIEW_SUFFIX, Sitting, kept, new_path
+from app_sitting import EXAMPLE_FOLDER, PREVIEW_SUFFIX, Sitting, kept, new_path
 from exprgan import NEUTRAL, EditResult, ExpressionEditor, ExprGANError, GroupResult, Reading, Subject
 from exprgan.images import SUFFIXES
 
-EXAMPLES = sorted(map(str, (Path(__file__).parent / "examples").glob("*.jpg")))
+EXAMPLES = sorted(map(str, EXAMPLE_FOLDER.glob("*.jpg")))
 WORDS = {"disgust": "disgusted", "fear": "afraid", "surprise": "surprised"}
 """How an expression is called in a sentence, where its name is no adjective."""
 ALL = "all"

@@ -106,6 +106,11 @@ def find_faces(photo: Image.Image) -> list[Face]:
     return []
 
 
+def get_ready() -> None:
+    """Loads what `find_faces` needs, which its first call does otherwise: about two seconds."""
+    _networks()
+
+
 def choose(faces: Sequence[Face], index: int | None = None) -> Face:
     """One of the faces found.
 

@@ -52,7 +52,8 @@ class Motion:
         cover = np.maximum(cover, smooth_step((light - 0.02) / 0.05))
         drawn = smooth_step((mask[..., 0] - UNSURE) / (SURE - UNSURE))
         cover = _spread(np.maximum(cover, drawn)) * _inside(len(flow))
-        return cls(FRAME, flow * cover[..., None], gain * cover[..., None], cover, Mouth.of(detail) if drawn.any() else None)
+        mouth = Mouth.of(detail) if drawn.any() else None
+        return cls(FRAME, flow * cover[..., None], gain * cover[..., None], cover, mouth)
 
 
 def motion_between(own: Tensor, edited: Tensor) -> Motion:

@@ -63,8 +63,8 @@ class MouthNetwork(nn.Module):
             c: (B, K * d).
 
         Returns:
-            mask (B, 1, FINE * S, FINE * S) in [0, 1], how much of a point is drawn; and behind (B, 3, S, S), light (B, 3, S, S)
-            and places (B, 4, S, S), as `teeth.laid_in` takes them.
+            mask (B, 1, FINE * S, FINE * S) in [0, 1], how much of a point is drawn; and behind (B, 3, S, S), light
+            (B, 3, S, S) and places (B, 4, S, S), as `teeth.laid_in` takes them.
         """
         side = flow.shape[-1]
         small = torch.cat((flow * FLOW_SCALE, decoded), dim=1)
@@ -79,7 +79,8 @@ class MouthNetwork(nn.Module):
         height = torch.linspace(0, 1, FINE * side, device=moved.device)[:, None]
         drawn = _in_frame(torch.sigmoid(F.pixel_shuffle(mask, FINE)), FINE * side)
         drawn = drawn * ((DEEPEST + FADE - height) / FADE).clamp(0, 1)
-        inside = torch.sigmoid(behind - 1.5), BRIGHTEST * torch.sigmoid(light + 1), places + window(usual_places(side).to(places))
+        places = places + window(usual_places(side).to(places))
+        inside = torch.sigmoid(behind - 1.5), BRIGHTEST * torch.sigmoid(light + 1), places
         return drawn, *(_in_frame(part, side) for part in inside)
 
 

@@ -15,7 +15,7 @@ from .teeth import laid_in
 
 UNSURE, SURE = 0.3, 0.7
 """A mask below the one draws nothing, above the other all: half of a drawn tooth over half of a lip looks like neither. In
-a photo n times as fine as the mask the two are nearer to one another, by the root of n, so that lips end as sharply there."""
+a photo n times as fine as the mask they are nearer to one another, by the root of n, so that lips end as sharply there."""
 FINEST = 16
 """A mouth is painted with at most so many px for one of the mask; beyond 4,000 px of face it is enlarged."""
 AROUND = 2
@@ -44,8 +44,8 @@ class Mouth:
         mask = detail.mask[:1]
         side = mask.shape[-1]
         (left, right), (top, bottom) = (_reach((mask[0, 0] > UNSURE).any(axis), side) for axis in (0, 1))
-        small = slice(top // FINE, bottom // FINE), slice(left // FINE, right // FINE)
-        inside = torch.cat((detail.behind, detail.light, detail.places), dim=1)[:1, :, *small]
+        inside = torch.cat((detail.behind, detail.light, detail.places), dim=1)
+        inside = inside[:1, :, top // FINE : bottom // FINE, left // FINE : right // FINE]
         return cls(side, (left, top), mask[..., top:bottom, left:right], inside)
 
     def painted(self, photo_from_frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

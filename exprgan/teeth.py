@@ -13,11 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ALONG, BEYOND, DEEP = 3.0, -0.25, 2.0
-"""What is painted of a row, in cm: from -ALONG to ALONG beside its middle, from BEYOND the teeth's edges to DEEP in the gums."""
+"""What is painted of a row, in cm: from -ALONG to ALONG beside its middle, and from BEYOND the teeth's edges to DEEP in the
+gums."""
 FINEST = 128
 """Px a cm."""
 GUMS = (0.80, 0.47, 0.48)
 ENAMEL = (0.99, 0.96, 0.90)
+WARM, CLEAR = (0.02, 0.05, 0.10), (0.07, 0.04, 0.02)
+"""What enamel lacks at the gums and at its edge."""
 SOFT_CM = 0.016
 """Half the width of the line between two teeth."""
 
@@ -38,10 +41,25 @@ class Tooth(NamedTuple):
     """Power of the edge's curve: 1.5 a canine's point, 6 an incisor's straight edge."""
 
 
-UPPER = (Tooth(0.0, 0.86, 0.0, 1.10, 0.11, 5), Tooth(0.86, 1.46, 0.09, 1.00, 0.13, 4), Tooth(1.46, 1.99, 0.04, 1.10, 0.19, 1.9),
-         Tooth(1.99, 2.36, 0.12, 0.98, 0.20, 1.8), Tooth(2.36, 2.63, 0.18, 0.90, 0.18, 2), Tooth(2.63, 2.9, 0.24, 0.84, 0.14, 2))  # fmt: skip
-LOWER = (Tooth(0.0, 0.55, 0.02, 0.92, 0.06, 5), Tooth(0.55, 1.14, 0.02, 0.92, 0.08, 4), Tooth(1.14, 1.70, 0.0, 1.02, 0.17, 1.8),
-         Tooth(1.70, 2.10, 0.06, 0.90, 0.20, 1.8), Tooth(2.10, 2.42, 0.10, 0.84, 0.16, 2), Tooth(2.42, 2.75, 0.14, 0.78, 0.12, 2))  # fmt: skip
+# fmt: off
+UPPER = (
+    Tooth(0.00, 0.86, 0.00, 1.10, 0.11, 5.0),
+    Tooth(0.86, 1.46, 0.09, 1.00, 0.13, 4.0),
+    Tooth(1.46, 1.99, 0.04, 1.10, 0.19, 1.9),
+    Tooth(1.99, 2.36, 0.12, 0.98, 0.20, 1.8),
+    Tooth(2.36, 2.63, 0.18, 0.90, 0.18, 2.0),
+    Tooth(2.63, 2.90, 0.24, 0.84, 0.14, 2.0),
+)
+LOWER = (
+    Tooth(0.00, 0.55, 0.02, 0.92, 0.06, 5.0),
+    Tooth(0.55, 1.14, 0.02, 0.92, 0.08, 4.0),
+    Tooth(1.14, 1.70, 0.00, 1.02, 0.17, 1.8),
+    Tooth(1.70, 2.10, 0.06, 0.90, 0.20, 1.8),
+    Tooth(2.10, 2.42, 0.10, 0.84, 0.16, 2.0),
+    Tooth(2.42, 2.75, 0.14, 0.78, 0.12, 2.0),
+)
+# fmt: on
+"""From the middle outwards; both sides are alike."""
 
 
 def laid_in(behind: Tensor, light: Tensor, places: Tensor, per_cm: float = 16) -> Tensor:
@@ -82,35 +100,38 @@ def painted(level: int) -> Tensor:
 
 
 def _row(teeth: tuple[Tooth, ...], finer: int = 2) -> np.ndarray:
+    """One row as in `painted`, (4, h, w), painted `finer` times as fine first."""
     per_cm = FINEST * finer
-    across = (np.arange(int(2 * ALONG * per_cm), dtype=np.float32) + 0.5) / per_cm - ALONG
+    across = np.abs((np.arange(int(2 * ALONG * per_cm), dtype=np.float32) + 0.5) / per_cm - ALONG)
     deep = (np.arange(int((DEEP - BEYOND) * per_cm), dtype=np.float32)[:, None] + 0.5) / per_cm + BEYOND
-    x = np.abs(across)
-    colour = np.empty((3, len(deep), len(across)), np.float32)
-    colour[:] = np.array(GUMS, np.float32)[:, None, None]
-    begin = np.full_like(x, 9.0)  # of the gums, where teeth do not hide them
-    cover = np.zeros(colour.shape[1:], np.float32)
+    shape = len(deep), len(across)
+    colour = np.repeat(np.array(GUMS, np.float32), shape[0] * shape[1]).reshape(3, *shape)
+    cover, margin = np.zeros(shape, np.float32), np.full_like(across, 2 * DEEP)
     for tooth in teeth:
-        inside = (x >= tooth.near) & (x < tooth.far)
-        side = (x[inside] - tooth.near) / (tooth.far - tooth.near) * 2 - 1
+        at = (across >= tooth.near) & (across < tooth.far)
+        side = (across[at] - tooth.near) / (tooth.far - tooth.near) * 2 - 1
         edge = tooth.edge + tooth.corner * np.abs(side) ** tooth.shape
-        margin = tooth.gum - 0.24 * np.abs(side) ** 2.2
-        begin[inside] = margin
-        along = (deep - edge) / (margin - edge)  # 0 at the edge, 1 at the gums
-        shade = (1 - 0.16 * np.abs(side) ** 3) * (1 - 0.10 * np.exp(-(along / 0.08) ** 2))
-        shade = shade * (1 - 0.36 * np.exp(-(((1 - np.abs(side)) * (tooth.far - tooth.near) / 2 / SOFT_CM) ** 2)))
-        shade = shade + 0.05 * np.exp(-(((side + 0.1) / 0.4) ** 2) - ((along - 0.55) / 0.22) ** 2)
-        enamel = np.array(ENAMEL, np.float32)[:, None, None]
-        warm = np.clip((along - 0.5) / 0.5, 0, 1) ** 2 * np.array([0.02, 0.05, 0.10], np.float32)[:, None, None]
-        clear = np.exp(-(along / 0.18) ** 2) * np.array([0.07, 0.04, 0.02], np.float32)[:, None, None]
-        at = (deep >= edge) & (deep < margin)
-        column = colour[:, :, inside]
-        column[:, at] = ((enamel - warm - clear) * shade)[:, at]
-        colour[:, :, inside] = column
-        cover[:, inside] = deep >= edge
-    below = deep - begin
-    rim = (below >= 0) * np.exp(-(below / 0.10) ** 2)
-    colour *= 1 - 0.16 * rim + 0.10 * (below >= 0) * np.exp(-((below - 0.22) / 0.14) ** 2)
-    cover = np.clip(cover, 0, 1)
+        margin[at] = tooth.gum - 0.24 * np.abs(side) ** 2.2
+        cover[:, at] = deep >= edge
+        enamel = (deep >= edge) & (deep < margin[at])
+        colour[:, :, at] = np.where(enamel, _enamel(tooth, side, (deep - edge) / (margin[at] - edge)), colour[:, :, at])
+    below = deep - margin
+    rim, swelling = np.exp(-((below / 0.10) ** 2)), np.exp(-(((below - 0.22) / 0.14) ** 2))
+    colour *= np.where(below >= 0, 1 - 0.16 * rim + 0.10 * swelling, 1)
     row = np.concatenate((colour.clip(0, 1) * cover, cover[None]))
-    return row.reshape(4, len(deep) // finer, finer, len(across) // finer, finer).mean((2, 4), dtype=np.float32)
+    return row.reshape(4, shape[0] // finer, finer, shape[1] // finer, finer).mean((2, 4), dtype=np.float32)
+
+
+def _enamel(tooth: Tooth, side: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """A tooth's colour, (3, h, w): warm at the gums, clear at its edge, dark where it meets its neighbours.
+
+    Args:
+        side: (w,), -1 at its nearer side to 1 at its farther one.
+        up: (h, w), 0 at its edge to 1 at the gums.
+    """
+    to_side = (1 - np.abs(side)) * (tooth.far - tooth.near) / 2
+    shade = (1 - 0.16 * np.abs(side) ** 3) * (1 - 0.36 * np.exp(-((to_side / SOFT_CM) ** 2)))
+    shade = shade * (1 - 0.10 * np.exp(-((up / 0.08) ** 2)))
+    shine = 0.05 * np.exp(-(((side + 0.1) / 0.4) ** 2) - ((up - 0.55) / 0.22) ** 2)
+    white, warm, clear = (np.array(rgb, np.float32)[:, None, None] for rgb in (ENAMEL, WARM, CLEAR))
+    return (white - warm * np.clip((up - 0.5) / 0.5, 0, 1) ** 2 - clear * np.exp(-((up / 0.18) ** 2))) * (shade + shine)

@@ -23,8 +23,10 @@ import app
 import app_actions
 import app_animation
 from app_pieces import alone
+from app_sitting import known_faces
 from exprgan import ExprGANError
-from exprgan.images import is_marked
+from exprgan.faces import find_faces
+from exprgan.images import is_marked, load_photo
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -294,3 +296,12 @@ def test_the_readmes_curl_call_works_as_it_stands(app_url, data_dir, tmp_path):
     assert "event: complete" in done.stdout and "reads as" in done.stdout
     (before, after), *_ = json.loads(re.search(r"^data: (\[.*)$", done.stdout, re.M)[1])
     assert before["url"].startswith(app_url) and after["url"].startswith(app_url)
+
+
+def test_where_the_examples_faces_are_is_written_down_as_they_are_found():
+    known = known_faces()
+    assert sorted(known) == app_actions.EXAMPLES
+    for path, (face,) in known.items():
+        (found,) = find_faces(load_photo(path))
+        assert np.abs(np.subtract(face.landmarks, found.landmarks)).max() < 2, path
+        assert np.abs(np.subtract(face.box, found.box)).max() < 4 and face.score == pytest.approx(found.score, abs=0.01)

@@ -21,13 +21,14 @@ ROOT = Path(__file__).parent.parent
 # A module imports from the floors below its own in the same tower, no other. A new module needs a place.
 FLOORS = {
     "photos": [
-        {"exprgan.errors", "exprgan.expressions", "exprgan.flow", "exprgan.blocks"},
+        {"exprgan.errors", "exprgan.expressions", "exprgan.flow", "exprgan.blocks", "exprgan.teeth"},
         {"exprgan.bombs", "exprgan.whole", "exprgan.mouth"},
         {"exprgan.marking"},
         {"exprgan.images", "exprgan.detail", "exprgan.networks"},
         {"exprgan.grain"},
         {"exprgan.alignment", "exprgan.video"},
-        {"exprgan.faces", "exprgan.motion"},
+        {"exprgan.faces", "exprgan.open_mouth"},
+        {"exprgan.motion"},
         {"exprgan.subject"},
         {"exprgan.retrieval", "exprgan.group", "exprgan.tuning", "exprgan.ledger"},
         {"exprgan.animation"},
@@ -40,7 +41,7 @@ FLOORS = {
         {"exprgan.__main__"},
     ],
     "networks": [
-        {"exprgan.errors", "exprgan.expressions", "exprgan.flow", "exprgan.blocks"},
+        {"exprgan.errors", "exprgan.expressions", "exprgan.flow", "exprgan.blocks", "exprgan.teeth"},
         {"exprgan.mouth", "exprgan.whole"},
         {"exprgan.convolution", "exprgan.hub", "exprgan.detail", "exprgan.marking"},
         {"exprgan.networks", "exprgan.controller", "exprgan.reference"},

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from exprgan.detail import Detail
+from exprgan.alignment import EYES
+from exprgan.detail import FRAME, Detail
 from exprgan.mouth import CM, FINE, usual_places
 from exprgan.open_mouth import FINEST, Mouth
 from exprgan.teeth import ALONG, BEYOND, DEEP, UPPER, laid_in, painted
@@ -86,4 +87,8 @@ def test_what_is_painted_finely_is_what_t_drew():
     (x, y), (height, width) = mouth.corner, shown.shape
     same = drawn[:, y : y + height, x : x + width].permute(1, 2, 0).numpy()[2:-2, 2:-2]
     assert np.abs(colour[2:-2, 2:-2] - same).mean() < 1
-    assert CM * 64 * 6.3 == pytest.approx(64 * 0.26, rel=0.02)  # the pupils are 0.31 of a crop apart
+
+
+def test_the_pupils_are_as_far_apart_in_cm_as_in_the_frame():
+    apart = (EYES[1][0] - EYES[0][0]) / FRAME
+    assert apart == pytest.approx(6.3 * CM, rel=0.02)

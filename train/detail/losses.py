@@ -1,4 +1,7 @@
-"""What T minimises: one row a term. L_warp, L_light, L_new and L_teeth compare with the renderer, the others with the target picture."""
+"""What T minimises: one row a term.
+
+L_warp, L_light, L_new and L_teeth compare with the renderer, the others with the target picture.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -128,14 +131,14 @@ def calm(seen: Seen) -> Tensor:
     return sum(part.diff(dim=d).abs().mean() for part in parts for d in (2, 3))
 
 
-@term(2.0)
+@term(80.0)
 def folds(seen: Seen) -> Tensor:
-    """L_light: mean |gain - what the light does| where nothing is new. In the pictures folds are faint beside edges that are
-    a pixel off: left to `pixel` alone, T lights nothing at all."""
+    """L_light: mean |gain - what the light does| where nothing is new. A fold changes light by a tenth, on a hundredth of
+    the frame: with a weight that does not bring its gradient up to L_warp's, T lights nothing at all."""
     return (_light_off(seen).abs() * (1 - seen.invented)).mean()
 
 
-@term(8.0)
+@term(600.0)
 def deep(seen: Seen) -> Tensor:
     """The mean square of the same: folds are thin, and the median of what is not quite sure where they run is none."""
     return (_light_off(seen).square() * (1 - seen.invented)).mean()
