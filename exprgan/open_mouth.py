@@ -24,13 +24,13 @@ AROUND = 2
 
 @dataclass(frozen=True)
 class Mouth:
-    """Part of T's frame, cut out around what is drawn.
+    """A square of T's frame, cut out around what is drawn.
 
     Attributes:
         side: of the whole frame, in px of the mask.
         corner: x and y of the part's corner in it, even.
-        mask: (1, 1, h, w) in [0, 1].
-        inside: (1, 10, h / FINE, w / FINE): behind, light and places, as `teeth.laid_in` takes them.
+        mask: (1, 1, s, s) in [0, 1].
+        inside: (1, 10, s / FINE, s / FINE): behind, light and places, as `teeth.laid_in` takes them.
     """
 
     side: int
@@ -44,6 +44,9 @@ class Mouth:
         mask = detail.mask[:1]
         side = mask.shape[-1]
         (left, right), (top, bottom) = (_reach((mask[0, 0] > UNSURE).any(axis), side) for axis in (0, 1))
+        square = min(side, max(right - left, bottom - top))
+        left, top = (max(0, min(first, side - square)) for first in (left, top))
+        right, bottom = left + square, top + square
         inside = torch.cat((detail.behind, detail.light, detail.places), dim=1)
         inside = inside[:1, :, top // FINE : bottom // FINE, left // FINE : right // FINE]
         return cls(side, (left, top), mask[..., top:bottom, left:right], inside)
@@ -55,13 +58,14 @@ class Mouth:
             photo_from_frame: (2, 3), from px of the whole mask.
 
         Returns:
-            (H, W, 3) float32 in 0..255; how much of it shows, (H, W) in [0, 1]; and (2, 3), photo px from px of these.
+            (S, S, 3) float32 in 0..255; how much of it shows, (S, S) in [0, 1]; and (2, 3), photo px from px of these.
         """
         finer = min(FINEST, max(1, ceil(scale_of(photo_from_frame))))
         size = [n * finer for n in self.mask.shape[2:]]
         inside = F.interpolate(self.inside, size, mode="bilinear", align_corners=False)
         colour = laid_in(*inside.split((3, 3, 4), dim=1), per_cm=self.side * CM * finer)
-        mask = F.interpolate(self.mask, size, mode="bicubic", align_corners=False)[0, 0].numpy()
+        calm = F.avg_pool2d(self.mask, 3, stride=1, padding=1, count_include_pad=False)  # else its px show as steps
+        mask = F.interpolate(calm, size, mode="bicubic", align_corners=False)[0, 0].numpy()
         half = (SURE - UNSURE) / 2 / finer**0.5
         shown = smooth_step((mask - ((SURE + UNSURE) / 2 - half)) / (2 * half))
         linear = photo_from_frame[:, :2]

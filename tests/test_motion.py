@@ -120,6 +120,21 @@ def test_what_is_invented_covers_the_photo_with_the_photos_own_grain():
         np.testing.assert_allclose(seen.mean(axis=(0, 1)), (200, 150, 90), atol=1)
 
 
+def test_a_wide_mouth_is_laid_where_it_was_drawn():
+    detail = said(mask=0.9)
+    wide = torch.zeros_like(detail.mask)
+    wide[..., 70:80, 40:100] = 1
+    motion = Motion.of(detail._replace(mask=wide))
+    photo = Image.new("RGB", (512, 512), (200, 150, 130))
+    frame_in_photo = 512 / FRAME / SIZE
+    shift = (512 - SIZE * frame_in_photo) / 2
+    pasted = paste_motion(photo, motion, np.array([[frame_in_photo, 0, shift], [0, frame_in_photo, shift]]), SIZE)
+    changed = np.argwhere(difference(photo, pasted) > 60)
+    scale = 512 / (FINE * SIZE)
+    np.testing.assert_allclose(changed.min(0), (70 * scale, 40 * scale), atol=3)
+    np.testing.assert_allclose(changed.max(0) + 1, (80 * scale, 100 * scale), atol=3)
+
+
 def test_outside_the_cover_no_pixel_changes(photo, photo_from_crop):
     motion = still(flow=(9.0, 9.0), gain=0.3, mouth=toothless((255, 0, 255)))
     pasted = paste_motion(photo, motion, photo_from_crop, SIZE)
