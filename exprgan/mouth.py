@@ -26,6 +26,9 @@ CM = 0.0415
 """A centimetre of teeth.py's rows in sides of the frame: 6.3 cm lie between the pupils."""
 USUAL = (0.0, 0.6, 0.0, 0.6)
 """Where both rows lie in a usual face: how far right of the frame's middle, and how far from its top their edges are."""
+SEATED, CELLS = 16, 8
+"""Where the rows are as a whole is told by so many maps of CELLS x CELLS over the lower face: dense layers alone see lips
+too near by, and were off by half a tooth's height."""
 BRIGHTEST = 1.25
 """What a white tooth looks like at most."""
 
@@ -48,7 +51,11 @@ class MouthNetwork(nn.Module):
         self.told = nn.ModuleList((Block(fine, code_dim), Block(middle, code_dim)))
         self.norm = nn.GroupNorm(8, fine)
         self.head = nn.Conv2d(fine, FINE**2 + 3 + 3 + 4, 3, padding=1)
-        with torch.no_grad():  # at first nothing is drawn
+        self.squeeze = nn.Conv2d(coarse, SEATED, 1)
+        self.seat = nn.Linear(SEATED * CELLS**2, 2 * 2 * 3)
+        with torch.no_grad():  # at first nothing is drawn, and the teeth are where they usually are
+            self.seat.weight.zero_()
+            self.seat.bias.zero_()
             self.head.weight.mul_(0.05)
             self.head.bias.zero_()
             self.head.bias[: FINE**2] = -4
@@ -72,6 +79,7 @@ class MouthNetwork(nn.Module):
         skips = [h := self.seen[0](h, c)]
         for down, block in zip(self.down, self.seen[1:], strict=True):
             skips.append(h := block(down(h), c))
+        seat = self.seat(F.adaptive_avg_pool2d(active(self.squeeze(h)), CELLS).flatten(1))
         for i in (1, 0):
             h = F.interpolate(self.up[i](h), scale_factor=2, mode="bilinear", align_corners=False) + skips[i]
             h = self.told[i](h, c)
@@ -79,9 +87,21 @@ class MouthNetwork(nn.Module):
         height = torch.linspace(0, 1, FINE * side, device=moved.device)[:, None]
         drawn = _in_frame(torch.sigmoid(F.pixel_shuffle(mask, FINE)), FINE * side)
         drawn = drawn * ((DEEPEST + FADE - height) / FADE).clamp(0, 1)
-        places = places + window(usual_places(side).to(places))
+        places = places + seated(window(usual_places(side).to(places)), seat.unflatten(1, (2, 2, 3)))
         inside = torch.sigmoid(behind - 1.5), BRIGHTEST * torch.sigmoid(light + 1), places
         return drawn, *(_in_frame(part, side) for part in inside)
+
+
+def seated(usual: Tensor, seat: Tensor) -> Tensor:
+    """Both rows of teeth, moved, turned and stretched as a whole.
+
+    Args:
+        usual: (1, 4, H, W) in cm.
+        seat: (B, 2, 2, 3): a row each, what its two coordinates gain: a shift, and parts of themselves.
+    """
+    rows = usual.unflatten(1, (2, 2))
+    gained = torch.einsum("brij,brjhw->brihw", seat[..., 1:], rows.expand(len(seat), -1, -1, -1, -1))
+    return (rows + gained + seat[..., :1, None]).flatten(1, 2)
 
 
 def usual_places(side: int) -> Tensor:

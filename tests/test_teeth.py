@@ -6,7 +6,7 @@ import torch
 
 from exprgan.alignment import EYES
 from exprgan.detail import FRAME, Detail
-from exprgan.mouth import CM, FINE, usual_places
+from exprgan.mouth import CM, FINE, seated, usual_places
 from exprgan.open_mouth import FINEST, Mouth
 from exprgan.teeth import ALONG, BEYOND, DEEP, UPPER, laid_in, painted
 
@@ -87,6 +87,18 @@ def test_what_is_painted_finely_is_what_t_drew():
     (x, y), (height, width) = mouth.corner, shown.shape
     same = drawn[:, y : y + height, x : x + width].permute(1, 2, 0).numpy()[2:-2, 2:-2]
     assert np.abs(colour[2:-2, 2:-2] - same).mean() < 1
+
+
+def test_rows_are_seated_as_a_whole():
+    usual = usual_places(16)
+    seat = torch.zeros(2, 2, 2, 3)
+    torch.testing.assert_close(seated(usual, seat), usual.expand(2, -1, -1, -1))
+    seat[1, 0, 1, 0] = 0.5  # the upper row half a centimetre up
+    seat[1, 1, 0, 1] = -0.1  # the lower one wider
+    moved = seated(usual, seat)
+    torch.testing.assert_close(moved[0], usual[0])
+    torch.testing.assert_close(moved[1, :2], usual[0, :2] + torch.tensor([0.0, 0.5])[:, None, None])
+    torch.testing.assert_close(moved[1, 2:], usual[0, 2:] * torch.tensor([0.9, 1.0])[:, None, None])
 
 
 def test_the_pupils_are_as_far_apart_in_cm_as_in_the_frame():

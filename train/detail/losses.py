@@ -117,7 +117,7 @@ def colour_edges(seen: Seen) -> Tensor:
     return sum((off.diff(dim=d).abs() * new.narrow(d, 1, new.shape[d] - 1)).sum() for d in (2, 3)) / (3 * new.sum() + 1)
 
 
-@term(0.5)
+@term(1.0)
 def teeth(seen: Seen) -> Tensor:
     """L_teeth: mean |places - the renderer's| in cm, where a row is known, behind the lips too."""
     known = seen.known.repeat_interleave(2, dim=1)
@@ -131,14 +131,14 @@ def calm(seen: Seen) -> Tensor:
     return sum(part.diff(dim=d).abs().mean() for part in parts for d in (2, 3))
 
 
-@term(80.0)
+@term(160.0)
 def folds(seen: Seen) -> Tensor:
     """L_light: mean |gain - what the light does| where nothing is new. A fold changes light by a tenth, on a hundredth of
     the frame: with a weight that does not bring its gradient up to L_warp's, T lights nothing at all."""
     return (_light_off(seen).abs() * (1 - seen.invented)).mean()
 
 
-@term(600.0)
+@term(1200.0)
 def deep(seen: Seen) -> Tensor:
     """The mean square of the same: folds are thin, and the median of what is not quite sure where they run is none."""
     return (_light_off(seen).square() * (1 - seen.invented)).mean()
