@@ -51,7 +51,7 @@ class MouthNetwork(nn.Module):
         self.told = nn.ModuleList((Block(fine, code_dim), Block(middle, code_dim)))
         self.norm = nn.GroupNorm(8, fine)
         self.head = nn.Conv2d(fine, FINE**2 + 3 + 3 + 4, 3, padding=1)
-        self.squeeze = nn.Conv2d(coarse, SEATED, 1)
+        self.calm, self.squeeze = nn.GroupNorm(8, coarse), nn.Conv2d(coarse, SEATED, 1)
         self.seat = nn.Linear(SEATED * CELLS**2, 2 * 2 * 3)
         with torch.no_grad():  # at first nothing is drawn, and the teeth are where they usually are
             self.seat.weight.zero_()
@@ -79,7 +79,8 @@ class MouthNetwork(nn.Module):
         skips = [h := self.seen[0](h, c)]
         for down, block in zip(self.down, self.seen[1:], strict=True):
             skips.append(h := block(down(h), c))
-        seat = self.seat(F.adaptive_avg_pool2d(active(self.squeeze(h)), CELLS).flatten(1))
+        whole = F.adaptive_avg_pool2d(active(self.squeeze(self.calm(h))), CELLS).flatten(1)
+        seat = self.seat(whole / whole.shape[1] ** 0.5)
         for i in (1, 0):
             h = F.interpolate(self.up[i](h), scale_factor=2, mode="bilinear", align_corners=False) + skips[i]
             h = self.told[i](h, c)

@@ -131,14 +131,14 @@ def calm(seen: Seen) -> Tensor:
     return sum(part.diff(dim=d).abs().mean() for part in parts for d in (2, 3))
 
 
-@term(160.0)
+@term(80.0)
 def folds(seen: Seen) -> Tensor:
     """L_light: mean |gain - what the light does| where nothing is new. A fold changes light by a tenth, on a hundredth of
     the frame: with a weight that does not bring its gradient up to L_warp's, T lights nothing at all."""
     return (_light_off(seen).abs() * (1 - seen.invented)).mean()
 
 
-@term(1200.0)
+@term(600.0)
 def deep(seen: Seen) -> Tensor:
     """The mean square of the same: folds are thin, and the median of what is not quite sure where they run is none."""
     return (_light_off(seen).square() * (1 - seen.invented)).mean()
