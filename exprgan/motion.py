@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .alignment import enlarged_about_centre, face_mask, match_color, paste_back, planes_in_photo, smooth_step
+from .alignment import EYES, enlarged_about_centre, face_mask, match_color, paste_back, planes_in_photo, smooth_step
 from .detail import FRAME, Detail
 from .flow import dense_flow, look_up
 from .grain import grain_of
@@ -24,6 +24,11 @@ EMPHASIS = 1.4
 averages, and looks faint on a sharp photo."""
 STILL, MOVING = 0.0012, 0.005
 """Sides of the frame (0.15 and 0.6 px of 128): a shorter flow is taken for noise, and a longer one is kept whole."""
+OPENED = 0.5
+"""How much of the way that T opens eyes is gone. A lid slides over an eye that stays where it is; a flow, which is smooth,
+pulls lashes and iris along, and the farther the plainer."""
+BESIDE, ABOVE = (0.25, 0.45), (0.18, 0.42)
+"""So far from a pupil, in eye distances, in full, and from there on not at all: brows rise as T says."""
 EDGE = 0.06
 """Sides of the frame over which every change fades out at its edge."""
 
@@ -47,6 +52,7 @@ class Motion:
     def of(cls, detail: Detail) -> "Motion":
         """What T said of one face, without the noise where nothing happens."""
         flow, gain, mask = (part[0].permute(1, 2, 0).numpy() for part in detail[:3])
+        flow = _calm_lids(flow)
         length, light = np.hypot(flow[..., 0], flow[..., 1]), np.maximum.reduce([*np.moveaxis(np.abs(gain), 2, 0)])
         cover = smooth_step((length - STILL) / (MOVING - STILL))
         cover = np.maximum(cover, smooth_step((light - 0.02) / 0.05))
@@ -132,6 +138,23 @@ def _look_up(source: np.ndarray, x: np.ndarray, y: np.ndarray, left: int, top: i
     pixels = pixels.expand(len(parts), -1, -1, -1)
     found = F.grid_sample(pixels, parts, mode="bicubic", padding_mode="border", align_corners=False)
     return found.transpose(0, 1).flatten(1, 2).numpy()
+
+
+def _calm_lids(flow: np.ndarray) -> np.ndarray:
+    """T's flow, but that eyes open less: lids alone, both of them, and not where they close."""
+    place = (np.arange(len(flow), dtype=np.float32) + 0.5) / len(flow) - 0.5
+    near = np.zeros(flow.shape[:2], np.float32)
+    for eye in EYES:
+        across, down = (np.abs(place * FRAME - at + 0.5) / (EYES[1][0] - EYES[0][0]) for at in eye)
+        near = np.maximum(near, _within(across, BESIDE) * _within(down, ABOVE)[:, None])
+    below = place[:, None] > (EYES[0][1] - 0.5) / FRAME
+    opens = np.where(below, flow[..., 1] < 0, flow[..., 1] > 0)
+    return np.stack([flow[..., 0], flow[..., 1] * (1 - (1 - OPENED) * near * opens)], axis=2)
+
+
+def _within(distance: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+    """1 up to the first end, 0 from the second on."""
+    return smooth_step((ends[1] - distance) / (ends[1] - ends[0]))
 
 
 def _spread(cover: np.ndarray) -> np.ndarray:

@@ -16,6 +16,8 @@ WINDOW = (0.40625, 0.25, 0.5)
 DEEPEST, FADE = 0.82, 0.04
 """Sides of the frame: below it nothing is drawn, after a fade. No mouth of the set reaches below 0.77, dropped jaws
 included; the edge of a collar does, and was taken for one."""
+WIDEST = 3.4
+"""Cm beside the middle of the teeth, likewise: no mouth is wider, but a fold of the neck was taken for one."""
 FINE = 2
 """What T sees, and the border of what is drawn, has this many times `image_size` px."""
 CHANNELS = (32, 48, 64)
@@ -85,10 +87,11 @@ class MouthNetwork(nn.Module):
             h = F.interpolate(self.up[i](h), scale_factor=2, mode="bilinear", align_corners=False) + skips[i]
             h = self.told[i](h, c)
         mask, behind, light, places = self.head(active(self.norm(h))).split((FINE**2, 3, 3, 4), dim=1)
-        height = torch.linspace(0, 1, FINE * side, device=moved.device)[:, None]
-        drawn = _in_frame(torch.sigmoid(F.pixel_shuffle(mask, FINE)), FINE * side)
-        drawn = drawn * ((DEEPEST + FADE - height) / FADE).clamp(0, 1)
         places = places + seated(window(usual_places(side).to(places)), seat.unflatten(1, (2, 2, 3)))
+        beside = F.interpolate(places[:, :1].abs(), scale_factor=FINE, mode="bilinear", align_corners=False)
+        drawn = torch.sigmoid(F.pixel_shuffle(mask, FINE)) * (1 - (beside - WIDEST) * (CM / FADE)).clamp(0, 1)
+        height = torch.linspace(0, 1, FINE * side, device=moved.device)[:, None]
+        drawn = _in_frame(drawn, FINE * side) * ((DEEPEST + FADE - height) / FADE).clamp(0, 1)
         inside = torch.sigmoid(behind - 1.5), BRIGHTEST * torch.sigmoid(light + 1), places
         return drawn, *(_in_frame(part, side) for part in inside)
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from exprgan.alignment import crop_from_photo, face_mask, invert
+from exprgan.alignment import EYES, crop_from_photo, face_mask, invert
 from exprgan.detail import FINE, FRAME, Detail, DetailNetwork
 from exprgan.flow import dense_flow, look_up
-from exprgan.motion import Motion, motion_between, paste_motion
-from exprgan.mouth import DEEPEST, FADE
+from exprgan.motion import OPENED, Motion, motion_between, paste_motion
+from exprgan.mouth import CM, DEEPEST, FADE, WIDEST
 from exprgan.open_mouth import Mouth
 
 SIZE = 64
@@ -174,6 +174,19 @@ def test_what_t_says_covers_where_something_happens_and_nothing_else():
     assert not Motion.of(said(flow=0.0005, gain=0.01, mask=0.25)).cover.any()
 
 
+def test_eyes_open_less_than_t_says_and_brows_rise_as_it_says():
+    side = FINE * SIZE
+    apart, (x, y) = (EYES[1][0] - EYES[0][0]) / FRAME * side, ((np.array(EYES[0]) - 0.5) / FRAME + 0.5) * side
+    lid, brow, under = (round(y + part * apart) for part in (-0.1, -0.45, 0.1))
+    for amount, calmed in ((0.03, {lid: OPENED, brow: 1, under: 1}), (-0.03, {lid: 1, brow: 1, under: OPENED})):
+        flow = torch.zeros(1, 2, side, side)
+        flow[:, 1] = amount
+        moved = Motion.of(Detail(flow, flow[:, :1].expand(-1, 3, -1, -1), flow[:, :1] * 0, *inside(SIZE))).flow
+        for row, share in calmed.items():
+            assert moved[row, round(x), 1] == pytest.approx(amount * share, abs=1e-3)
+        assert moved[round(y + 1.2 * apart), round(x), 1] == pytest.approx(amount, abs=1e-3)
+
+
 def test_at_the_edge_of_the_frame_everything_has_faded():
     side = FINE * SIZE
     flow = torch.full((1, 2, side, side), 0.05)
@@ -222,5 +235,5 @@ def test_below_the_lowest_jaw_no_mouth_is_drawn(network):
     with torch.no_grad():
         network.mouth.head.bias[: FINE**2] = 8  # a mouth wherever it looks
     mask = network(torch.zeros(1, 3, 64, 64), *torch.zeros(2, 1, 3, 32, 32), torch.zeros(1, 30)).mask[0, 0]
-    assert mask[36, 32] > 0.99
+    assert mask[36, 32] > 0.99 and mask[36, 32 + math.ceil(64 * (CM * WIDEST + FADE)) :].max() == 0
     assert mask[math.ceil(64 * (DEEPEST + FADE)) :].max() == 0
