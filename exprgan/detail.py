@@ -31,7 +31,10 @@ of the way from neutral to the same one at WEAKEST: its share, to the power CURV
 EMPHASIS, RAISED, EYES_END = 1.25, 0.02, 0.45
 """How much farther an editor moves and lights than T says, unless calibration found how much an expression needs:
 minimising errors makes T cautious. Brows and lids, above EYES_END (sides of the frame from its top), that T raises by
-RAISED or more stay as T says: wide eyes would become tall ones."""
+RAISED or more stay as T says: wide eyes would become tall ones. The nose, which lips pull along, goes no farther than
+EMPHASIS for any expression."""
+NOSE, NOSE_REACH, NOSE_FADE = (0.5, 0.47), (0.1, 0.08), 0.06
+"""Its middle, as (x, y), how far it reaches to both sides, and over how much that fades, in sides of the frame."""
 MAX_GAIN = 0.7
 """The largest change of log brightness."""
 
@@ -144,7 +147,8 @@ class DetailNetwork(nn.Module):
         if emphasis != 1:
             below = torch.linspace(0, 1, self.image_size, device=x.device)[:, None] > EYES_END
             raised = (coarse[:, 1:] / RAISED).clamp(0, 1).masked_fill(below, 0)
-            coarse = coarse * (emphasis + (1 - emphasis) * raised)
+            beyond = emphasis - max(0.0, emphasis - EMPHASIS) * _nose(self.image_size, x.device)
+            coarse = coarse * (beyond + (1 - beyond) * raised)
         flow, gain = _finer(coarse), _finer(torch.tanh(gain / 4) * (MAX_GAIN * emphasis))
         with torch.no_grad():  # the mouth takes flow and light as they are
             moved = moved_and_lit(x, flow, gain)
@@ -156,6 +160,14 @@ class DetailNetwork(nn.Module):
         before = (self.image_size - self.inside) // 2
         after = self.image_size - self.inside - before
         return F.pad(crop, (before, after, before, after), mode="replicate")
+
+
+def _nose(side: int, device: torch.device) -> Tensor:
+    """1 over the nose, 0 well off it: (side, side)."""
+    place = (torch.arange(side, device=device) + 0.5) / side
+    across, down = (((reach + NOSE_FADE - (place - at).abs()) / NOSE_FADE).clamp(0, 1)
+                    for at, reach in zip(NOSE, NOSE_REACH, strict=True))  # fmt: skip
+    return across * down[:, None]
 
 
 def _finer(x: Tensor) -> Tensor:

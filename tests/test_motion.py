@@ -231,6 +231,17 @@ def test_the_edit_is_the_moved_and_lit_photo_beneath_what_is_invented():
     torch.testing.assert_close(new, nothing + 0.3)
 
 
+def test_beyond_the_usual_emphasis_the_nose_stays(network):
+    with torch.no_grad():
+        network.move.weight.zero_()
+        network.move.bias[:] = torch.tensor([1.0, -1.0, 0.0, 0.0, 0.0])  # everything to one side and down
+        inputs = torch.zeros(1, 3, 64, 64), *torch.zeros(2, 1, 3, 32, 32), torch.zeros(1, 30)
+        told, usual, far = (network(*inputs, emphasis).flow[0] / network(*inputs).flow[0] for emphasis in (1.0, 1.25, 1.5))
+    nose, cheek = (slice(None), 30, 32), (slice(None), 30, 6)
+    for seen, there, factor in ((told, nose, 1), (usual, nose, 1.25), (far, nose, 1.25), (far, cheek, 1.5)):
+        torch.testing.assert_close(seen[there], torch.full((2,), float(factor)), atol=1e-4, rtol=0)
+
+
 def test_below_the_lowest_jaw_no_mouth_is_drawn(network):
     with torch.no_grad():
         network.mouth.head.bias[: FINE**2] = 8  # a mouth wherever it looks
