@@ -25,8 +25,8 @@ averages, and looks faint on a sharp photo."""
 STILL, MOVING = 0.0012, 0.005
 """Sides of the frame (0.15 and 0.6 px of 128): a shorter flow is taken for noise, and a longer one is kept whole."""
 OPENED = 0.5
-"""How much of the way that T opens eyes is gone. A lid slides over an eye that stays where it is; a flow, which is smooth,
-pulls lashes and iris along, and the farther the plainer."""
+"""An editor opens eyes by this part of what T says. A lid slides over an eye that stays where it is; a flow, which is
+smooth, pulls lashes and iris along, and the farther the plainer."""
 BESIDE, ABOVE = (0.25, 0.45), (0.18, 0.42)
 """So far from a pupil, in eye distances, in full, and from there on not at all: brows rise as T says."""
 EDGE = 0.06
