@@ -26,8 +26,8 @@ FLOW_SCALE = 16.0
 """Flow, in sides of the frame, is small beside colours; times this it is of their size."""
 CM = 0.0415
 """A centimetre of teeth.py's rows in sides of the frame: 6.3 cm lie between the pupils."""
-USUAL = (0.0, 0.6, 0.0, 0.6)
-"""Where both rows lie in a usual face: how far right of the frame's middle, and how far from its top their edges are."""
+USUAL = 0.6
+"""How far from the frame's top both rows' edges meet in a usual face; from side to side they lie about its middle."""
 SEATED, CELLS = 16, 8
 """Where the rows are as a whole is told by so many maps of CELLS x CELLS over the lower face: dense layers alone see lips
 too near by, and were off by half a tooth's height."""
@@ -112,8 +112,7 @@ def usual_places(side: int) -> Tensor:
     """Where the points of a frame lie on both rows of a usual face: (1, 4, side, side) in cm."""
     x = ((torch.arange(side) + 0.5) / side - 0.5).expand(side, side)
     y = ((torch.arange(side) + 0.5) / side)[:, None].expand(side, side)
-    right, upper, also, lower = USUAL
-    return torch.stack((x - right, upper - y, x - also, y - lower))[None] / CM
+    return torch.stack((x, USUAL - y, x, y - USUAL))[None] / CM
 
 
 def window(x: Tensor) -> Tensor:
