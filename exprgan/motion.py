@@ -28,7 +28,10 @@ OPENED = 0.5
 """An editor opens eyes by this part of what T says. A lid slides over an eye that stays where it is; a flow, which is
 smooth, pulls lashes and iris along, and the farther the plainer."""
 BESIDE, ABOVE = (0.25, 0.45), (0.18, 0.42)
-"""So far from a pupil, in eye distances, in full, and from there on not at all: brows rise as T says."""
+"""So far from a pupil, in eye distances, in full, and from there on not at all."""
+BROWS, HIGHEST = (0.05, 0.11), 0.04
+"""Sides of the frame: so far above the eyes brows begin, and are all; and they come near so high, never over it, however far
+T raises them. Between a lid that stays and a brow that rises by more, the skin of the lid tears into streaks."""
 EDGE = 0.06
 """Sides of the frame over which every change fades out at its edge."""
 
@@ -52,7 +55,7 @@ class Motion:
     def of(cls, detail: Detail) -> "Motion":
         """What T said of one face, without the noise where nothing happens."""
         flow, gain, mask = (part[0].permute(1, 2, 0).numpy() for part in detail[:3])
-        flow = _calm_lids(flow)
+        flow = _calm_eyes(flow)
         length, light = np.hypot(flow[..., 0], flow[..., 1]), np.maximum.reduce([*np.moveaxis(np.abs(gain), 2, 0)])
         cover = smooth_step((length - STILL) / (MOVING - STILL))
         cover = np.maximum(cover, smooth_step((light - 0.02) / 0.05))
@@ -140,16 +143,19 @@ def _look_up(source: np.ndarray, x: np.ndarray, y: np.ndarray, left: int, top: i
     return found.transpose(0, 1).flatten(1, 2).numpy()
 
 
-def _calm_lids(flow: np.ndarray) -> np.ndarray:
-    """T's flow, but that eyes open less: lids alone, both of them, and not where they close."""
+def _calm_eyes(flow: np.ndarray) -> np.ndarray:
+    """T's flow, but that eyes open less, lids alone, both of them, and not where they close; and brows rise less."""
     place = (np.arange(len(flow), dtype=np.float32) + 0.5) / len(flow) - 0.5
     near = np.zeros(flow.shape[:2], np.float32)
     for eye in EYES:
         across, down = (np.abs(place * FRAME - at + 0.5) / (EYES[1][0] - EYES[0][0]) for at in eye)
         near = np.maximum(near, _within(across, BESIDE) * _within(down, ABOVE)[:, None])
-    below = place[:, None] > (EYES[0][1] - 0.5) / FRAME
-    opens = np.where(below, flow[..., 1] < 0, flow[..., 1] > 0)
-    return np.stack([flow[..., 0], flow[..., 1] * (1 - (1 - OPENED) * near * opens)], axis=2)
+    above = ((EYES[0][1] - 0.5) / FRAME - place)[:, None]
+    opens = np.where(above < 0, flow[..., 1] < 0, flow[..., 1] > 0)
+    down = flow[..., 1] * (1 - (1 - OPENED) * near * opens)
+    raised = down.clip(0)
+    lower = raised / (1 + (raised / HIGHEST) ** 3) ** (1 / 3)
+    return np.stack([flow[..., 0], down - (raised - lower) * smooth_step((above - BROWS[0]) / (BROWS[1] - BROWS[0]))], axis=2)
 
 
 def _within(distance: np.ndarray, ends: tuple[float, float]) -> np.ndarray:

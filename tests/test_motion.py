@@ -10,7 +10,7 @@ from PIL import Image
 from exprgan.alignment import EYES, crop_from_photo, face_mask, invert
 from exprgan.detail import FINE, FRAME, Detail, DetailNetwork
 from exprgan.flow import dense_flow, look_up
-from exprgan.motion import OPENED, Motion, motion_between, paste_motion
+from exprgan.motion import HIGHEST, OPENED, Motion, motion_between, paste_motion
 from exprgan.mouth import CM, DEEPEST, FADE, WIDEST
 from exprgan.open_mouth import Mouth
 
@@ -174,17 +174,23 @@ def test_what_t_says_covers_where_something_happens_and_nothing_else():
     assert not Motion.of(said(flow=0.0005, gain=0.01, mask=0.25)).cover.any()
 
 
-def test_eyes_open_less_than_t_says_and_brows_rise_as_it_says():
+def test_eyes_open_less_than_t_says_and_only_brows_that_it_raises_far_rise_less():
     side = FINE * SIZE
     apart, (x, y) = (EYES[1][0] - EYES[0][0]) / FRAME * side, ((np.array(EYES[0]) - 0.5) / FRAME + 0.5) * side
     lid, brow, under = (round(y + part * apart) for part in (-0.1, -0.45, 0.1))
-    for amount, calmed in ((0.03, {lid: OPENED, brow: 1, under: 1}), (-0.03, {lid: 1, brow: 1, under: OPENED})):
+
+    def calmed(amount):
         flow = torch.zeros(1, 2, side, side)
         flow[:, 1] = amount
         moved = Motion.of(Detail(flow, flow[:, :1].expand(-1, 3, -1, -1), flow[:, :1] * 0, *inside(SIZE))).flow
-        for row, share in calmed.items():
-            assert moved[row, round(x), 1] == pytest.approx(amount * share, abs=1e-3)
         assert moved[round(y + 1.2 * apart), round(x), 1] == pytest.approx(amount, abs=1e-3)
+        return moved[:, round(x), 1]
+
+    for amount, shares in ((0.01, {lid: OPENED, brow: 1, under: 1}), (-0.03, {lid: 1, brow: 1, under: OPENED})):
+        for row, share in shares.items():
+            assert calmed(amount)[row] == pytest.approx(amount * share, abs=3e-4)
+    heights = [calmed(amount)[brow] for amount in (0.02, 0.04, 0.06, 0.12)]
+    assert heights[0] > 0.019 and heights == sorted(heights) and 0.036 < heights[2] < heights[3] < HIGHEST
 
 
 def test_at_the_edge_of_the_frame_everything_has_faded():
