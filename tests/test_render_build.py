@@ -192,7 +192,7 @@ def test_pairs_for_the_detail_network_share_one_frame_and_their_flow_is_true(sou
     assert person.labels[0].expression == "neutral" and len(person.labels) == 7
     assert (out / "sources.csv").is_file()
     moved = torch.nn.functional.interpolate(person.flow.permute(0, 3, 1, 2).float(), (128, 128), mode="bilinear")
-    known = 1 - torch.nn.functional.interpolate(person.invented[:, None].float() / 255, (128, 128))
+    known = 1 - person.invented[:, None].float() / 255
     pictures = person.images.permute(0, 3, 1, 2).float() / 127.5 - 1
     calm = pictures[:1].expand_as(pictures)
     before, after = (((one - pictures).abs() * known)[1:].mean() for one in (calm, look_up(calm, moved)))

@@ -54,15 +54,15 @@ def inverse(flow: np.ndarray, invented: np.ndarray) -> tuple[np.ndarray, np.ndar
     return known[..., :2] / np.maximum(known[..., 2:], 1e-6), hidden.astype(np.float32)
 
 
-def through_neutral(back: Tensor, hidden: Tensor, flow: Tensor, invented: Tensor) -> tuple[Tensor, Tensor]:
+def through_neutral(back: Tensor, hidden: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
     """From one rendered picture A to another, B, by way of the neutral one.
 
     Args:
         back, hidden: (B, S, S, 2) and (B, S, S), from neutral to A.
-        flow, invented: likewise, from B to neutral.
+        flow: (B, S, S, 2), from B to neutral.
 
     Returns:
-        flow and invented from B to A, float32.
+        flow from B to A, float32; and (B, S, S), how much of what B shows of the neutral picture A hides.
     """
     side = flow.shape[1]
     here = (torch.arange(side, dtype=torch.float32) + 0.5) / side
@@ -70,4 +70,4 @@ def through_neutral(back: Tensor, hidden: Tensor, flow: Tensor, invented: Tensor
     fields = torch.cat((back.float(), hidden.float()[..., None]), dim=3).permute(0, 3, 1, 2)
     found = F.grid_sample(fields, grid * 2 - 1, mode="bilinear", padding_mode="border", align_corners=False)
     onwards, lost = found.permute(0, 2, 3, 1).split((2, 1), dim=3)
-    return flow.float() + onwards, torch.maximum(invented.float(), lost[..., 0])
+    return flow.float() + onwards, lost[..., 0]

@@ -23,7 +23,7 @@ class Seen:
         x: (B, 3, S, S) in [-1, 1], the source.
         target: likewise.
         flow: (B, 2, S / FINE, S / FINE), sides of the frame.
-        invented: (B, 1, S / FINE, S / FINE) in [0, 1].
+        invented: (B, 1, S, S) in [0, 1].
         gain: (B, 3, S / FINE, S / FINE), how the light changes, as in `Detail`.
         places, known: (B, 4, S / FINE, S / FINE) in cm and (B, 2, ...), 0 or 1: the target's teeth.
         made: what T says.
@@ -39,6 +39,11 @@ class Seen:
     known: Tensor
     made: Detail
     edited: Tensor
+
+    @cached_property
+    def kept(self) -> Tensor:
+        """(B, 1, S / FINE, S / FINE) in [0, 1]: what is not new."""
+        return 1 - F.avg_pool2d(self.invented, FINE)
 
     @cached_property
     def mouth(self) -> Tensor:
@@ -97,7 +102,7 @@ def far(seen: Seen) -> Tensor:
 def new(seen: Seen) -> Tensor:
     """L_new: the mask against the renderer's, over the lower face: cross entropy, and Dice (Milletari et al. 2016), without
     which so small a thing as a mouth is not found for hundreds of steps."""
-    mask, wanted = (window(part) for part in (seen.made.mask, _new(seen)))
+    mask, wanted = (window(part) for part in (seen.made.mask, seen.invented))
     both, each = (mask * wanted).sum((1, 2, 3)), (mask + wanted).sum((1, 2, 3))
     dice = 1 - (2 * both + 10) / (each + 10)
     return F.binary_cross_entropy(mask.clamp(1e-4, 1 - 1e-4), wanted) + dice.mean()
@@ -106,14 +111,14 @@ def new(seen: Seen) -> Tensor:
 @term(0.3)
 def colour(seen: Seen) -> Tensor:
     """Mean |colour - target| over what is new, whether or not the mask shows it yet. A mouth is small."""
-    new = window(_new(seen))
+    new = window(seen.invented)
     return ((seen.mouth - window(seen.target)).abs() * new).sum() / (3 * new.sum() + 1)
 
 
 @term(0.3)
 def colour_edges(seen: Seen) -> Tensor:
     """Mean difference of the slopes of both, likewise: teeth are edges."""
-    new, off = window(_new(seen)), seen.mouth - window(seen.target)
+    new, off = window(seen.invented), seen.mouth - window(seen.target)
     return sum((off.diff(dim=d).abs() * new.narrow(d, 1, new.shape[d] - 1)).sum() for d in (2, 3)) / (3 * new.sum() + 1)
 
 
@@ -135,13 +140,13 @@ def calm(seen: Seen) -> Tensor:
 def folds(seen: Seen) -> Tensor:
     """L_light: mean |gain - what the light does| where nothing is new. A fold changes light by a tenth, on a hundredth of
     the frame: with a weight that does not bring its gradient up to L_warp's, T lights nothing at all."""
-    return (_light_off(seen).abs() * (1 - seen.invented)).mean()
+    return (_light_off(seen).abs() * seen.kept).mean()
 
 
 @term(600.0)
 def deep(seen: Seen) -> Tensor:
     """The mean square of the same: folds are thin, and the median of what is not quite sure where they run is none."""
-    return (_light_off(seen).square() * (1 - seen.invented)).mean()
+    return (_light_off(seen).square() * seen.kept).mean()
 
 
 @term(0.05)
@@ -152,13 +157,8 @@ def smooth_light(seen: Seen) -> Tensor:
 
 def _off(seen: Seen) -> Tensor:
     flow = F.avg_pool2d(seen.made.flow, FINE)
-    return (flow - seen.flow) * flow.shape[-1] * (1 - seen.invented)
+    return (flow - seen.flow) * flow.shape[-1] * seen.kept
 
 
 def _light_off(seen: Seen) -> Tensor:
     return F.avg_pool2d(seen.made.gain, FINE) - seen.gain
-
-
-def _new(seen: Seen) -> Tensor:
-    """What is new, at the size of the pictures."""
-    return F.interpolate(seen.invented, scale_factor=FINE, mode="bilinear", align_corners=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -22,6 +23,8 @@ from .fields import inverse, through_neutral
 
 NEUTRAL_SOURCE = 0.5
 """Share of pairs that start from the neutral picture."""
+SMILING = 0.1
+"""Share of pairs that start from a real smile: its teeth are none of `exprgan.teeth`."""
 UNCHANGED = 0.1
 """Share of pairs that end in the picture they start from: who laughs already is to be left alone by more of it."""
 TO_NEUTRAL = 0.15
@@ -32,12 +35,13 @@ ONLY_SOURCE = "morph"
 
 @dataclass(frozen=True)
 class Person:
-    """All pictures of one person; the first is the neutral photo. Fields as in `fields`, at half the pictures' side.
+    """All pictures of one person; the first is the neutral photo. Fields as in `fields`, at half the pictures' side, but for
+    what is new, whose corners are thinner than that.
 
     Attributes:
         images: (N, S, S, 3) uint8.
         flow: (N, S', S', 2) float16: where in the neutral picture a pixel came from.
-        invented: (N, S', S') uint8, 255 where no pixel of the neutral picture explains it.
+        invented: (N, S, S) uint8, 255 where no pixel of the neutral picture explains it.
         back: (N, S', S', 2) float16: where a pixel of the neutral picture went.
         hidden: (N, S', S') uint8, 255 where it is not to be seen.
         places: (N, S', S', 4) float16, cm: where on both rows of teeth a pixel lies, 0 where that is not known.
@@ -54,6 +58,11 @@ class Person:
     known: Tensor
     labels: tuple[Label, ...]
 
+    @property
+    def smiles(self) -> list[int]:
+        """Which are steps to a real smile."""
+        return [i for i, label in enumerate(self.labels) if label.style == ONLY_SOURCE]
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -61,7 +70,7 @@ class Pairs:
 
     Attributes:
         source, target: (B, S, S, 3) uint8.
-        flow, invented: (B, S', S', 2) and (B, S', S') float32, from target to source.
+        flow, invented: (B, S', S', 2) and (B, S, S) float32, from target to source.
         places, known: (B, S', S', 4) and (B, S', S', 2) float32, of the target's teeth; known is 0 or 1.
     """
 
@@ -113,26 +122,29 @@ def draw_pairs(people: list[Person], count: int, chance: torch.Generator) -> Pai
     def happens(share: float) -> bool:
         return torch.rand((), generator=chance).item() < share
 
-    chosen = []
+    smiling, chosen = [person for person in people if person.smiles], []
     for _ in range(count):
-        person = people[below(len(people))]
+        from_smile = happens(SMILING) and bool(smiling)
+        person = smiling[below(len(smiling))] if from_smile else people[below(len(people))]
         ends = [i for i, label in enumerate(person.labels) if label.style != ONLY_SOURCE]
         target = 0 if happens(TO_NEUTRAL) else ends[below(len(ends))]
         source = 0 if happens(NEUTRAL_SOURCE) else below(len(person.labels))
+        source = person.smiles[below(len(person.smiles))] if from_smile else source
         target = source if happens(UNCHANGED) else target
         chosen.append((person, source, target))
     same = torch.tensor([source == target for _, source, target in chosen])
-    flow, invented = through_neutral(
+    flow, lost = through_neutral(
         torch.stack([person.back[source] for person, source, _ in chosen]),
         torch.stack([person.hidden[source] for person, source, _ in chosen]).float() / 255,
         torch.stack([person.flow[target] for person, _, target in chosen]),
-        torch.stack([person.invented[target] for person, _, target in chosen]).float() / 255,
     )
+    invented = torch.stack([person.invented[target] for person, _, target in chosen]).float() / 255
+    lost = F.interpolate(lost[:, None], invented.shape[1:], mode="bilinear", align_corners=False)[:, 0]
     return Pairs(
         source=torch.stack([person.images[source] for person, source, _ in chosen]),
         target=torch.stack([person.images[target] for person, _, target in chosen]),
         flow=torch.where(same[:, None, None, None], 0.0, flow),
-        invented=torch.where(same[:, None, None], 0.0, invented),
+        invented=torch.where(same[:, None, None], 0.0, torch.maximum(invented, lost)),
         places=torch.stack([person.places[target] for person, _, target in chosen]).float(),
         known=torch.stack([person.known[target] for person, _, target in chosen]).float() / 255,
         labels=tuple(person.labels[target] for person, _, target in chosen),
@@ -149,8 +161,8 @@ def _person(root: Path, rows: list[dict[str, str]], expressions: tuple[str, ...]
     side = images.shape[1]
     fields: tuple[list, ...] = ([], [], [], [], [], [])
     for row in rows:
-        flow, invented, places, known = _still(side // 2) if _starts(row) else _read(_flow_of(root, row))
-        for kept, field in zip(fields, (flow, invented, *inverse(flow, invented), places, known), strict=True):
+        flow, invented, places, known = _still(side) if _starts(row) else _read(_flow_of(root, row))
+        for kept, field in zip(fields, (flow, invented, *inverse(flow, _halved(invented)), places, known), strict=True):
             kept.append(_packed(field))
     labels = [
         Label(canonical(r["expression"], expressions), r.get("style", ""), float(r.get("intensity") or 1)) for r in rows
@@ -164,17 +176,18 @@ def _flow_of(root: Path, row: dict[str, str]) -> Path:
 
 def _still(side: int) -> tuple[np.ndarray, ...]:
     """What `_read` says of the neutral picture."""
-    shapes = ((2,), np.float32), ((), np.float32), ((4,), np.float32), ((2,), bool)
-    return tuple(np.zeros((side, side, *channels), dtype) for channels, dtype in shapes)
+    half, fields = (side // 2, side // 2), ((2, np.float32), (4, np.float32), (2, bool))
+    flow, places, known = (np.zeros((*half, channels), dtype) for channels, dtype in fields)
+    return flow, np.zeros((side, side), np.float32), places, known
 
 
 def _read(file: Path) -> tuple[np.ndarray, ...]:
-    """At half the size that the file has: flow (S', S', 2) in sides of the frame, invented (S', S') in [0, 1], places
-    (S', S', 4) in cm, and where they are known, (S', S', 2), 0 or 1."""
+    """At half the size that the file has: flow (S', S', 2) in sides of the frame, places (S', S', 4) in cm, and where they are
+    known, (S', S', 2), 0 or 1; before these, invented (S, S) in [0, 1]."""
     with np.load(file) as made:
         flow, invented, places, known = (made[name].astype(np.float32) for name in ("flow", "invented", "places", "known"))
     sure = _halved(known) > 0.99
-    return _halved(flow) / len(flow), _halved(invented) / 255, _halved(places) * np.repeat(sure, 2, axis=2), sure
+    return _halved(flow) / len(flow), invented / 255, _halved(places) * np.repeat(sure, 2, axis=2), sure
 
 
 def _halved(field: np.ndarray) -> np.ndarray:

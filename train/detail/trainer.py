@@ -189,15 +189,16 @@ def augmented(pairs: Pairs, size: int, chance: torch.Generator) -> tuple[Tensor,
     """Both pictures of every pair, changed alike.
 
     Returns:
-        source and target (B, 3, size, size) in [-1, 1]; and at S = size / FINE: flow (B, 2, S, S) in sides of the frame,
-        invented (B, 1, S, S) in [0, 1], gain (B, 3, S, S), places (B, 4, S, S) in cm and known (B, 2, S, S), 0 or 1.
+        source and target (B, 3, size, size) in [-1, 1]; at S = size / FINE flow (B, 2, S, S) in sides of the frame; invented
+        (B, 1, size, size) in [0, 1]; and gain (B, 3, S, S), places (B, 4, S, S) in cm and known (B, 2, S, S), 0 or 1.
     """
     count = len(pairs.labels)
     pictures = torch.cat((pairs.source, pairs.target)).permute(0, 3, 1, 2).float() / 255
     matrix = affine(count, chance)
     pictures = torch.stack(frames(pictures, matrix.repeat(2, 1, 1), size).chunk(2), dim=1)
-    fields = torch.cat((pairs.flow, pairs.invented[..., None], pairs.places, pairs.known), dim=3).permute(0, 3, 1, 2)
-    flow, invented, places, known = frames(fields, matrix, size // FINE).split((2, 1, 4, 2), dim=1)
+    fields = torch.cat((pairs.flow, pairs.places, pairs.known), dim=3).permute(0, 3, 1, 2)
+    flow, places, known = frames(fields, matrix, size // FINE).split((2, 4, 2), dim=1)
+    invented = frames(pairs.invented[:, None], matrix, size)
     known = (known > 0.99).float()
     places = places * known.repeat_interleave(2, dim=1)
     places[:, ::2] *= matrix[:, 0, 0].sign()[:, None, None, None]  # a mirrored row runs the other way
@@ -210,8 +211,8 @@ def augmented(pairs: Pairs, size: int, chance: torch.Generator) -> tuple[Tensor,
         where = (torch.linalg.inv(matrix[i, :, :2]) @ (eyes.T - matrix[i, :, 2:])).T
         shade, cover = glasses(size, (where[where[:, 0].argsort()] + 1) / 2 * size, chance)
         pictures[i] = pictures[i] * (1 - cover) + shade * cover
-        bare = 1 - F.avg_pool2d(cover, FINE)  # glasses stay where they are
-        flow[i], invented[i] = flow[i] * bare, invented[i] * bare
+        flow[i] *= 1 - F.avg_pool2d(cover, FINE)  # glasses stay where they are
+        invented[i] *= 1 - cover
     source, target = (pictures * 2 - 1).unbind(1)
     noise = torch.randn(source.shape, generator=chance) * 0.04 * torch.rand(count, 1, 1, 1, generator=chance)
     gain = gain_of(source, target, flow)
