@@ -35,19 +35,18 @@ def inverse(flow: np.ndarray, invented: np.ndarray) -> tuple[np.ndarray, np.ndar
     y, x = np.mgrid[:side, :side]
     place = np.stack((x, y), axis=2) + flow * side
     weight = 1 - invented
-    total = np.zeros((side, side, 3), np.float32)
-    corner = np.floor(place).astype(int)
-    part = place - corner
-    values = np.concatenate((-flow, np.ones_like(flow[..., :1])), axis=2)
-    for right in (0, 1):
-        for below in (0, 1):
-            at = corner + np.array((right, below))
-            here = weight * np.abs(1 - right - part[..., 0]) * np.abs(1 - below - part[..., 1])
-            inside = (at >= 0).all(2) & (at < side).all(2)
-            index = at[inside][:, 1] * side + at[inside][:, 0]
-            for channel in range(3):
-                share = here[inside] * values[inside][:, channel]
-                total[..., channel] += np.bincount(index, share, side * side).reshape(side, side)
+    corner = np.floor(place).astype(np.int32)
+    (left, top), (across, down) = np.moveaxis(corner, 2, 0), np.moveaxis(place - corner, 2, 0)
+    indices, shares = [], []
+    for x, share_x in ((left, 1 - across), (left + 1, across)):
+        for y, share_y in ((top, 1 - down), (top + 1, down)):
+            inside = (x >= 0) & (x < side) & (y >= 0) & (y < side)
+            indices.append(np.where(inside, y * side + x, 0).ravel())
+            shares.append((weight * share_x * share_y * inside).ravel())
+    index, share = np.concatenate(indices), np.stack(shares)
+    values = (-flow[..., 0], -flow[..., 1], np.ones_like(weight))
+    carried = (np.bincount(index, (share * value.ravel()).ravel(), side * side) for value in values)
+    total = np.stack([one.reshape(side, side) for one in carried], axis=2).astype(np.float32)
     total = cv2.GaussianBlur(total, (0, 0), SPREAD_PX)
     known = total + sum(share * cv2.GaussianBlur(total, (0, 0), px) for px, share in NEIGHBOURS.items())
     hidden = 1 - np.clip((total[..., 2] - THIN) / (DENSE - THIN), 0, 1)

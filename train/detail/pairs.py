@@ -5,6 +5,7 @@ frame, metadata.csv, and beside each picture that was made of a neutral one a .n
 a smile, have a frame of their own and are passed over.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,16 +95,21 @@ def load_people(root: str | Path, split: str, expressions: tuple[str, ...]) -> l
     for row in read_metadata(root):
         if row["split"] == split:
             rows.setdefault(row["subject"], []).append(row)
-    people, found = [], []
-    for subject in tqdm(sorted(rows), desc="pairs"):
+    chosen = {}
+    for subject in sorted(rows):
         framed = [row for row in rows[subject] if _starts(row) or _flow_of(root, row).is_file()]
         ordered = sorted(framed, key=lambda row: not _starts(row))
         if not ordered or not _starts(ordered[0]) or len(ordered) < 2:
             continue
-        try:
-            people.append(_person(root, ordered, expressions))
-        except (DataError, OSError, ValueError, KeyError) as error:
-            found.append(f"{subject}: {error}")
+        chosen[subject] = ordered
+    people, found = [], []
+    with ThreadPoolExecutor() as pool:
+        started = [pool.submit(_person, root, ordered, expressions) for ordered in chosen.values()]
+        for subject, one in zip(chosen, tqdm(started, desc="pairs"), strict=True):
+            try:
+                people.append(one.result())
+            except (DataError, OSError, ValueError, KeyError) as error:
+                found.append(f"{subject}: {error}")
     refuse(root, found, "render it again with --no-jitter --flow")
     if not people:
         raise DataError(
