@@ -30,8 +30,8 @@ smooth, pulls lashes and iris along, and the farther the plainer."""
 BESIDE, ABOVE = (0.25, 0.45), (0.18, 0.42)
 """So far from a pupil, in eye distances, in full, and from there on not at all."""
 BROWS, HIGHEST = (0.05, 0.11), 0.04
-"""Sides of the frame: so far above the eyes brows begin, and are all; and they come near so high, never over it, however far
-T raises them. Between a lid that stays and a brow that rises by more, the skin of the lid tears into streaks."""
+"""Sides of the frame: so far above the eyes brows begin, and all is brow; and they come near so high, never over it,
+however far T raises them. Between a lid that stays and a brow that rises by more, the skin tears into streaks."""
 EDGE = 0.06
 """Sides of the frame over which every change fades out at its edge."""
 
@@ -155,7 +155,8 @@ def _calm_eyes(flow: np.ndarray) -> np.ndarray:
     down = flow[..., 1] * (1 - (1 - OPENED) * near * opens)
     raised = down.clip(0)
     lower = raised / (1 + (raised / HIGHEST) ** 3) ** (1 / 3)
-    return np.stack([flow[..., 0], down - (raised - lower) * smooth_step((above - BROWS[0]) / (BROWS[1] - BROWS[0]))], axis=2)
+    brow = smooth_step((above - BROWS[0]) / (BROWS[1] - BROWS[0]))
+    return np.stack([flow[..., 0], down - (raised - lower) * brow], axis=2)
 
 
 def _within(distance: np.ndarray, ends: tuple[float, float]) -> np.ndarray:

@@ -36,8 +36,8 @@ ONLY_SOURCE = "morph"
 
 @dataclass(frozen=True)
 class Person:
-    """All pictures of one person; the first is the neutral photo. Fields as in `fields`, at half the pictures' side, but for
-    what is new, whose corners are thinner than that.
+    """All pictures of one person; the first is the neutral photo. Fields as in `fields`, at half the pictures' side, but
+    for what is new, whose corners are thinner than that.
 
     Attributes:
         images: (N, S, S, 3) uint8.
@@ -188,8 +188,8 @@ def _still(side: int) -> tuple[np.ndarray, ...]:
 
 
 def _read(file: Path) -> tuple[np.ndarray, ...]:
-    """At half the size that the file has: flow (S', S', 2) in sides of the frame, places (S', S', 4) in cm, and where they are
-    known, (S', S', 2), 0 or 1; before these, invented (S, S) in [0, 1]."""
+    """Flow (S', S', 2) in sides of the frame, invented (S, S) in [0, 1], places (S', S', 4) in cm, and where they are
+    known, (S', S', 2), 0 or 1: all but invented at half the size that the file has."""
     with np.load(file) as made:
         flow, invented, places, known = (made[name].astype(np.float32) for name in ("flow", "invented", "places", "known"))
     sure = _halved(known) > 0.99

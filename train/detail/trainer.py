@@ -189,8 +189,8 @@ def augmented(pairs: Pairs, size: int, chance: torch.Generator) -> tuple[Tensor,
     """Both pictures of every pair, changed alike.
 
     Returns:
-        source and target (B, 3, size, size) in [-1, 1]; at S = size / FINE flow (B, 2, S, S) in sides of the frame; invented
-        (B, 1, size, size) in [0, 1]; and gain (B, 3, S, S), places (B, 4, S, S) in cm and known (B, 2, S, S), 0 or 1.
+        source and target (B, 3, size, size) in [-1, 1]; flow (B, 2, S, S) in sides of the frame, S = size / FINE;
+        invented (B, 1, size, size) in [0, 1]; gain (B, 3, S, S), places (B, 4, S, S) in cm and known (B, 2, S, S), 0 or 1.
     """
     count = len(pairs.labels)
     pictures = torch.cat((pairs.source, pairs.target)).permute(0, 3, 1, 2).float() / 255
