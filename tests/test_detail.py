@@ -12,13 +12,14 @@ from PIL import Image
 from exprgan import ExprGAN
 from exprgan.alignment import EYES
 from exprgan.controller import Controller
-from exprgan.detail import FINE, FRAME
+from exprgan.detail import FINE, FRAME, Detail
 from exprgan.flow import look_up
+from exprgan.mouth import window
 from train.data.metadata import DataError, read_metadata, write_metadata
 from train.detail.augment import affine, glasses
 from train.detail.codes import STYLES, USUAL, Label, code_of, meanings
 from train.detail.fields import inverse, through_neutral
-from train.detail.losses import TERMS
+from train.detail.losses import TERMS, Seen
 from train.detail.pairs import Pairs, draw_pairs, load_people
 from train.detail.trainer import DetailConfig, DetailTrainer, augmented, gain_of
 from train.run import RunError
@@ -212,6 +213,33 @@ def config(tmp_path, **changes):
 
 
 @torch.no_grad()
+def test_a_mouth_is_compared_where_t_moved_the_lips():
+    side, half = 64, 32
+    true, off = torch.tensor([0.02, -0.03]), torch.tensor([-0.03, 0.05])
+    source = torch.nn.functional.avg_pool2d(torch.rand(1, 3, side + 4, side + 4, generator=chance()), 5, stride=1) * 4 - 2
+
+    def flow(amount, size):
+        return amount.view(1, 2, 1, 1).expand(1, 2, size, size)
+
+    target = look_up(source, flow(true, side))
+    invented = torch.zeros(1, 1, side, side)
+    invented[..., 38:46, 24:40] = 1
+    places = torch.linspace(-1, 1, half).expand(1, 4, half, half)
+    flat = torch.zeros(1, 3, half, half)
+    says = Detail(flow(true + off, side), source * 0, invented, flat, flat, places)
+    shared = source, target, flow(true, half), invented, flat, places, torch.ones(1, 2, half, half)
+    mouth = Seen(*shared, says, source).mouth
+    inner = (..., slice(4, -4), slice(4, -4))
+    moved = window(look_up(source, says.flow))
+    old = mouth.invented < 0.01
+    assert (moved - mouth.target)[inner].abs().mul(old[inner]).mean() < 0.1 * (moved - window(target))[inner].abs().mean()
+    rows, columns = (mouth.invented[0, 0].sum(d) for d in (1, 0))
+    middle = [((part * torch.arange(half)).sum() / part.sum()).item() + 0.5 for part in (columns, rows)]
+    assert middle == pytest.approx([32 - 16 + 0.03 * side, 42 - 26 - 0.05 * side], abs=0.3)  # the window begins at (16, 26)
+    assert mouth.known.all() and (mouth.places - mouth.said).mean() == pytest.approx(2 * -0.03, abs=0.02)
+    assert torch.equal(mouth.mask, window(invented)) and mouth.drawn.shape == (1, 3, half, half)
+
+
 def off_the_movement(trainer):
     """L_warp on the batch of step 0."""
     step, trainer.step = trainer.step, 0

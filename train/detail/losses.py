@@ -12,7 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from exprgan.detail import FINE, Detail
-from exprgan.mouth import window
+from exprgan.flow import look_up
+from exprgan.mouth import CM, window
+from exprgan.teeth import laid_in
+
+NEAR, WIDE, FAINT = 7, 25, 0.02
+"""Over so many cells T's error of the flow about a mouth is averaged; over many more, that count little, where all about is
+new."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Seen:
         gain: (B, 3, S / FINE, S / FINE), how the light changes, as in `Detail`.
         places, known: (B, 4, S / FINE, S / FINE) in cm and (B, 2, ...), 0 or 1: the target's teeth.
         made: what T says.
-        edited: the source as T edits it.
+        edited: the source as T edits it; what it draws learns from the terms of the mouth alone.
     """
 
     x: Tensor
@@ -46,11 +52,61 @@ class Seen:
         return 1 - F.avg_pool2d(self.invented, FINE)
 
     @cached_property
-    def mouth(self) -> Tensor:
-        """(B, 3, S / 2, S / 2): the lower face as T draws it, but with the teeth where the target's are: their gaps cannot
-        say how dark a mouth is unless they meet."""
-        known = self.known.repeat_interleave(2, dim=1)
-        return window(self.made.drawn(torch.where(known > 0, self.places, self.made.places.detach())))
+    def mouth(self) -> "MouthSeen":
+        """The lower face, as it is to be drawn and as T draws it.
+
+        T sees where it moved the lips, and it moves them a little otherwise than the renderer. What is to be drawn between
+        them is therefore looked up in the target where the target's lips are: compared in place, a mouth would be the mean
+        of all those it might be, round at its corners and soft at its border.
+        """
+        kept = window(self.kept)
+        off = window(F.avg_pool2d(self.made.flow.detach(), FINE) - self.flow) * kept
+        near, wide = (_around(torch.cat((off, kept), dim=1), reach) for reach in (NEAR, WIDE))
+        shift, weight = (near + FAINT * wide).split((2, 1), dim=1)
+        shift = shift / (weight + 1e-4) * 2  # the window is half the frame
+        fine = _finer(shift)
+        target, invented = (look_up(window(part), fine) for part in (self.target, self.invented))
+        known = (look_up(window(self.known), shift) > 0.99).float()
+        places = look_up(window(self.places), shift)
+        behind, light, said = (window(part) for part in (self.made.behind, self.made.light, self.made.places))
+        each = known.repeat_interleave(2, dim=1)
+        laid = torch.where(each > 0, places, said.detach())  # gaps cannot say how dark a mouth is unless they meet
+        drawn = laid_in(_finer(behind), _finer(light), _finer(laid), per_cm=self.x.shape[-1] * CM) * 2 - 1
+        return MouthSeen(target, invented, places, each, drawn, window(self.made.mask), said)
+
+
+@dataclass(frozen=True)
+class MouthSeen:
+    """The lower face; T = S / 2.
+
+    Attributes:
+        target: (B, 3, T, T) in [-1, 1].
+        invented: (B, 1, T, T) in [0, 1].
+        places, known: (B, 4, T / FINE, T / FINE) in cm, and 0 or 1.
+        drawn: (B, 3, T, T) in [-1, 1], with the teeth where the target's are.
+        mask: (B, 1, T, T) in [0, 1], as T says.
+        said: (B, 4, T / FINE, T / FINE) in cm, likewise.
+    """
+
+    target: Tensor
+    invented: Tensor
+    places: Tensor
+    known: Tensor
+    drawn: Tensor
+    mask: Tensor
+    said: Tensor
+
+
+def _around(x: Tensor, reach: int) -> Tensor:
+    """Means over squares of `reach` cells, twice."""
+    for _ in range(2):
+        x = F.avg_pool2d(x, (reach, 1), stride=1, padding=(reach // 2, 0))
+        x = F.avg_pool2d(x, (1, reach), stride=1, padding=(0, reach // 2))
+    return x
+
+
+def _finer(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=FINE, mode="bilinear", align_corners=False)
 
 
 TERMS: dict[str, tuple[Callable[[Seen], Tensor], float]] = {}
@@ -98,11 +154,11 @@ def far(seen: Seen) -> Tensor:
     return _off(seen).square().mean()
 
 
-@term(0.3)
+@term(1.0)
 def new(seen: Seen) -> Tensor:
     """L_new: the mask against the renderer's, over the lower face: cross entropy, and Dice (Milletari et al. 2016), without
     which so small a thing as a mouth is not found for hundreds of steps."""
-    mask, wanted = (window(part) for part in (seen.made.mask, seen.invented))
+    mask, wanted = seen.mouth.mask, seen.mouth.invented
     both, each = (mask * wanted).sum((1, 2, 3)), (mask + wanted).sum((1, 2, 3))
     dice = 1 - (2 * both + 10) / (each + 10)
     return F.binary_cross_entropy(mask.clamp(1e-4, 1 - 1e-4), wanted) + dice.mean()
@@ -111,22 +167,22 @@ def new(seen: Seen) -> Tensor:
 @term(0.3)
 def colour(seen: Seen) -> Tensor:
     """Mean |colour - target| over what is new, whether or not the mask shows it yet. A mouth is small."""
-    new = window(seen.invented)
-    return ((seen.mouth - window(seen.target)).abs() * new).sum() / (3 * new.sum() + 1)
+    new = seen.mouth.invented
+    return ((seen.mouth.drawn - seen.mouth.target).abs() * new).sum() / (3 * new.sum() + 1)
 
 
 @term(0.3)
 def colour_edges(seen: Seen) -> Tensor:
     """Mean difference of the slopes of both, likewise: teeth are edges."""
-    new, off = window(seen.invented), seen.mouth - window(seen.target)
+    new, off = seen.mouth.invented, seen.mouth.drawn - seen.mouth.target
     return sum((off.diff(dim=d).abs() * new.narrow(d, 1, new.shape[d] - 1)).sum() for d in (2, 3)) / (3 * new.sum() + 1)
 
 
 @term(1.0)
 def teeth(seen: Seen) -> Tensor:
     """L_teeth: mean |places - the renderer's| in cm, where a row is known, behind the lips too."""
-    known = seen.known.repeat_interleave(2, dim=1)
-    return ((seen.made.places - seen.places).abs() * known).sum() / (known.sum() + 1)
+    mouth = seen.mouth
+    return ((mouth.said - mouth.places).abs() * mouth.known).sum() / (mouth.known.sum() + 1)
 
 
 @term(0.1)

@@ -144,7 +144,8 @@ class DetailTrainer:
         with self.accelerator.autocast():
             made = self.T(x.contiguous(memory_format=torch.channels_last), own, x_hat, c)
         made = Detail(*(part.float() for part in made))
-        return Seen(x, target, *fields, made, made.apply(x))
+        shown = made._replace(mask=made.mask.detach(), behind=made.behind.detach(), light=made.light.detach())
+        return Seen(x, target, *fields, made, shown.apply(x))
 
     def _decoded(self, x: Tensor, target: Tensor, pairs: Pairs, chance: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """The decoder's pictures and the code, as an editor would have them: own, x_hat, c."""
