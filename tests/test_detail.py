@@ -16,7 +16,7 @@ from exprgan.detail import FINE, FRAME, Detail
 from exprgan.flow import look_up
 from exprgan.mouth import window
 from train.data.metadata import DataError, read_metadata, write_metadata
-from train.detail.augment import affine, glasses
+from train.detail.augment import affine, glasses, held
 from train.detail.codes import STYLES, USUAL, Label, code_of, meanings
 from train.detail.fields import inverse, through_neutral
 from train.detail.losses import TERMS, Seen
@@ -307,6 +307,20 @@ def test_a_run_of_another_width_is_not_gone_on_with(folder, weights, tmp_path):
 def test_settings_that_cannot_work_are_named(name):
     with pytest.raises(ValueError, match=f"{name} must be above 0, not 0"):
         DetailConfig(**{name: 0})
+
+
+def test_nothing_moves_at_the_rim_of_glasses_and_all_else_moves_as_before():
+    source = torch.nn.functional.avg_pool2d(torch.rand(1, 3, 132, 132, generator=chance()), 5, stride=1)
+    flow = torch.tensor([0.0, 0.05]).view(2, 1, 1).expand(2, 64, 64)
+    target = look_up(source, torch.nn.functional.interpolate(flow[None], scale_factor=2))[0]
+    cover = torch.zeros(1, 64, 64)
+    cover[:, 20] = 0.7  # a rim from side to side
+    still, calm = held(source[0], target, flow, cover)
+    assert calm[1, 20, 6:-6].abs().max() < 0.001 and torch.equal(calm[:, 40:], flow[:, 40:])
+    assert (still - source[0])[:, 40:42, 12:-12].abs().max() < 0.1 * (target - source[0])[:, 40:42].abs().max()
+    assert torch.equal(still[:, 80:], target[:, 80:])
+    moved = look_up(source, torch.nn.functional.interpolate(calm[None], scale_factor=2, mode="bilinear"))[0]
+    assert (moved - still)[:, 4:-4].abs().mean() < 0.02  # the flow still tells where its pixels come from
 
 
 def test_the_roundest_glasses_are_drawn():

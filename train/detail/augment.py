@@ -7,8 +7,13 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from exprgan.flow import look_up
+
 GLASSES = 0.2
 """Share of pairs that get glasses drawn on: they must stay where they are while the brows move."""
+
+HOLD = 7
+"""Cells about the rim of glasses over which a flow comes to rest: one that is smooth cannot go round a line."""
 
 
 def frames(x: Tensor, matrix: Tensor, size: int) -> Tensor:
@@ -58,3 +63,24 @@ def glasses(size: int, eyes: Tensor, generator: torch.Generator) -> tuple[Tensor
     cover = F.avg_pool2d(cover.float() / 255, fine)[0] * draw(0.6, 1.0)
     shade = torch.tensor([draw(0, 0.5) for _ in range(3)]) * draw(0.1, 1.0)
     return shade[:, None, None], cover
+
+
+def held(source: Tensor, target: Tensor, flow: Tensor, cover: Tensor) -> tuple[Tensor, Tensor]:
+    """What a pair would be if nothing moved at the rim of glasses, nor much near it.
+
+    Args:
+        source, target: (3, n S, n S), without glasses.
+        flow: (2, S, S) in sides, from target to source.
+        cover: (1, S, S) in [0, 1], the glasses.
+
+    Returns:
+        The target and the flow; where they are held, the target is the source as the flow moves it.
+    """
+    hold = F.max_pool2d((cover > 0.1).float(), HOLD, stride=1, padding=HOLD // 2)
+    for _ in range(2):
+        hold = F.avg_pool2d(hold, HOLD, stride=1, padding=HOLD // 2)
+    hold = (hold * 1.6).clamp(max=1)  # after which the rim itself is held in full
+    flow = flow * (1 - hold)
+    large = F.interpolate(torch.cat((flow, hold))[None], target.shape[1:], mode="bilinear", align_corners=False)
+    moved = look_up(source[None], large[:, :2])[0]
+    return torch.lerp(target, moved, large[0, 2:]), flow

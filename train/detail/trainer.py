@@ -29,7 +29,7 @@ from ..data.augment import light
 from ..flags import option, sound
 from ..memory import keep_memory
 from ..run import RunError, copy_together, write_json, writes
-from .augment import GLASSES, affine, frames, glasses
+from .augment import GLASSES, affine, frames, glasses, held
 from .codes import code_of
 from .losses import Seen, total
 from .pairs import Pairs, draw_pairs, load_people
@@ -211,8 +211,8 @@ def augmented(pairs: Pairs, size: int, chance: torch.Generator) -> tuple[Tensor,
             continue
         where = (torch.linalg.inv(matrix[i, :, :2]) @ (eyes.T - matrix[i, :, 2:])).T
         shade, cover = glasses(size, (where[where[:, 0].argsort()] + 1) / 2 * size, chance)
+        pictures[i, 1], flow[i] = held(pictures[i, 0], pictures[i, 1], flow[i], F.avg_pool2d(cover, FINE))
         pictures[i] = pictures[i] * (1 - cover) + shade * cover
-        flow[i] *= 1 - F.avg_pool2d(cover, FINE)  # glasses stay where they are
         invented[i] *= 1 - cover
     source, target = (pictures * 2 - 1).unbind(1)
     noise = torch.randn(source.shape, generator=chance) * 0.04 * torch.rand(count, 1, 1, 1, generator=chance)
