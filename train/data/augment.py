@@ -8,6 +8,9 @@ from torch import Tensor
 
 from exprgan.images import LUMA
 
+WARMTH = (0.3, 0.0, -0.3)
+"""Of red, green and blue, what the warmest light adds to the logarithm, and the coldest takes: a bulb beside the day."""
+
 
 def augment(x: Tensor, generator: torch.Generator, *, colour: float = 0.0, shift: float = 0.0) -> Tensor:
     """Flips half of the pictures, and changes light and frame a little.
@@ -76,7 +79,8 @@ def light(pictures: Tensor, generator: torch.Generator) -> Tensor:
     x = x.clamp(1e-3, 1) ** (draw(1, 1, 1, 1) * 0.45).exp()
     field = F.interpolate(draw(1, 3, 3), (size, size), mode="bicubic", align_corners=True)[:, None]
     strength = uniform()
-    x = x * (draw(1, 1, 1, 1) * 0.3 + draw(1, 3, 1, 1) * 0.12 + field * 0.35 * strength).exp()
+    warmth = draw(1, 1, 1, 1) * x.new_tensor(WARMTH)[:, None, None]
+    x = x * (draw(1, 1, 1, 1) * 0.3 + draw(1, 3, 1, 1) * 0.12 + warmth + field * 0.35 * strength).exp()
     for i in (torch.rand(count, generator=generator) < 0.35).nonzero().flatten().tolist():
         small = int(size / (1 + 2.5 * torch.rand((), generator=generator).item()))
         shrunk = F.interpolate(x[i], (small, small), mode="bilinear", antialias=True)
