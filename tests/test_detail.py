@@ -21,7 +21,7 @@ from train.detail.codes import STYLES, USUAL, Label, code_of, meanings
 from train.detail.fields import inverse, through_neutral
 from train.detail.losses import TERMS, Seen
 from train.detail.pairs import Pairs, draw_pairs, load_people
-from train.detail.trainer import DetailConfig, DetailTrainer, augmented, gain_of
+from train.detail.trainer import FARTHEST, DetailConfig, DetailTrainer, augmented, gain_of
 from train.run import RunError
 
 SIDE = 76
@@ -293,6 +293,21 @@ def test_a_run_goes_on_from_the_t_in_the_weights(folder, weights, tmp_path):
     again.fit()
     told = json.loads((weights / "training.json").read_text())["detail"]
     assert told["steps"] == 2 and told["before"]["steps"] == 1
+
+
+def test_a_mouth_that_learns_alone_leaves_flow_and_light_and_sees_every_emphasis(folder, weights, tmp_path):
+    DetailTrainer(str(folder), str(weights), config(tmp_path, steps=1)).fit()
+    settings = config(tmp_path, out=str(tmp_path / "mouth"), again=True, part="mouth", steps=4)
+    trainer = DetailTrainer(str(folder), str(weights), settings)
+    before = {name: value.clone() for name, value in trainer.T.state_dict().items()}
+    for _ in range(4):
+        trainer.train_step()
+    changed = {name.split(".")[0] for name, value in trainer.T.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"mouth"}
+    drawn = [trainer._emphasis(chance(i)) for i in range(200)]
+    assert 50 < drawn.count(1.0) < 110 and 1.5 < max(drawn) < FARTHEST and min(drawn) == 1
+    alone = DetailTrainer(str(folder), str(weights), config(tmp_path, out=str(tmp_path / "all"), again=True))
+    assert {alone._emphasis(chance(i)) for i in range(20)} == {1.0}
 
 
 def test_a_run_of_another_width_is_not_gone_on_with(folder, weights, tmp_path):

@@ -59,20 +59,24 @@ class Seen:
         them is therefore looked up in the target where the target's lips are: compared in place, a mouth would be the mean
         of all those it might be, round at its corners and soft at its border.
         """
-        kept = window(self.kept)
-        off = window(F.avg_pool2d(self.made.flow.detach(), FINE) - self.flow) * kept
-        near, wide = (_around(torch.cat((off, kept), dim=1), reach) for reach in (NEAR, WIDE))
-        shift, weight = (near + FAINT * wide).split((2, 1), dim=1)
-        shift = shift / (weight + 1e-4) * 2  # the window is half the frame
+        said = window(F.avg_pool2d(self.made.flow.detach(), FINE))
+        true = window(torch.cat((self.flow, self.kept), dim=1))
+        shift = torch.zeros_like(said)
+        for _ in range(2):  # T's pixel at p is the target's at q, where p + flow(p) = q + true(q)
+            flow, kept = look_up(true, shift).split((2, 1), dim=1)
+            off = torch.cat(((said - flow) * kept, kept), dim=1)
+            near, wide = (_around(off, reach) for reach in (NEAR, WIDE))
+            total_off, weight = (near + FAINT * wide).split((2, 1), dim=1)
+            shift = total_off / (weight + 1e-4) * 2  # the window is half the frame
         fine = _finer(shift)
         target, invented = (look_up(window(part), fine) for part in (self.target, self.invented))
         known = (look_up(window(self.known), shift) > 0.99).float()
         places = look_up(window(self.places), shift)
-        behind, light, said = (window(part) for part in (self.made.behind, self.made.light, self.made.places))
+        behind, light, found = (window(part) for part in (self.made.behind, self.made.light, self.made.places))
         each = known.repeat_interleave(2, dim=1)
-        laid = torch.where(each > 0, places, said.detach())  # gaps cannot say how dark a mouth is unless they meet
+        laid = torch.where(each > 0, places, found.detach())  # gaps cannot say how dark a mouth is unless they meet
         drawn = laid_in(_finer(behind), _finer(light), _finer(laid), per_cm=self.x.shape[-1] * CM) * 2 - 1
-        return MouthSeen(target, invented, places, each, drawn, window(self.made.mask), said)
+        return MouthSeen(target, invented, places, each, drawn, window(self.made.mask), found)
 
 
 @dataclass(frozen=True)
