@@ -16,7 +16,7 @@ from .teeth import laid_in
 UNSURE, SURE = 0.3, 0.7
 """A mask below the one draws nothing, above the other all: half of a drawn tooth over half of a lip looks like neither. In
 a photo n times as fine as the mask they are nearer to one another, by the root of n, so that lips end as sharply there."""
-SHADE, SHADED = 0.45, 2
+SHADE, SHADED = 0.25, 2
 """How much darker it is right behind the lips, and over how many px of the mask that fades."""
 FINEST = 16
 """A mouth is painted with at most so many px for one of the mask; beyond 4,000 px of face it is enlarged."""
