@@ -16,8 +16,6 @@ from .teeth import laid_in
 UNSURE, SURE = 0.3, 0.7
 """A mask below the one draws nothing, above the other all: half of a drawn tooth over half of a lip looks like neither. In
 a photo n times as fine as the mask they are nearer to one another, by the root of n, so that lips end as sharply there."""
-SHADE, SHADED = 0.25, 2
-"""How much darker it is right behind the lips, and over how many px of the mask that fades."""
 FINEST = 16
 """A mouth is painted with at most so many px for one of the mask; beyond 4,000 px of face it is enlarged."""
 AROUND = 2
@@ -65,7 +63,7 @@ class Mouth:
         finer = min(FINEST, max(1, ceil(scale_of(photo_from_frame))))
         size = [n * finer for n in self.mask.shape[2:]]
         inside = F.interpolate(self.inside, size, mode="bilinear", align_corners=False)
-        colour = laid_in(*inside.split((3, 3, 4), dim=1), per_cm=self.side * CM * finer) * self._light(size)
+        colour = laid_in(*inside.split((3, 3, 4), dim=1), per_cm=self.side * CM * finer)
         calm = F.avg_pool2d(self.mask, 3, stride=1, padding=1, count_include_pad=False)  # else its px show as steps
         mask = F.interpolate(calm, size, mode="bicubic", align_corners=False)[0, 0].numpy()
         half = (SURE - UNSURE) / 2 / finer**0.5
@@ -73,14 +71,6 @@ class Mouth:
         linear = photo_from_frame[:, :2]
         placed = np.column_stack([linear / finer, linear @ self.corner + photo_from_frame[:, 2]])
         return colour[0].permute(1, 2, 0).numpy() * 255, shown, placed
-
-    def _light(self, size: list[int]) -> Tensor:
-        """What lips leave of the light behind them: (1, 1, *size) in [1 - SHADE, 1]."""
-        deep = ((self.mask - UNSURE) / (SURE - UNSURE)).clamp(0, 1)
-        for _ in range(SHADED):
-            deep = F.avg_pool2d(deep, 3, stride=1, padding=1)
-        deep = F.interpolate(deep, size, mode="bilinear", align_corners=False)
-        return 1 - SHADE * (2 - 2 * deep).clamp(0, 1)
 
 
 def _reach(some: Tensor, side: int) -> tuple[int, int]:
