@@ -55,6 +55,14 @@ class Detail(NamedTuple):
     places: Tensor
     """(B, 4, S / FINE, S / FINE), cm: where a point lies on the two rows of teeth; see `teeth.laid_in`."""
 
+    @classmethod
+    def still(cls, image_size: int) -> "Detail":
+        """What leaves one face as it is."""
+        fine, coarse = FINE * image_size, (image_size, image_size)
+        nothing = torch.zeros(1, 3, fine, fine)
+        inside = (torch.zeros(1, channels, *coarse) for channels in (3, 3, 4))
+        return cls(nothing[:, :2], nothing, nothing[:, :1], *inside)
+
     def apply(self, x: Tensor) -> Tensor:
         """The photo's frame (B, 3, S, S) in [-1, 1] -> the edited one, likewise."""
         return torch.lerp(moved_and_lit(x, self.flow, self.gain), self.drawn(self.places.detach()), self.mask)

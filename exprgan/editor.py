@@ -281,9 +281,12 @@ class ExpressionEditor(Ensemble):
         if strength >= WEAKEST:
             return self._say(subject, x_hat, code)
         neutral = self.model.F_ctrl.neutral()
-        if NEUTRAL not in subject.told:
-            subject.told[NEUTRAL] = self._say(subject, self._decode(subject.z, neutral, subject.decoder), neutral)
-        calm = subject.told[NEUTRAL]
+        if subject.reading.own_code.max() <= -1:  # the face shows nothing that could be taken back
+            calm = Detail.still(self.model.config.image_size)
+        else:
+            if NEUTRAL not in subject.told:
+                subject.told[NEUTRAL] = self._say(subject, self._decode(subject.z, neutral, subject.decoder), neutral)
+            calm = subject.told[NEUTRAL]
         if strength == 0:
             return calm
         stronger = torch.lerp(neutral, code, WEAKEST / strength)

@@ -59,3 +59,13 @@ def test_the_expression_grows_with_intensity(editor, data_dir):
             editor.read_expression(editor.edit(subject, name, t).crop).certainties[name] for t in (0.0, 0.6, 1.0)
         )
         assert none < full and half <= full + 0.05
+
+
+@pytest.mark.parametrize("name", ["V0019", "V0034", "V0042", "V0049"])
+def test_a_face_that_shows_nothing_keeps_every_pixel_when_nothing_is_asked(editor, name):
+    subject = editor.read(Image.open(WEIGHTS.parent / "examples" / f"{name}.jpg").convert("RGB").resize((301, 301)))
+    assert subject.reading.expression == "neutral"
+    for edit in (editor.edit(subject, "neutral"), editor.edit(subject, "happy", 0)):
+        assert edit.image.tobytes() == subject.photo.tobytes()
+    faint = editor.edit(subject, "happy", 0.05).image
+    assert np.abs(np.asarray(faint, np.int16) - np.asarray(subject.photo, np.int16)).mean() < 1
