@@ -296,11 +296,18 @@ def test_a_weak_edit_is_a_part_of_a_stronger_one(t_editor, portrait, face):
     torch.testing.assert_close(flow(0.399), strong, atol=1e-3, rtol=0.05)  # no jump
 
 
-def test_t_says_once_what_a_neutral_face_is(t_editor, portrait, face):
+@pytest.mark.parametrize("shows_something", [True, False])
+def test_t_says_once_what_a_face_is_when_neutral_and_not_at_all_of_one_that_shows_nothing(
+    t_editor, portrait, face, shows_something
+):
+    t_editor.model.classifier.expression.bias[4 if shows_something else -1] = 100.0
     subject, asked = t_editor.read(portrait, face), []
     t_editor.model.T.register_forward_hook(lambda *_: asked.append(1))
     for intensity in (0.1, 0.0, 0.2):
         t_editor.edit(subject, "happy", intensity)
-    assert len(asked) == 1 + 2  # neutral, and a stronger one for either of the weak
-    t_editor.edit(dataclasses.replace(subject, own=-subject.own), "happy", 0.0)  # as tuning does
-    assert len(asked) == 4
+    assert len(asked) == shows_something + 2  # neutral, and a stronger one for either of the weak
+    other = dataclasses.replace(subject, own=-subject.own)  # as tuning does
+    none = t_editor.edit(other, "happy", 0.0)
+    assert len(asked) == 2 * shows_something + 2
+    if not shows_something:
+        assert none.image.tobytes() == subject.photo.tobytes()
