@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .blocks import Block, active, whole_groups
 from .flow import look_up
-from .mouth import CM, FINE, MouthNetwork
+from .mouth import CM, FINE, MouthNetwork, finer
 from .teeth import laid_in
 
 FRAME = 32 / 27
@@ -57,7 +57,7 @@ class Detail(NamedTuple):
 
     @classmethod
     def still(cls, image_size: int) -> "Detail":
-        """What leaves one face as it is."""
+        """What leaves one face as it is: nothing moved, lit or drawn, B = 1."""
         fine, coarse = FINE * image_size, (image_size, image_size)
         nothing = torch.zeros(1, 3, fine, fine)
         inside = (torch.zeros(1, channels, *coarse) for channels in (3, 3, 4))
@@ -69,7 +69,7 @@ class Detail(NamedTuple):
 
     def drawn(self, places: Tensor) -> Tensor:
         """(B, 3, S, S) in [-1, 1]: the inside of a mouth whose teeth are at some places, as large as the mask."""
-        inside = (_finer(part) for part in (self.behind, self.light, places))
+        inside = (finer(part) for part in (self.behind, self.light, places))
         return laid_in(*inside, per_cm=self.mask.shape[-1] * CM) * 2 - 1
 
     def towards(self, other: "Detail", share: float) -> "Detail":
@@ -157,7 +157,7 @@ class DetailNetwork(nn.Module):
             raised = (coarse[:, 1:] / RAISED).clamp(0, 1).masked_fill(below, 0)
             beyond = emphasis - max(0.0, emphasis - EMPHASIS) * _nose(self.image_size, x.device)
             coarse = coarse * (beyond + (1 - beyond) * raised)
-        flow, gain = _finer(coarse), _finer(torch.tanh(gain / 4) * (MAX_GAIN * emphasis))
+        flow, gain = finer(coarse), finer(torch.tanh(gain / 4) * (MAX_GAIN * emphasis))
         with torch.no_grad():  # the mouth takes flow and light as they are
             moved = moved_and_lit(x, flow, gain)
         return Detail(flow, gain, *self.mouth(moved.detach(), coarse.detach(), decoded, c))
@@ -176,7 +176,3 @@ def _nose(side: int, device: torch.device) -> Tensor:
     across, down = (((reach + NOSE_FADE - (place - at).abs()) / NOSE_FADE).clamp(0, 1)
                     for at, reach in zip(NOSE, NOSE_REACH, strict=True))  # fmt: skip
     return across * down[:, None]
-
-
-def _finer(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=FINE, mode="bilinear", align_corners=False)

@@ -90,7 +90,7 @@ class MouthNetwork(nn.Module):
             h = self.told[i](h, c)
         mask, behind, light, places = self.head(active(self.norm(h))).split((FINE**2, 3, 3, 4), dim=1)
         places = places + seated(window(usual_places(side).to(places)), seat.unflatten(1, (2, 2, 3)))
-        beside = F.interpolate(places[:, :1].abs(), scale_factor=FINE, mode="bilinear", align_corners=False)
+        beside = finer(places[:, :1].abs())
         drawn = torch.sigmoid(F.pixel_shuffle(mask, FINE)) * (1 - (beside - WIDEST) * (CM / FADE)).clamp(0, 1)
         height = torch.linspace(0, 1, FINE * side, device=moved.device)[:, None]
         drawn = _in_frame(drawn, FINE * side) * ((DEEPEST + FADE - height) / FADE).clamp(0, 1)
@@ -116,6 +116,9 @@ def of_one_tint(light: Tensor, drawn: Tensor) -> Tensor:
     Args:
         light: (B, 3, H, W), positive.
         drawn: (B, 1, H, W) in [0, 1].
+
+    Returns:
+        (B, 3, H, W).
     """
     weight = drawn + 1e-4
     tint = (light * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True)
@@ -128,6 +131,11 @@ def usual_places(side: int) -> Tensor:
     x = ((torch.arange(side) + 0.5) / side - 0.5).expand(side, side)
     y = ((torch.arange(side) + 0.5) / side)[:, None].expand(side, side)
     return torch.stack((x, USUAL - y, x, y - USUAL))[None] / CM
+
+
+def finer(x: Tensor) -> Tensor:
+    """Smooth fields of `image_size` px as fine as what T sees: (B, C, S, S) -> (B, C, FINE * S, FINE * S)."""
+    return F.interpolate(x, scale_factor=FINE, mode="bilinear", align_corners=False)
 
 
 def window(x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from exprgan.detail import FINE, Detail
 from exprgan.flow import look_up
-from exprgan.mouth import CM, window
+from exprgan.mouth import CM, finer, window
 from exprgan.teeth import laid_in
 
 NEAR, WIDE, FAINT = 7, 25, 0.02
@@ -68,28 +68,28 @@ class Seen:
             near, wide = (_around(off, reach) for reach in (NEAR, WIDE))
             total_off, weight = (near + FAINT * wide).split((2, 1), dim=1)
             shift = total_off / (weight + 1e-4) * 2  # the window is half the frame
-        fine = _finer(shift)
+        fine = finer(shift)
         target, invented = (look_up(window(part), fine) for part in (self.target, self.invented))
         known = (look_up(window(self.known), shift) > 0.99).float()
         places = look_up(window(self.places), shift)
         behind, light, found = (window(part) for part in (self.made.behind, self.made.light, self.made.places))
         each = known.repeat_interleave(2, dim=1)
         laid = torch.where(each > 0, places, found.detach())  # gaps cannot say how dark a mouth is unless they meet
-        drawn = laid_in(_finer(behind), _finer(light), _finer(laid), per_cm=self.x.shape[-1] * CM) * 2 - 1
+        drawn = laid_in(finer(behind), finer(light), finer(laid), per_cm=self.x.shape[-1] * CM) * 2 - 1
         return MouthSeen(target, invented, places, each, drawn, window(self.made.mask), found)
 
 
 @dataclass(frozen=True)
 class MouthSeen:
-    """The lower face; T = S / 2.
+    """The lower face; M = S / 2.
 
     Attributes:
-        target: (B, 3, T, T) in [-1, 1].
-        invented: (B, 1, T, T) in [0, 1].
-        places, known: (B, 4, T / FINE, T / FINE) in cm, and 0 or 1.
-        drawn: (B, 3, T, T) in [-1, 1], with the teeth where the target's are.
-        mask: (B, 1, T, T) in [0, 1], as T says.
-        said: (B, 4, T / FINE, T / FINE) in cm, likewise.
+        target: (B, 3, M, M) in [-1, 1].
+        invented: (B, 1, M, M) in [0, 1].
+        places, known: (B, 4, M / FINE, M / FINE) in cm, and 0 or 1.
+        drawn: (B, 3, M, M) in [-1, 1], with the teeth where the target's are.
+        mask: (B, 1, M, M) in [0, 1], as T says.
+        said: (B, 4, M / FINE, M / FINE) in cm, likewise.
     """
 
     target: Tensor
@@ -107,10 +107,6 @@ def _around(x: Tensor, reach: int) -> Tensor:
         x = F.avg_pool2d(x, (reach, 1), stride=1, padding=(reach // 2, 0))
         x = F.avg_pool2d(x, (1, reach), stride=1, padding=(0, reach // 2))
     return x
-
-
-def _finer(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=FINE, mode="bilinear", align_corners=False)
 
 
 TERMS: dict[str, tuple[Callable[[Seen], Tensor], float]] = {}

@@ -7,6 +7,7 @@ a smile, have a frame of their own and are passed over.
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ class Person:
     known: Tensor
     labels: tuple[Label, ...]
 
-    @property
+    @cached_property
     def smiles(self) -> list[int]:
         """Which are steps to a real smile."""
         return [i for i, label in enumerate(self.labels) if label.style == ONLY_SOURCE]

@@ -21,6 +21,7 @@ from exprgan.alignment import EYES
 from exprgan.detail import FINE, FRAME, MAX_GAIN, Detail, DetailNetwork
 from exprgan.flow import look_up
 from exprgan.model import CONFIG_NAME, WEIGHTS_NAME, ExprGAN
+from exprgan.mouth import finer
 from exprgan.subject import SURE
 
 from ..arithmetic import precision
@@ -240,8 +241,7 @@ def gain_of(source: Tensor, target: Tensor, flow: Tensor) -> Tensor:
     Returns:
         (B, 3, S, S): change of the logarithm of brightness, of means over a few pixels; within MAX_GAIN.
     """
-    large = F.interpolate(flow, scale_factor=FINE, mode="bilinear", align_corners=False)
-    before, after = (F.avg_pool2d((x + 1) / 2, FINE) for x in (look_up(source, large), target))
+    before, after = (F.avg_pool2d((x + 1) / 2, FINE) for x in (look_up(source, finer(flow)), target))
     before, after = (F.avg_pool2d(x, 3, 1, 1, count_include_pad=False) + DARK for x in (before, after))
     return (after / before).log().clamp(-MAX_GAIN, MAX_GAIN)
 
