@@ -73,8 +73,8 @@ class DirectTrainer(Trainer):
         self.losses = {player: self.accelerator.prepare_model(Loss(player, self.nets)) for player in PLAYERS}
 
     def _maps(self, x: Tensor) -> list[Tensor]:
-        size = self.config.identity_size
-        return self.model.classifier.maps(F.adaptive_avg_pool2d(x, size) if x.shape[-1] > size else x)
+        seen = [F.adaptive_avg_pool2d(x, size) if x.shape[-1] > size else x for size in self.config.identity_sizes]
+        return [part for picture in seen for part in self.model.classifier.maps(picture)]
 
     def _new_optimizers(self):
         def adam(names):

@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 
 from exprgan.errors import WeightsError
 from exprgan.networks import FaceNetwork
-from train import features
+from train import features, losses
 from train.features import SOURCES, VGG_CONVS, VGG_LAYOUTS, VGG_MEAN, face_maps
+from train.losses import Nets, Pass
 
 PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26)
 """Of the convolutions in torchvision's vgg16().features."""
@@ -139,13 +140,24 @@ def test_it_is_frozen(classifier, x):
 
 
 def test_larger_pictures_are_averaged_down(classifier, x):
-    maps = face_maps("local", classifier, size=16)
+    maps = face_maps("local", classifier, sizes=(16,))
     for a, b in zip(maps(x), maps(F.avg_pool2d(x, 2)), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
     with pytest.raises(ValueError, match="size must be at least 16 px for this face network, not 8"):
-        face_maps("local", classifier, size=8)
+        face_maps("local", classifier, sizes=(8,))
     with pytest.raises(ValueError, match="needs pictures of at least 16 px, not 8"):
         maps(x[..., :8, :8])
+
+
+def test_several_sizes_count_as_much_as_one(classifier, x):
+    def identity(*sizes):
+        nets = Nets(None, None, None, None, face_maps("local", classifier, sizes=sizes))
+        p = Pass(nets, x, None, None, None)
+        p.x_hat = x.flip(3)
+        return losses.identity(p)
+
+    assert len(face_maps("local", classifier, sizes=(32, 16))(x)) == 10
+    assert torch.allclose(identity(32, 16), (identity(32) + identity(16)) / 2)
 
 
 def test_an_unknown_source_is_told_which_there_are(classifier):
@@ -236,7 +248,7 @@ def test_facenet_from_a_local_file(classifier, tmp_path):
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
     torch.save({**net.state_dict(), "logits.weight": torch.zeros(2, 512)}, tmp_path / "facenet.pt")
-    maps = face_maps("facenet", classifier, file=str(tmp_path / "facenet.pt"), size=80)
+    maps = face_maps("facenet", classifier, file=str(tmp_path / "facenet.pt"), sizes=(80,))
     x = torch.rand(1, 3, 80, 80) * 2 - 1
     taps = {name: [] for name in ("conv2d_2b", "conv2d_4a", "repeat_1", "repeat_2", "repeat_3")}
     for name, found in taps.items():
@@ -248,7 +260,7 @@ def test_facenet_from_a_local_file(classifier, tmp_path):
         assert a.shape == b.shape and relative(a, b) < 1e-4
     assert gradient.abs().sum() > 0 and not any(p.requires_grad or p.grad is not None for p in maps.parameters())
     with pytest.raises(ValueError, match="at least 75 px"):
-        face_maps("facenet", classifier, file=str(tmp_path / "facenet.pt"), size=64)
+        face_maps("facenet", classifier, file=str(tmp_path / "facenet.pt"), sizes=(64,))
     torch.save({key: tensor for key, tensor in net.state_dict().items() if "last" not in key}, tmp_path / "cut.pt")
     with pytest.raises(WeightsError, match=r"cut.pt lacks last_linear.weight"):
         face_maps("facenet", classifier, file=str(tmp_path / "cut.pt"))

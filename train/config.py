@@ -17,7 +17,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
     "published": {
         "lr": 3e-4, "lr_end": 0.1, "ema": 0.995, "known_intensity": True, "neutral": True, "min_intensity": 0.15,
-        "colour": 0.4, "shift": 0.3, "identity_size": 64,
+        "colour": 0.4, "shift": 0.3, "identity_size": "64",
     },
     "caae": {"stages": "refine", "steps": "0,0,7000", "condition": "label", "weight": "identity=0,code=0,read_code=0"},
     "cgan": {"stages": "controller", "steps": "7000,0,0", "condition": "label", "weight": "code=0,read_code=0"},
@@ -59,7 +59,7 @@ class TrainConfig:
     width: float = option(1.0, "width of G_enc and G_dec; 0.5 needs a quarter of the arithmetic")
     z_dim: int = option(50, "numbers in z = g(x)")
     image_size: int = option(128, "side of x in px")
-    identity_size: int = option(128, "side in px at which L_id compares; half of it needs a quarter of the arithmetic")
+    identity_size: str = option("128", "side in px at which L_id compares (half of it: a quarter of the arithmetic), or some")
     min_intensity: float = option(0.0, "leave out pictures whose known intensity is below this")
     fold: int = option(-1, "hold out this fold of metadata.csv instead of the people of split `test`")
     condition: Literal["code", "label", "none"] = option("code", "what c is: eq. 3, the label 2 y - 1, or 0")
@@ -103,7 +103,7 @@ class TrainConfig:
                 raise ValueError(f"{name} must be finite and not negative: {getattr(self, name)!r}")
         if self.minutes and not sum(self.stage_seconds(stage) for stage in self.stage_names):
             raise ValueError(f"shares {self.shares!r} leave no time for {self.stages!r}")
-        for name in ("batch_size", "lr", "width", "save_minutes", "sample_steps", "log_steps", "identity_size",
+        for name in ("batch_size", "lr", "width", "save_minutes", "sample_steps", "log_steps",
                      "accumulate", "keep"):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
@@ -112,7 +112,7 @@ class TrainConfig:
                 raise ValueError(f"{name} must lie in 0..1, not {getattr(self, name)!r}")
         if self.known_intensity and self.condition != "code":
             raise ValueError(f"known_intensity is about codes (eq. 3); the condition is {self.condition!r}")
-        _ = self.weights  # checked early; their names are checked where the terms are
+        _ = self.weights, self.identity_sizes  # checked early; the weights' names are checked where the terms are
         if self.batch_size < 2:
             raise ValueError("batch_size must be at least 2, for batch norm")
 
@@ -135,6 +135,14 @@ class TrainConfig:
         share = dict(zip(STAGES, (float(s) for s in self.shares.split(",")), strict=True))
         among = sum(share[name] for name in self.stage_names)
         return 60 * self.minutes * share[stage] / among if among else 0.0
+
+    @property
+    def identity_sizes(self) -> tuple[int, ...]:
+        """--identity-size as numbers."""
+        sizes = tuple(int(size) if size.strip().isdecimal() else 0 for size in str(self.identity_size).split(","))
+        if not all(sizes):
+            raise ValueError(f"identity_size needs numbers above 0, separated by commas, not {self.identity_size!r}")
+        return sizes
 
     @property
     def weights(self) -> dict[str, float]:

@@ -82,25 +82,35 @@ def source(function: Callable[[FaceNetwork, str, int, str], FaceMaps]) -> Callab
     return function
 
 
-def face_maps(source: str, classifier: FaceNetwork, *, file: str = "", size: int = 128, channels: str = "") -> FaceMaps:
+class SeveralSizes(nn.ModuleList):
+    """The maps of several FaceMaps, one after the other."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """As `FaceMaps`; five maps for each."""
+        return [part for maps in self for part in maps(x)]
+
+
+def face_maps(source: str, classifier: FaceNetwork, *, file: str = "", sizes: Sequence[int] = (128,),
+              channels: str = "") -> nn.Module:  # fmt: skip
     """phi of eq. 7, on the classifier's device. What is loaded into the classifier later does not reach it: make it last.
 
     Args:
         source: a name in SOURCES: local (the classifier itself), vggface (the paper's) or facenet.
         classifier: the model's face network, as trained.
         file: weights of vggface (needed) or facenet (else downloaded): .pth, .pt or .safetensors. `local` reads none.
-        size: side in px at which pictures are compared; larger ones are averaged down first.
+        sizes: sides in px at which pictures are compared; larger ones are averaged down first.
         channels: rgb or bgr, if vggface's file was made for another order than VGG_LAYOUTS has for its names.
 
     Raises:
-        ValueError: there is no such source or order, or `size` is too small for it.
+        ValueError: there is no such source or order, or a size is too small for it.
         WeightsError: the weights are missing, damaged, refused, or another network's.
     """
     if source not in SOURCES:
         raise ValueError(f"there is no face network {source!r}; choose from {', '.join(SOURCES)}")
     if channels not in ("", "rgb", "bgr"):
         raise ValueError(f"channels must be rgb, bgr or empty, not {channels!r}")
-    return SOURCES[source](classifier, file, size, channels).to(next(classifier.parameters()).device)
+    each = [SOURCES[source](classifier, file, size, channels) for size in sizes]
+    return (each[0] if len(each) == 1 else SeveralSizes(each)).to(next(classifier.parameters()).device)
 
 
 @source

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from exprgan.editor import ExpressionEditor
 from exprgan.model import ExprGAN, ExprGANConfig
 
-from .arithmetic import precision
+from .arithmetic import precision, try_kernels
 from .checkpoints import Checkpoints
 from .config import TrainConfig
 from .data import FaceFolder, augment
@@ -52,6 +52,8 @@ class Trainer:
         self.device = self.accelerator.device
         if self.device.type == "cpu":
             keep_memory()
+        else:
+            try_kernels()
         set_seed(config.seed)
         self.model = new_model(config)
         self._read_data(data)
@@ -73,7 +75,7 @@ class Trainer:
         """Above 0 once a loss was not a number."""
         if state := self.checkpoints.latest():
             self._load(state)
-        phi = face_maps(config.phi, self.model.classifier, file=config.phi_file, size=config.identity_size,
+        phi = face_maps(config.phi, self.model.classifier, file=config.phi_file, sizes=config.identity_sizes,
                         channels=config.phi_channels)  # fmt: skip
         self.nets = Nets(*(getattr(self.model, name) for name in ("G_enc", "G_dec", "D_img", "D_z")), phi.to(self.device))
         with warnings.catch_warnings():  # torch 2.14 has another name for broadcast_buffers, accelerate 1.15 has not
@@ -204,12 +206,12 @@ class Trainer:
         chance = torch.Generator().manual_seed(int.from_bytes(key.encode(), "big") % (2**63 - 25))
         indices = batch_at(len(self.faces), config.batch_size, self.step, seed=config.seed,
                            rank=part, world=self.accelerator.num_processes * config.accumulate)  # fmt: skip
-        x = augment(self.faces.images[indices.to(self.device)], chance, colour=config.colour, shift=config.shift)
+        x = augment(self.faces.images[indices.to(self.device, non_blocking=True)], chance, colour=config.colour, shift=config.shift)
         y = self.faces.one_hot(indices)
         c = self._condition(y, self.faces.intensity[indices], chance)
         z_prior = torch.rand(len(y), self.model.config.z_dim, generator=chance) * 2 - 1
         x = x.contiguous(memory_format=torch.channels_last)
-        on = (y.to(self.device), c.to(self.device), z_prior.to(self.device))
+        on = (part.to(self.device, non_blocking=True) for part in (y, c, z_prior))
         return Pass(self.nets, x, *on, encodes=stage != "controller")
 
     def _condition(self, y: Tensor, intensity: Tensor, chance: torch.Generator) -> Tensor:

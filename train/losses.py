@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from .config import STAGES
 
+LAYERS = 5
+"""Maps that phi of eq. 7 has."""
 Player = Literal["G", "D_img", "D_z"]
 """Who minimises a term: G is G_enc and G_dec, D_img owns Q."""
 
@@ -162,10 +164,14 @@ def pixel(p: Pass) -> Tensor:
 
 @term("G", weight=(0, 1, 1))
 def identity(p: Pass) -> Tensor:
-    """Identity loss, eq. 7: sum over l of the mean |phi_l(x_hat) - phi_l(x)|, beta_l = 1. lambda_1 = 1."""
+    """Identity loss, eq. 7: sum over l of the mean |phi_l(x_hat) - phi_l(x)|, beta_l = 1. lambda_1 = 1.
+
+    Of several sizes at which phi looks (`features.SeveralSizes`), the mean.
+    """
     with torch.no_grad():
         wanted = p.nets.phi(p.x)
-    return torch.stack([_mean_distance(a, b) for a, b in zip(p.nets.phi(p.x_hat), wanted, strict=True)]).sum()
+    distances = [_mean_distance(a, b) for a, b in zip(p.nets.phi(p.x_hat), wanted, strict=True)]
+    return torch.stack(distances).sum() * (LAYERS / len(distances))
 
 
 @term("G", weight=(1, 0.1, 1))
