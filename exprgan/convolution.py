@@ -39,7 +39,7 @@ def add_constant_maps(out: Tensor, weight: Tensor, values: Tensor) -> Tensor:
     Returns:
         `out`.
     """
-    inside = _taps_inside(weight.shape[-1], out.shape[-1]).to(weight)
+    inside = _taps_inside(weight.shape[-1], out.shape[-1]).to(weight, non_blocking=True)
     with torch.autocast(out.device.type, enabled=False):
         taps = torch.einsum("bn,onkl->bokl", values.to(weight.dtype), weight)
         nine = torch.einsum("bokl,rk,cl->brco", taps, inside, inside)
@@ -65,7 +65,7 @@ class _AddNine(Function):
         ctx.mark_dirty(out)
         pixels = out.permute(0, 2, 3, 1)
         kinds = nine.shape[1]
-        rows = nine.repeat_interleave(_lengths(kinds, out.shape[-1], out.device), dim=2)  # (B, kinds, S, O): whole rows
+        rows = nine if kinds < 3 else _whole_rows(nine, out.shape[-1])
         for kind, part in enumerate(_parts(kinds)):
             pixels[:, part] += rows[:, kind, None]
         return out
@@ -84,9 +84,10 @@ def _parts(kinds: int) -> tuple[slice, ...]:
     return {1: (slice(None),), 2: (slice(0, 1), slice(1, 2))}.get(kinds, (slice(0, 1), slice(1, -1), slice(-1, None)))
 
 
-def _lengths(kinds: int, side: int, device: torch.device) -> Tensor:
-    """How many of a side's pixels are first, middle and last."""
-    return torch.tensor([1, side - 2, 1] if kinds == 3 else [1] * kinds, device=device)
+def _whole_rows(nine: Tensor, side: int) -> Tensor:
+    """First, middle and last column -> all columns of the three kinds of rows: (B, 3, 3, O) -> (B, 3, side, O)."""
+    first, middle, last = nine.split(1, dim=2)
+    return torch.cat((first, middle.expand(-1, -1, side - 2, -1), last), dim=2)
 
 
 # Identity 2

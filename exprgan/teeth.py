@@ -75,12 +75,11 @@ def laid_in(behind: Tensor, light: Tensor, places: Tensor, per_cm: float = 16) -
     Returns:
         (B, 3, H, W) in [0, 1].
     """
-    middle = torch.tensor([0.0, (BEYOND + DEEP) / 2], device=places.device, dtype=places.dtype)
-    half = torch.tensor([ALONG, (DEEP - BEYOND) / 2], device=places.device, dtype=places.dtype)
-    seen = behind
-    for row, place in reversed([*enumerate(places.split(2, dim=1))]):  # the upper row lies before the lower one
-        where = (place.permute(0, 2, 3, 1) - middle) / half
-        picture = painted(_level(per_cm))[row].to(places).expand(len(places), -1, -1, -1)
+    middle, half, seen = (BEYOND + DEEP) / 2, (DEEP - BEYOND) / 2, behind
+    rows = painted(_level(per_cm)).to(places, non_blocking=True)
+    for picture, place in reversed([*zip(rows, places.split(2, dim=1), strict=True)]):  # the upper row is the nearer one
+        where = torch.stack((place[:, 0] / ALONG, (place[:, 1] - middle) / half), dim=-1)
+        picture = picture.expand(len(places), -1, -1, -1)
         tooth = F.grid_sample(picture, where, mode="bilinear", padding_mode="zeros", align_corners=False)
         seen = tooth[:, :3] * light + (1 - tooth[:, 3:]) * seen
     return seen.clamp(0, 1)

@@ -27,6 +27,11 @@ def precision(asked: Precision, cpu: bool) -> Precision:
     return "no"
 
 
+def try_kernels() -> None:
+    """On a GPU: cuDNN tries which of its convolutions is fastest for each shape. A run has few shapes."""
+    torch.backends.cudnn.benchmark = True
+
+
 def has_bf16() -> bool:
     """Whether oneDNN finds bf16 arithmetic on this CPU (x86: AVX-512 and newer)."""
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -26,9 +26,9 @@ def augment(x: Tensor, generator: torch.Generator, *, colour: float = 0.0, shift
     """
 
     def draw(*shape: int) -> Tensor:
-        return (torch.rand(len(x), *shape, generator=generator) * 2 - 1).to(x.device)
+        return (torch.rand(len(x), *shape, generator=generator) * 2 - 1).to(x.device, non_blocking=True)
 
-    flip = torch.rand(len(x), 1, 1, 1, generator=generator).to(x.device) < 0.5
+    flip = torch.rand(len(x), 1, 1, 1, generator=generator).to(x.device, non_blocking=True) < 0.5
     x = x.float().div_(127.5).sub_(1)
     x = torch.where(flip, x.flip(3), x)
     if shift:
@@ -39,7 +39,7 @@ def augment(x: Tensor, generator: torch.Generator, *, colour: float = 0.0, shift
         grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
         x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
     if colour:
-        grey = (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+        grey = (x * _each(LUMA, x)).sum(1, keepdim=True)
         x = grey + (x - grey) * (1 + draw(1, 1, 1) * 0.3 * colour)
         mean = x.mean((1, 2, 3), keepdim=True)
         x = (x - mean) * (1 + draw(1, 1, 1) * 0.2 * colour) + mean
@@ -67,25 +67,32 @@ def light(pictures: Tensor, generator: torch.Generator) -> Tensor:
     count, size = len(pictures), pictures.shape[-1]
 
     def draw(*shape: int) -> Tensor:
-        return (torch.rand(count, *shape, generator=generator) * 2 - 1).to(pictures.device)
+        return (torch.rand(count, *shape, generator=generator) * 2 - 1).to(pictures.device, non_blocking=True)
 
     def uniform() -> Tensor:
-        return torch.rand(count, 1, 1, 1, 1, generator=generator).to(pictures.device)
+        return torch.rand(count, 1, 1, 1, 1, generator=generator).to(pictures.device, non_blocking=True)
 
     x = pictures
-    grey = (x * x.new_tensor(LUMA)[:, None, None]).sum(2, keepdim=True)
+    grey = (x * _each(LUMA, x)).sum(2, keepdim=True)
     few = (uniform() < 0.06).float()  # black and white
     x = grey + (x - grey) * (1 + 0.5 * draw(1, 1, 1, 1)) * (1 - few)
     x = x.clamp(1e-3, 1) ** (draw(1, 1, 1, 1) * 0.45).exp()
     field = F.interpolate(draw(1, 3, 3), (size, size), mode="bicubic", align_corners=True)[:, None]
     strength = uniform()
-    warmth = draw(1, 1, 1, 1) * x.new_tensor(WARMTH)[:, None, None]
+    warmth = draw(1, 1, 1, 1) * _each(WARMTH, x)
     x = x * (draw(1, 1, 1, 1) * 0.3 + draw(1, 3, 1, 1) * 0.12 + warmth + field * 0.35 * strength).exp()
+    each = list(x)
     for i in (torch.rand(count, generator=generator) < 0.35).nonzero().flatten().tolist():
         small = int(size / (1 + 2.5 * torch.rand((), generator=generator).item()))
-        shrunk = F.interpolate(x[i], (small, small), mode="bilinear", antialias=True)
-        x = x.index_copy(0, torch.tensor([i], device=x.device), F.interpolate(shrunk, (size, size), mode="bicubic")[None])
+        shrunk = F.interpolate(each[i], (small, small), mode="bilinear", antialias=True)
+        each[i] = F.interpolate(shrunk, (size, size), mode="bicubic")
+    x = torch.stack(each)
     return x.clamp(0, 1)
+
+
+def _each(values: tuple[float, ...], x: Tensor) -> Tensor:
+    """A number for each colour of x, which does not wait for what x's device is busy with: (3, 1, 1)."""
+    return torch.tensor(values).to(x.device, non_blocking=True)[:, None, None]
 
 
 def _face(x: Tensor) -> Tensor:

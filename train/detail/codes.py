@@ -36,13 +36,12 @@ class Label:
     intensity: float
 
 
-def code_of(label: Label, F_ctrl: Controller, read: Tensor, chance: torch.Generator) -> Tensor:
-    """c (K * d,) for one picture.
+def code_of(label: Label, F_ctrl: Controller, chance: torch.Generator) -> Tensor | None:
+    """c (K * d,) for one picture; None: the one that Q reads from it.
 
     Args:
         label: what it shows.
         F_ctrl: makes codes; its calibrated path says which code looks how strong.
-        read: c (K * d,) as Q reads it.
         chance: chooses among the codes that mean the same.
     """
     draw = torch.rand((), generator=chance).item()
@@ -51,7 +50,7 @@ def code_of(label: Label, F_ctrl: Controller, read: Tensor, chance: torch.Genera
     styles = STYLES.get(label.expression, ())
     usual = label.style == USUAL.get(label.expression, label.style)
     if usual and draw < READ:
-        return read
+        return None
     if label.style not in styles or (usual and draw < READ + ALL):
         return F_ctrl.code(label.expression, label.intensity)
     place, d = styles.index(label.style), F_ctrl.numbers_each

@@ -64,7 +64,7 @@ def through_neutral(back: Tensor, hidden: Tensor, flow: Tensor) -> tuple[Tensor,
         flow from B to A, float32; and (B, S, S), how much of what B shows of the neutral picture A hides.
     """
     side = flow.shape[1]
-    here = (torch.arange(side, dtype=torch.float32) + 0.5) / side
+    here = (torch.arange(side, dtype=torch.float32, device=flow.device) + 0.5) / side
     grid = torch.stack(torch.meshgrid(here, here, indexing="xy"), dim=2) + flow.float()
     fields = torch.cat((back.float(), hidden.float()[..., None]), dim=3).permute(0, 3, 1, 2)
     found = F.grid_sample(fields, grid * 2 - 1, mode="bilinear", padding_mode="border", align_corners=False)

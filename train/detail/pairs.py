@@ -5,6 +5,7 @@ frame, metadata.csv, and beside each picture that was made of a neutral one a .n
 a smile, have a frame of their own and are passed over.
 """
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,6 +60,11 @@ class Person:
     places: Tensor
     known: Tensor
     labels: tuple[Label, ...]
+
+    def to(self, device: torch.device) -> "Person":
+        """The same on another device; 26 MB at 304 px and 33 pictures."""
+        moved = {name: part.to(device) for name, part in vars(self).items() if isinstance(part, Tensor)}
+        return dataclasses.replace(self, **moved)
 
     @cached_property
     def smiles(self) -> list[int]:
@@ -140,6 +146,7 @@ def draw_pairs(people: list[Person], count: int, chance: torch.Generator) -> Pai
         target = source if happens(UNCHANGED) else target
         chosen.append((person, source, target))
     same = torch.tensor([source == target for _, source, target in chosen])
+    same = same.to(people[0].images.device, non_blocking=True)
     flow, lost = through_neutral(
         torch.stack([person.back[source] for person, source, _ in chosen]),
         torch.stack([person.hidden[source] for person, source, _ in chosen]).float() / 255,

@@ -24,7 +24,7 @@ from exprgan.model import CONFIG_NAME, WEIGHTS_NAME, ExprGAN
 from exprgan.mouth import finer
 from exprgan.subject import SURE
 
-from ..arithmetic import precision
+from ..arithmetic import precision, try_kernels
 from ..checkpoints import Checkpoints
 from ..data.augment import light
 from ..flags import option, sound
@@ -49,6 +49,7 @@ class DetailConfig:
 
     out: str = option("runs/detail", "run folder; a run found there goes on where it stopped")
     steps: int = option(4500, "batches to train on")
+    minutes: float = option(0.0, "run this long instead of by steps; 0: by steps")
     batch_size: int = option(8, "pairs a batch")
     lr: float = option(1.2e-3, "AdamW's highest learning rate")
     width: float = option(1.0, "width of T")
@@ -61,7 +62,7 @@ class DetailConfig:
     cpu: bool = option(False, "use the CPU even where there is a GPU")
 
     def __post_init__(self):
-        sound(self)
+        sound(self, minutes=0)
         for name in ("steps", "batch_size", "lr", "width", "save_minutes"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
@@ -78,10 +79,12 @@ class DetailTrainer:
         self.device = self.accelerator.device
         if self.device.type == "cpu":
             keep_memory()
+        else:
+            try_kernels()
         torch.manual_seed(config.seed)
         self.model = ExprGAN.from_pretrained(weights, device=str(self.device)).requires_grad_(False)
         shape = self.model.config
-        self.people = load_people(pairs, "train", shape.expressions)
+        self.people = [person.to(self.device) for person in load_people(pairs, "train", shape.expressions)]
         if config.again and self.model.T is None:
             raise ValueError(f"the weights in {weights} hold no T to go on from; leave out --again")
         self.config = config = dataclasses.replace(config, width=shape.detail_width if config.again else config.width)
@@ -95,15 +98,16 @@ class DetailTrainer:
         learning.requires_grad_(True)
         optimizer = torch.optim.AdamW(learning.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-4)
         self.T, self.optimizer = self.accelerator.prepare(T, optimizer)
-        self.checkpoints, self.step = Checkpoints(config.out), 0
+        self.checkpoints, self.step, self.seconds = Checkpoints(config.out), 0, 0.0
         if state := self.checkpoints.latest():
             self._load(state)
 
     def fit(self) -> Path:
         """Runs what is left, then writes T into the folder of the weights. Returns that folder."""
         config, saved = self.config, time.monotonic()
-        with tqdm(initial=self.step, total=config.steps, desc="detail") as bar:  # closed before an error is said
-            while self.step < config.steps:
+        total, tick = None if config.minutes else config.steps, saved
+        with tqdm(initial=self.step, total=total, desc="detail") as bar:  # closed before an error is said
+            while self.done < 1:
                 values = self.train_step()
                 bar.update()
                 if self.step % 20 == 0:
@@ -114,16 +118,29 @@ class DetailTrainer:
                 if time.monotonic() - saved > 60 * config.save_minutes:
                     self._save()
                     saved = time.monotonic()
+                self.seconds, tick = self._agreed(self.seconds + time.monotonic() - tick), time.monotonic()
         self._save()
-        write_into(self.weights, self.ema, config)
+        write_into(self.weights, self.ema, dataclasses.replace(config, steps=self.step))
         return self.weights
+
+    def _agreed(self, seconds: float) -> float:
+        """Clocks differ, but all processes have to stop together."""
+        if self.accelerator.num_processes == 1:
+            return seconds
+        return self.accelerator.reduce(torch.tensor(seconds, device=self.device), "mean").item()
+
+    @property
+    def done(self) -> float:
+        """How much of the run is over, from 0 to 1."""
+        return self.seconds / (60 * self.config.minutes) if self.config.minutes else self.step / self.config.steps
 
     def train_step(self) -> dict[str, Tensor]:
         """One step; returns the unweighted terms by name."""
         config = self.config
-        decay = 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * self.step / config.steps))
+        decay = 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * min(self.done, 1.0)))
+        warm_up = WARM_UP if config.minutes else min(WARM_UP, config.steps / 10 + 1)
         for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * decay * min(1.0, (self.step + 1) / min(WARM_UP, config.steps / 10 + 1))
+            group["lr"] = config.lr * decay * min(1.0, (self.step + 1) / warm_up)
         seen = self._seen()
         loss, values = total(seen)
         self.accelerator.backward(loss)
@@ -141,7 +158,6 @@ class DetailTrainer:
         chance = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         pairs = draw_pairs(self.people, self.config.batch_size, chance)
         x, target, *fields = augmented(pairs, FINE * self.model.config.image_size, chance)
-        x, target, *fields = (part.to(self.device) for part in (x, target, *fields))
         with torch.no_grad(), self.accelerator.autocast():
             own, x_hat, c = self._decoded(x, target, pairs, chance)
         with self.accelerator.autocast():
@@ -162,10 +178,11 @@ class DetailTrainer:
         model, names = self.model, self.model.config.expressions
         crops = crop_of(torch.cat((x, target)), model.config.image_size)
         number = torch.tensor([names.index(one.expression) if one.expression in names else -1 for one in pairs.labels])
-        y = F.one_hot(number + 1, len(names) + 1)[:, 1:].float().to(self.device)
-        read = model.Q(crops[len(x) :], y).float().cpu()
-        rows = [code_of(one, model.F_ctrl, code, chance) for one, code in zip(pairs.labels, read, strict=True)]
-        c = torch.stack(rows).to(self.device)
+        y = F.one_hot(number + 1, len(names) + 1)[:, 1:].float().to(self.device, non_blocking=True)
+        codes = [code_of(one, model.F_ctrl, chance) for one in pairs.labels]
+        unread = torch.tensor([code is not None for code in codes])[:, None].to(self.device, non_blocking=True)
+        c = torch.stack([model.F_ctrl.neutral() if code is None else code for code in codes])
+        c = torch.where(unread, c.to(self.device, non_blocking=True), model.Q(crops[len(x) :], y).float())
         certainty, best = model.classifier(crops[: len(x)])[0].float().softmax(1).max(1)
         y = F.one_hot(best, len(names) + 1)[:, :-1].float()
         sure = (certainty >= SURE) & (best < len(names))
@@ -177,7 +194,7 @@ class DetailTrainer:
         if self.accelerator.is_main_process:
             self.checkpoints.save(0, "detail", self.step, {
                 "T": self.accelerator.unwrap_model(self.T).state_dict(), "ema": self.ema.state_dict(),
-                "optimizer": self.optimizer.state_dict(), "step": self.step,
+                "optimizer": self.optimizer.state_dict(), "step": self.step, "seconds": self.seconds,
             })  # fmt: skip
 
     def _load(self, state: dict) -> None:
@@ -187,7 +204,7 @@ class DetailTrainer:
             raise RunError(f"{self.config.out} holds a run of other settings ({error}); choose another --out") from error
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+        self.step, self.seconds = state["step"], state.get("seconds", 0.0)
 
 
 @writes(lambda pairs, weights, config: config.out)
@@ -203,9 +220,10 @@ def augmented(pairs: Pairs, size: int, chance: torch.Generator) -> tuple[Tensor,
         source and target (B, 3, size, size) in [-1, 1]; flow (B, 2, S, S) in sides of the frame, S = size / FINE;
         invented (B, 1, size, size) in [0, 1]; gain (B, 3, S, S), places (B, 4, S, S) in cm and known (B, 2, S, S), 0 or 1.
     """
-    count = len(pairs.labels)
+    count, device = len(pairs.labels), pairs.source.device
+    turns = affine(count, chance)
+    matrix = turns.to(device, non_blocking=True)
     pictures = torch.cat((pairs.source, pairs.target)).permute(0, 3, 1, 2).float() / 255
-    matrix = affine(count, chance)
     pictures = torch.stack(frames(pictures, matrix.repeat(2, 1, 1), size).chunk(2), dim=1)
     fields = torch.cat((pairs.flow, pairs.places, pairs.known), dim=3).permute(0, 3, 1, 2)
     flow, places, known = frames(fields, matrix, size // FINE).split((2, 4, 2), dim=1)
@@ -213,22 +231,26 @@ def augmented(pairs: Pairs, size: int, chance: torch.Generator) -> tuple[Tensor,
     known = (known > 0.99).float()
     places = places * known.repeat_interleave(2, dim=1)
     places[:, ::2] *= matrix[:, 0, 0].sign()[:, None, None, None]  # a mirrored row runs the other way
-    flow = torch.einsum("bij,bjhw->bihw", torch.linalg.inv(matrix[:, :, :2]), flow)
+    back = torch.linalg.inv(turns[:, :, :2])
+    flow = torch.einsum("bij,bjhw->bihw", back.to(device, non_blocking=True), flow)
     pictures = light(pictures, chance)
-    eyes = (torch.tensor(EYES) - 0.5) / FRAME * 2  # in -1..1 over the frame
-    for i in range(count):
-        if torch.rand((), generator=chance) >= GLASSES:
-            continue
-        where = (torch.linalg.inv(matrix[i, :, :2]) @ (eyes.T - matrix[i, :, 2:])).T
-        shade, cover = glasses(size, (where[where[:, 0].argsort()] + 1) / 2 * size, chance)
-        pictures[i, 1], flow[i] = held(pictures[i, 0], pictures[i, 1], flow[i], F.avg_pool2d(cover, FINE))
-        pictures[i] = pictures[i] * (1 - cover) + shade * cover
-        invented[i] *= 1 - cover
+    chosen = (torch.rand(count, generator=chance) < GLASSES).nonzero().flatten()
+    if len(chosen):
+        eyes = (torch.tensor(EYES) - 0.5) / FRAME * 2 - turns[chosen, None, :, 2]  # in -1..1 over the frame
+        eyes = torch.einsum("bij,bnj->bni", back[chosen], eyes)
+        eyes = torch.where((eyes[:, :1, :1] > eyes[:, 1:, :1]), eyes.flip(1), eyes)
+        shade, cover = glasses((eyes + 1) / 2 * size, size, chance, device)
+        at = chosen.to(device, non_blocking=True)
+        before, after = pictures[at].unbind(1)
+        after, flow[at] = held(before, after, flow[at], F.avg_pool2d(cover, FINE))
+        pictures[at] = torch.lerp(torch.stack((before, after), dim=1), shade[:, None], cover[:, None])
+        invented[at] = invented[at] * (1 - cover)
     source, target = (pictures * 2 - 1).unbind(1)
-    noise = torch.randn(source.shape, generator=chance) * 0.04 * torch.rand(count, 1, 1, 1, generator=chance)
     gain = gain_of(source, target, flow)
-    source = (source + noise * (torch.rand(count, 1, 1, 1, generator=chance) < 0.4)).clamp(-1, 1)
-    return source, target, flow, invented, gain, places, known
+    noise = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=chance)))
+    much, some = torch.rand(2, count, 1, 1, 1, generator=chance).to(device, non_blocking=True)
+    noisy = torch.randn(source.shape, generator=noise, device=device) * (0.04 * much * (some < 0.4))
+    return (source + noisy).clamp(-1, 1), target, flow, invented, gain, places, known
 
 
 def gain_of(source: Tensor, target: Tensor, flow: Tensor) -> Tensor:
