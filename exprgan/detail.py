@@ -150,7 +150,7 @@ class DetailNetwork(nn.Module):
             h = F.interpolate(self.up[i](h), scale_factor=2, mode="bilinear", align_corners=False) + skips[i]
             h = self.told[i](h, c)
         h = active(self.norm(h))
-        flow, gain = self.move(h).split((2, 3), dim=1)
+        flow, gain = self.move(h).float().split((2, 3), dim=1)  # places are finer than bf16
         coarse = torch.tanh(flow / 16) * REACH  # calm enough to learn
         if emphasis != 1:
             below = torch.linspace(0, 1, self.image_size, device=x.device)[:, None] > EYES_END

@@ -88,7 +88,7 @@ class MouthNetwork(nn.Module):
         for i in (1, 0):
             h = F.interpolate(self.up[i](h), scale_factor=2, mode="bilinear", align_corners=False) + skips[i]
             h = self.told[i](h, c)
-        mask, behind, light, places = self.head(active(self.norm(h))).split((FINE**2, 3, 3, 4), dim=1)
+        mask, behind, light, places = self.head(active(self.norm(h))).float().split((FINE**2, 3, 3, 4), dim=1)
         places = places + seated(window(usual_places(side).to(places, non_blocking=True)), seat.unflatten(1, (2, 2, 3)))
         beside = finer(places[:, :1].abs())
         drawn = torch.sigmoid(F.pixel_shuffle(mask, FINE)) * (1 - (beside - WIDEST) * (CM / FADE)).clamp(0, 1)

@@ -10,13 +10,12 @@ import torch
 from PIL import Image
 
 from exprgan import ExprGAN
-from exprgan.alignment import EYES
 from exprgan.controller import Controller
-from exprgan.detail import FINE, FRAME, Detail
+from exprgan.detail import FINE, Detail
 from exprgan.flow import look_up
 from exprgan.mouth import window
 from train.data.metadata import DataError, read_metadata, write_metadata
-from train.detail.augment import affine, glasses, held
+from train.detail.augment import glasses, held
 from train.detail.codes import STYLES, USUAL, Label, code_of, meanings
 from train.detail.fields import inverse, through_neutral
 from train.detail.losses import TERMS, Seen

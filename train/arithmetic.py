@@ -28,8 +28,10 @@ def precision(asked: Precision, cpu: bool) -> Precision:
 
 
 def try_kernels() -> None:
-    """On a GPU: cuDNN tries which of its convolutions is fastest for each shape. A run has few shapes."""
+    """On a GPU: cuDNN tries which of its convolutions is fastest for each shape, of which a run has few; float32 products
+    are done in tf32."""
     torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
 
 
 def has_bf16() -> bool:

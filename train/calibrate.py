@@ -65,7 +65,7 @@ def _path(model: ExprGAN, faces: FaceFolder, judge: StrengthJudge, people: int) 
     editor = ExpressionEditor(model)
     subjects = _neutral(editor, faces, people)
     seen = np.array([
-        [_strength(editor, judge, subjects, name, level) for level in LEVELS]
+        [_strength(editor, judge, subjects, name, level, "model") for level in LEVELS]
         for name in tqdm(config.expressions, desc="calibrate")
     ])  # fmt: skip
     path = [number for row in seen for t in even_way(row) for number in [2 * t - 1] * config.code_dim_each]
@@ -120,10 +120,12 @@ def _neutral(editor: ExpressionEditor, faces: FaceFolder, people: int) -> list[S
 
 
 def _strength(
-    editor: ExpressionEditor, judge: StrengthJudge, subjects: list[Subject], name: str, intensity: float
-) -> float:
+    editor: ExpressionEditor, judge: StrengthJudge, subjects: list[Subject], name: str, intensity: float,
+    fidelity: str = "detail",
+) -> float:  # fmt: skip
     """How strong an expression looks on average."""
     number = editor.model.config.expressions.index(name)
-    made = [np.asarray(editor.edit(subject, name, float(intensity)).face) for subject in subjects]
+    edits = (editor.edit(subject, name, float(intensity), fidelity=fidelity) for subject in subjects)
+    made = [np.asarray(edit.face) for edit in edits]
     pictures = torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2)
     return float(judge(pictures, torch.full((len(made),), number)).mean())

@@ -59,7 +59,7 @@ class TrainConfig:
     width: float = option(1.0, "width of G_enc and G_dec; 0.5 needs a quarter of the arithmetic")
     z_dim: int = option(50, "numbers in z = g(x)")
     image_size: int = option(128, "side of x in px")
-    identity_size: str = option("128", "side in px at which L_id compares (half of it: a quarter of the arithmetic), or some")
+    identity_size: str = option("128", "side in px at which L_id compares, or several: 64,128; half costs a quarter")
     min_intensity: float = option(0.0, "leave out pictures whose known intensity is below this")
     fold: int = option(-1, "hold out this fold of metadata.csv instead of the people of split `test`")
     condition: Literal["code", "label", "none"] = option("code", "what c is: eq. 3, the label 2 y - 1, or 0")

@@ -206,7 +206,8 @@ class Trainer:
         chance = torch.Generator().manual_seed(int.from_bytes(key.encode(), "big") % (2**63 - 25))
         indices = batch_at(len(self.faces), config.batch_size, self.step, seed=config.seed,
                            rank=part, world=self.accelerator.num_processes * config.accumulate)  # fmt: skip
-        x = augment(self.faces.images[indices.to(self.device, non_blocking=True)], chance, colour=config.colour, shift=config.shift)
+        images = self.faces.images[indices.to(self.device, non_blocking=True)]
+        x = augment(images, chance, colour=config.colour, shift=config.shift)
         y = self.faces.one_hot(indices)
         c = self._condition(y, self.faces.intensity[indices], chance)
         z_prior = torch.rand(len(y), self.model.config.z_dim, generator=chance) * 2 - 1

@@ -26,7 +26,7 @@ from .fields import inverse, through_neutral
 
 NEUTRAL_SOURCE = 0.5
 """Share of pairs that start from the neutral picture."""
-SMILING = 0.1
+SMILING = 0.15
 """Share of pairs that start from a real smile: its teeth are none of `exprgan.teeth`."""
 UNCHANGED = 0.1
 """Share of pairs that end in the picture they start from: who laughs already is to be left alone by more of it."""

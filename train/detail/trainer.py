@@ -91,7 +91,9 @@ class DetailTrainer:
         T = DetailNetwork(shape.image_size, self.model.F_ctrl.code_dim, config.width)
         if config.again:
             T.load_state_dict(self.model.T.state_dict())
-        T.to(self.device, memory_format=torch.channels_last)
+        self.layout = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
+        """CUDA's group norm reads and writes the latter alone."""
+        T.to(self.device, memory_format=self.layout)
         self.ema = copy.deepcopy(T).requires_grad_(False)
         learning = T.mouth if config.part == "mouth" else T
         T.requires_grad_(False)
@@ -161,7 +163,7 @@ class DetailTrainer:
         with torch.no_grad(), self.accelerator.autocast():
             own, x_hat, c = self._decoded(x, target, pairs, chance)
         with self.accelerator.autocast():
-            made = self.T(x.contiguous(memory_format=torch.channels_last), own, x_hat, c, self._emphasis(chance))
+            made = self.T(x.contiguous(memory_format=self.layout), own, x_hat, c, self._emphasis(chance))
         made = Detail(*(part.float() for part in made))
         shown = made._replace(mask=made.mask.detach(), behind=made.behind.detach(), light=made.light.detach())
         return Seen(x, target, *fields, made, shown.apply(x))

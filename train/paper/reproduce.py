@@ -48,7 +48,7 @@ class ReproduceConfig:
     width: float = option(1.0, "width of G_enc and G_dec; 0.5 needs a quarter of the arithmetic")
     z_dim: int = option(50, "numbers in z = g(x)")
     image_size: int = option(128, "side of x in px")
-    identity_size: str = option("128", "side in px at which L_id compares (half of it: a quarter of the arithmetic), or some")
+    identity_size: str = option("128", "side in px at which L_id compares, or several: 64,128; half costs a quarter")
     synthetic: Literal["people", "edits"] = option("people", "synthetic pictures of new people (the paper) or edits")
     rows: str = option("0,3000,6000,30000,60000", "Table 1's numbers of synthetic pictures")
     seeds: int = option(3, "how often each row of Table 1 is trained")
