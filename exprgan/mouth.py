@@ -18,6 +18,9 @@ DEEPEST, FADE = 0.82, 0.04
 included; the edge of a collar does, and was taken for one."""
 WIDEST = 3.4
 """Cm beside the middle of the teeth, likewise: no mouth is wider, but a fold of the neck was taken for one."""
+TALLEST, SHALLOW = 1.6, 0.4
+"""Cm from a row's edges towards its gums, and over how many more what is drawn fades: of 15 photos no mouth is deeper than
+1.5, but a collar was taken for one at 2."""
 FINE = 2
 """What T sees, and the border of what is drawn, has this many times `image_size` px."""
 CHANNELS = (32, 48, 64)
@@ -90,8 +93,9 @@ class MouthNetwork(nn.Module):
             h = self.told[i](h, c)
         mask, behind, light, places = self.head(active(self.norm(h))).float().split((FINE**2, 3, 3, 4), dim=1)
         places = places + seated(window(usual_places(side).to(places, non_blocking=True)), seat.unflatten(1, (2, 2, 3)))
-        beside = finer(places[:, :1].abs())
+        beside, beyond = finer(places[:, :1].abs()), finer(torch.maximum(places[:, 1:2], places[:, 3:]))
         drawn = torch.sigmoid(F.pixel_shuffle(mask, FINE)) * (1 - (beside - WIDEST) * (CM / FADE)).clamp(0, 1)
+        drawn = drawn * (1 - (beyond - TALLEST) / SHALLOW).clamp(0, 1)
         height = torch.linspace(0, 1, FINE * side, device=moved.device)[:, None]
         drawn = _in_frame(drawn, FINE * side) * ((DEEPEST + FADE - height) / FADE).clamp(0, 1)
         light = of_one_tint(BRIGHTEST * torch.sigmoid(light + 1), window(F.avg_pool2d(drawn, FINE)))

@@ -30,6 +30,9 @@ EMPHASES = (1.0, 1.2, 1.4, 1.6)
 """How much farther than T says an edit is tried to go; beyond the last, noses and brows look pulled."""
 CLOSE = 0.02
 """Strength that is not worth going farther for: nobody sees it, but everybody sees a pulled brow."""
+EARNED = 0.2
+"""Strength that going farther must bring for each 1 of emphasis. A surprise whose jaw drops a third farther than anyone's
+brings less, and is not worth its looks."""
 FULL = 0.85
 """Pictures of the set from this intensity on show how strong a full expression looks."""
 
@@ -94,9 +97,12 @@ def _full_strength(faces: FaceFolder, judge: StrengthJudge, number: int) -> floa
 
 
 def enough(strengths: np.ndarray, wanted: float) -> float:
-    """The least of EMPHASES, or between two of them, that comes CLOSE to a wanted strength or to the strongest."""
+    """The least of EMPHASES, or between two of them, that comes CLOSE to a wanted strength or to the strongest there is
+    before strength stops being EARNED."""
     rising = np.maximum.accumulate(strengths) + 1e-6 * np.arange(len(strengths))
-    return float(np.interp(min(wanted, strengths.max()) - CLOSE, rising, EMPHASES))
+    idle = np.diff(rising) < EARNED * np.diff(EMPHASES)
+    last = int(idle.argmax()) if idle.any() else len(rising) - 1
+    return float(np.interp(min(wanted, rising[last]) - CLOSE, rising, EMPHASES))
 
 
 def even_way(strengths: np.ndarray) -> np.ndarray:
