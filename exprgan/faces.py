@@ -188,7 +188,8 @@ def _networks() -> tuple[nn.Module, ...]:
     import torch
     from facenet_pytorch.models import mtcnn
 
-    networks = mtcnn.PNet(pretrained=False), mtcnn.RNet(pretrained=False), mtcnn.ONet(pretrained=False)
+    with torch.random.fork_rng(devices=()):  # what they draw at first is overwritten, and the caller's chance is not theirs
+        networks = mtcnn.PNet(pretrained=False), mtcnn.RNet(pretrained=False), mtcnn.ONet(pretrained=False)
     folder = Path(mtcnn.__file__).parents[1] / "data"
     for network, name in zip(networks, ("pnet", "rnet", "onet"), strict=True):
         network.load_state_dict(torch.load(folder / f"{name}.pt", weights_only=True))
