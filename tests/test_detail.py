@@ -90,9 +90,7 @@ def test_codes_are_read_or_of_all_elements_or_of_one():
         c = code_of(Label("surprise", "drop", 0.5), F_ctrl, chance(i))
         meant = F_ctrl.code("surprise", 0.5 / 0.7, style=3), F_ctrl.code("surprise", 0.5, style=4)
         assert any(torch.allclose(c, one) for one in meant)
-    assert torch.equal(
-        code_of(Label("surprise", "drop", 0.9), F_ctrl, chance()), F_ctrl.code("surprise", 0.9, style=4)
-    )
+    assert torch.equal(code_of(Label("surprise", "drop", 0.9), F_ctrl, chance()), F_ctrl.code("surprise", 0.9, style=4))
     assert torch.equal(code_of(Label("neutral", "real", 0.0), F_ctrl, chance()), F_ctrl.neutral())
     odd = {tuple(code_of(Label("sad", "mine", 1.0), F_ctrl, chance(i)).tolist()) for i in range(50)}
     assert odd == {tuple(F_ctrl.code("sad").tolist())}
