@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -182,9 +183,18 @@ def _of_the_surest(network: nn.Module) -> Callable:
     return look
 
 
-@cache
+_loading = threading.Lock()
+
+
 def _networks() -> tuple[nn.Module, ...]:
-    """MTCNN's three networks, from the files beside their code; nothing is downloaded."""
+    """MTCNN's three networks, once for all threads: facenet-pytorch cannot be imported by two of them at a time."""
+    with _loading:
+        return _load_networks()
+
+
+@cache
+def _load_networks() -> tuple[nn.Module, ...]:
+    """From the files beside their code; nothing is downloaded."""
     import torch
     from facenet_pytorch.models import mtcnn
 

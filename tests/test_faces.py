@@ -1,5 +1,7 @@
 """Finding faces, on portraits of virtual people."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -116,3 +118,22 @@ def test_a_leaning_head_is_looked_at_again_upright(portrait, degrees):
     expected = (there - np.divide(portrait.size, 2)) @ turn.T + np.divide(turned.size, 2)
     apart = np.linalg.norm(there[1] - there[0])
     assert np.abs(eyes(find_faces(turned)[0]) - expected).max() < 0.06 * apart
+
+
+FIRST_LOOKS = """
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from PIL import Image
+from exprgan.faces import find_faces
+photo = Image.open({photo!r}).convert("RGB")
+with ThreadPoolExecutor(8) as pool:
+    print(*(len(faces) for faces in pool.map(find_faces, [photo] * 8)))
+"""
+
+
+def test_the_first_looks_of_several_threads_at_once_all_find_the_face(data_dir):
+    code = FIRST_LOOKS.format(photo=str(data_dir / "portrait.jpg"))
+    for _ in range(2):
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        assert ran.stdout.split() == ["1"] * 8, ran.stderr

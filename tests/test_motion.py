@@ -11,7 +11,7 @@ from exprgan.alignment import EYES, crop_from_photo, face_mask, invert
 from exprgan.detail import FINE, FRAME, Detail, DetailNetwork
 from exprgan.flow import dense_flow, look_up
 from exprgan.motion import HIGHEST, OPENED, Motion, motion_between, paste_motion
-from exprgan.mouth import CM, DEEPEST, FADE, WIDEST
+from exprgan.mouth import CM, DEEPEST, FADE, SHALLOW, TALLEST, USUAL, WIDEST
 from exprgan.open_mouth import Mouth
 
 SIZE = 64
@@ -254,3 +254,4 @@ def test_below_the_lowest_jaw_no_mouth_is_drawn(network):
     mask = network(torch.zeros(1, 3, 64, 64), *torch.zeros(2, 1, 3, 32, 32), torch.zeros(1, 30)).mask[0, 0]
     assert mask[36, 32] > 0.99 and mask[36, 32 + math.ceil(64 * (CM * WIDEST + FADE)) :].max() == 0
     assert mask[math.ceil(64 * (DEEPEST + FADE)) :].max() == 0
+    assert mask[math.ceil(64 * (USUAL + CM * (TALLEST + SHALLOW))) + 1 :].max() == 0
