@@ -16,6 +16,7 @@ from exprgan.images import from_bytes
 from exprgan.model import CONFIG_NAME, ExprGANConfig, read_config
 from exprgan.networks import Encoder
 
+from ..arithmetic import has_bf16
 from ..data import FaceFolder, augment
 from ..data.folder import batch_at
 from ..flags import option, sound
@@ -146,7 +147,7 @@ def train_classifier(sets: Sets, count: int, seed: int, model: ExprGANConfig, co
     width = config.width or model.encoder_width
     network = ExpressionClassifier(model.image_size, model.z_dim, width, len(model.expressions)).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.lr, betas=(0.5, 0.999))
-    half = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    half = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or has_bf16())
     for step in tqdm(range(config.steps), desc=f"{count} synthetic, seed {seed}", leave=False):
         images, labels = _batch(sets, count, step, seed, config)
         x = augment(images.to(device), chance)
