@@ -136,12 +136,26 @@ def paste_back(
         raise ValueError(f"expected a patch {(*mask.shape, 3)} like the mask, got {patch.shape}")
     result = photo.copy()
     for band, planes, weight in planes_in_photo(np.moveaxis(patch, 2, 0), photo_from_crop, mask, photo.size):
-        pixels = np.array(photo.crop(band))
-        for channel, plane in enumerate(add_grain(planes, grain, band)):  # one by one: numpy is slow along an axis of three
-            own = pixels[..., channel].astype(np.float32)
-            pixels[..., channel] = np.rint(own + weight * (plane - own)).clip(0, 255)
-        result.paste(Image.fromarray(pixels), band)
+        lay(result, band, planes, weight, grain)
     return result
+
+
+def lay(photo: Image.Image, band: tuple[int, int, int, int], planes: Iterable[np.ndarray], weight: np.ndarray,
+        grain: float) -> None:  # fmt: skip
+    """Lays colours over a part of a photo, which is changed.
+
+    Args:
+        photo: RGB.
+        band: the part's box (x0, y0, x1, y1) in whole px.
+        planes: red, green and blue, (h, w) in 0..255.
+        weight: (h, w) in [0, 1], how much of them shows.
+        grain: standard deviation of the noise that they get, in levels of 255.
+    """
+    pixels = np.array(photo.crop(band))
+    for channel, plane in enumerate(add_grain(planes, grain, band)):  # one by one: numpy is slow along an axis of three
+        own = pixels[..., channel].astype(np.float32)
+        pixels[..., channel] = np.rint(own + weight * (plane - own)).clip(0, 255)
+    photo.paste(Image.fromarray(pixels), band)
 
 
 def planes_in_photo(

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .alignment import EYES, enlarged_about_centre, face_mask, match_color, paste_back, planes_in_photo, smooth_step
+from .alignment import EYES, enlarged_about_centre, face_mask, match_color, planes_in_photo, smooth_step
 from .detail import FRAME, Detail
 from .flow import dense_flow, look_up
 from .grain import grain_of
@@ -32,6 +32,8 @@ BESIDE, ABOVE = (0.25, 0.45), (0.18, 0.42)
 BROWS, HIGHEST = (0.05, 0.11), 0.04
 """Sides of the frame: so far above the eyes brows begin, and all is brow; and they come near so high, never over it,
 however far T raises them. Between a lid that stays and a brow that rises by more, the skin tears into streaks."""
+SPARE = 192
+"""Px of the photo that are kept at hand beyond what one band asks for."""
 EDGE = 0.06
 """Sides of the frame over which every change fades out at its edge."""
 
@@ -111,36 +113,57 @@ def paste_motion(photo: Image.Image, motion: Motion, photo_from_crop: np.ndarray
     in_photo = xx * along + xy * down, yx * along + yy * down
     planes = *in_photo, *np.exp(np.moveaxis(motion.gain, 2, 0))
     reach = int(np.ceil(np.abs(in_photo).max(initial=0))) + 3  # and what bicubic looks at
-    result = photo.copy()
+    result, source = photo.copy(), _Source(photo, reach)
     for band, (x, y, *light), weight in planes_in_photo(planes, photo_from_frame, motion.cover, photo.size, smooth=True):
-        left, top = max(0, band[0] - reach), max(0, band[1] - reach)
-        around = np.asarray(photo.crop((left, top, min(photo.width, band[2] + reach), min(photo.height, band[3] + reach))))
-        made = _look_up(around, x, y, band[0] - left, band[1] - top)
-        pixels = np.array(around[band[1] - top : band[3] - top, band[0] - left : band[2] - left])
-        changed = weight > 0
+        made = source.look_up(band, x, y)
+        pixels, changed = np.array(photo.crop(band)), weight > 0
         for channel in range(3):  # one by one: numpy is slow along an axis of three
             made[channel] *= light[channel]
             np.rint(made[channel], out=made[channel]).clip(0, 255, out=made[channel])
             np.copyto(pixels[..., channel], made[channel], where=changed, casting="unsafe")
         result.paste(Image.fromarray(pixels), band)
-    if motion.mouth is None:
-        return result
-    colour, mask, photo_from_mouth = motion.mouth.painted(photo_from_frame)
-    return paste_back(result, colour, photo_from_mouth, mask, grain_of(photo, photo_from_crop, size))
+    if motion.mouth is not None:
+        motion.mouth.lay_over(result, photo_from_frame, grain_of(photo, photo_from_crop, size))
+    return result
 
 
-def _look_up(source: np.ndarray, x: np.ndarray, y: np.ndarray, left: int, top: int) -> np.ndarray:
-    """Bicubic: (H, W, 3) uint8 at (left + column + x, top + row + y) -> (3, h, w) float32."""
-    height, width = source.shape[:2]
-    columns = (np.arange(x.shape[1], dtype=np.float32) + (left + 0.5) + x) * (2 / width) - 1
-    rows = (np.arange(y.shape[0], dtype=np.float32)[:, None] + (top + 0.5) + y) * (2 / height) - 1
-    where = torch.from_numpy(np.stack((columns, rows), axis=-1))
-    pixels = torch.from_numpy(source.transpose(2, 0, 1).astype(np.float32))
-    threads = torch.get_num_threads()
-    parts = where.unflatten(0, (threads, -1)) if len(where) % threads == 0 else where[None]  # torch shares out a batch
-    pixels = pixels.expand(len(parts), -1, -1, -1)
-    found = F.grid_sample(pixels, parts, mode="bicubic", padding_mode="border", align_corners=False)
-    return found.transpose(0, 1).flatten(1, 2).numpy()
+class _Source:
+    """A photo to be looked up band by band, from top to bottom; cut out for several bands at once, as they overlap.
+
+    Args:
+        photo: RGB.
+        reach: px beyond a band that may be asked for.
+    """
+
+    def __init__(self, photo: Image.Image, reach: int):
+        self.photo, self.reach = photo, reach
+        self.box = (0, 0, 0, 0)
+        self.pixels = torch.empty(1, 3, 0, 0)
+
+    def look_up(self, band: tuple[int, int, int, int], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Bicubic: every pixel of a band (x0, y0, x1, y1) moved by x and y (h, w) px -> (3, h, w) float32."""
+        self._cut_out(band)
+        where = np.empty((*x.shape, 2), np.float32)  # -1..1 over what is cut out
+        for axis, (move, start, sides) in enumerate(zip((x, y), self.box, self.pixels.shape[:1:-1], strict=False)):
+            place = np.arange(move.shape[1 - axis], dtype=np.float32) + (band[axis] - start + 0.5)
+            np.multiply(move, 2 / sides, out=where[..., axis])
+            where[..., axis] += (place * (2 / sides) - 1)[:, None] if axis else place * (2 / sides) - 1
+        threads, parts = torch.get_num_threads(), torch.from_numpy(where)
+        parts = parts.unflatten(0, (threads, -1)) if len(parts) % threads == 0 else parts[None]  # torch shares out a batch
+        pixels = self.pixels.expand(len(parts), -1, -1, -1)
+        found = F.grid_sample(pixels, parts, mode="bicubic", padding_mode="border", align_corners=False)
+        return found.transpose(0, 1).flatten(1, 2).numpy()
+
+    def _cut_out(self, band: tuple[int, int, int, int]) -> None:
+        """Sees to it that the band lies in what is cut out, with all that it may ask for."""
+        (left, top, right, bottom), (width, height) = band, self.photo.size
+        left, top = max(0, left - self.reach), max(0, top - self.reach)
+        right, bottom = min(width, right + self.reach), min(height, bottom + self.reach)
+        if self.box[0] <= left and self.box[1] <= top and right <= self.box[2] and bottom <= self.box[3]:
+            return
+        spare = self.reach + SPARE
+        self.box = max(0, left - spare), top, min(width, right + spare), min(height, bottom + spare)
+        self.pixels = torch.from_numpy(np.asarray(self.photo.crop(self.box)).astype(np.float32)).permute(2, 0, 1)[None]
 
 
 def _calm_eyes(flow: np.ndarray) -> np.ndarray:

@@ -42,9 +42,10 @@ def still(flow=(0.0, 0.0), gain=0.0, mouth=None, cover=MASK, frame=1.0):
 
 def toothless(colour, side=SIZE):
     """A mouth of one colour in the middle of the face."""
-    inside = torch.full((1, 10, side // 4, side // 4), 9.0)  # cm: on no row
-    inside[:, :3] = torch.tensor(colour)[:, None, None] / 255
-    return Mouth(side, (side // 4, side // 4), torch.ones(1, 1, side // 2, side // 2), inside)
+    mask, inside = np.zeros((side, side), np.float32), np.full((10, side, side), 9.0, np.float32)  # cm: on no row
+    mask[side // 4 : side * 3 // 4, side // 4 : side * 3 // 4] = 1
+    inside[:3] = np.array(colour)[:, None, None] / 255
+    return Mouth(mask, inside)
 
 
 @pytest.fixture

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from exprgan.alignment import EYES
 from exprgan.detail import FRAME, Detail
 from exprgan.mouth import CM, FINE, TINT, of_one_tint, seated, usual_places
-from exprgan.open_mouth import FINEST, Mouth
+from exprgan.open_mouth import Mouth
 from exprgan.teeth import ALONG, BEYOND, DEEP, UPPER, laid_in, painted
 
 DARK, LIT = 0.1, 0.9
@@ -62,31 +63,41 @@ def said(side=64, mask=1.0):
     return Detail(still[:, :2], still, cover, flat * DARK, flat * LIT, usual_places(side // FINE))
 
 
+def laid(detail, scale, colour=(0, 0, 255)):
+    """T's frame in a photo of one colour, `scale` px for one of the mask, with the mouth laid over it."""
+    side = detail.mask.shape[-1] * scale
+    photo = Image.new("RGB", (side, side), colour)
+    Mouth.of(detail).lay_over(photo, np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]]), 0.0)
+    return np.asarray(photo, np.float32)
+
+
 def test_a_mouth_is_painted_as_finely_as_the_photo_shows_it_and_in_its_place():
     soft = torch.nn.functional.avg_pool2d(said().mask, 5, stride=1, padding=2)
-    mouth = Mouth.of(said()._replace(mask=soft))
+    detail = said()._replace(mask=soft, light=torch.zeros(1, 3, 32, 32), behind=torch.zeros(1, 3, 32, 32))
     border = []
-    for scale in (1.0, 4.0, 12.0, 40.0):
-        frame = np.array([[scale, 0.0, 7.0], [0.0, scale, -3.0]])
-        colour, shown, placed = mouth.painted(frame)
-        finer = min(FINEST, round(scale))
-        assert colour.shape[:2] == shown.shape == tuple(n * finer for n in mouth.mask.shape[2:])
-        corner = placed @ (0, 0, 1), placed @ (*shown.shape[::-1], 1)
-        part = np.array([mouth.corner, np.add(mouth.corner, mouth.mask.shape[:1:-1])])
-        np.testing.assert_allclose(corner, part * scale + (7, -3))
-        border.append(((shown > 0.02) & (shown < 0.98)).mean())
-        assert shown.max() == 1 and shown.min() == 0
+    for scale in (1, 4, 12, 40):
+        blue = laid(detail, scale)[..., 2] / 255
+        inside = np.argwhere(blue < 0.5)
+        np.testing.assert_allclose(inside.min(0), np.array((32, 16)) * scale, atol=scale)
+        np.testing.assert_allclose(inside.max(0) + 1, np.array((48, 48)) * scale, atol=scale)
+        assert blue.min() == 0 and blue.max() == 1
+        border.append(((blue > 0.02) & (blue < 0.98)).mean())
     assert border[0] > 1.5 * border[1] > 2 * border[2] > 0  # it narrows
 
 
-def test_what_is_painted_finely_is_what_t_drew():
+@pytest.mark.parametrize("scale", [1, 3])
+def test_what_is_painted_finely_is_what_t_drew(scale):
     detail = said()
     drawn = (detail.drawn(detail.places)[0] + 1) * 127.5
-    mouth = Mouth.of(detail)
-    colour, shown, _ = mouth.painted(np.array([[1.0, 0, 0], [0, 1.0, 0]]))
-    (x, y), (height, width) = mouth.corner, shown.shape
-    same = drawn[:, y : y + height, x : x + width].permute(1, 2, 0).numpy()[2:-2, 2:-2]
-    assert np.abs(colour[2:-2, 2:-2] - same).mean() < 1
+    middle = np.s_[36:44, 20:44]
+    small = laid(detail, scale).reshape(64, scale, 64, scale, 3).mean((1, 3))[middle]
+    assert np.abs(small - drawn.permute(1, 2, 0).numpy()[middle]).mean() < scale**2
+
+
+def test_beside_the_mouth_no_pixel_is_touched():
+    photo = laid(said(), 5, (9, 8, 7))
+    touched = np.argwhere((photo != (9, 8, 7)).any(axis=2))
+    assert (touched.min(0) >= np.array((31, 15)) * 5).all() and (touched.max(0) < np.array((49, 49)) * 5).all()
 
 
 def test_rows_are_seated_as_a_whole():
