@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .alignment import EYES
 from .blocks import Block, active, whole_groups
 from .flow import look_up
+from .images import LUMA
 from .mouth import CM, FINE, MouthNetwork, finer
 from .teeth import laid_in
 
@@ -35,6 +37,9 @@ RAISED or more stay as T says: wide eyes would become tall ones. The nose, which
 EMPHASIS for any expression."""
 NOSE, NOSE_REACH, NOSE_FADE = (0.5, 0.47), (0.1, 0.08), 0.06
 """Its middle, as (x, y), how far it reaches to both sides, and over how much that fades, in sides of the frame."""
+WHITES, BRIGHT_PART, CHEEK = (0.28, 0.11), (0.85, 0.97), 0.85
+"""Where the whites of the eyes are looked for: so far beside, and above and below, each pupil, among so bright a part; and
+how far below it the cheek is; lengths in eye distances."""
 MAX_GAIN = 0.7
 """The largest change of log brightness."""
 
@@ -160,7 +165,7 @@ class DetailNetwork(nn.Module):
         flow, gain = finer(coarse), finer(torch.tanh(gain / 4) * (MAX_GAIN * emphasis))
         with torch.no_grad():  # the mouth takes flow and light as they are
             moved = moved_and_lit(x, flow, gain)
-        return Detail(flow, gain, *self.mouth(moved.detach(), coarse.detach(), decoded, c))
+        return Detail(flow, gain, *self.mouth(moved.detach(), coarse.detach(), decoded, c, what_is_white(x)))
 
     def _over_frame(self, crop: Tensor) -> Tensor:
         """Pictures over the crop -> over the frame, edges repeated."""
@@ -168,6 +173,32 @@ class DetailNetwork(nn.Module):
         before = (self.image_size - self.inside) // 2
         after = self.image_size - self.inside - before
         return F.pad(crop, (before, after, before, after), mode="replicate")
+
+
+def what_is_white(x: Tensor) -> Tensor:
+    """The whites of the eyes: what is bright there but for highlights; if cheeks are brighter, eyes are in a shadow.
+
+    Args:
+        x: (B, 3, S, S) in [-1, 1], a photo over T's frame.
+
+    Returns:
+        (B, 3) in (0, 1]: the eyes' tint, as bright as the brighter of both.
+    """
+    side, apart = x.shape[-1], (EYES[1][0] - EYES[0][0]) / FRAME
+    luma = x.new_tensor(LUMA)
+    eyes, cheeks = [], []
+    for eye in EYES:
+        across, down = (((at - 0.5) / FRAME + 0.5) for at in eye)
+        for found, below, (wide, high) in ((eyes, 0.0, WHITES), (cheeks, CHEEK, (CHEEK / 4, CHEEK / 4))):
+            ends = [round(side * (middle + sign * reach * apart)) for middle, reach in
+                    ((down + below * apart, high), (across, wide)) for sign in (-1, 1)]  # fmt: skip
+            found.append(((x[:, :, ends[0] : ends[1], ends[2] : ends[3]] + 1) / 2).flatten(2))
+    eyes, cheeks = torch.cat(eyes, dim=2).float(), torch.cat(cheeks, dim=2).float().mean(2)
+    ranked = torch.einsum("c,bcn->bn", luma.float(), eyes).argsort(dim=1)
+    first, last = (round(share * ranked.shape[1]) for share in BRIGHT_PART)
+    white = eyes.gather(2, ranked[:, None, first:last].expand(-1, 3, -1)).mean(2)
+    bright = torch.maximum(white @ luma.float(), cheeks @ luma.float()) / (white @ luma.float()).clamp(min=1e-3)
+    return (white * bright[:, None]).clamp(min=1e-2)
 
 
 def _nose(side: int, device: torch.device) -> Tensor:

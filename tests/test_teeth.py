@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from exprgan.alignment import EYES
-from exprgan.detail import FRAME, Detail
-from exprgan.mouth import CM, FINE, TINT, of_one_tint, seated, usual_places
+from exprgan.detail import FRAME, Detail, what_is_white
+from exprgan.images import LUMA
+from exprgan.mouth import BRIGHT, CM, FINE, of_one_light, seated, usual_places
 from exprgan.open_mouth import Mouth
 from exprgan.teeth import ALONG, BEYOND, DEEP, UPPER, laid_in, painted
 
@@ -117,12 +118,33 @@ def test_the_pupils_are_as_far_apart_in_cm_as_in_the_frame():
     assert apart == pytest.approx(6.3 * CM, rel=0.02)
 
 
-def test_all_teeth_are_in_one_light():
+def test_all_teeth_are_in_one_light_and_no_brighter_than_what_is_white():
     light = torch.rand(2, 3, 8, 8) + 0.1
     drawn = torch.zeros(2, 1, 8, 8)
     drawn[..., 2:6, 2:6] = 1
-    one = of_one_tint(light, drawn)
-    tint = one / light.mean(1, keepdim=True)
+    white = torch.tensor([[0.9, 0.8, 0.7], [0.09, 0.08, 0.07]])  # a bright room and a dim one
+    one = of_one_light(light, drawn, white)
+    tint = one / one.mean(1, keepdim=True)
     torch.testing.assert_close(tint, tint[..., :1, :1].expand_as(tint))
-    mean = light[..., 2:6, 2:6].mean((2, 3))
-    torch.testing.assert_close(tint[..., 0, 0], (mean / mean.mean(1, keepdim=True)) ** TINT, atol=1e-2, rtol=0)
+    assert (tint[0, 0] > tint[0, 1]).all() and (tint[0, 1] > tint[0, 2]).all()
+    torch.testing.assert_close(tint[0], tint[1])
+    seen = one[..., 2:6, 2:6].mean((1, 2, 3))
+    assert seen[0].item() == pytest.approx(light[0, :, 2:6, 2:6].mean().item(), rel=0.01)
+    assert seen[1].item() == pytest.approx(BRIGHT * 0.08, rel=0.01)
+
+
+def test_white_is_what_eyes_show_beside_iris_lid_and_highlight_or_as_bright_as_a_cheek():
+    side = 256
+    x = torch.zeros(1, 3, side, side) + torch.tensor([0.3, 0.2, 0.1])[:, None, None]
+    for eye in EYES:
+        across, down = (round(side * ((at - 0.5) / FRAME + 0.5)) for at in eye)
+        x[..., down - 6 : down + 6, across - 16 : across + 16] = torch.tensor([0.6, 0.5, 0.4])[:, None, None]
+        x[..., down - 6 : down + 6, across - 6 : across + 6] = 0.05
+        x[..., down - 2 : down + 1, across - 2 : across + 1] = 1.0
+    torch.testing.assert_close(what_is_white(x * 2 - 1), torch.tensor([[0.6, 0.5, 0.4]]), atol=0.02, rtol=0)
+    shaded = torch.where(torch.arange(side)[:, None] < side * 2 // 5, x * 0.1, x * 2)
+    white = what_is_white(shaded * 2 - 1)[0]
+    assert white @ torch.tensor(LUMA) == pytest.approx(2 * 0.218, rel=0.05) and white[0] / white[1] == pytest.approx(
+        1.2, rel=0.05
+    )
+    assert (what_is_white(torch.full((2, 3, side, side), -1.0)) > 0).all()
