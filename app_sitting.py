@@ -25,7 +25,7 @@ EXPIRED = "This photo was deleted, as every photo is within an hour. Please add 
 class Sitting:
     """A visitor's photo, read once: searched when it arrives, each face encoded when first edited.
 
-    It keeps a preview, a few MB, and opens the photo again for what needs its full size.
+    It keeps a preview, and of each face some MB of what the networks said, and opens the photo again for its full size.
     """
 
     def __init__(self, editor: ExpressionEditor, path: str):

@@ -1,23 +1,28 @@
 """Seconds for one edit in each fidelity mode: python -m benchmarks.edit_modes [--rounds 5] [--cpu]
 
-Prints a table in Markdown. Reading (finding, aligning, encoding) is done once a photo and timed apart, as tuning is;
-`detail / model` compares edits of a photo that was read, `with reading` the first one: photo in, photo out.
+Prints a table in Markdown. Reading (finding, aligning, encoding) is done once a photo and timed apart, as tuning is.
+`detail` has two columns: the first edit with an expression, at full strength, and another strength of one shown already, as
+a slider asks for; `detail / model` is the latter's, and `with reading` the former's: photo in, photo out.
 With --cpu it is the time that one core works, which hardly changes when the machine is busy with something else.
 """
 
 import argparse
+import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image
 
-from exprgan import ExpressionEditor, ExprGAN
+from exprgan import ExpressionEditor, ExprGAN, Subject
+from exprgan.subject import Fidelity
 
 ROOT = Path(__file__).parents[1]
 MEGAPIXELS = (0.25, 1.0, 4.0, 12.0)
+FULL = (1.0,)
+STEPS = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 
 def median_of(rounds: int, work: Callable[[], object], clock: Callable[[], float]) -> float:
@@ -44,26 +49,33 @@ def main() -> None:
         torch.set_num_threads(1)
     editor = ExpressionEditor(ExprGAN.from_pretrained(args.model))
     portrait = Image.open(args.photo).convert("RGB")
-    print("| photo | read | model | detail | detail / model | with reading | tune | tuned | slider (preview, detail) |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| photo | read | model | detail | another strength | detail / model | with reading | tune | tuned | slider |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for size in MEGAPIXELS:
         factor = (size * 1e6 / (portrait.width * portrait.height)) ** 0.5
         photo = portrait.resize((round(portrait.width * factor), round(portrait.height * factor)), Image.Resampling.LANCZOS)
-        read = median_of(args.rounds, lambda: editor.read(photo), clock)  # noqa: B023, called at once
         subject = editor.read(photo)
         start = clock()
         tuned = editor.tune(subject)
         tuning = clock() - start
 
-        def edit(fidelity: str, subject=subject) -> float:
-            return median_of(args.rounds, lambda: editor.edit(subject, "happy", 0.8, fidelity=fidelity).image, clock)
+        def edit(subject: Subject, fidelity: Fidelity, strengths: Sequence[float], knows: bool = True) -> float:
+            turn = itertools.cycle(strengths)
 
-        model, detail, late = edit("model"), edit("detail"), edit("tuned", tuned)
-        small = subject.preview
-        step = median_of(args.rounds, lambda: editor.edit(small, "happy", 0.8).image, clock)  # noqa: B023
-        seconds = f"{read:.2f} s | {model:.2f} s | {detail:.2f} s | {detail / model:.1f}"
-        whole, late = f"{(read + detail) / (read + model):.1f}", f"{tuning:.1f} s | {late:.2f} s | {1000 * step:.0f} ms"
-        print(f"| {photo.width} x {photo.height} | {seconds} | {whole} | {late} |", flush=True)
+            def once() -> object:
+                if not knows:
+                    subject.told.clear()
+                return editor.edit(subject, "happy", next(turn), fidelity=fidelity).image
+
+            return median_of(args.rounds, once, clock)
+
+        read = median_of(args.rounds, lambda: editor.read(photo), clock)  # noqa: B023, called at once
+        model, first, late = (edit(one, fidelity, FULL, knows=False)
+                              for one, fidelity in ((subject, "model"), (subject, "detail"), (tuned, "tuned")))  # fmt: skip
+        other, step = (edit(one, "detail", STEPS) for one in (subject, subject.preview))
+        seconds = f"{read:.2f} s | {model:.3f} s | {first:.3f} s | {other:.3f} s | {other / model:.1f}"
+        whole = f"{(read + first) / (read + model):.1f} | {tuning:.1f} s | {late:.3f} s | {1000 * step:.0f} ms"
+        print(f"| {photo.width} x {photo.height} | {seconds} | {whole} |", flush=True)
 
 
 if __name__ == "__main__":

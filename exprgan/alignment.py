@@ -16,6 +16,8 @@ from PIL import Image
 from .grain import add_grain
 
 Picture = np.ndarray | Image.Image
+Box = tuple[int, int, int, int]
+"""Whole px of a photo: x0, y0, x1, y1."""
 
 EYES = ((0.345, 0.28), (0.655, 0.28))
 """Where the pupils lie in every crop, as (x, y) parts of its side; first the one on the picture's left. They
@@ -140,7 +142,7 @@ def paste_back(
     return result
 
 
-def lay(photo: Image.Image, band: tuple[int, int, int, int], planes: Iterable[np.ndarray], weight: np.ndarray,
+def lay(photo: Image.Image, band: Box, planes: Iterable[np.ndarray], weight: np.ndarray,
         grain: float) -> None:  # fmt: skip
     """Lays colours over a part of a photo, which is changed.
 
@@ -164,7 +166,7 @@ def planes_in_photo(
     mask: np.ndarray,
     photo_size: tuple[int, int],
     smooth: bool = False,
-) -> Iterator[tuple[tuple[int, int, int, int], list[np.ndarray], np.ndarray]]:
+) -> Iterator[tuple[Box, list[np.ndarray], np.ndarray]]:
     """What lies over a crop, at the photo's resolution, band by band, wherever the mask reaches.
 
     Args:
@@ -285,9 +287,7 @@ def _cut_out(photo: Image.Image, corners: np.ndarray, shrink: int) -> tuple[Imag
     return part, np.column_stack([np.eye(2) / shrink, shift])
 
 
-def _mask_box(
-    mask: np.ndarray, photo_from_crop: np.ndarray, photo_size: tuple[int, int]
-) -> tuple[int, int, int, int] | None:
+def _mask_box(mask: np.ndarray, photo_from_crop: np.ndarray, photo_size: tuple[int, int]) -> Box | None:
     """The photo's whole pixels (x0, y0, x1, y1) that the mask may reach; None if there are none."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     if len(rows) == 0:
@@ -299,9 +299,7 @@ def _mask_box(
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def _warp_coarsely(
-    stack: np.ndarray, photo_from_stack: np.ndarray, box: tuple[int, int, int, int], smooth: bool
-) -> tuple[torch.Tensor, int]:
+def _warp_coarsely(stack: np.ndarray, photo_from_stack: np.ndarray, box: Box, smooth: bool) -> tuple[torch.Tensor, int]:
     """Warp (C, S, S) onto a box of the photo, one value for every stride x stride of its pixels.
 
     A stride is at most half a pixel of the stack, or a whole one if it is smooth, so nothing is lost; enlarging the

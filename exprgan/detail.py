@@ -27,9 +27,6 @@ CHANNELS = (16, 40, 80, 128, 160)
 """Of T's five scales, from `image_size` px down; times `width`."""
 REACH = 0.25
 """The farthest that T moves a pixel, in sides of the frame."""
-WEAKEST, CURVE = 0.4, 1.6
-"""To codes where (c + 1) / 2 stays below the one T answers too strongly, though it saw such pairs. A weaker code is part
-of the way from neutral to the same one at WEAKEST: its share, to the power CURVE, which is how the slider's codes rise."""
 EMPHASIS, RAISED, EYES_END = 1.25, 0.02, 0.45
 """How much farther an editor moves and lights than T says, unless calibration found how much an expression needs:
 minimising errors makes T cautious. Brows and lids, above EYES_END (sides of the frame from its top), that T raises by
@@ -81,6 +78,21 @@ class Detail(NamedTuple):
         """A part of the way to another one, from 0 (this) to 1; what is drawn is the other's."""
         flow, gain, mask = (torch.lerp(a, b, share) for a, b in zip(self[:3], other[:3], strict=True))
         return Detail(flow, gain, mask, *other[3:])
+
+
+class Moves(NamedTuple):
+    """What T says before the mouth is looked at; all of it smooth, so that one edit can go over into another."""
+
+    flow: Tensor
+    """(B, 2, S, S), as in `Detail`, S = image_size; times the emphasis."""
+    gain: Tensor
+    """(B, 3, S, S), likewise."""
+    decoded: Tensor
+    """(B, 6, S, S), over the frame: the decoder's picture with the face's own expression, and the wanted one less that."""
+
+    def towards(self, other: "Moves", share: float) -> "Moves":
+        """A part of the way to another edit of the same face, from 0 (this) to 1."""
+        return Moves(*(torch.lerp(a, b, share) for a, b in zip(self, other, strict=True)))
 
 
 def emphasis_of(c: Tensor, each: Sequence[float], own: Tensor) -> float:
@@ -135,7 +147,11 @@ class DetailNetwork(nn.Module):
             self.move.bias.zero_()
 
     def forward(self, x: Tensor, own: Tensor, x_hat: Tensor, c: Tensor, emphasis: float = 1.0) -> Detail:
-        """What turns the photo into the edit.
+        """What turns the photo into the edit; arguments as in `moves`."""
+        return self.completed(x, self.moves(x, own, x_hat, c, emphasis), c)
+
+    def moves(self, x: Tensor, own: Tensor, x_hat: Tensor, c: Tensor, emphasis: float = 1.0) -> Moves:
+        """How the photo's pixels move, and are lit.
 
         Args:
             x: (B, 3, FINE * S, FINE * S) in [-1, 1], the photo over T's frame.
@@ -162,10 +178,14 @@ class DetailNetwork(nn.Module):
             raised = (coarse[:, 1:] / RAISED).clamp(0, 1).masked_fill(below, 0)
             beyond = emphasis - max(0.0, emphasis - EMPHASIS) * _nose(self.image_size, x.device)
             coarse = coarse * (beyond + (1 - beyond) * raised)
-        flow, gain = finer(coarse), finer(torch.tanh(gain / 4) * (MAX_GAIN * emphasis))
+        return Moves(coarse, torch.tanh(gain / 4) * (MAX_GAIN * emphasis), decoded)
+
+    def completed(self, x: Tensor, moves: Moves, c: Tensor) -> Detail:
+        """With the mouth that opens: x and c as in `moves`."""
+        flow, gain = finer(moves.flow), finer(moves.gain)
         with torch.no_grad():  # the mouth takes flow and light as they are
             moved = moved_and_lit(x, flow, gain)
-        return Detail(flow, gain, *self.mouth(moved.detach(), coarse.detach(), decoded, c, what_is_white(x)))
+        return Detail(flow, gain, *self.mouth(moved.detach(), moves.flow.detach(), moves.decoded, c, what_is_white(x)))
 
     def _over_frame(self, crop: Tensor) -> Tensor:
         """Pictures over the crop -> over the frame, edges repeated."""

@@ -6,6 +6,7 @@ A photo is read once into a `Subject` (find, align, encode); every edit after th
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from .alignment import crop_face, crop_from_photo, enlarged_about_centre, invert
+from .between import detail_between
 from .controller import check_intensity
-from .detail import CURVE, FINE, FRAME, WEAKEST, Detail, emphasis_of
+from .detail import FINE, FRAME
 from .ensemble import Ensemble
 from .errors import BadImageError, NoFaceError
 from .expressions import NEUTRAL
@@ -153,9 +155,11 @@ class ExpressionEditor(Ensemble):
             raise ValueError(f"fidelity must be one of {', '.join(FIDELITIES)}, not {fidelity!r}")
         if fidelity == "tuned" and subject.decoder is None:
             subject = self.tune(subject)
-        x_hat = self._decode(subject.z, code, subject.decoder)
-        detail = self._detail(subject, x_hat, code) if fidelity != "model" and self.model.T is not None else None
-        return EditResult(subject, code, x_hat, fidelity, detail)
+        decode = partial(self._decode, subject.z, decoder=subject.decoder)
+        detail = None
+        if fidelity != "model" and self.model.T is not None:
+            detail = detail_between(self.model.T, self.model.config.detail_emphasis, subject, code, decode)
+        return EditResult(subject, code, fidelity, partial(decode, code), detail)
 
     def tune(self, photo: Any, *, face: int | Face | None = None, progress: Progress | None = None) -> Subject:
         """Fits a copy of the decoder to one face, for some seconds; edits of the result with "tuned" use it.
@@ -274,31 +278,6 @@ class ExpressionEditor(Ensemble):
         frame_px = FINE * crop_px
         matrix = invert(enlarged_about_centre(photo_from_crop, crop_px, FRAME, frame_px))
         return to_tensor(crop_face(photo, matrix, frame_px))
-
-    def _detail(self, subject: Subject, x_hat: Tensor, code: Tensor) -> Detail:
-        """What T says of one edit; of a weak one, a part of what it says of a stronger."""
-        strength = (code.max().item() + 1) / 2
-        if strength >= WEAKEST:
-            return self._say(subject, x_hat, code)
-        neutral = self.model.F_ctrl.neutral()
-        if subject.reading.own_code.max() <= -1:  # the face shows nothing that could be taken back
-            calm = Detail.still(self.model.config.image_size)
-        else:
-            if NEUTRAL not in subject.told:
-                subject.told[NEUTRAL] = self._say(subject, self._decode(subject.z, neutral, subject.decoder), neutral)
-            calm = subject.told[NEUTRAL]
-        if strength == 0:
-            return calm
-        stronger = torch.lerp(neutral, code, WEAKEST / strength)
-        strong = self._say(subject, self._decode(subject.z, stronger, subject.decoder), stronger)
-        return calm.towards(strong, (strength / WEAKEST) ** CURVE)
-
-    def _say(self, subject: Subject, x_hat: Tensor, code: Tensor) -> Detail:
-        weights = next(self.model.parameters())
-        seen = (part[None].to(weights) for part in (subject.frame, subject.own, x_hat, code))
-        emphasis = emphasis_of(code, self.model.config.detail_emphasis, subject.reading.own_code)
-        with torch.inference_mode():
-            return Detail(*(part.float().cpu() for part in self.model.T(*seen, emphasis)))
 
     def _to_batch(self, crop: Image.Image) -> Tensor:
         """One crop as the networks take it: (1, 3, S, S) in [-1, 1]."""

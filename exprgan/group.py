@@ -12,12 +12,11 @@ from math import ceil, floor
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .alignment import transform
+from .alignment import Box, transform
 from .faces import Face
 from .marking import edited
 from .subject import EditResult, Subject
 
-Box = tuple[int, int, int, int]
 Look = str | Mapping[str, float]
 """An expression, or a mix of several: {"happy": 0.6, "surprise": 0.4}."""
 Wish = Look | tuple[Look, float]

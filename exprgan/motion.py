@@ -4,7 +4,10 @@ Flow and light are smooth, so both are enlarged to the photo's resolution withou
 turns one face into another comes from T (detail.py) or, where a model has none, from the decoder's two pictures (flow.py).
 """
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -12,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .alignment import EYES, enlarged_about_centre, face_mask, match_color, planes_in_photo, smooth_step
+from .alignment import EYES, Box, enlarged_about_centre, face_mask, match_color, planes_in_photo, smooth_step
 from .detail import FRAME, Detail
 from .flow import dense_flow, look_up
 from .grain import grain_of
@@ -113,22 +116,20 @@ def paste_motion(photo: Image.Image, motion: Motion, photo_from_crop: np.ndarray
     in_photo = xx * along + xy * down, yx * along + yy * down
     planes = *in_photo, *np.exp(np.moveaxis(motion.gain, 2, 0))
     reach = int(np.ceil(np.abs(in_photo).max(initial=0))) + 3  # and what bicubic looks at
-    result, source = photo.copy(), _Source(photo, reach)
-    for band, (x, y, *light), weight in planes_in_photo(planes, photo_from_frame, motion.cover, photo.size, smooth=True):
-        made = source.look_up(band, x, y)
-        pixels, changed = np.array(photo.crop(band)), weight > 0
-        for channel in range(3):  # one by one: numpy is slow along an axis of three
-            made[channel] *= light[channel]
-            np.rint(made[channel], out=made[channel]).clip(0, 255, out=made[channel])
-            np.copyto(pixels[..., channel], made[channel], where=changed, casting="unsafe")
-        result.paste(Image.fromarray(pixels), band)
+    result, source, threads = photo.copy(), _Source(photo, reach), torch.get_num_threads()
+    bands = planes_in_photo(planes, photo_from_frame, motion.cover, photo.size, smooth=True)
+    with ThreadPoolExecutor(threads) as pool:
+        while several := [*islice(bands, threads)]:
+            source.hold([band for band, *_ in several])
+            for (band, *_), pixels in zip(several, pool.map(source.moved_and_lit, several), strict=True):
+                result.paste(Image.fromarray(pixels), band)
     if motion.mouth is not None:
         motion.mouth.lay_over(result, photo_from_frame, grain_of(photo, photo_from_crop, size))
     return result
 
 
 class _Source:
-    """A photo to be looked up band by band, from top to bottom; cut out for several bands at once, as they overlap.
+    """A photo whose pixels are looked up band by band, from top to bottom; cut out for several at once, as they overlap.
 
     Args:
         photo: RGB.
@@ -140,30 +141,40 @@ class _Source:
         self.box = (0, 0, 0, 0)
         self.pixels = torch.empty(1, 3, 0, 0)
 
-    def look_up(self, band: tuple[int, int, int, int], x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Bicubic: every pixel of a band (x0, y0, x1, y1) moved by x and y (h, w) px -> (3, h, w) float32."""
-        self._cut_out(band)
+    def hold(self, bands: Sequence[Box]) -> None:
+        """Sees to it that bands lie in what is cut out, with all that they may ask for."""
+        lefts, tops, rights, bottoms = zip(*bands, strict=True)
+        (width, height), reach, spare = self.photo.size, self.reach, self.reach + SPARE
+        left, top = max(0, min(lefts) - reach), max(0, min(tops) - reach)
+        right, bottom = min(width, max(rights) + reach), min(height, max(bottoms) + reach)
+        if self.box[0] <= left and self.box[1] <= top and right <= self.box[2] and bottom <= self.box[3]:
+            return
+        self.box = max(0, left - spare), top, min(width, right + spare), min(height, bottom + spare)
+        self.pixels = torch.from_numpy(np.asarray(self.photo.crop(self.box)).astype(np.float32)).permute(2, 0, 1)[None]
+
+    def moved_and_lit(self, asked: tuple[Box, Sequence[np.ndarray], np.ndarray]) -> np.ndarray:
+        """One band's pixels (h, w, 3): the photo's own where nothing changes.
+
+        Args:
+            asked: the band, which is held; x and y in px, and three factors of light; above 0 where something changes.
+        """
+        band, (x, y, *light), weight = asked
+        made, pixels, changed = self._look_up(band, x, y), np.array(self.photo.crop(band)), weight > 0
+        for channel in range(3):  # one by one: numpy is slow along an axis of three
+            made[channel] *= light[channel]
+            np.rint(made[channel], out=made[channel]).clip(0, 255, out=made[channel])
+            np.copyto(pixels[..., channel], made[channel], where=changed, casting="unsafe")
+        return pixels
+
+    def _look_up(self, band: Box, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Bicubic: every pixel of a band moved by x and y (h, w) px -> (3, h, w) float32."""
         where = np.empty((*x.shape, 2), np.float32)  # -1..1 over what is cut out
         for axis, (move, start, sides) in enumerate(zip((x, y), self.box, self.pixels.shape[:1:-1], strict=False)):
             place = np.arange(move.shape[1 - axis], dtype=np.float32) + (band[axis] - start + 0.5)
             np.multiply(move, 2 / sides, out=where[..., axis])
             where[..., axis] += (place * (2 / sides) - 1)[:, None] if axis else place * (2 / sides) - 1
-        threads, parts = torch.get_num_threads(), torch.from_numpy(where)
-        parts = parts.unflatten(0, (threads, -1)) if len(parts) % threads == 0 else parts[None]  # torch shares out a batch
-        pixels = self.pixels.expand(len(parts), -1, -1, -1)
-        found = F.grid_sample(pixels, parts, mode="bicubic", padding_mode="border", align_corners=False)
-        return found.transpose(0, 1).flatten(1, 2).numpy()
-
-    def _cut_out(self, band: tuple[int, int, int, int]) -> None:
-        """Sees to it that the band lies in what is cut out, with all that it may ask for."""
-        (left, top, right, bottom), (width, height) = band, self.photo.size
-        left, top = max(0, left - self.reach), max(0, top - self.reach)
-        right, bottom = min(width, right + self.reach), min(height, bottom + self.reach)
-        if self.box[0] <= left and self.box[1] <= top and right <= self.box[2] and bottom <= self.box[3]:
-            return
-        spare = self.reach + SPARE
-        self.box = max(0, left - spare), top, min(width, right + spare), min(height, bottom + spare)
-        self.pixels = torch.from_numpy(np.asarray(self.photo.crop(self.box)).astype(np.float32)).permute(2, 0, 1)[None]
+        there = torch.from_numpy(where)[None]
+        return F.grid_sample(self.pixels, there, mode="bicubic", padding_mode="border", align_corners=False)[0].numpy()
 
 
 def _calm_eyes(flow: np.ndarray) -> np.ndarray:

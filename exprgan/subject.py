@@ -1,6 +1,7 @@
-"""A face that was read, and one edit of it: what the editor hands out. Both are values; nothing in them changes."""
+"""A face that was read, and one edit of it: what the editor hands out. Both are values; nothing that they say changes."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -11,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from .alignment import face_mask, match_color, paste_back
-from .detail import Detail
+from .detail import Detail, Moves
 from .faces import Face
 from .grain import grain_of
 from .images import edited, to_image
@@ -66,8 +67,9 @@ class Subject:
     decoder: Decoder | None = field(default=None, repr=False)
     """A decoder fitted to this face, used instead of the model's; None before `tune`."""
 
-    told: dict[str, Detail] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """What T said of the face as neutral, once it was asked: every weak edit departs from there."""
+    told: dict[bytes, Moves] = field(default_factory=dict, repr=False, compare=False)
+    """What T said of some edits of this face, by their codes (between.py). All sizes of its photo share it; who replaces
+    what T sees of the face, its own picture or its decoder, gives it a new one."""
 
     @cached_property
     def preview(self) -> "Subject":
@@ -88,11 +90,16 @@ class EditResult:
     subject: Subject
     code: Tensor
     """c, (K * d,), that the face was decoded with."""
-    x_hat: Tensor
-    """(3, S, S) in [-1, 1]: the decoder's picture."""
     fidelity: Fidelity
+    decode: Callable[[], Tensor] = field(repr=False, compare=False)
+    """Makes `x_hat`."""
     detail: Detail | None = None
     """What T says of the edit; None without a T, or where it was not asked."""
+
+    @cached_property
+    def x_hat(self) -> Tensor:
+        """(3, S, S) in [-1, 1]: the decoder's picture."""
+        return self.decode()
 
     @cached_property
     def crop(self) -> Image.Image:
@@ -122,7 +129,7 @@ class EditResult:
         return self._paste(dataclasses.replace(self.subject, photo=self.subject.crop, photo_from_crop=np.eye(2, 3)))
 
     def _paste(self, subject: Subject) -> Image.Image:
-        size = self.x_hat.shape[-1]
+        size = self.subject.own.shape[-1]
         if self.fidelity != "model":
             return edited(paste_motion(subject.photo, self.motion, subject.photo_from_crop, size))
         mask = face_mask(size)

@@ -62,7 +62,7 @@ def tune(model: ExprGAN, subject: Subject, progress: Progress | None = None) -> 
         decoder = decoder.requires_grad_(False).eval().to(weights.dtype)
         with torch.no_grad():
             own = _decode(decoder, z.to(weights), codes[:1].to(weights))[0].float().cpu()
-    return dataclasses.replace(subject, decoder=decoder, own=own)
+    return dataclasses.replace(subject, decoder=decoder, own=own, told={})
 
 
 def _own_copy(part: Part) -> Part:

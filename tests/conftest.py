@@ -47,6 +47,15 @@ def portrait() -> Image.Image:
     return Image.open(DATA / "portrait.jpg").convert("RGB")
 
 
+@pytest.fixture
+def face():
+    """Where the portrait's face is, so that most tests need not look for it."""
+    from exprgan import Face
+
+    eyes = ((372.0, 410.0), (532.0, 410.0))
+    return Face((300.0, 300.0, 600.0, 700.0), (*eyes, (450.0, 500.0), (390.0, 570.0), (510.0, 570.0)), 1.0)
+
+
 # Models: tiny ones, with random weights. Imported inside, so that a test of pictures need not load torch.
 
 

@@ -18,13 +18,6 @@ from exprgan.marking import EditedImage, GeneratedImage
 
 
 @pytest.fixture
-def face():
-    """Where the portrait's face is, so that most tests need not look for it."""
-    eyes = ((372.0, 410.0), (532.0, 410.0))
-    return Face((300.0, 300.0, 600.0, 700.0), (*eyes, (450.0, 500.0), (390.0, 570.0), (510.0, 570.0)), 1.0)
-
-
-@pytest.fixture
 def subject(tiny_editor, portrait, face):
     return tiny_editor.read(portrait, face)
 
@@ -240,8 +233,8 @@ def test_an_edit_goes_as_much_farther_as_its_expressions_need(t_editor, portrait
     subject, asked = t_editor.read(portrait, face), []
     assert (subject.reading.own_code == calm).all()
     t_editor.model.config = dataclasses.replace(t_editor.model.config, detail_emphasis=each)
-    say = t_editor.model.T.forward
-    monkeypatch.setattr(t_editor.model.T, "forward", lambda *seen: asked.append(seen[-1]) or say(*seen))
+    say = t_editor.model.T.moves
+    monkeypatch.setattr(t_editor.model.T, "moves", lambda *seen: asked.append(seen[-1]) or say(*seen))
     t_editor.edit(subject, "sad")
     assert asked == [pytest.approx(1.4)]
 
@@ -298,16 +291,17 @@ def test_a_weak_edit_is_a_part_of_a_stronger_one(t_editor, portrait, face):
 
 @pytest.mark.parametrize("shows_something", [True, False])
 def test_t_says_once_what_a_face_is_when_neutral_and_not_at_all_of_one_that_shows_nothing(
-    t_editor, portrait, face, shows_something
+    t_editor, portrait, face, shows_something, monkeypatch
 ):
     t_editor.model.classifier.expression.bias[4 if shows_something else -1] = 100.0
     subject, asked = t_editor.read(portrait, face), []
-    t_editor.model.T.register_forward_hook(lambda *_: asked.append(1))
+    say = t_editor.model.T.moves
+    monkeypatch.setattr(t_editor.model.T, "moves", lambda *seen: asked.append(1) or say(*seen))
     for intensity in (0.1, 0.0, 0.2):
         t_editor.edit(subject, "happy", intensity)
-    assert len(asked) == shows_something + 2  # neutral, and a stronger one for either of the weak
-    other = dataclasses.replace(subject, own=-subject.own)  # as tuning does
+    assert len(asked) == shows_something + 1  # neutral, and a stronger one for both of the weak
+    other = dataclasses.replace(subject, own=-subject.own, told={})  # as tuning does
     none = t_editor.edit(other, "happy", 0.0)
-    assert len(asked) == 2 * shows_something + 2
+    assert len(asked) == 2 * shows_something + 1
     if not shows_something:
         assert none.image.tobytes() == subject.photo.tobytes()
