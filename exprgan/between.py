@@ -39,10 +39,11 @@ def detail_between(network: DetailNetwork, each: tuple[float, ...], subject: Sub
     shows_nothing = bool(subject.reading.own_code.max() <= -1)
 
     def asked(wanted: Tensor) -> Moves:
-        key = wanted.numpy().tobytes()
+        emphasis = emphasis_of(wanted, each, subject.reading.own_code)
+        key = emphasis, wanted.numpy().tobytes()
         if key not in subject.told:
             seen = (part[None].to(weights) for part in (subject.frame, subject.own, decode(wanted), wanted))
-            moves = network.moves(*seen, emphasis_of(wanted, each, subject.reading.own_code))
+            moves = network.moves(*seen, emphasis)
             for oldest in [*subject.told][: 1 - KEPT]:
                 subject.told.pop(oldest, None)
             subject.told[key] = moves

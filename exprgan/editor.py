@@ -27,6 +27,7 @@ from .images import edited, load_photo, to_image, to_tensor
 from .marking import generated
 from .model import ExprGAN
 from .networks import Decoder
+from .people import Prior
 from .retrieval import By, Match, check_by, distances, pictures_in, vector
 from .subject import FIDELITIES, EditResult, Fidelity, Reading, Subject
 from .tuning import Progress, tune
@@ -175,20 +176,25 @@ class ExpressionEditor(Ensemble):
         return tune(self.model, self.read(photo, face), progress)
 
     def generate(self, count: int, expression: str | Mapping[str, float] = "happy", intensity: float = 1.0, *,
-                 style: int | None = None, seed: int | None = None) -> list[Image.Image]:  # fmt: skip
-        """New people, G_dec(z, c) with z ~ P_z = U(-1, 1): `count` pictures of `image_size` px.
+                 style: int | None = None, seed: int | None = None,
+                 prior: Prior = "people") -> list[Image.Image]:  # fmt: skip
+        """New people, G_dec(z, c) with z drawn at random: `count` pictures of `image_size` px.
 
-        The same seed gives the same people, whatever the expression; None draws a new one each time.
+        Args:
+            count: how many.
+            expression, intensity, style: what they show, as in `edit`.
+            seed: the same one gives the same people, whatever the expression; None draws a new one each time.
+            prior: "people", like those that were trained on, or "uniform", the paper's P_z; see `Prior`.
 
         Raises:
-            ValueError: a count below 1, or as in `edit`.
+            ValueError: a count below 1, an unknown prior, or as in `edit`.
         """
         if count < 1:
             raise ValueError(f"count must be at least 1, not {count!r}")
         code = self._code(expression, intensity, style)
         chance = torch.Generator()
         chance.seed() if seed is None else chance.manual_seed(seed)
-        z = torch.rand(count, self.model.config.z_dim, generator=chance) * 2 - 1
+        z = self.model.people.draw(count, chance, prior)
         return [generated(person) for person in self.decode_many(z, code)]
 
     def interpolate(self, photo_a: Any, photo_b: Any, steps: int = 8, expression: str | Mapping[str, float] = NEUTRAL,

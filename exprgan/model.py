@@ -19,6 +19,7 @@ from .errors import WeightsError
 from .expressions import EXPRESSIONS, NEUTRAL
 from .hub import HUB_ERRORS, Source, explain
 from .networks import Decoder, Encoder, FaceNetwork, ImageDiscriminator, LatentDiscriminator
+from .people import People
 from .reference import REFERENCE_NAME, check_reference
 from .whole import whole
 
@@ -27,6 +28,8 @@ FORMAT = 1
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 MOST_CONFIG_BYTES, MOST_TENSORS, MOST_EXPRESSIONS = 4_000_000, 10_000, 256
 """What is more than any model needs is refused: names alone can take a minute to read."""
+MOST_SPREAD = 100.0
+"""No number of `people_mean` or `people_spread` is farther from 0: tanh of 100 is 1."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,16 @@ class ExprGANConfig:
     """The calibrated path of c_i over intensity, K * P * d numbers (see Controller); empty: a straight line."""
     detail_emphasis: tuple[float, ...] = ()
     """How much farther an editor moves a photo than T says, K numbers in 1..4 (see detail.py); empty: EMPHASIS."""
+    people_mean: tuple[float, ...] = ()
+    """Of training people's atanh(g(x)), z_dim numbers (see people.py); empty: new people are drawn from P_z."""
+    people_spread: tuple[float, ...] = ()
+    """A Cholesky factor of its covariance: the lower triangle, row by row."""
 
     def __post_init__(self):
-        for name, what in {"expressions": "names", "intensity_path": "numbers", "detail_emphasis": "numbers"}.items():
+        lists = {"expressions": "names"} | dict.fromkeys(
+            ("intensity_path", "detail_emphasis", "people_mean", "people_spread"), "numbers"
+        )
+        for name, what in lists.items():
             if not isinstance(getattr(self, name), (list, tuple)):
                 raise ValueError(f"{name} must be a list of {what}, not {getattr(self, name)!r}")
             object.__setattr__(self, name, tuple(getattr(self, name)))  # json knows no tuples
@@ -103,6 +113,12 @@ class ExprGANConfig:
         each = self.detail_emphasis
         if each and (len(each) != len(names) or not all(type(v) in (int, float) and 1 <= v <= 4 for v in each)):
             raise ValueError(f"detail_emphasis must hold {len(names)} numbers from 1 to 4, one an expression, not {each!r}")
+        measured, z_dim = (self.people_mean, self.people_spread), self.z_dim
+        counts = tuple(map(len, measured))
+        finite = all(type(v) in (int, float) and abs(v) <= MOST_SPREAD for part in measured for v in part)
+        if counts not in ((0, 0), (z_dim, z_dim * (z_dim + 1) // 2)) or not finite:
+            raise ValueError(f"people_mean and people_spread must hold z_dim and z_dim (z_dim + 1) / 2 numbers within "
+                             f"{MOST_SPREAD:g} of 0, or none")  # fmt: skip
 
 
 class ExprGAN(
@@ -129,6 +145,7 @@ class ExprGAN(
         self.config = config
         self.F_ctrl = Controller(config.expressions, config.code_dim_each, config.intensity_path)
         num_expressions, code_dim = len(config.expressions), self.F_ctrl.code_dim
+        self.people = People(config.z_dim, config.people_mean, config.people_spread)
         self.G_enc = Encoder(config.image_size, config.z_dim, config.encoder_width)
         self.G_dec = Decoder(config.image_size, config.z_dim, code_dim, config.decoder_width)
         self.D_img = ImageDiscriminator(

@@ -67,9 +67,9 @@ class Subject:
     decoder: Decoder | None = field(default=None, repr=False)
     """A decoder fitted to this face, used instead of the model's; None before `tune`."""
 
-    told: dict[bytes, Moves] = field(default_factory=dict, repr=False, compare=False)
-    """What T said of some edits of this face, by their codes (between.py). All sizes of its photo share it; who replaces
-    what T sees of the face, its own picture or its decoder, gives it a new one."""
+    told: dict[tuple[float, bytes], Moves] = field(default_factory=dict, repr=False, compare=False)
+    """What T said of some edits of this face, by emphasis and code (between.py). All sizes of its photo share it; who
+    changes what T sees of the face, its own picture or its decoder, gives it a new one."""
 
     @cached_property
     def preview(self) -> "Subject":

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 # A module imports from the floors below its own in the same tower, no other. A new module needs a place.
 FLOORS = {
     "photos": [
-        {"exprgan.errors", "exprgan.expressions", "exprgan.flow", "exprgan.blocks", "exprgan.teeth"},
+        {"exprgan.errors", "exprgan.expressions", "exprgan.flow", "exprgan.blocks", "exprgan.teeth", "exprgan.people"},
         {"exprgan.bombs", "exprgan.whole", "exprgan.mouth"},
         {"exprgan.marking"},
         {"exprgan.images", "exprgan.networks"},
@@ -42,7 +42,7 @@ FLOORS = {
         {"exprgan.__main__"},
     ],
     "networks": [
-        {"exprgan.errors", "exprgan.expressions", "exprgan.flow", "exprgan.blocks", "exprgan.teeth"},
+        {"exprgan.errors", "exprgan.expressions", "exprgan.flow", "exprgan.blocks", "exprgan.teeth", "exprgan.people"},
         {"exprgan.mouth", "exprgan.whole"},
         {"exprgan.convolution", "exprgan.hub", "exprgan.detail", "exprgan.marking"},
         {"exprgan.networks", "exprgan.controller", "exprgan.reference"},

@@ -103,6 +103,15 @@ def test_a_tuned_face_starts_anew(editor, subject):
     assert subject.told and not tuned.told
 
 
+def test_another_emphasis_is_asked_for_anew(editor, subject, asked):
+    asked.update(decoder=0, T=0)
+    flows = []
+    for emphasis in (1.0, 1.5):
+        editor.model.config = dataclasses.replace(editor.model.config, detail_emphasis=(emphasis,) * 6)
+        flows.append(editor.edit(subject, "happy").detail.flow)
+    assert asked["T"] == 2 and flows[1].abs().max() > flows[0].abs().max()
+
+
 def test_every_size_of_a_photo_shares_what_t_said(editor, portrait, face, asked):
     large = editor.read(portrait.resize([4 * side for side in portrait.size]))
     asked.update(decoder=0, T=0)

@@ -61,7 +61,8 @@ def test_calibrate_rewrites_the_path_and_nothing_else(tiny_model, faces_dir, tmp
     weights = (tmp_path / "model.safetensors").read_bytes()
     assert main(["calibrate", str(tmp_path), "--data", str(faces_dir), "--people", "2"]) == 0
     after = json.loads((tmp_path / "config.json").read_text())
-    assert len(after["intensity_path"]) == 6 * 11 * 5 and after | {"intensity_path": []} == before
+    assert len(after["intensity_path"]) == 6 * 11 * 5 and len(after["people_spread"]) == 8 * 9 // 2
+    assert after | {"intensity_path": [], "people_mean": [], "people_spread": []} == before
     assert (tmp_path / "model.safetensors").read_bytes() == weights
     controller = ExprGAN.from_pretrained(tmp_path).F_ctrl
     assert (controller.code("happy", 0.0) == -1).all()
@@ -81,7 +82,7 @@ def test_with_a_t_the_path_stays_and_emphases_are_found(tiny_config, faces_dir, 
     assert main(["calibrate", str(tmp_path), "--data", str(faces_dir), "--people", "2"]) == 0
     after = json.loads((tmp_path / "config.json").read_text())
     assert len(after["detail_emphasis"]) == 6 and all(1 <= each <= 1.5 for each in after["detail_emphasis"])
-    assert after | {"detail_emphasis": []} == json.loads(before)
+    assert after | {"detail_emphasis": [], "people_mean": [], "people_spread": []} == json.loads(before)
     assert (tmp_path / "model.safetensors").read_bytes() == weights
 
     monkeypatch.setattr("train.calibrate.FULL", 1.1)

@@ -199,7 +199,7 @@ def test_results_say_by_whom_of_whom_and_how_many(results):
     assert own["seen_in_training"] and "which training used" in own["network"]
     assert results["metrics"].keys() == {
         "expression_accuracy", "confusion", "identity_cosine", "identity_by_intensity", "intensity_correlation", "neutral",
-        "styles_shown", "style_diversity", "reconstruction", "feature_distance", "realism", "code_reading",
+        "styles_shown", "style_diversity", "reconstruction", "feature_distance", "realism", "new_people", "code_reading",
         "disentanglement",
     }  # fmt: skip
     judged = {name for name, metric in METRICS.items() if metric.judged}

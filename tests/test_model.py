@@ -82,6 +82,8 @@ def test_the_config_survives_json_with_other_labels_and_a_calibrated_path(tmp_pa
         ({"detail_emphasis": [1.2, 1.3]}, "detail_emphasis must hold 6 numbers from 1 to 4"),
         ({"detail_emphasis": [1.2] * 5 + [0.9]}, "detail_emphasis must hold"),
         ({"detail_emphasis": [float("nan")] * 6}, "detail_emphasis must hold"),
+        ({"people_mean": [0.0] * 50}, "people_mean and people_spread must hold z_dim"),
+        ({"people_mean": [0.0] * 50, "people_spread": [float("inf")] * 1275}, "people_mean and people_spread must hold"),
         ({"depth": 3}, "'depth' is unknown to this version"),
     ],
 )
@@ -147,4 +149,5 @@ def test_the_defaults_are_the_papers():
         "format": 1, "image_size": 128, "expressions": EXPRESSIONS, "code_dim_each": 5, "z_dim": 50,
         "encoder_width": 64, "decoder_width": 1024, "discriminator_width": 16, "face_width": 16, "face_size": 64,
         "detail_width": 0.0, "intensity_path": (), "detail_emphasis": (),
+        "people_mean": (), "people_spread": (),
     }  # fmt: skip

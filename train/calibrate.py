@@ -2,7 +2,8 @@
 
 Without T that is the way of the codes on which strength grows evenly (`intensity_path`). T is trained along that way, so
 with a T it stays, and what is sought is how much farther than T says an edit must go to look as strong as the set's own
-full expressions (`detail_emphasis`). Weights stay as they are.
+full expressions (`detail_emphasis`). Beside that it measures where people lie in z, for new ones to be drawn there
+(`people_mean`, `people_spread`). Weights stay as they are.
 """
 
 import dataclasses
@@ -14,7 +15,9 @@ from tqdm import tqdm
 
 from exprgan.controller import Controller
 from exprgan.editor import ExpressionEditor
+from exprgan.images import from_bytes
 from exprgan.model import ExprGAN
+from exprgan.people import measured
 from exprgan.subject import Subject
 
 from .data import FaceFolder
@@ -33,6 +36,8 @@ CLOSE = 0.02
 EARNED = 0.2
 """Strength that going farther must bring for each 1 of emphasis. A surprise whose jaw drops a third farther than anyone's
 brings less, and is not worth its looks."""
+PICTURES = 3000
+"""How many are looked at, to learn where people lie in z."""
 FULL = 0.85
 """Pictures of the set from this intensity on show how strong a full expression looks."""
 
@@ -56,10 +61,20 @@ def calibrate(weights: str, data: str, people: int = 24) -> np.ndarray:
     faces = FaceFolder.load(data, "train", model.config.image_size, model.config.expressions)
     judge = StrengthJudge.fit(model.classifier, faces)
     seen, found = (_path if model.T is None else _emphasis)(model, faces, judge, people)
+    mean, spread = measured(_identities(model, faces))
+    found |= {"people_mean": mean, "people_spread": spread}
     write_json(Path(weights) / "config.json", dataclasses.asdict(dataclasses.replace(model.config, **found)))
     for name, row in zip(model.config.expressions, seen, strict=True):
         print(f"{name}: strength {' '.join(f'{value:.2f}' for value in row)}")
     return seen
+
+
+def _identities(model: ExprGAN, faces: FaceFolder) -> torch.Tensor:
+    """g(x) of pictures spread over the set: (N, z_dim)."""
+    chosen = torch.linspace(0, len(faces) - 1, min(len(faces), PICTURES)).round().long()
+    with torch.inference_mode():
+        parts = [model.G_enc(from_bytes(faces.images[some])) for some in tqdm(chosen.split(64), desc="people")]
+    return torch.cat(parts)
 
 
 def _path(model: ExprGAN, faces: FaceFolder, judge: StrengthJudge, people: int) -> tuple[np.ndarray, dict]:

@@ -9,6 +9,7 @@ TOPICS = {
     "Strength": ("intensity_correlation",),
     "Picture": ("reconstruction", "feature_distance", "realism"),
     "Styles": ("style_diversity",),
+    "New people": ("new_people",),
     "Codes": ("code_reading", "disentanglement"),
 }
 HEADLINE = ("expression_accuracy", "identity_cosine", "intensity_correlation.mean", "neutral.share", "realism.kid")

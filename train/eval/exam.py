@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from exprgan.editor import ExpressionEditor
+from exprgan.people import Prior
 from exprgan.subject import EditResult, Subject
 
 from ..data import FaceFolder
@@ -19,6 +20,8 @@ from .judges import Judge, Judged
 
 STRONG = 0.6
 """Pictures of the set count as full expressions from this intensity on."""
+NEW = 100
+"""How many people are made up."""
 INTENSITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 Kind = Literal["decoder", "model", "detail"]
@@ -100,6 +103,11 @@ class Exam:
         made = [self._pictures(self.editor.edit(read_one(self.editor, self.strong, i), "neutral")) for i in chosen]
         return {kind: torch.stack([pictures[kind] for pictures in made]) for kind in KINDS}
 
+    def new_people(self, prior: Prior) -> Tensor:
+        """People who do not exist, with each expression: NEW * K pictures of the bare decoder."""
+        made = [self.editor.generate(NEW, name, seed=0, prior=prior) for name in self.names]
+        return torch.stack([_bytes(picture) for one_person in zip(*made, strict=True) for picture in one_person])
+
     def judged(self, judge: Judge, key: tuple, pictures: Callable[[], Tensor]) -> Judged:
         """What a judge says of pictures; asked again under the same key, it answers from memory."""
         key = (judge.name, *key)
@@ -128,7 +136,7 @@ class Exam:
 
     def _pictures(self, result: EditResult) -> dict[Kind, Tensor]:
         """An edit's pictures alone; what else it holds is large."""
-        pasted = dataclasses.replace(result, fidelity="model", detail=None)
+        pasted = dataclasses.replace(result, fidelity="model", detail=None, decode=lambda: result.x_hat)
         return {"decoder": _bytes(result.crop), "model": _bytes(pasted.face), "detail": _bytes(result.face)}
 
 

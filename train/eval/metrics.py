@@ -7,11 +7,14 @@ set's own pictures. The people are held out: no network has seen them. docs/eval
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
+from typing import get_args
 
 import numpy as np
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
+
+from exprgan.people import Prior
 
 from .distances import frechet, kernel_distance, l1, ssim
 from .exam import INTENSITIES, KINDS, Exam, Kind
@@ -96,9 +99,10 @@ def identity_by_intensity(exam: Exam, judge: Judge) -> Numbers:
 def intensity_correlation(exam: Exam, judge: Judge) -> Numbers:
     """Pearson r of the intensity asked for and the strength seen, over everyone, for every expression.
 
-    `mean` and `spearman` are means over the expressions; `slider` is the mean r of one photo's edits alone, without how
-    differently strong people look; `monotone` is the share of pairs of levels of one photo that come in order, `reach` the
-    mean strength seen at intensity 1; `real.mean` is the r of strengths seen and true of real pictures.
+    `mean` and `spearman` are means over the expressions. `... of a photo` is the repeated-measures correlation (Bakdash and
+    Marusich, 2017), with every photo's own mean strength taken off: some people's calm faces look stronger than others'.
+    `slider` is the mean r of one photo's edits alone; `monotone` is the share of pairs of levels of one photo that come in
+    order, `reach` the mean strength seen at intensity 1; `real.mean` is the r of strengths seen and true of real pictures.
     """
     found = {}
     for kind in KINDS:
@@ -109,8 +113,11 @@ def intensity_correlation(exam: Exam, judge: Judge) -> Numbers:
         each = [(asked, seen[:, :, i].ravel()) for i in range(len(exam.names))]
         r = {name: pearson(*pair) for name, pair in zip(exam.names, each, strict=True)}
         ordered = [seen[j] > seen[i] for i, j in combinations(range(len(seen)), 2)]
+        centred = seen - seen.mean(axis=0)
+        own = {f"{name} of a photo": pearson(asked, centred[:, :, i].ravel()) for i, name in enumerate(exam.names)}
         r |= {"mean": float(np.mean(list(r.values()))), "spearman": float(np.mean([spearmanr(*pair)[0] for pair in each]))}
-        r |= {"slider": float(np.mean([pearson(np.array(INTENSITIES), one) for one in seen.reshape(len(seen), -1).T]))}
+        alone = [pearson(np.array(INTENSITIES), one) for one in seen.reshape(len(seen), -1).T]
+        r |= own | {"slider": float(np.mean(alone))}
         r |= {"monotone": float(np.mean(ordered)), "reach": float(seen[-1].mean())}
         found |= {f"{kind}.{name}": value for name, value in r.items()}
     shown = exam.people.expressive()
@@ -198,6 +205,26 @@ def realism(exam: Exam, judge: Judge) -> Numbers:
     return found
 
 
+@judged
+def new_people(exam: Exam, judge: Judge) -> Numbers:
+    """People who do not exist, drawn like those trained on (`people`) and from the paper's P_z (`uniform`).
+
+    `accuracy`: share that shows the wanted expression; `kid` (times 1,000) against the set's own full expressions; and mean
+    cosines: of `one person` with two expressions, and of `two people` with one.
+    """
+    found, k = {}, len(exam.names)
+    for prior in get_args(Prior) if exam.editor.model.config.people_mean else ("uniform",):
+        said = exam.judged(judge, ("new", prior), lambda prior=prior: exam.new_people(prior))
+        by_person = said.embedding.unflatten(0, (-1, k))
+        found |= {
+            f"{prior}.accuracy": _share(said.label == torch.arange(k).repeat(len(by_person))),
+            f"{prior}.kid": 1000 * kernel_distance(said.pooled, exam.of_strong(judge).pooled),
+            f"{prior}.one person": _mean_cosine(by_person),
+            f"{prior}.two people": _mean_cosine(by_person.transpose(0, 1)),
+        }
+    return found
+
+
 def pearson(one: np.ndarray, other: np.ndarray) -> float:
     """Pearson's r; NaN, without a warning, where one of them never changes."""
     if not (np.std(one) and np.std(other)):
@@ -212,6 +239,12 @@ def _share(hits: Tensor) -> float:
 def _to_photo(exam: Exam, judge: Judge, kind: Kind, intensity: float) -> float:
     before = exam.of_inputs(judge).embedding.repeat_interleave(len(exam.names), dim=0)
     return (exam.of_edits(judge, kind, intensity).embedding * before).sum(1).mean().item()
+
+
+def _mean_cosine(groups: Tensor) -> float:
+    """Mean cosine of two different members of a group: unit vectors (groups, members, numbers)."""
+    count = groups.shape[1]
+    return ((groups @ groups.mT).sum((1, 2)) - count).mean().item() / (count * (count - 1))
 
 
 def _calm(certainty: Tensor, strength: Tensor, kind: str) -> Numbers:

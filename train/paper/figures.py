@@ -103,9 +103,9 @@ def transfer(gallery: Gallery, count: int = 6) -> EditedImage:
 
 @figure(5)
 def new_people(gallery: Gallery, count: int = 8, seed: int = 0) -> EditedImage:
-    """People who do not exist, z ~ P_z, with every expression, c drawn by F_ctrl: a column a person."""
+    """People who do not exist with every expression, c drawn by F_ctrl: a column a person."""
     model, chance = gallery.editor.model, torch.Generator().manual_seed(seed)
-    z = torch.rand(count, model.config.z_dim, generator=chance) * 2 - 1
+    z = model.people.draw(count, chance)
     y = torch.eye(len(gallery.expressions))
     rows = [gallery.editor.decode_many(z, model.F_ctrl.random(one.expand(count, -1), chance)) for one in y]
     return sheet(rows, row_names=gallery.expressions, column_names=[f"person {i + 1}" for i in range(count)],

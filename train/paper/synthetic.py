@@ -41,8 +41,9 @@ class SyntheticConfig:
 
     out: str = option("runs/synthetic", "folder to write; a set found there goes on, or grows")
     count: int = option(3000, "pictures in all; a larger set begins with the smaller one")
-    kind: Literal["people", "edits"] = option(
-        "people", "people: new ones, z ~ P_z (the paper); edits: those of split train"
+    kind: Literal["people", "edits"] = option("people", "people: new ones (the paper); edits: those of split train")
+    prior: Literal["people", "uniform"] = option(
+        "people", "people: new ones are like those trained on, if calibrated; uniform: z ~ P_z (the paper)"
     )
     form: Literal["jpg", "png"] = option("jpg", "file format; png is exact and three times as large")
     seed: int = option(0, "seed of everything random")
@@ -140,7 +141,7 @@ class _Maker:
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
     def _noise(self, person: int) -> Tensor:
-        return torch.rand(self.editor.model.config.z_dim, generator=self._chance("z", person)) * 2 - 1
+        return self.editor.model.people.draw(1, self._chance("z", person), self.config.prior)[0]
 
     def _source(self, i: int) -> int:
         assert self.faces is not None
@@ -156,7 +157,7 @@ def _claim(out: Path, weights: str, config: SyntheticConfig, data: str) -> None:
     """Notes what the set is made with, or refuses a folder that was made with something else."""
     if config.kind == "edits" and not data:
         raise ValueError("kind edits needs --data, the folder whose training people are edited")
-    settings = {name: value for name, value in asdict(config).items() if name in ("kind", "form", "seed")}
+    settings = {name: value for name, value in asdict(config).items() if name in ("kind", "prior", "form", "seed")}
     settings["weights_sha256"] = hashlib.sha256((Path(weights) / WEIGHTS_NAME).read_bytes()).hexdigest()
     if config.kind == "edits":
         settings["data_sha256"] = hashlib.sha256((Path(data) / "metadata.csv").read_bytes()).hexdigest()
