@@ -7,6 +7,8 @@ import torch
 
 from exprgan import ExpressionEditor, ExprGAN
 from exprgan.people import People, measured
+from train.config import TrainConfig
+from train.loop import new_model
 
 
 def seeded(seed=0):
@@ -51,3 +53,10 @@ def test_the_same_seed_gives_the_same_people_of_either_kind(tiny_config):
     assert one[0].tobytes() != other[0].tobytes()
     with pytest.raises(ValueError, match="prior must be people or uniform, not 'nobody'"):
         editor.generate(1, prior="nobody")
+
+
+def test_a_run_that_goes_on_with_weights_forgets_where_people_were(tiny_config, tmp_path):
+    mean, spread = measured(torch.rand(200, tiny_config.z_dim, generator=seeded()))
+    ExprGAN(dataclasses.replace(tiny_config, people_mean=mean, people_spread=spread)).save_pretrained(tmp_path)
+    assert ExprGAN.from_pretrained(tmp_path).config.people_mean == mean
+    assert new_model(TrainConfig(init=str(tmp_path))).config.people_mean == ()

@@ -337,6 +337,7 @@ def new_model(config: TrainConfig) -> ExprGAN:
     """
     if config.init:
         model = ExprGAN.from_pretrained(config.init)
+        model.config = dataclasses.replace(model.config, people_mean=(), people_spread=())  # those of another G_enc
     else:
         size = {"image_size": config.image_size, "z_dim": config.z_dim, "expressions": config.labels}
         wide = {"encoder_width": round(64 * config.width), "decoder_width": round(1024 * config.width)}
