@@ -49,6 +49,7 @@ class Exam:
         """Whether the set has neutral pictures; where not, as in the paper's, expressive ones are edited."""
         self.inputs = people.select(certain if self.calm else ~neutral)
         self._made: dict[tuple[int, bytes], dict[Kind, Tensor]] = {}
+        self._new: dict[Prior, Tensor] = {}
         self._judged: dict[tuple, Judged] = {}
 
     @cached_property
@@ -105,8 +106,10 @@ class Exam:
 
     def new_people(self, prior: Prior) -> Tensor:
         """People who do not exist, with each expression: NEW * K pictures of the bare decoder."""
-        made = [self.editor.generate(NEW, name, seed=0, prior=prior) for name in self.names]
-        return torch.stack([_bytes(picture) for one_person in zip(*made, strict=True) for picture in one_person])
+        if prior not in self._new:
+            made = [self.editor.generate(NEW, name, seed=0, prior=prior) for name in self.names]
+            self._new[prior] = torch.stack([_bytes(picture) for person in zip(*made, strict=True) for picture in person])
+        return self._new[prior]
 
     def judged(self, judge: Judge, key: tuple, pictures: Callable[[], Tensor]) -> Judged:
         """What a judge says of pictures; asked again under the same key, it answers from memory."""
