@@ -41,13 +41,14 @@ def detail_between(network: DetailNetwork, each: tuple[float, ...], subject: Sub
     def asked(wanted: Tensor) -> Moves:
         emphasis = emphasis_of(wanted, each, subject.reading.own_code)
         key = emphasis, wanted.numpy().tobytes()
-        if key not in subject.told:
+        moves = subject.told.get(key)  # other threads may add to it, and take away
+        if moves is None:
             seen = (part[None].to(weights) for part in (subject.frame, subject.own, decode(wanted), wanted))
             moves = network.moves(*seen, emphasis)
             for oldest in [*subject.told][: 1 - KEPT]:
                 subject.told.pop(oldest, None)
             subject.told[key] = moves
-        return subject.told[key]
+        return moves
 
     def completed(moves: Moves, wanted: Tensor) -> Detail:
         said = network.completed(subject.frame[None].to(weights), moves, wanted[None].to(weights))
