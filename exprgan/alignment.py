@@ -179,7 +179,7 @@ def planes_in_photo(
     Yields:
         The band's box (x0, y0, x1, y1) in whole photo px, C planes (h, w) float32, and the mask's (h, w) in [0, 1].
     """
-    box = _mask_box(mask, photo_from_crop, photo_size)
+    box = reached_by(mask, photo_from_crop, photo_size)
     if box is None:
         return
     rim = (_RIM_PX, _RIM_PX)
@@ -196,6 +196,18 @@ def planes_in_photo(
             first, last = int(reached[0]), int(reached[-1]) + 1
             *over, weight = (down @ wide[:, rows, first:last]).numpy()
             yield (left + first, y, left + last, end), over, weight.clip(0, 1)
+
+
+def reached_by(mask: np.ndarray, photo_from_crop: np.ndarray, photo_size: tuple[int, int]) -> Box | None:
+    """The photo's whole pixels that a mask (S, S) over a crop may reach; None if there are none. See `planes_in_photo`."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if len(rows) == 0:
+        return None
+    x, y = (columns[0] - 1, columns[-1] + 2), (rows[0] - 1, rows[-1] + 2)
+    corners = transform(photo_from_crop, [(a, b) for a in x for b in y])
+    left, top = (max(0, floor(v)) for v in corners.min(0))
+    right, bottom = (min(end, ceil(v)) for end, v in zip(photo_size, corners.max(0), strict=True))
+    return (left, top, right, bottom) if left < right and top < bottom else None
 
 
 def match_color(patch: Picture, reference: Picture, mask: np.ndarray) -> np.ndarray:
@@ -285,18 +297,6 @@ def _cut_out(photo: Image.Image, corners: np.ndarray, shrink: int) -> tuple[Imag
         part = Image.fromarray(np.pad(part, (missing[2:], missing[:2], (0, 0)), mode="edge"))
     shift = [missing[0] - left / shrink, missing[2] - top / shrink]
     return part, np.column_stack([np.eye(2) / shrink, shift])
-
-
-def _mask_box(mask: np.ndarray, photo_from_crop: np.ndarray, photo_size: tuple[int, int]) -> Box | None:
-    """The photo's whole pixels (x0, y0, x1, y1) that the mask may reach; None if there are none."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    if len(rows) == 0:
-        return None
-    x, y = (columns[0] - 1, columns[-1] + 2), (rows[0] - 1, rows[-1] + 2)
-    corners = transform(photo_from_crop, [(a, b) for a in x for b in y])
-    left, top = (max(0, floor(v)) for v in corners.min(0))
-    right, bottom = (min(end, ceil(v)) for end, v in zip(photo_size, corners.max(0), strict=True))
-    return (left, top, right, bottom) if left < right and top < bottom else None
 
 
 def _warp_coarsely(stack: np.ndarray, photo_from_stack: np.ndarray, box: Box, smooth: bool) -> tuple[torch.Tensor, int]:

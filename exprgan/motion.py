@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .alignment import EYES, Box, enlarged_about_centre, face_mask, match_color, planes_in_photo, smooth_step
+from .alignment import EYES, Box, enlarged_about_centre, face_mask, match_color, planes_in_photo, reached_by, smooth_step
 from .detail import FRAME, Detail
 from .flow import dense_flow, look_up
 from .grain import grain_of
@@ -35,8 +35,8 @@ BESIDE, ABOVE = (0.25, 0.45), (0.18, 0.42)
 BROWS, HIGHEST = (0.05, 0.11), 0.04
 """Sides of the frame: so far above the eyes brows begin, and all is brow; and they come near so high, never over it,
 however far T raises them. Between a lid that stays and a brow that rises by more, the skin tears into streaks."""
-SPARE = 192
-"""Px of the photo that are kept at hand beyond what one band asks for."""
+SPARE = 768
+"""Rows of the photo that are kept at hand beyond what a band asks for."""
 EDGE = 0.06
 """Sides of the frame over which every change fades out at its edge."""
 
@@ -116,7 +116,8 @@ def paste_motion(photo: Image.Image, motion: Motion, photo_from_crop: np.ndarray
     in_photo = xx * along + xy * down, yx * along + yy * down
     planes = *in_photo, *np.exp(np.moveaxis(motion.gain, 2, 0))
     reach = int(np.ceil(np.abs(in_photo).max(initial=0))) + 3  # and what bicubic looks at
-    result, source, threads = photo.copy(), _Source(photo, reach), torch.get_num_threads()
+    result, threads = photo.copy(), torch.get_num_threads()
+    source = _Source(photo, reached_by(motion.cover, photo_from_frame, photo.size), reach)
     bands = planes_in_photo(planes, photo_from_frame, motion.cover, photo.size, smooth=True)
     with ThreadPoolExecutor(threads) as pool:
         while several := [*islice(bands, threads)]:
@@ -133,23 +134,23 @@ class _Source:
 
     Args:
         photo: RGB.
+        reached: the box that all bands lie in; None: there are none.
         reach: px beyond a band that may be asked for.
     """
 
-    def __init__(self, photo: Image.Image, reach: int):
-        self.photo, self.reach = photo, reach
+    def __init__(self, photo: Image.Image, reached: Box | None, reach: int):
+        self.photo, self.reached, self.reach = photo, reached, reach
         self.box = (0, 0, 0, 0)
         self.pixels = torch.empty(1, 3, 0, 0)
 
     def hold(self, bands: Sequence[Box]) -> None:
         """Sees to it that bands lie in what is cut out, with all that they may ask for."""
-        lefts, tops, rights, bottoms = zip(*bands, strict=True)
-        (width, height), reach, spare = self.photo.size, self.reach, self.reach + SPARE
-        left, top = max(0, min(lefts) - reach), max(0, min(tops) - reach)
-        right, bottom = min(width, max(rights) + reach), min(height, max(bottoms) + reach)
-        if self.box[0] <= left and self.box[1] <= top and right <= self.box[2] and bottom <= self.box[3]:
+        (width, height), reach = self.photo.size, self.reach
+        top, bottom = max(0, bands[0][1] - reach), min(height, bands[-1][3] + reach)
+        if self.box[1] <= top and bottom <= self.box[3]:
             return
-        self.box = max(0, left - spare), top, min(width, right + spare), min(height, bottom + spare)
+        left, right = max(0, self.reached[0] - reach), min(width, self.reached[2] + reach)
+        self.box = left, top, right, min(height, bottom + SPARE)
         self.pixels = torch.from_numpy(np.asarray(self.photo.crop(self.box)).astype(np.float32)).permute(2, 0, 1)[None]
 
     def moved_and_lit(self, asked: tuple[Box, Sequence[np.ndarray], np.ndarray]) -> np.ndarray:
