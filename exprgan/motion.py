@@ -35,8 +35,9 @@ BESIDE, ABOVE = (0.25, 0.45), (0.18, 0.42)
 BROWS, HIGHEST = (0.05, 0.11), 0.04
 """Sides of the frame: so far above the eyes brows begin, and all is brow; and they come near so high, never over it,
 however far T raises them. Between a lid that stays and a brow that rises by more, the skin tears into streaks."""
-SPARE = 768
-"""Rows of the photo that are kept at hand beyond what a band asks for."""
+TOGETHER = 8
+"""So many bands are cut out of the photo at once and shared out to threads, however many there are: where a cut begins
+decides how places are rounded, so that another number of threads would change a pixel here and there."""
 EDGE = 0.06
 """Sides of the frame over which every change fades out at its edge."""
 
@@ -116,11 +117,11 @@ def paste_motion(photo: Image.Image, motion: Motion, photo_from_crop: np.ndarray
     in_photo = xx * along + xy * down, yx * along + yy * down
     planes = *in_photo, *np.exp(np.moveaxis(motion.gain, 2, 0))
     reach = int(np.ceil(np.abs(in_photo).max(initial=0))) + 3  # and what bicubic looks at
-    result, threads = photo.copy(), torch.get_num_threads()
+    result = photo.copy()
     source = _Source(photo, reached_by(motion.cover, photo_from_frame, photo.size), reach)
     bands = planes_in_photo(planes, photo_from_frame, motion.cover, photo.size, smooth=True)
-    with ThreadPoolExecutor(threads) as pool:
-        while several := [*islice(bands, threads)]:
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        while several := [*islice(bands, TOGETHER)]:
             source.hold([band for band, *_ in several])
             for (band, *_), pixels in zip(several, pool.map(source.moved_and_lit, several), strict=True):
                 result.paste(Image.fromarray(pixels), band)
@@ -130,7 +131,7 @@ def paste_motion(photo: Image.Image, motion: Motion, photo_from_crop: np.ndarray
 
 
 class _Source:
-    """A photo whose pixels are looked up band by band, from top to bottom; cut out for several at once, as they overlap.
+    """A photo whose pixels are looked up band by band; cut out for several at once, as what they ask for overlaps.
 
     Args:
         photo: RGB.
@@ -144,13 +145,10 @@ class _Source:
         self.pixels = torch.empty(1, 3, 0, 0)
 
     def hold(self, bands: Sequence[Box]) -> None:
-        """Sees to it that bands lie in what is cut out, with all that they may ask for."""
+        """Cuts out what bands, from top to bottom, may ask for."""
         (width, height), reach = self.photo.size, self.reach
-        top, bottom = max(0, bands[0][1] - reach), min(height, bands[-1][3] + reach)
-        if self.box[1] <= top and bottom <= self.box[3]:
-            return
-        left, right = max(0, self.reached[0] - reach), min(width, self.reached[2] + reach)
-        self.box = left, top, right, min(height, bottom + SPARE)
+        rows = max(0, bands[0][1] - reach), min(height, bands[-1][3] + reach)
+        self.box = max(0, self.reached[0] - reach), rows[0], min(width, self.reached[2] + reach), rows[1]
         self.pixels = torch.from_numpy(np.asarray(self.photo.crop(self.box)).astype(np.float32)).permute(2, 0, 1)[None]
 
     def moved_and_lit(self, asked: tuple[Box, Sequence[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -26,10 +26,7 @@ class People:
     """
 
     def __init__(self, z_dim: int, mean: tuple[float, ...] = (), spread: tuple[float, ...] = ()):
-        self.z_dim, self.mean, self.factor = z_dim, torch.tensor(mean), torch.zeros(z_dim, z_dim)
-        if mean:
-            rows, columns = torch.tril_indices(z_dim, z_dim)
-            self.factor[rows, columns] = torch.tensor(spread)
+        self.z_dim, self.mean, self.spread = z_dim, mean, spread
 
     def draw(self, count: int, chance: torch.Generator, prior: Prior = "people") -> Tensor:
         """So many z: (count, z_dim) in [-1, 1], on the CPU.
@@ -39,9 +36,12 @@ class People:
         """
         if prior not in get_args(Prior):
             raise ValueError(f"prior must be {' or '.join(get_args(Prior))}, not {prior!r}")
-        if prior == "uniform" or not len(self.mean):
+        if prior == "uniform" or not self.mean:
             return torch.rand(count, self.z_dim, generator=chance) * 2 - 1
-        return torch.tanh(self.mean + torch.randn(count, self.z_dim, generator=chance) @ self.factor.T)
+        factor = torch.zeros(self.z_dim, self.z_dim)
+        rows, columns = torch.tril_indices(self.z_dim, self.z_dim)
+        factor[rows, columns] = torch.tensor(self.spread)
+        return torch.tanh(torch.tensor(self.mean) + torch.randn(count, self.z_dim, generator=chance) @ factor.T)
 
 
 def measured(z: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -256,3 +256,17 @@ def test_below_the_lowest_jaw_no_mouth_is_drawn(network):
     assert mask[36, 32] > 0.99 and mask[36, 32 + math.ceil(64 * (CM * WIDEST + FADE)) :].max() == 0
     assert mask[math.ceil(64 * (DEEPEST + FADE)) :].max() == 0
     assert mask[math.ceil(64 * (USUAL + CM * (TALLEST + SHALLOW))) + 1 :].max() == 0
+
+
+def test_the_number_of_threads_changes_no_pixel():
+    noise = np.random.default_rng(2).integers(0, 256, (400, 400, 3), np.uint8)
+    photo = Image.fromarray(noise).resize((2000, 2000), Image.Resampling.BICUBIC)
+    matrix = np.array([[24.0, 3.0, 150.0], [-3.0, 24.0, 300.0]])
+    motion, made, before = still(flow=(0.7, -1.3), gain=0.1), [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            made.append(paste_motion(photo, motion, matrix, SIZE).tobytes())
+    finally:
+        torch.set_num_threads(before)
+    assert made[0] == made[1] == made[2] != photo.tobytes()
