@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from .alignment import EYES, Box, enlarged_about_centre, face_mask, match_color, planes_in_photo, reached_by, smooth_step
-from .detail import FRAME, Detail
+from .detail import FRAME, MAX_GAIN, Detail
 from .flow import dense_flow, look_up
 from .grain import grain_of
 from .images import LUMA
@@ -35,6 +35,9 @@ BESIDE, ABOVE = (0.25, 0.45), (0.18, 0.42)
 BROWS, HIGHEST = (0.05, 0.11), 0.04
 """Sides of the frame: so far above the eyes brows begin, and all is brow; and they come near so high, never over it,
 however far T raises them. Between a lid that stays and a brow that rises by more, the skin tears into streaks."""
+LIT, LOWER = 0.12, (0.5, 0.55)
+"""How much brighter, as a change of log brightness, the lower face gets at most where nothing is drawn: in 20 photos only
+rims of lips got more, since T lights teeth and is not sure where they end; from where to where on the frame that begins."""
 TOGETHER = 8
 """So many bands are cut out of the photo at once and shared out to threads, however many there are: where a cut begins
 decides how places are rounded, so that another number of threads would change a pixel here and there."""
@@ -62,10 +65,11 @@ class Motion:
         """What T said of one face, without the noise where nothing happens."""
         flow, gain, mask = (part[0].permute(1, 2, 0).numpy() for part in detail[:3])
         flow = _calm_eyes(flow)
+        drawn = smooth_step((mask[..., 0] - UNSURE) / (SURE - UNSURE))
+        gain = np.minimum(gain, _brightest(drawn)[..., None])
         length, light = np.hypot(flow[..., 0], flow[..., 1]), np.maximum.reduce([*np.moveaxis(np.abs(gain), 2, 0)])
         cover = smooth_step((length - STILL) / (MOVING - STILL))
         cover = np.maximum(cover, smooth_step((light - 0.02) / 0.05))
-        drawn = smooth_step((mask[..., 0] - UNSURE) / (SURE - UNSURE))
         cover = _spread(np.maximum(cover, drawn)) * _inside(len(flow))
         mouth = Mouth.of(detail) if drawn.any() else None
         return cls(FRAME, flow * cover[..., None], gain * cover[..., None], cover, mouth)
@@ -190,6 +194,13 @@ def _calm_eyes(flow: np.ndarray) -> np.ndarray:
     lower = raised / (1 + (raised / HIGHEST) ** 3) ** (1 / 3)
     brow = smooth_step((above - BROWS[0]) / (BROWS[1] - BROWS[0]))
     return np.stack([flow[..., 0], down - (raised - lower) * brow], axis=2)
+
+
+def _brightest(drawn: np.ndarray) -> np.ndarray:
+    """How much brighter each point may get, as a change of log brightness: no lip glows beside the teeth that T lights."""
+    down = (np.arange(len(drawn), dtype=np.float32) + 0.5)[:, None] / len(drawn)
+    free = np.maximum(drawn, smooth_step((LOWER[1] - down) / (LOWER[1] - LOWER[0])))
+    return LIT + (MAX_GAIN - LIT) * free
 
 
 def _within(distance: np.ndarray, ends: tuple[float, float]) -> np.ndarray:

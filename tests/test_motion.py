@@ -10,7 +10,7 @@ from PIL import Image
 from exprgan.alignment import EYES, crop_from_photo, face_mask, invert
 from exprgan.detail import FINE, FRAME, Detail, DetailNetwork
 from exprgan.flow import dense_flow, look_up
-from exprgan.motion import HIGHEST, OPENED, Motion, motion_between, paste_motion
+from exprgan.motion import HIGHEST, LIT, OPENED, Motion, motion_between, paste_motion
 from exprgan.mouth import CM, DEEPEST, FADE, SHALLOW, TALLEST, USUAL, WIDEST
 from exprgan.open_mouth import Mouth
 
@@ -270,3 +270,13 @@ def test_the_number_of_threads_changes_no_pixel():
     finally:
         torch.set_num_threads(before)
     assert made[0] == made[1] == made[2] != photo.tobytes()
+
+
+def test_no_lip_glows_beside_teeth_but_drawn_ones_and_brows_may_be_lit():
+    detail = said()
+    drawn = torch.zeros_like(detail.mask)
+    drawn[..., 84:92, 50:78] = 1
+    lit = detail._replace(mask=drawn, gain=torch.full_like(detail.gain, 0.4))
+    for place, wanted in {(88, 64): 0.4, (42, 64): 0.4, (78, 64): LIT, (88, 40): LIT}.items():
+        np.testing.assert_allclose(Motion.of(lit).gain[place], wanted, atol=1e-4)
+        np.testing.assert_allclose(Motion.of(lit._replace(gain=-lit.gain)).gain[place], -0.4, atol=1e-4)
