@@ -37,7 +37,8 @@ class Mouth:
     def of(cls, detail: Detail) -> "Mouth":
         """Of one face, whose mask reaches UNSURE somewhere."""
         calm = F.avg_pool2d(detail.mask[:1], 3, stride=1, padding=1, count_include_pad=False)  # else its px show as steps
-        matters = F.max_pool2d(calm, 2 * NEAR + 1, stride=1, padding=NEAR) > UNSURE
+        near = F.max_pool2d(calm, (2 * NEAR + 1, 1), stride=1, padding=(NEAR, 0))
+        matters = F.max_pool2d(near, (1, 2 * NEAR + 1), stride=1, padding=(0, NEAR)) > UNSURE
         inside = finer(torch.cat((detail.behind, detail.light, detail.places), dim=1)[:1])
         return cls((calm * matters)[0, 0].numpy(), inside[0].numpy())
 
