@@ -202,23 +202,26 @@ def what_is_white(x: Tensor) -> Tensor:
         x: (B, 3, S, S) in [-1, 1], a photo over T's frame.
 
     Returns:
-        (B, 3) in (0, 1]: the eyes' tint, as bright as the brighter of both.
+        (B, 3), positive: the eyes' tint, as bright as the brighter of both.
     """
-    side, apart = x.shape[-1], (EYES[1][0] - EYES[0][0]) / FRAME
-    luma = x.new_tensor(LUMA)
-    eyes, cheeks = [], []
-    for eye in EYES:
-        across, down = (((at - 0.5) / FRAME + 0.5) for at in eye)
-        for found, below, (wide, high) in ((eyes, 0.0, WHITES), (cheeks, CHEEK, (CHEEK / 4, CHEEK / 4))):
-            ends = [round(side * (middle + sign * reach * apart)) for middle, reach in
-                    ((down + below * apart, high), (across, wide)) for sign in (-1, 1)]  # fmt: skip
-            found.append(((x[:, :, ends[0] : ends[1], ends[2] : ends[3]] + 1) / 2).flatten(2))
-    eyes, cheeks = torch.cat(eyes, dim=2).float(), torch.cat(cheeks, dim=2).float().mean(2)
-    ranked = torch.einsum("c,bcn->bn", luma.float(), eyes).argsort(dim=1)
+    x, apart = (x.float() + 1) / 2, (EYES[1][0] - EYES[0][0]) / FRAME
+    luma, middles = x.new_tensor(LUMA), [[(at - 0.5) / FRAME + 0.5 for at in eye] for eye in EYES]
+    wide, high = (reach * apart for reach in WHITES)
+    eyes = torch.cat([_pixels(x, across, down, wide, high) for across, down in middles], dim=2)
+    below, reach = CHEEK * apart, CHEEK * apart / 4
+    cheeks = torch.cat([_pixels(x, across, down + below, reach, reach) for across, down in middles], dim=2).mean(2)
+    ranked = torch.einsum("c,bcn->bn", luma, eyes).argsort(dim=1)
     first, last = (round(share * ranked.shape[1]) for share in BRIGHT_PART)
     white = eyes.gather(2, ranked[:, None, first:last].expand(-1, 3, -1)).mean(2)
-    bright = torch.maximum(white @ luma.float(), cheeks @ luma.float()) / (white @ luma.float()).clamp(min=1e-3)
+    bright = (cheeks @ luma / (white @ luma).clamp(min=1e-3)).clamp(min=1)
     return (white * bright[:, None]).clamp(min=1e-2)
+
+
+def _pixels(x: Tensor, across: float, down: float, wide: float, high: float) -> Tensor:
+    """Those about a place: (B, C, S, S), and its middle and reach to both sides in sides of x -> (B, C, N)."""
+    (top, bottom), (left, right) = ([round(x.shape[-1] * (middle + way * reach)) for way in (-1, 1)]
+                                    for middle, reach in ((down, high), (across, wide)))  # fmt: skip
+    return x[..., top:bottom, left:right].flatten(2)
 
 
 def _nose(side: int, device: torch.device) -> Tensor:

@@ -36,7 +36,8 @@ SEATED, CELLS = 16, 8
 too near by, and were off by half a tooth's height."""
 TINT, BRIGHT = 0.5, 0.95
 """Teeth are about as white as the whites of the eyes, in every light: power of their tint that teeth have, and how bright a
-white tooth is at most beside what is brighter, eyes or cheeks. In 36 photos in good light T says 0.74 to 1.04 by itself."""
+white tooth is at most beside what is brighter, eyes or cheeks. In 36 photos in good light T's teeth are 0.74 to 1.08 as
+bright as the whites of the eyes."""
 BRIGHTEST = 1.25
 """What a white tooth looks like at most."""
 
@@ -77,7 +78,7 @@ class MouthNetwork(nn.Module):
             flow: (B, 2, S, S), which moved them, in sides of the frame.
             decoded: (B, 6, S, S), the decoder's two pictures, over the frame.
             c: (B, K * d).
-            white: (B, 3) in (0, 1], what is white in the photo's light, as in `of_one_light`.
+            white: (B, 3), positive, what is white in the photo's light, as in `of_one_light`.
 
         Returns:
             mask (B, 1, FINE * S, FINE * S) in [0, 1], how much of a point is drawn; and behind (B, 3, S, S), light
