@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import train.loop
-from exprgan.networks import ConditionedConv, Decoder, Encoder, ImageDiscriminator
-from train.loop import Trainer
-from train.losses import PLAYERS, Loss, Nets, Pass
+import train.gan.gan_trainer
+from exprgan.models.networks import ConditionedConv, Decoder, Encoder, ImageDiscriminator
+from train.gan.gan_losses import PLAYERS, Loss, Nets, Pass
+from train.gan.gan_trainer import Trainer
 
 
 def direct(layer: ConditionedConv, h: Tensor, condition: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class DirectTrainer(Trainer):
     """The trainer on these forms."""
 
     def __init__(self, data, config):
-        train.loop.keep_memory = lambda: False
+        train.gan.gan_trainer.keep_memory = lambda: False
         super().__init__(data, config)
         self.model.to(memory_format=torch.contiguous_format)
         self.model = copy.deepcopy(self.model)

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from exprgan import ExpressionEditor, ExprGAN, Subject
-from exprgan.subject import Fidelity
+from exprgan.editing.results import Fidelity
 
 ROOT = Path(__file__).parents[1]
 MEGAPIXELS = (0.25, 1.0, 4.0, 12.0)

@@ -20,10 +20,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.direct import DirectTrainer
-from train.config import TrainConfig
-from train.flags import add_flags, typed
-from train.loop import Trainer
-from train.losses import weights_of
+from train.core.config_flags import add_flags, typed
+from train.gan.gan_losses import weights_of
+from train.gan.gan_trainer import Trainer
+from train.gan.train_config import TrainConfig
 
 FORMS = {"direct": DirectTrainer, "exprgan": Trainer}
 

@@ -1,17 +1,17 @@
 """ExprGAN: edits the expression of a face in a photo, and how strong it is."""
 
-from .animation import Animation
-from .batch import Report, edit_folder
-from .controller import Controller
+from .batch.folder import Report, edit_folder
+from .editing.animation import Animation
+from .editing.multi_face import GroupResult, draw_numbers
+from .editing.results import EditResult, Reading, Subject
+from .editing.retrieval import Match
 from .editor import ExpressionEditor
 from .errors import BadImageError, ExprGANError, NoFaceError, WeightsError
-from .export import export_onnx
 from .expressions import EXPRESSIONS, NEUTRAL
-from .faces import Face
-from .group import GroupResult, draw_numbers
-from .model import ExprGAN, ExprGANConfig
-from .retrieval import Match
-from .subject import EditResult, Reading, Subject
+from .models.controller import Controller
+from .models.exprgan import ExprGAN, ExprGANConfig
+from .models.onnx_export import export_onnx
+from .photo.detection import Face
 
 __all__ = [
     "EXPRESSIONS",

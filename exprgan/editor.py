@@ -3,37 +3,39 @@
 A photo is read once into a `Subject` (find, align, encode); every edit after that is one pass of G_dec and a paste.
 """
 
+import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from .alignment import crop_face, crop_from_photo, enlarged_about_centre, invert
-from .between import detail_between
-from .controller import check_intensity
-from .detail import FINE, FRAME
-from .ensemble import Ensemble
+from .editing.animation import Animation, Kind, check_kind, frames_in, path_of
+from .editing.multi_face import GroupResult, EditRequest, EditRequests, requests_by_face
+from .editing.pivotal_tuning import TuningProgress, tune
+from .editing.results import FIDELITIES, EditResult, Fidelity, Reading, Subject
+from .editing.retrieval import By, Match, check_by, distances, pictures_in, vector
+from .editing.warp_cache import predict_warp
 from .errors import BadImageError, NoFaceError
 from .expressions import NEUTRAL
-from .faces import Face, choose, find_faces
-from .images import edited, load_photo, to_image, to_tensor
-from .marking import generated
-from .model import ExprGAN
-from .networks import Decoder
-from .people import Prior
-from .retrieval import By, Match, check_by, distances, pictures_in, vector
-from .subject import FIDELITIES, EditResult, Fidelity, Reading, Subject
-from .tuning import Progress, tune
+from .models.controller import check_intensity
+from .models.exprgan import ExprGAN
+from .models.latent_prior import Prior
+from .models.networks import Decoder
+from .models.warp_network import FIELD_SCALE, WIDE_CROP_SCALE
+from .photo.ai_metadata import mark_generated
+from .photo.alignment import crop_face, crop_from_photo, photo_from_wide_crop, invert
+from .photo.detection import Face, choose_face, find_faces
+from .photo.image_io import mark_edited, load_photo, to_image, to_tensor
 
 
-class ExpressionEditor(Ensemble):
+class ExpressionEditor:
     """Edits photos with a model. Every method takes a photo (path, bytes, PIL image, array) or a `Subject`.
 
     Args:
@@ -79,7 +81,7 @@ class ExpressionEditor(Ensemble):
             return photo
         photo = load_photo(photo)
         if not isinstance(face, Face):
-            face = choose(find_faces(photo), face)
+            face = choose_face(find_faces(photo), face)
         size = self.model.config.image_size
         matrix = crop_from_photo(face.landmarks, size)
         return self._encode(photo, face, crop_face(photo, matrix, size), invert(matrix))
@@ -159,10 +161,10 @@ class ExpressionEditor(Ensemble):
         decode = partial(self._decode, subject.z, decoder=subject.decoder)
         detail = None
         if fidelity != "model" and self.model.T is not None:
-            detail = detail_between(self.model.T, self.model.config.detail_emphasis, subject, code, decode)
+            detail = predict_warp(self.model.T, self.model.config.detail_emphasis, subject, code, decode)
         return EditResult(subject, code, fidelity, partial(decode, code), detail)
 
-    def tune(self, photo: Any, *, face: int | Face | None = None, progress: Progress | None = None) -> Subject:
+    def tune(self, photo: Any, *, face: int | Face | None = None, progress: TuningProgress | None = None) -> Subject:
         """Fits a copy of the decoder to one face, for some seconds; edits of the result with "tuned" use it.
 
         Args:
@@ -195,7 +197,97 @@ class ExpressionEditor(Ensemble):
         chance = torch.Generator()
         chance.seed() if seed is None else chance.manual_seed(seed)
         z = self.model.people.draw(count, chance, prior)
-        return [generated(person) for person in self.decode_many(z, code)]
+        return [mark_generated(person) for person in self.decode_many(z, code)]
+
+    def read_all(self, photo: Any, faces: Iterable[int] | None = None) -> dict[int, Subject]:
+        """Reads several faces of a photo, or all, by their places in `find`'s list: to be edited together, or one by one.
+
+        Args:
+            photo: a photo; a `Subject` is taken as face 0, and of what this method returned those asked for are returned.
+            faces: which; all unless given.
+
+        Raises:
+            BadImageError: the photo cannot be read.
+            NoFaceError: no face was found, or not that many.
+        """
+        if isinstance(photo, Subject):
+            photo = {0: photo}
+        if isinstance(photo, Mapping):
+            for place in set(faces or ()) - photo.keys():
+                raise NoFaceError(f"Face {place} was not read, only {', '.join(map(str, photo))}. Choose among these.")
+            return {place: photo[place] for place in (photo if faces is None else sorted(set(faces)))}
+        photo = load_photo(photo)
+        found = find_faces(photo)
+        choose_face(found)
+        chosen = {
+            place: choose_face(found, place) for place in (range(len(found)) if faces is None else sorted(set(faces)))
+        }
+        return {place: dataclasses.replace(self.read(photo, face), photo=photo) for place, face in chosen.items()}
+
+    def edit_many(self, photo: Any, wishes: EditRequests, intensity: float = 1.0, *, style: int | None = None,
+                  fidelity: Fidelity = "detail") -> GroupResult:  # fmt: skip
+        """Gives several faces of a photo other expressions, each its own or all the same.
+
+        Args:
+            photo: a photo, a `Subject`, or what `read_all` made of one.
+            wishes: an expression or a mix for all, or one each by place in `find`'s list: {0: "happy", 2: ("sad", 0.6)}.
+                The other faces stay as they are.
+            intensity: 0 (neutral) to 1 (full strength), of wishes that say none.
+            style, fidelity: as in `edit`.
+
+        Raises:
+            ValueError: no wish, or as in `edit`.
+            BadImageError, NoFaceError: as in `read_all`.
+        """
+        looks = requests_by_face(wishes, intensity)
+        codes = {place: self._code(look, strength, style) for place, (look, strength) in looks.items()}
+        people = self.read_all(photo, None if None in codes else codes)
+        return GroupResult({place: self.decode(one, codes[None if None in codes else place], fidelity=fidelity)
+                            for place, one in people.items()})  # fmt: skip
+
+    def animate(self, photo: Any, kind: Kind = "sweep", wishes: EditRequests = "happy", intensity: float = 1.0, *,
+                start: EditRequest | None = None, style: int | None = None, seconds: float = 2.0, fps: float = 25,
+                face: int | Face | Sequence[int] | Literal["all"] | None = None,
+                fidelity: Fidelity = "detail") -> Animation:  # fmt: skip
+        """An expression that comes and goes: frames at the photo's size, made when asked for, to save as MP4, GIF or WebP.
+
+        Args:
+            photo: a photo, a `Subject`, or what `read_all` made of it.
+            kind: "sweep", "tour" or "morph", see `Kind`.
+            wishes: the look at the top, as in `edit_many`; a tour shows all expressions in turn.
+            intensity: the strength at the top, of wishes that say none.
+            start: where a morph sets out, ("sad", 0.5) say; from the face as it is in the photo unless given.
+            style, fidelity: as in `edit`.
+            seconds: how long one rise and fall takes; a tour has one for each expression.
+            fps: frames a second, 1 to 50.
+            face: which face, as in `read`, or several, or "all"; unless given, those of `wishes`, or the largest.
+
+        Raises:
+            ValueError: an unknown kind, seconds or fps out of range, or as in `edit_many`.
+            BadImageError, NoFaceError: as in `read_all`.
+        """
+        check_kind(kind)
+        frames, looks = frames_in(seconds, fps), requests_by_face(wishes, intensity)
+        code = partial(self._code, style=style)
+        for look, strength in looks.values():
+            code(look, strength)  # says what is wrong before anything slow
+        if fidelity not in FIDELITIES:
+            raise ValueError(f"fidelity must be one of {', '.join(FIDELITIES)}, not {fidelity!r}")
+        begin = None if start is None else code(*requests_by_face(start, 1.0)[None])
+        people = self._people(photo, face if None in looks else list(looks))
+        if fidelity == "tuned":
+            people = {place: one if one.decoder else self.tune(one) for place, one in people.items()}
+        paths = [path_of(kind, frames, code, looks.get(place) or looks[None], self.model.config.expressions,
+                         one.reading.own_code if begin is None else begin) for place, one in people.items()]  # fmt: skip
+        return Animation([*people.values()], [*zip(*paths, strict=True)], fps, partial(self.decode, fidelity=fidelity))
+
+    def _people(self, photo: Any, face: int | Face | Sequence[int] | str | None) -> dict[int, Subject]:
+        """One face or several, by their places; the place of a face that was given as such counts for nothing."""
+        if isinstance(photo, (Subject, Mapping)) or isinstance(face, Sequence):
+            if isinstance(face, str) and face != "all":
+                raise ValueError(f'face must be a number, several of them, or "all", not {face!r}')
+            return self.read_all(photo, None if face in (None, "all") else [face] if isinstance(face, int) else face)
+        return {face if isinstance(face, int) else 0: self.read(photo, face)}
 
     def interpolate(self, photo_a: Any, photo_b: Any, steps: int = 8, expression: str | Mapping[str, float] = NEUTRAL,
                     intensity: float = 1.0) -> list[Image.Image]:  # fmt: skip
@@ -257,7 +349,7 @@ class ExpressionEditor(Ensemble):
         with torch.inference_mode():
             parts = [self.model.G_dec(some.to(weights), c.to(weights)).float().cpu()
                      for some, c in zip(z.split(16), codes.split(16), strict=True)]  # fmt: skip
-        return [edited(to_image(x_hat)) for x_hat in torch.cat(parts)]
+        return [mark_edited(to_image(x_hat)) for x_hat in torch.cat(parts)]
 
     def _code(self, expression: str | Mapping[str, float], intensity: float, style: int | None) -> Tensor:
         """The code of an expression or a mix at an intensity: (K * d,)."""
@@ -281,8 +373,8 @@ class ExpressionEditor(Ensemble):
     def _frame(self, photo: Image.Image, photo_from_crop: np.ndarray) -> Tensor:
         """The photo as T sees it."""
         crop_px = self.model.config.image_size
-        frame_px = FINE * crop_px
-        matrix = invert(enlarged_about_centre(photo_from_crop, crop_px, FRAME, frame_px))
+        frame_px = FIELD_SCALE * crop_px
+        matrix = invert(photo_from_wide_crop(photo_from_crop, crop_px, WIDE_CROP_SCALE, frame_px))
         return to_tensor(crop_face(photo, matrix, frame_px))
 
     def _to_batch(self, crop: Image.Image) -> Tensor:

@@ -129,8 +129,8 @@ def app_url(tiny_config, tmp_path_factory):
     import torch
 
     os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("visitors"))
-    from app import build_app, serve
     from exprgan import ExpressionEditor, ExprGAN
+    from exprgan.ui.page import build_app, serve
 
     torch.manual_seed(0)
     app = build_app(ExpressionEditor(ExprGAN(tiny_config)))

@@ -9,7 +9,10 @@ from corpus import EDITED, NO_FACE, REFUSED, kind
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 ROOT = Path(__file__).parent.parent
-PORTRAITS = [*sorted((ROOT / "tests" / "data").glob("*.jpg")), *sorted((ROOT / "examples").glob("*.jpg"))]
+PORTRAITS = [
+    *sorted((ROOT / "tests" / "data").glob("*.jpg")),
+    *sorted((ROOT / "exprgan" / "ui" / "examples").glob("*.jpg")),
+]
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "TIFF": ".tif", "BMP": ".bmp", "AVIF": ".avif"}
 ORIENTATION = 0x0112
 

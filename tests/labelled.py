@@ -4,7 +4,7 @@ import csv
 
 from PIL import Image
 
-from exprgan.faces import Face
+from exprgan.photo.detection import Face
 
 
 def finder(photo):

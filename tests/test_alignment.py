@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exprgan.alignment import (
+from exprgan.photo.alignment import (
     EYES,
     crop_face,
     crop_from_photo,

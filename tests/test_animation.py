@@ -11,12 +11,12 @@ import pytest
 from PIL import Image, ImageCms
 
 from exprgan import ExprGANError, NoFaceError
-from exprgan.alignment import transform
-from exprgan.animation import Animation, frames_in, in_srgb, rise_and_fall
-from exprgan.detail import FRAME
-from exprgan.images import is_marked
-from exprgan.marking import DIGITAL_SOURCE, SOFTWARE
-from exprgan.video import write_gif, write_mp4, write_webp
+from exprgan.editing.animation import Animation, frames_in, in_srgb, rise_and_fall
+from exprgan.models.warp_network import WIDE_CROP_SCALE
+from exprgan.photo.ai_metadata import DIGITAL_SOURCE, SOFTWARE
+from exprgan.photo.alignment import transform
+from exprgan.photo.image_io import is_marked
+from exprgan.photo.video_writer import write_gif, write_mp4, write_webp
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,7 +30,7 @@ def editor():
 
 @pytest.fixture(scope="module")
 def subject(editor):
-    photo = Image.open(ROOT / "examples" / "V0042.jpg").resize((301, 301), Image.Resampling.LANCZOS)
+    photo = Image.open(ROOT / "exprgan" / "ui" / "examples" / "V0042.jpg").resize((301, 301), Image.Resampling.LANCZOS)
     return editor.read(photo)
 
 
@@ -45,7 +45,7 @@ def pixels(image):
 
 def background(subject):
     """(H, W) bool: what no edit can reach, outside T's frame."""
-    ends = [subject.crop.width * (0.5 + side * FRAME / 2) for side in (-1, 1)]
+    ends = [subject.crop.width * (0.5 + side * WIDE_CROP_SCALE / 2) for side in (-1, 1)]
     corners = transform(subject.photo_from_crop, [(x, y) for x in ends for y in ends])
     (left, top), (right, bottom) = corners.min(0).clip(0).astype(int), corners.max(0).astype(int) + 1
     free = np.ones(subject.photo.size[::-1], bool)
@@ -110,7 +110,9 @@ def test_a_morph_goes_from_one_look_to_another(editor, subject):
 def test_two_people_move_at_once_and_the_others_stay(editor):
     photo = Image.new("RGB", (900, 300), "grey")
     for i, name in enumerate(("V0018", "V0022", "V0049")):
-        photo.paste(Image.open(ROOT / "examples" / f"{name}.jpg").resize((300 - 20 * i,) * 2), (300 * i, 0))
+        photo.paste(
+            Image.open(ROOT / "exprgan" / "ui" / "examples" / f"{name}.jpg").resize((300 - 20 * i,) * 2), (300 * i, 0)
+        )
     people = editor.read_all(photo)
     both = editor.animate(people, "sweep", {0: "happy", 2: ("surprise", 0.5)}, seconds=1, fps=4)
     moved = (pixels(both[0]) != pixels(both[2])).any(axis=(0, 2))
@@ -139,7 +141,7 @@ def test_frames_are_made_one_at_a_time(editor, subject):
 
 
 def test_few_edited_faces_are_kept(editor, subject, monkeypatch):
-    monkeypatch.setattr("exprgan.animation.KEPT_BYTES", 2 * 3 * subject.photo.width * subject.photo.height)
+    monkeypatch.setattr("exprgan.editing.animation.KEPT_BYTES", 2 * 3 * subject.photo.width * subject.photo.height)
     animation = editor.animate(subject, "sweep", "happy", seconds=1, fps=10)
     for _ in animation.frames:
         assert 1 <= len(animation._kept) <= 2 + 1
@@ -308,7 +310,7 @@ def test_an_unknown_suffix_or_side_is_named(sweep):
 
 
 def test_what_ffmpeg_says_is_passed_on(sweep, tmp_path, monkeypatch):
-    monkeypatch.setattr("exprgan.video.CRF", "!")
+    monkeypatch.setattr("exprgan.photo.video_writer.CRF", "!")
     with pytest.raises(ExprGANError, match="ffmpeg says"):
         sweep.save(tmp_path / "me.mp4")
     assert not list(tmp_path.iterdir())

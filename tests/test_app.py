@@ -19,14 +19,12 @@ from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-import app
-import app_actions
-import app_animation
-from app_pieces import alone
-from app_sitting import known_faces
 from exprgan import ExprGANError
-from exprgan.faces import find_faces
-from exprgan.images import is_marked, load_photo
+from exprgan.photo.detection import find_faces
+from exprgan.photo.image_io import is_marked, load_photo
+from exprgan.ui import animation_panel, handlers, page
+from exprgan.ui.components import stateless
+from exprgan.ui.photo_session import example_faces
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -73,8 +71,8 @@ def test_all_faces_are_edited_alike_or_each_its_own_way(client, data_dir, tmp_pa
     (_, own), status = client.predict(photo, **each, api_name="/edit")
     assert halves_changed(before, own) == (True, True) and status.startswith("Face 2 now reads as")
     assert np.abs(pixels(own) - pixels(after))[:, : 850 * 1024 // 1500].max() > 10  # another expression on the left
-    alone = SETTINGS | {"expression": "surprise", "intensity": 0.7}
-    (_, first), _ = client.predict(photo, **alone, api_name="/edit")
+    stateless = SETTINGS | {"expression": "surprise", "intensity": 0.7}
+    (_, first), _ = client.predict(photo, **stateless, api_name="/edit")
     assert np.array_equal(pixels(own)[:, :550], pixels(first)[:, :550]) or (
         np.abs(pixels(own)[:, :550] - pixels(first)[:, :550]).mean() < 0.5
     )
@@ -89,7 +87,7 @@ def test_all_faces_are_edited_alike_or_each_its_own_way(client, data_dir, tmp_pa
 def test_a_choice_of_faces_that_cannot_be_is_answered_with_a_sentence(client, data_dir, tmp_path, wrong):
     with pytest.raises(AppError) as error:
         client.predict(handle_file(two_people(data_dir, tmp_path)), **SETTINGS | wrong, api_name="/edit")
-    assert app_actions.APOLOGY not in str(error.value) and "Traceback" not in str(error.value)
+    assert handlers.APOLOGY not in str(error.value) and "Traceback" not in str(error.value)
 
 
 def test_faces_are_numbered_where_there_are_several(client, data_dir, tmp_path):
@@ -99,14 +97,14 @@ def test_faces_are_numbered_where_there_are_several(client, data_dir, tmp_path):
 
 
 def test_a_click_on_the_photo_chooses_the_face_there_and_each_keeps_its_own(tiny_editor, data_dir, visitors):
-    sitting = app_actions.Sitting(tiny_editor, str(two_people(data_dir, visitors)))
+    sitting = handlers.Sitting(tiny_editor, str(two_people(data_dir, visitors)))
     assert sitting.face_at(300, 300) == 0 and sitting.face_at(820, 200) == 1
-    happy, sad = (dict(app_actions.DEFAULTS, expression=name) for name in ("happy", "sad"))
+    happy, sad = (dict(handlers.DEFAULTS, expression=name) for name in ("happy", "sad"))
 
     def choose(index, face, scope, others, wish):
         event = gr.EventData(None, {"index": index, "value": None})
         event.index = index
-        return app_actions.chosen_face(event, face, scope, others, sitting, *wish.values())
+        return handlers.chosen_face(event, face, scope, others, sitting, *wish.values())
 
     assert choose(1, 0, "one", {}, happy) == (1, {}, *happy.values())
     assert choose([820, 200], 0, "each", {}, happy) == (1, {"0": happy}, *happy.values())
@@ -124,7 +122,7 @@ def test_an_animation_is_made_small_and_quickly(client, data_dir, kind, file_for
         assert b"moov" in path.read_bytes()
     else:
         moving = Image.open(path)
-        assert max(moving.size) == app_animation.SIDES[file_format] and moving.n_frames > 3 and is_marked(path)
+        assert max(moving.size) == animation_panel.SIDES[file_format] and moving.n_frames > 3 and is_marked(path)
 
 
 @pytest.mark.parametrize("wrong", [{"seconds": 90}, {"seconds": 0}, {"kind": "dance"}, {"file_format": "avi"}])
@@ -132,23 +130,23 @@ def test_an_animation_that_cannot_be_is_answered_with_a_sentence(client, data_di
     moves = {"kind": "sweep", "file_format": "mp4", "seconds": 1} | wrong
     with pytest.raises(AppError) as error:
         client.predict(handle_file(data_dir / "portrait.jpg"), **SETTINGS, **moves, api_name="/animate")
-    assert app_actions.APOLOGY not in str(error.value) and str(next(iter(wrong.values()))) in str(error.value)
+    assert handlers.APOLOGY not in str(error.value) and str(next(iter(wrong.values()))) in str(error.value)
 
 
 def test_an_animation_that_nobody_waits_for_is_stopped(tiny_editor, data_dir, visitors, monkeypatch):
-    monkeypatch.setattr(app_animation, "LIMIT_S", -1)
+    monkeypatch.setattr(animation_panel, "LIMIT_S", -1)
     settings = *(dict(SETTINGS).values()), "sweep", "gif", 0.5, None
     with pytest.raises(ExprGANError, match="given up"):
-        app_animation.animate(tiny_editor, str(data_dir / "portrait.jpg"), *settings, progress=lambda *_, **__: None)
+        animation_panel.animate(tiny_editor, str(data_dir / "portrait.jpg"), *settings, progress=lambda *_, **__: None)
     assert not [path for path in visitors.rglob("*.gif")]
 
 
 def test_where_there_is_little_time_there_are_fewer_frames(monkeypatch):
     clock = iter((0.0, 5.0))
-    monkeypatch.setattr(app_animation, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(animation_panel, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     rates = []
-    app_animation.affordable(lambda fps: rates.append(fps) or list(range(40)))
-    assert rates == [app_animation.FASTEST, app_animation.SLOWEST]
+    animation_panel.affordable(lambda fps: rates.append(fps) or list(range(40)))
+    assert rates == [animation_panel.FASTEST, animation_panel.SLOWEST]
 
 
 def test_a_transfer_tells_what_it_read(client, data_dir):
@@ -222,7 +220,7 @@ def test_the_zip_of_people_is_labelled(client):
 def test_numbers_out_of_range_are_answered_with_a_sentence(client, count, seed):
     with pytest.raises(AppError) as error:
         client.predict(seed, count, "happy", 1, api_name="/generate")
-    assert app_actions.APOLOGY not in str(error.value) and "Traceback" not in str(error.value)
+    assert handlers.APOLOGY not in str(error.value) and "Traceback" not in str(error.value)
 
 
 def test_a_photo_without_a_face_is_answered_with_a_sentence(client, tmp_path):
@@ -249,14 +247,14 @@ def test_the_api_is_the_one_promised_typed_and_documented(client):
         for one in [*end["parameters"], *end["returns"]]:
             assert one["python_type"]["type"] not in ("", "Any"), (name, one)
         for one in end["parameters"]:  # the text tells of every one, or names the action that does
-            text = (getattr(app_actions, name[1:], None) or app_animation.animate).__doc__
+            text = (getattr(handlers, name[1:], None) or animation_panel.animate).__doc__
             taken = re.search(r"takes what `(\w+)` takes", text)
-            text += getattr(app_actions, taken[1]).__doc__ if taken else ""
+            text += getattr(handlers, taken[1]).__doc__ if taken else ""
             assert f"{one['parameter_name']}:" in text, (name, one["parameter_name"])
 
 
 def test_what_a_program_calls_keeps_nothing_between_two_calls(tiny_editor, visitors):
-    config = app.build_app(tiny_editor).get_config_file()
+    config = page.build_app(tiny_editor).get_config_file()
     kinds = {one["id"]: one["type"] for one in config["components"]}
     public = [one for one in config["dependencies"] if one["api_visibility"] == "public"]
     assert {f"/{one['api_name']}" for one in public} == PARAMETERS.keys()
@@ -266,9 +264,9 @@ def test_what_a_program_calls_keeps_nothing_between_two_calls(tiny_editor, visit
 @pytest.mark.parametrize(("action", "rest", "count"), [("read", (), 3), ("number_faces", (0,), 1)])
 def test_a_program_is_told_all_but_the_sitting(tiny_editor, data_dir, visitors, action, rest, count):
     photo = str(shutil.copy(data_dir / "portrait.jpg", visitors / "me.jpg"))
-    told = alone(functools.partial(getattr(app_actions, action), tiny_editor), count)(photo, *rest)
-    assert not isinstance(told, app_actions.Sitting)
-    assert count == 1 or (len(told) == count and not any(isinstance(one, app_actions.Sitting) for one in told))
+    told = stateless(functools.partial(getattr(handlers, action), tiny_editor), count)(photo, *rest)
+    assert not isinstance(told, handlers.Sitting)
+    assert count == 1 or (len(told) == count and not any(isinstance(one, handlers.Sitting) for one in told))
 
 
 def readme_example(language):
@@ -299,8 +297,8 @@ def test_the_readmes_curl_call_works_as_it_stands(app_url, data_dir, tmp_path):
 
 
 def test_where_the_examples_faces_are_is_written_down_as_they_are_found():
-    known = known_faces()
-    assert sorted(known) == app_actions.EXAMPLES
+    known = example_faces()
+    assert sorted(known) == handlers.EXAMPLES
     for path, (face,) in known.items():
         (found,) = find_faces(load_photo(path))
         assert np.abs(np.subtract(face.landmarks, found.landmarks)).max() < 2, path

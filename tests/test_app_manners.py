@@ -18,10 +18,8 @@ from app_calls import SETTINGS, two_people
 from gradio_client import Client, handle_file
 from PIL import Image
 
-import app
-import app_actions
-import app_pieces
 from exprgan import ExpressionEditor, ExprGAN, ExprGANError, WeightsError
+from exprgan.ui import components, handlers, page, tabs
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,14 +31,14 @@ def test_a_photo_is_read_once_however_often_it_is_edited(tiny_editor, data_dir, 
     monkeypatch.setattr(tiny_editor, "find", lambda photo: searched.append(photo) or find(photo))
     subjects = []
     for intensity in (0.1, 0.5, 0.9):
-        *_, sitting = app.edit(tiny_editor, photo, "fear", intensity, "", 0.5, 0, "detail", 0, "one", {}, sitting)
+        *_, sitting = handlers.edit(tiny_editor, photo, "fear", intensity, "", 0.5, 0, "detail", 0, "one", {}, sitting)
         subjects.append(sitting.subject(tiny_editor))
     assert len(searched) == 1 and len(set(map(id, subjects))) == 1
 
 
 def test_a_sitting_keeps_a_preview_and_no_more(tiny_editor, data_dir, visitors):
     Image.open(data_dir / "portrait.jpg").resize((3000, 3000)).save(visitors / "large.jpg")
-    sitting = app_actions.Sitting(tiny_editor, str(visitors / "large.jpg"))
+    sitting = handlers.Sitting(tiny_editor, str(visitors / "large.jpg"))
     small, full = sitting.subject(tiny_editor), sitting.full_subject(tiny_editor)
     assert small.photo.size == (1024, 1024) and full.photo.size == (3000, 3000)
     corner = full.photo_from_crop @ [0, 0, 1]
@@ -50,9 +48,9 @@ def test_a_sitting_keeps_a_preview_and_no_more(tiny_editor, data_dir, visitors):
 
 def test_a_deleted_photo_is_asked_for_again(tiny_editor, data_dir, visitors):
     with pytest.raises(ExprGANError, match="add it again"):
-        app_actions.Sitting(tiny_editor, "/nowhere/photo.jpg")
+        handlers.Sitting(tiny_editor, "/nowhere/photo.jpg")
     shutil.copy(data_dir / "portrait.jpg", visitors / "me.jpg")
-    sitting = app_actions.Sitting(tiny_editor, str(visitors / "me.jpg"))
+    sitting = handlers.Sitting(tiny_editor, str(visitors / "me.jpg"))
     (visitors / "me.jpg").unlink()
     with pytest.raises(ExprGANError, match="add it again"):
         sitting.full_subject(tiny_editor)
@@ -63,30 +61,30 @@ def test_what_was_not_foreseen_is_for_the_log_alone(tiny_editor, caplog):
         raise KeyError("secret")
 
     with caplog.at_level(logging.ERROR), pytest.raises(gr.Error) as error:
-        app_actions.bound(broken, tiny_editor)()
-    assert error.value.message == app_actions.APOLOGY and "secret" in caplog.text
+        handlers.with_error_handling(broken, tiny_editor)()
+    assert error.value.message == handlers.APOLOGY and "secret" in caplog.text
 
 
 def test_an_action_that_takes_too_long_is_given_up(tiny_editor, monkeypatch):
-    monkeypatch.setattr(app_actions, "LIMIT_S", 0.05)
+    monkeypatch.setattr(handlers, "LIMIT_S", 0.05)
     over = threading.Event()
     with pytest.raises(gr.Error) as error:
-        app_actions.bound(lambda editor: over.wait(10), tiny_editor)()
+        handlers.with_error_handling(lambda editor: over.wait(10), tiny_editor)()
     over.set()
-    assert error.value.message == app_actions.TOO_LONG
+    assert error.value.message == handlers.TOO_LONG
 
 
 def test_who_comes_to_a_full_queue_is_told_so(tiny_editor, data_dir, visitors, monkeypatch):
-    monkeypatch.setattr(app, "LONGEST_QUEUE", 1)
-    small = app.build_app(tiny_editor)
+    monkeypatch.setattr(page, "LONGEST_QUEUE", 1)
+    small = page.build_app(tiny_editor)
     over, edit = threading.Event(), tiny_editor.edit
     monkeypatch.setattr(tiny_editor, "edit", lambda *args, **settings: over.wait(20) and edit(*args, **settings))
-    url = app.serve(small, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    url = page.serve(small, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
         body = json.dumps({"photo": None, "expression": "sad"}).encode()
         call = urllib.request.Request(f"{url}gradio_api/call/v2/edit", body, {"Content-Type": "application/json"})
         refused = []
-        for _ in range(app_actions.AT_ONCE + 2):  # two are worked on, one waits
+        for _ in range(handlers.AT_ONCE + 2):  # two are worked on, one waits
             try:
                 urllib.request.urlopen(call).read()
             except urllib.error.HTTPError as error:
@@ -114,10 +112,10 @@ def test_a_file_larger_than_the_limit_is_refused(app_url):
 def test_photos_and_results_are_deleted_within_the_hour(tiny_editor, data_dir, visitors):
     from gradio.route_utils import delete_files_created_by_app
 
-    built = app.build_app(tiny_editor)
+    built = page.build_app(tiny_editor)
     frequency, age = built.delete_cache
     assert age + 2 * frequency <= 3600
-    url = app.serve(built, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    url = page.serve(built, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
         first = {path for path in visitors.rglob("*") if path.is_file()}
         visitor = Client(url, verbose=False, download_files=str(visitors.parent / "kept by the visitor"))
@@ -142,11 +140,13 @@ def test_photos_and_results_are_deleted_within_the_hour(tiny_editor, data_dir, v
 
 
 def test_nothing_is_kept_and_nobody_is_told(tiny_editor, visitors):
-    assert app.LAUNCH["run_history"] is False and app.LAUNCH["enable_monitoring"] is False and app.LAUNCH["share"] is False
-    config = app.build_app(tiny_editor).get_config_file()
+    assert (
+        page.LAUNCH["run_history"] is False and page.LAUNCH["enable_monitoring"] is False and page.LAUNCH["share"] is False
+    )
+    config = page.build_app(tiny_editor).get_config_file()
     assert config["analytics_enabled"] is False
     shown = [one["props"]["value"] for one in config["components"] if one["type"] == "markdown"]
-    assert any(app.PRIVACY in text for text in shown) and any("deleted within" in text for text in shown)
+    assert any(page.PRIVACY in text for text in shown) and any("deleted within" in text for text in shown)
 
 
 @pytest.mark.parametrize(
@@ -163,33 +163,33 @@ def test_nothing_is_kept_and_nobody_is_told(tiny_editor, visitors):
     ],
 )
 def test_of_an_address_only_what_a_setting_can_be_is_taken(component, text, value):
-    assert app_pieces.understood(component, text) == (gr.skip() if value is None else value)
+    assert components.understood(component, text) == (gr.skip() if value is None else value)
 
 
 # The model it serves.
 
 
 def test_the_bundled_weights_stand_in_for_a_hub_that_cannot_be_reached(tiny_editor, visitors, monkeypatch):
-    monkeypatch.setattr(app, "BUNDLED", visitors / "weights")
+    monkeypatch.setattr(page, "BUNDLED_WEIGHTS", visitors / "weights")
     tiny_editor.model.save_pretrained(visitors / "weights")
-    editor, note = app.load_editor("nobody/nothing@v1")
+    editor, note = page.load_editor("nobody/nothing@v1")
     assert editor.model.config == tiny_editor.model.config and "nobody/nothing@v1" in note
-    shown = [one["props"] for one in app.build_app(editor, note).get_config_file()["components"]]
+    shown = [one["props"] for one in page.build_app(editor, note).get_config_file()["components"]]
     assert any(props.get("value") == note and props["visible"] for props in shown)
-    assert app.load_editor(str(visitors / "weights"))[1] == ""
+    assert page.load_editor(str(visitors / "weights"))[1] == ""
     with pytest.raises(WeightsError):  # a folder that somebody named is meant
-        app.load_editor(str(visitors))
+        page.load_editor(str(visitors))
 
 
 def test_a_model_of_other_expressions_gets_an_app_of_its_own(tiny_config, visitors):
     labels = ("calm", "very_wild")
     model = ExprGAN(dataclasses.replace(tiny_config, expressions=labels))
-    told = json.dumps(app.build_app(ExpressionEditor(model)).get_config_file(), default=str)
+    told = json.dumps(page.build_app(ExpressionEditor(model)).get_config_file(), default=str)
     assert all(label in told for label in labels) and "Disgusted" not in told
 
 
 def test_every_tab_is_filed_once():
-    assert list(app.TABS) == ["Edit", "Transfer", "Random people", "About"]
+    assert list(tabs.TABS) == ["Edit", "Transfer", "Random people", "About"]
 
 
 def test_the_front_matter_is_what_a_space_needs():
@@ -208,9 +208,9 @@ def test_a_face_is_tuned_once_and_its_edits_are_its_own(tiny_editor, data_dir, v
     monkeypatch.setattr(tiny_editor, "tune", lambda *args, **more: tuned.append(1) or tune(*args, **more))
     pictures = {}
     for fidelity in ("detail", "tuned", "tuned", "detail"):
-        pair, _, sitting = app.edit(tiny_editor, photo, "fear", 1.0, "", 0.5, 0, fidelity, 0, "one", {}, sitting)
+        pair, _, sitting = handlers.edit(tiny_editor, photo, "fear", 1.0, "", 0.5, 0, fidelity, 0, "one", {}, sitting)
         pictures.setdefault(fidelity, []).append(Image.open(pair[1]).convert("RGB").tobytes())
     assert len(tuned) == 1
     assert pictures["detail"][0] == pictures["detail"][1] != pictures["tuned"][0] == pictures["tuned"][1]
-    path = app.download_edit(tiny_editor, photo, "fear", 1.0, "", 0.5, 0, "tuned", 0, "one", {}, sitting)
+    path = handlers.download_edit(tiny_editor, photo, "fear", 1.0, "", 0.5, 0, "tuned", 0, "one", {}, sitting)
     assert len(tuned) == 1 and Image.open(path).size == (900, 900)

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from app_calls import PARAMETERS, SETTINGS, a_file, ask, call, post, upload
 
-import app_guard
+from exprgan.ui import middleware
 
 ROOT = Path(__file__).parent.parent
 SECRET = b"this is the server's own"
@@ -46,7 +46,7 @@ def spellings(path, folder):
 
 
 FORBIDDEN = ("/etc/passwd", "/proc/self/environ", *(str(ROOT / one) for one in (
-    "app.py", "app_guard.py", "weights/model.safetensors", "weights/config.json", "pyproject.toml", ".git", ".gitignore",
+    "app.py", "exprgan/ui/middleware.py", "weights/model.safetensors", "weights/config.json", "pyproject.toml", ".git", ".gitignore",
     "tests/data/portrait.jpg", "examples/../app.py")))  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def test_a_visitors_files_are_under_names_that_nobody_guesses(app_url, photo):
         assert len(re.findall(r"[0-9a-f]", re.search(r"[0-9a-f]{32,64}", place)[0])) >= 32, place
         assert ask(app_url, f"/gradio_api/file={path}")[0] == 200
     for guess in (folder, folder / "exprgan", Path(photo).parent, f"{folder}/*", f"{folder}/exprgan/*.jpg",
-                  f"{Path(given[1]).with_suffix('')}", f"{given[1]}.part", folder / app_guard.LOCK):  # fmt: skip
+                  f"{Path(given[1]).with_suffix('')}", f"{given[1]}.part", folder / middleware.LOCK):  # fmt: skip
         assert ask(app_url, f"/gradio_api/file={guess}")[0] == 403, guess
 
 
@@ -139,7 +139,7 @@ def test_what_the_page_has_no_use_for_is_closed(app_url):
         path = f"/gradio_api/{address}".replace("/gradio_api/..", "")
         for method, data in (("GET", None), ("POST", b"")):
             status, _, body = ask(app_url, path, method, data)
-            assert (status, body.decode()) == (404, app_guard.NOT_HERE), path
+            assert (status, body.decode()) == (404, middleware.NOT_HERE), path
 
 
 def test_nobody_passes_by_the_queue(app_url):
@@ -276,4 +276,4 @@ def test_an_address_is_never_fetched(app_url, inside, looked_up, host):
 
 def test_an_address_is_answered_with_a_sentence(app_url):
     event, told = call(app_url, "read", a_file("https://example.com/me.jpg"))
-    assert event == "error" and app_guard.NO_ADDRESS in told
+    assert event == "error" and middleware.NO_ADDRESS in told

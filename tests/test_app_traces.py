@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from app_calls import a_file, ask, call, upload
 
-import app_guard
-from app_sitting import new_path
+from exprgan.ui import middleware, page
+from exprgan.ui.photo_session import new_path
 
 ROOT = Path(__file__).parent.parent
 
@@ -56,14 +56,14 @@ def test_an_upload_that_breaks_off_a_result_that_nobody_took_and_links_are_swept
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     kept = Path(new_path(".jpg"))
     kept.write_bytes(b"shown at first")
-    for path in (Path(new_path(".jpg")), Path(new_path(".zip", "people")), tmp_path / "tmpabc", tmp_path / app_guard.LOCK):
+    for path in (Path(new_path(".jpg")), Path(new_path(".zip", "people")), tmp_path / "tmpabc", tmp_path / middleware.LOCK):
         path.write_bytes(b"x")
     (tmp_path / "link").symlink_to(ROOT / "weights")
-    app_guard.sweep(tmp_path, 3000, {str(kept)})
+    middleware.sweep(tmp_path, 3000, {str(kept)})
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 5  # nothing is so old
-    app_guard.sweep(tmp_path, 0, {str(kept)})
-    app_guard.sweep(tmp_path, 0, {str(kept)})
-    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([app_guard.LOCK, "exprgan", kept.name])
+    middleware.sweep(tmp_path, 0, {str(kept)})
+    middleware.sweep(tmp_path, 0, {str(kept)})
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([middleware.LOCK, "exprgan", kept.name])
     assert (ROOT / "weights" / "config.json").is_file()
 
 
@@ -71,18 +71,17 @@ def test_an_upload_that_breaks_off_a_result_that_nobody_took_and_links_are_swept
 def test_a_clock_that_jumps_keeps_nothing_for_longer(tmp_path, monkeypatch, jump, left):
     (tmp_path / "me.jpg").write_bytes(b"x")
     now = time.time() + jump
-    monkeypatch.setattr(app_guard.time, "time", lambda: now)
-    app_guard.sweep(tmp_path, 3000)
+    monkeypatch.setattr(middleware.time, "time", lambda: now)
+    middleware.sweep(tmp_path, 3000)
     assert len(list(tmp_path.iterdir())) == left
 
 
 def test_while_the_app_serves_nothing_gets_older_and_the_page_stays(tiny_editor, tmp_path, monkeypatch):
-    import app
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    built = app.build_app(tiny_editor)
+    built = page.build_app(tiny_editor)
     built.delete_cache = (0.2, 6)  # s: the edit below takes less, on a busy machine too
-    url = app.serve(built, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    url = page.serve(built, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
         at_first = re.findall(rb'/gradio_api/file=([^"]+\.(?:jpg|png))', ask(url, "/config")[2])
         photo = json.loads(upload(url, (ROOT / "tests" / "data" / "portrait.jpg").read_bytes())[2])[0]
@@ -96,7 +95,7 @@ def test_while_the_app_serves_nothing_gets_older_and_the_page_stays(tiny_editor,
         half.close()
         Path(new_path(".jpg")).write_bytes(b"of an action that nobody waited for")
         deadline = time.monotonic() + 20
-        stays = app_guard.shown_at_first(built.app)
+        stays = middleware.shown_at_first(built.app)
         while rest := {str(path) for path in tmp_path.rglob("*") if path.is_file()} - stays:
             assert time.monotonic() < deadline, rest
             time.sleep(0.1)
@@ -109,17 +108,17 @@ def test_while_the_app_serves_nothing_gets_older_and_the_page_stays(tiny_editor,
 
 def test_a_folder_of_visitors_is_private_goes_with_its_process_and_takes_what_a_kill_left(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    killed = tmp_path / f"{app_guard.FOLDER}killed"
+    killed = tmp_path / f"{middleware.FOLDER}killed"
     killed.mkdir()
-    (killed / app_guard.LOCK).touch()
+    (killed / middleware.LOCK).touch()
     (killed / "me.jpg").write_bytes(b"a face")
     (tmp_path / "others").mkdir()
-    with app_guard.visitors_folder() as first:
+    with middleware.visitors_folder() as first:
         assert not killed.exists() and first.stat().st_mode & 0o777 == 0o700
         (first / "me.jpg").write_bytes(b"a face")
         assert Path(new_path(".jpg")).is_relative_to(first)
         monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-        with app_guard.visitors_folder() as second:
+        with middleware.visitors_folder() as second:
             assert (first / "me.jpg").exists() and second != first
         assert not second.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["others"]

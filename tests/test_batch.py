@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from exprgan import ExpressionEditor
-from exprgan.__main__ import main
-from exprgan.batch import edit_folder, find_photos, fingerprint, result_names
+from exprgan.batch.folder import edit_folder, find_photos, fingerprint, result_names
+from exprgan.batch.manifest import BatchManifest, BatchRecord
+from exprgan.cli import main
 from exprgan.errors import BadImageError, ExprGANError
-from exprgan.images import is_marked, load_photo
-from exprgan.ledger import Ledger, Outcome
+from exprgan.photo.image_io import is_marked, load_photo
 
 ROOT = Path(__file__).parent.parent
 
@@ -193,11 +193,14 @@ def test_other_weights_need_another_folder(tiny_model, photos, tmp_path):
 
 
 def test_two_at_once_are_told_of_each_other(tiny_model, photos, tmp_path):
-    with Ledger(tmp_path / "out", {}), pytest.raises(ExprGANError, match=f"Process {os.getpid()} is editing photos into"):
+    with (
+        BatchManifest(tmp_path / "out", {}),
+        pytest.raises(ExprGANError, match=f"Process {os.getpid()} is editing photos into"),
+    ):
         edit_folder(tiny_model, photos, tmp_path / "out", "happy")
     (tmp_path / "out" / ".edits.lock").write_text("1")  # of one that died: the system let it go
-    with Ledger(tmp_path / "out", {}) as ledger:
-        ledger.add(Outcome("a.jpg", "failed", message='"=1+1", he said'))
+    with BatchManifest(tmp_path / "out", {}) as ledger:
+        ledger.add(BatchRecord("a.jpg", "failed", message='"=1+1", he said'))
     assert rows(tmp_path / "out")[0]["message"] == '"=1+1", he said'
 
 
@@ -261,7 +264,7 @@ def test_all_faces_of_a_photo_are_edited(tiny_model, face, tmp_path):
 
 
 def test_a_bug_in_one_photo_does_not_stop_the_others_and_a_full_disk_does(tiny_model, photos, tmp_path, monkeypatch):
-    from exprgan import worker
+    from exprgan.batch import worker
 
     def save(image, path, **options):
         if path.name == "b.PNG":
@@ -281,10 +284,10 @@ def test_a_bug_in_one_photo_does_not_stop_the_others_and_a_full_disk_does(tiny_m
 
 
 def test_processes_make_the_same_and_one_that_dies_takes_one_photo_with_it(tiny_model, photos, tmp_path, monkeypatch):
-    from exprgan.crew import Crew
+    from exprgan.batch.pool import WorkerPool
 
     crews = []
-    monkeypatch.setattr(Crew, "__init__", _noting(Crew.__init__, crews))
+    monkeypatch.setattr(WorkerPool, "__init__", _noting(WorkerPool.__init__, crews))
 
     def kill_one(done, total, outcome):
         if done == 1:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from exprgan import EXPRESSIONS, ExpressionEditor, ExprGAN
-from exprgan.between import KEPT, LEVELS, at_strength, ends_of
+from exprgan.editing.warp_cache import KEPT, LEVELS, at_strength, ends_of
 
 
 @pytest.fixture

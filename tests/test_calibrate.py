@@ -10,9 +10,9 @@ import torch
 
 from exprgan import ExprGAN
 from train.__main__ import main
-from train.calibrate import EMPHASES, LEVELS, calibrate, enough, even_way
 from train.data import FaceFolder
-from train.eval.strength import StrengthJudge, features
+from train.eval.calibration import EMPHASES, LEVELS, calibrate, enough, even_way
+from train.eval.intensity_regressor import IntensityRegressor, features
 
 
 def test_on_the_even_way_a_bent_curve_becomes_a_straight_one():
@@ -46,7 +46,7 @@ def test_strength_is_learnt_from_the_sets_own_pictures(tiny_model, faces_dir):
     network = tiny_model.classifier
     x = features(network, faces.images)
     assert x.shape == (28, sum(block[0].out_channels for block in network.blocks[-2:]))
-    judge = StrengthJudge.fit(network, faces)
+    judge = IntensityRegressor.fit(network, faces)
     happy = faces.select(faces.expression == 3)
     seen = judge(happy.images, happy.expression)
     assert seen.shape == (4,) and np.isfinite(seen).all()
@@ -55,7 +55,7 @@ def test_strength_is_learnt_from_the_sets_own_pictures(tiny_model, faces_dir):
 
 
 def test_calibrate_rewrites_the_path_and_nothing_else(tiny_model, faces_dir, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("train.calibrate.LEVELS", np.linspace(0, 1, 3))
+    monkeypatch.setattr("train.eval.calibration.LEVELS", np.linspace(0, 1, 3))
     tiny_model.save_pretrained(tmp_path)
     before = json.loads((tmp_path / "config.json").read_text())
     weights = (tmp_path / "model.safetensors").read_bytes()
@@ -74,8 +74,8 @@ def test_calibrate_rewrites_the_path_and_nothing_else(tiny_model, faces_dir, tmp
 
 
 def test_with_a_t_the_path_stays_and_emphases_are_found(tiny_config, faces_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr("train.calibrate.EMPHASES", (1.0, 1.5))
-    monkeypatch.setattr("train.calibrate.FULL", 0.5)
+    monkeypatch.setattr("train.eval.calibration.EMPHASES", (1.0, 1.5))
+    monkeypatch.setattr("train.eval.calibration.FULL", 0.5)
     path = tuple(np.linspace(-1, 1, 3).repeat(5).tolist() * 6)
     ExprGAN(dataclasses.replace(tiny_config, detail_width=0.5, intensity_path=path)).save_pretrained(tmp_path)
     before, weights = (tmp_path / "config.json").read_text(), (tmp_path / "model.safetensors").read_bytes()
@@ -85,7 +85,7 @@ def test_with_a_t_the_path_stays_and_emphases_are_found(tiny_config, faces_dir, 
     assert after | {"detail_emphasis": [], "people_mean": [], "people_spread": []} == json.loads(before)
     assert (tmp_path / "model.safetensors").read_bytes() == weights
 
-    monkeypatch.setattr("train.calibrate.FULL", 1.1)
+    monkeypatch.setattr("train.eval.calibration.FULL", 1.1)
     with pytest.raises(ValueError, match=r"no picture of 'angry' has an intensity of 1\.1 or more"):
         calibrate(str(tmp_path), str(faces_dir), 2)
 

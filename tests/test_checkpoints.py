@@ -5,8 +5,8 @@ import errno
 import pytest
 import torch
 
-from train.checkpoints import Checkpoints
-from train.run import RunError
+from train.core.checkpoints import Checkpoints
+from train.core.files import RunError
 
 
 def state(step):

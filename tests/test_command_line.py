@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exprgan.__main__ import main
-from exprgan.images import is_marked
+from exprgan.cli import main
+from exprgan.photo.image_io import is_marked
 
 
 @pytest.fixture

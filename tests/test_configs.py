@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 
 from exprgan import ExprGANConfig
 from train.__main__ import main
-from train.config import STAGES, TrainConfig
+from train.core.config_flags import SEEDS
 from train.data.prepare import PrepareConfig
-from train.detail.trainer import DetailConfig
-from train.eval.judge_fit import JudgeConfig
-from train.facenet import FaceConfig
-from train.flags import SEEDS
-from train.paper.synthetic import SyntheticConfig
+from train.eval.reference_training import ReferenceConfig
+from train.gan.train_config import STAGES, TrainConfig
+from train.paper.synthetic_set import SyntheticConfig
 from train.paper.table1 import Table1Config
-from train.render.verb import RenderConfig
-from train.render.virtual import VirtualConfig
+from train.perceptual.face_trainer import FaceTrainConfig
+from train.render.render_config import RenderConfig
+from train.render.virtual_people import VirtualConfig
+from train.warp.warp_trainer import WarpTrainConfig
 
 FACES = Path(__file__).parent / "data" / "faces"
 NEEDED = {RenderConfig: {"photos": "x", "mesh": "y"}, VirtualConfig: {"photos": "x"}}
-CONFIGS = (TrainConfig, FaceConfig, JudgeConfig, DetailConfig, RenderConfig, VirtualConfig, PrepareConfig, SyntheticConfig,
+CONFIGS = (TrainConfig, FaceTrainConfig, ReferenceConfig, WarpTrainConfig, RenderConfig, VirtualConfig, PrepareConfig, SyntheticConfig,
            Table1Config)  # fmt: skip
 TEXTS = st.sampled_from(("", ",", "1,2,3", "0,0,0", "nan,1,1", "-1,2,3", "1e999,1,1", "a,b,c", "refine", "pixel=1",
                          "pixel=nan", "=", "happy,sad", "\0")) | st.text(max_size=5)  # fmt: skip

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from exprgan.convolution import add_constant_maps, patch_products, upsampled_products, upsampling_kernel
+from exprgan.models.fast_conv import add_constant_maps, patch_products, upsampled_products, upsampling_kernel
 
 
 def draw(*shape):

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from train.__main__ import main
-from train.data import FaceFolder, augment
-from train.data.augment import light, scene
-from train.data.folder import DataError, batch_at
-from train.data.validate import problems
+from train.data import FaceFolder
+from train.data.transforms import augment
+from train.data.face_folder import DataError, batch_at
+from train.data.transforms import light, scene
+from train.data.validation import problems
 
 
 @pytest.fixture
@@ -210,7 +211,7 @@ def test_a_scene_has_another_light_or_anothers_surroundings(monkeypatch):
     same = torch.isclose(made, pictures, atol=1e-5).flatten(1).all(dim=1)
     assert 6 <= same.sum() <= 20
 
-    monkeypatch.setattr(import_module("train.data.augment"), "light", lambda pictures, generator: pictures)
+    monkeypatch.setattr(import_module("train.data.transforms"), "light", lambda pictures, generator: pictures)
     made = scene(pictures, torch.Generator().manual_seed(0))
     assert torch.allclose(made[..., 24:40, 24:40], pictures[..., 24:40, 24:40], atol=1e-5)
     moved = ~torch.isclose(made, pictures, atol=1e-5).flatten(1).all(dim=1)

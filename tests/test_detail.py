@@ -10,18 +10,18 @@ import torch
 from PIL import Image
 
 from exprgan import ExprGAN
-from exprgan.controller import Controller
-from exprgan.detail import FINE, Detail
-from exprgan.flow import look_up
-from exprgan.mouth import window
+from exprgan.models.controller import Controller
+from exprgan.models.mouth_network import lower_face
+from exprgan.models.warp_network import FIELD_SCALE, WarpPrediction
+from exprgan.models.warping import backward_warp
+from train.core.files import RunError
 from train.data.metadata import DataError, read_metadata, write_metadata
-from train.detail.augment import glasses, held
-from train.detail.codes import STYLES, USUAL, Label, code_of, meanings
-from train.detail.fields import inverse, through_neutral
-from train.detail.losses import TERMS, Seen
-from train.detail.pairs import Pairs, draw_pairs, load_people
-from train.detail.trainer import FARTHEST, DetailConfig, DetailTrainer, augmented, gain_of
-from train.run import RunError
+from train.warp.flow_composition import inverse, through_neutral
+from train.warp.pair_dataset import Pairs, draw_pairs, load_people
+from train.warp.pair_transforms import glasses, held
+from train.warp.style_codes import STYLES, USUAL, Label, code_of, meanings
+from train.warp.warp_losses import TERMS, Seen
+from train.warp.warp_trainer import FARTHEST, WarpTrainConfig, WarpTrainer, augmented, gain_of
 
 SIDE = 76
 MOVE = (0.0, -2.0)  # alike whichever way the picture is flipped
@@ -102,7 +102,7 @@ def moved_error(pairs, i):
     flow = torch.nn.functional.interpolate(pairs.flow[i].permute(2, 0, 1)[None], (SIDE, SIDE))
     old = 1 - pairs.invented[i]
     inner = (..., slice(6, -6), slice(6, -6))
-    moved, still = ((a - target).abs() * (old > 0.9) for a in (look_up(source, flow), source))
+    moved, still = ((a - target).abs() * (old > 0.9) for a in (backward_warp(source, flow), source))
     return moved[inner].mean(), still[inner].mean()
 
 
@@ -168,9 +168,9 @@ def test_augmentation_keeps_the_flow_true(folder):
         assert (places[:, 0].diff(dim=2)[known[:, 0, :, 1:] * known[:, 0, :, :-1] > 0] >= 0).all()  # mirrored or not
         assert known[:, 0].mean() > 0.7 and not known[:, 1].any() and not places[:, 2:].any()
         assert x.shape == (8, 3, 64, 64) and flow.shape == (8, 2, 32, 32) and invented.shape == (8, 1, 64, 64)
-        large = torch.nn.functional.interpolate(flow, scale_factor=FINE, mode="bilinear", align_corners=False)
+        large = torch.nn.functional.interpolate(flow, scale_factor=FIELD_SCALE, mode="bilinear", align_corners=False)
         inner = (..., slice(12, -12), slice(12, -12))
-        left, before = ((a - target)[inner].abs().mean() for a in (look_up(x, large), x))
+        left, before = ((a - target)[inner].abs().mean() for a in (backward_warp(x, large), x))
         assert left < 0.4 * before
 
 
@@ -179,7 +179,7 @@ def test_the_change_of_light_is_found_on_what_moved():
     source = torch.rand(1, 3, 64, 64, generator=chance()) * 0.5 + 0.3  # in [0, 1]
     shade = torch.ones(64, 64)
     shade[20:40] = 0.7  # a broad fold
-    target = look_up(source, torch.nn.functional.interpolate(flow, scale_factor=2)) * shade
+    target = backward_warp(source, torch.nn.functional.interpolate(flow, scale_factor=2)) * shade
     gain = gain_of(source * 2 - 1, target * 2 - 1, flow)
     assert gain.shape == (1, 3, 32, 32) and gain[..., 12:18, :].mean() == pytest.approx(np.log(0.7), abs=0.03)
     assert gain[..., :8, :].abs().max() < 1e-3
@@ -206,7 +206,7 @@ def test_nobody_to_learn_from_is_said(folder):
 
 def config(tmp_path, **changes):
     told = {"steps": 6, "batch_size": 4, "width": 0.25, "mixed_precision": "no", "cpu": True, "out": str(tmp_path / "run")}
-    return DetailConfig(**(told | changes))
+    return WarpTrainConfig(**(told | changes))
 
 
 @torch.no_grad()
@@ -218,23 +218,25 @@ def test_a_mouth_is_compared_where_t_moved_the_lips():
     def flow(amount, size):
         return amount.view(1, 2, 1, 1).expand(1, 2, size, size)
 
-    target = look_up(source, flow(true, side))
+    target = backward_warp(source, flow(true, side))
     invented = torch.zeros(1, 1, side, side)
     invented[..., 38:46, 24:40] = 1
     places = torch.linspace(-1, 1, half).expand(1, 4, half, half)
     flat = torch.zeros(1, 3, half, half)
-    says = Detail(flow(true + off, side), source * 0, invented, flat, flat, places)
+    says = WarpPrediction(flow(true + off, side), source * 0, invented, flat, flat, places)
     shared = source, target, flow(true, half), invented, flat, places, torch.ones(1, 2, half, half)
     mouth = Seen(*shared, says, source).mouth
     inner = (..., slice(4, -4), slice(4, -4))
-    moved = window(look_up(source, says.flow))
+    moved = lower_face(backward_warp(source, says.flow))
     old = mouth.invented < 0.01
-    assert (moved - mouth.target)[inner].abs().mul(old[inner]).mean() < 0.1 * (moved - window(target))[inner].abs().mean()
+    assert (moved - mouth.target)[inner].abs().mul(old[inner]).mean() < 0.1 * (moved - lower_face(target))[
+        inner
+    ].abs().mean()
     rows, columns = (mouth.invented[0, 0].sum(d) for d in (1, 0))
     middle = [((part * torch.arange(half)).sum() / part.sum()).item() + 0.5 for part in (columns, rows)]
     assert middle == pytest.approx([32 - 16 + 0.03 * side, 42 - 26 - 0.05 * side], abs=0.3)  # the window begins at (16, 26)
     assert mouth.known.all() and (mouth.places - mouth.said).mean() == pytest.approx(2 * -0.03, abs=0.02)
-    assert torch.equal(mouth.mask, window(invented)) and mouth.drawn.shape == (1, 3, half, half)
+    assert torch.equal(mouth.mask, lower_face(invented)) and mouth.drawn.shape == (1, 3, half, half)
 
 
 def off_the_movement(trainer):
@@ -247,8 +249,8 @@ def off_the_movement(trainer):
 
 def test_a_run_learns_the_movement_and_ends_in_the_weights(folder, weights, tmp_path, monkeypatch):
     for name, value in {"UNCHANGED": 0, "TO_NEUTRAL": 0, "NEUTRAL_SOURCE": 1}.items():
-        monkeypatch.setattr(f"train.detail.pairs.{name}", value)
-    trainer = DetailTrainer(str(folder), str(weights), config(tmp_path, steps=120, lr=3e-3))
+        monkeypatch.setattr(f"train.warp.pair_dataset.{name}", value)
+    trainer = WarpTrainer(str(folder), str(weights), config(tmp_path, steps=120, lr=3e-3))
     model = trainer.model.state_dict()
     before = off_the_movement(trainer)
     for _ in range(120):
@@ -265,14 +267,14 @@ def test_a_run_learns_the_movement_and_ends_in_the_weights(folder, weights, tmp_
 
 
 def test_a_run_that_stopped_ends_as_one_that_did_not(folder, weights, tmp_path):
-    straight = DetailTrainer(str(folder), str(weights), config(tmp_path, out=str(tmp_path / "straight")))
+    straight = WarpTrainer(str(folder), str(weights), config(tmp_path, out=str(tmp_path / "straight")))
     for _ in range(6):
         straight.train_step()
-    first = DetailTrainer(str(folder), str(weights), config(tmp_path))
+    first = WarpTrainer(str(folder), str(weights), config(tmp_path))
     for _ in range(3):
         first.train_step()
     first._save()
-    second = DetailTrainer(str(folder), str(weights), config(tmp_path))
+    second = WarpTrainer(str(folder), str(weights), config(tmp_path))
     assert second.step == 3
     for _ in range(3):
         second.train_step()
@@ -281,10 +283,10 @@ def test_a_run_that_stopped_ends_as_one_that_did_not(folder, weights, tmp_path):
 
 
 def test_a_run_goes_on_from_the_t_in_the_weights(folder, weights, tmp_path):
-    DetailTrainer(str(folder), str(weights), config(tmp_path, steps=1)).fit()
+    WarpTrainer(str(folder), str(weights), config(tmp_path, steps=1)).fit()
     kept = ExprGAN.from_pretrained(weights).T.state_dict()
     settings = config(tmp_path, out=str(tmp_path / "b"), again=True, width=1.0, steps=2)
-    again = DetailTrainer(str(folder), str(weights), settings)
+    again = WarpTrainer(str(folder), str(weights), settings)
     assert again.config.width == 0.25
     assert all(torch.equal(value, kept[name]) for name, value in again.T.state_dict().items())
     again.fit()
@@ -293,16 +295,16 @@ def test_a_run_goes_on_from_the_t_in_the_weights(folder, weights, tmp_path):
 
 
 def test_a_run_by_the_clock_stops_and_tells_its_steps(folder, weights, tmp_path):
-    DetailTrainer(str(folder), str(weights), config(tmp_path, steps=1000, minutes=0.02)).fit()
+    WarpTrainer(str(folder), str(weights), config(tmp_path, steps=1000, minutes=0.02)).fit()
     told = json.loads((weights / "training.json").read_text())["detail"]
-    again = DetailTrainer(str(folder), str(weights), config(tmp_path, minutes=0.02))
+    again = WarpTrainer(str(folder), str(weights), config(tmp_path, minutes=0.02))
     assert 0 < told["steps"] < 1000 and again.step == told["steps"] and again.done >= 1
 
 
 def test_a_mouth_that_learns_alone_leaves_flow_and_light_and_sees_every_emphasis(folder, weights, tmp_path):
-    DetailTrainer(str(folder), str(weights), config(tmp_path, steps=1)).fit()
+    WarpTrainer(str(folder), str(weights), config(tmp_path, steps=1)).fit()
     settings = config(tmp_path, out=str(tmp_path / "mouth"), again=True, part="mouth", steps=4)
-    trainer = DetailTrainer(str(folder), str(weights), settings)
+    trainer = WarpTrainer(str(folder), str(weights), settings)
     before = {name: value.clone() for name, value in trainer.T.state_dict().items()}
     for _ in range(4):
         trainer.train_step()
@@ -310,35 +312,35 @@ def test_a_mouth_that_learns_alone_leaves_flow_and_light_and_sees_every_emphasis
     assert changed == {"mouth"}
     drawn = [trainer._emphasis(chance(i)) for i in range(200)]
     assert 50 < drawn.count(1.0) < 110 and 1.5 < max(drawn) < FARTHEST and min(drawn) == 1
-    alone = DetailTrainer(str(folder), str(weights), config(tmp_path, out=str(tmp_path / "all"), again=True))
+    alone = WarpTrainer(str(folder), str(weights), config(tmp_path, out=str(tmp_path / "all"), again=True))
     assert {alone._emphasis(chance(i)) for i in range(20)} == {1.0}
 
 
 def test_a_run_of_another_width_is_not_gone_on_with(folder, weights, tmp_path):
-    DetailTrainer(str(folder), str(weights), config(tmp_path))._save()
+    WarpTrainer(str(folder), str(weights), config(tmp_path))._save()
     with pytest.raises(RunError, match="holds a run of other settings"):
-        DetailTrainer(str(folder), str(weights), config(tmp_path, width=0.5))
+        WarpTrainer(str(folder), str(weights), config(tmp_path, width=0.5))
 
 
 @pytest.mark.parametrize(
-    "name", [field.name for field in dataclasses.fields(DetailConfig) if field.name in ("steps", "lr")]
+    "name", [field.name for field in dataclasses.fields(WarpTrainConfig) if field.name in ("steps", "lr")]
 )
 def test_settings_that_cannot_work_are_named(name):
     with pytest.raises(ValueError, match=f"{name} must be above 0, not 0"):
-        DetailConfig(**{name: 0})
+        WarpTrainConfig(**{name: 0})
 
 
 def test_nothing_moves_at_the_rim_of_glasses_and_all_else_moves_as_before():
     source = torch.nn.functional.avg_pool2d(torch.rand(1, 3, 132, 132, generator=chance()), 5, stride=1)
     flow = torch.tensor([0.0, 0.05]).view(2, 1, 1).expand(2, 64, 64)
-    target = look_up(source, torch.nn.functional.interpolate(flow[None], scale_factor=2))[0]
+    target = backward_warp(source, torch.nn.functional.interpolate(flow[None], scale_factor=2))[0]
     cover = torch.zeros(1, 64, 64)
     cover[:, 20] = 0.7  # a rim from side to side
     still, calm = (part[0] for part in held(source, target[None], flow[None], cover[None]))
     assert calm[1, 20, 6:-6].abs().max() < 0.001 and torch.equal(calm[:, 40:], flow[:, 40:])
     assert (still - source[0])[:, 40:42, 12:-12].abs().max() < 0.1 * (target - source[0])[:, 40:42].abs().max()
     assert torch.equal(still[:, 80:], target[:, 80:])
-    moved = look_up(source, torch.nn.functional.interpolate(calm[None], scale_factor=2, mode="bilinear"))[0]
+    moved = backward_warp(source, torch.nn.functional.interpolate(calm[None], scale_factor=2, mode="bilinear"))[0]
     assert (moved - still)[:, 4:-4].abs().mean() < 0.02  # the flow still tells where its pixels come from
 
 

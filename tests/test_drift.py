@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from exprgan import ExpressionEditor, ExprGAN, draw_numbers
-from exprgan.batch import edit_folder
-from exprgan.export import export_onnx
-from exprgan.faces import find_faces
+from exprgan.batch.folder import edit_folder
+from exprgan.models.onnx_export import export_onnx
+from exprgan.photo.detection import find_faces
 from train.__main__ import main
 
 ROOT = Path(__file__).parent.parent
@@ -127,7 +127,7 @@ warnings.filterwarnings("error", module=r"(exprgan|app|__main__)")  # whatever i
 import sys
 from pathlib import Path
 from PIL import Image
-import exprgan.__main__, exprgan.export, app
+import exprgan.__main__, exprgan.models.onnx_export, app
 from exprgan import ExpressionEditor, ExprGAN
 out = Path(sys.argv[1])
 editor = ExpressionEditor(ExprGAN.from_pretrained("weights"))

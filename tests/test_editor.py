@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from exprgan import EXPRESSIONS, ExpressionEditor, ExprGAN, Face, NoFaceError
-from exprgan.alignment import EYES, crop_face, face_mask, invert
-from exprgan.detail import EMPHASIS, emphasis_of
-from exprgan.images import is_marked, to_tensor
-from exprgan.marking import EditedImage, GeneratedImage
+from exprgan.models.warp_network import EMPHASIS, emphasis_of
+from exprgan.photo.ai_metadata import EditedImage, GeneratedImage
+from exprgan.photo.alignment import EYES, crop_face, face_mask, invert
+from exprgan.photo.image_io import is_marked, to_tensor
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_calls_side_by_side_do_not_meet(tiny_editor, subject):
 @pytest.mark.slow
 def test_the_second_edit_of_a_subject_takes_under_a_tenth_of_a_second(portrait):
     from exprgan import ExpressionEditor, ExprGAN
-    from exprgan.__main__ import BUNDLED
+    from exprgan.models.hub_source import BUNDLED_WEIGHTS as BUNDLED
 
     editor = ExpressionEditor(ExprGAN.from_pretrained(BUNDLED))
     subject = editor.read(portrait.resize((4000, 3000)))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from train.checkpoints import Checkpoints
+from train.core.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parent.parent
 SMALL = (

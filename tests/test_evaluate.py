@@ -11,18 +11,18 @@ import pytest
 import torch
 
 from exprgan import EXPRESSIONS, ExprGAN
-from exprgan.networks import FaceNetwork
+from exprgan.models.networks import FaceNetwork
 from train.__main__ import main
-from train.card import write_card
 from train.data import FaceFolder
-from train.eval.distances import frechet, kernel_distance, l1, ssim
-from train.eval.exam import INTENSITIES, KINDS, Exam
-from train.eval.groups import read_groups
-from train.eval.judge import JudgeNetwork, read_judge, write_judge
-from train.eval.judge_fit import disturb, shown_labels, strength_error
-from train.eval.judges import Independent, Own, on_real_pictures
-from train.eval.metrics import METRICS, PARTS, expression_accuracy, style_diversity
-from train.tables import measured
+from train.eval.edit_metrics import METRICS, PARTS, expression_accuracy, style_diversity
+from train.eval.edit_set import INTENSITIES, KINDS, EditSet
+from train.eval.evaluators import ReferenceEvaluator, OwnEvaluator, on_real_pictures
+from train.eval.image_metrics import frechet, kernel_distance, l1, ssim
+from train.eval.reference_network import ReferenceNetwork, read_judge, write_judge
+from train.eval.reference_training import disturb, shown_labels, strength_error
+from train.eval.subgroups import read_groups
+from train.publish.card_tables import measured
+from train.publish.model_card import write_card
 
 FACES = Path(__file__).parent / "data" / "faces"
 SMALL = ["--steps", "3", "--width", "4", "--size", "16", "--image-size", "32", "--batch-size", "4", "--cpu"]
@@ -55,8 +55,8 @@ def results(weights):
 def exam(tiny_editor):
     torch.manual_seed(0)
     people = FaceFolder.load(FACES, "test", image_size=32)
-    judge = Independent(JudgeNetwork(6, width=4, size=16).eval(), {})
-    return Exam(tiny_editor, people, [judge, Own(tiny_editor.model.classifier)])
+    judge = ReferenceEvaluator(ReferenceNetwork(6, width=4, size=16).eval(), {})
+    return EditSet(tiny_editor, people, [judge, OwnEvaluator(tiny_editor.model.classifier)])
 
 
 # The judge.
@@ -74,7 +74,7 @@ def test_the_judge_is_another_network_and_says_what_it_is(judge_folder):
 
 
 def test_the_full_judge_is_small():
-    assert sum(tensor.numel() for tensor in JudgeNetwork(6).state_dict().values()) * 2 < 3e6  # bytes in fp16
+    assert sum(tensor.numel() for tensor in ReferenceNetwork(6).state_dict().values()) * 2 < 3e6  # bytes in fp16
 
 
 def test_the_same_command_trains_the_same_judge(judge_folder, tmp_path):
@@ -113,8 +113,8 @@ def test_the_judges_augmentation_keeps_shape_and_range_and_is_drawn_anew():
     [
         (lambda file: file.unlink(), "there is no judge at"),
         (lambda file: file.write_bytes(b"no"), "is damaged"),
-        (lambda file: write_judge(JudgeNetwork(2, 4, 16), file, ["calm", "wild"], {}), "knows calm, wild, not angry"),
-        (lambda file: write_judge(JudgeNetwork(5, 4, 16), file, EXPRESSIONS, {}), "train another"),
+        (lambda file: write_judge(ReferenceNetwork(2, 4, 16), file, ["calm", "wild"], {}), "knows calm, wild, not angry"),
+        (lambda file: write_judge(ReferenceNetwork(5, 4, 16), file, EXPRESSIONS, {}), "train another"),
     ],
 )
 def test_a_judge_that_cannot_judge_is_one_sentence(weights, judge_folder, tmp_path, capsys, harm, message):

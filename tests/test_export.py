@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from exprgan import ExpressionEditor, ExprGAN, ExprGANConfig
-from exprgan.__main__ import main
+from exprgan.cli import main
 from exprgan.errors import ExprGANError
-from exprgan.export import NAMES, OPSET, PlainDecoder, PlainEncoder, export_onnx
-from exprgan.images import is_marked
+from exprgan.models.onnx_export import NAMES, OPSET, PlainDecoder, PlainEncoder, export_onnx
+from exprgan.photo.image_io import is_marked
 
 ROOT = Path(__file__).parent.parent
 CLOSE = 1e-4
@@ -121,7 +121,7 @@ def test_the_command_writes_the_files_and_replaces_old_ones(tiny_model, tmp_path
 
 
 def test_without_the_extra_one_is_told_what_to_install(tiny_model, tmp_path, monkeypatch):
-    monkeypatch.setattr("exprgan.export.find_spec", lambda name: None)
+    monkeypatch.setattr("exprgan.models.onnx_export.find_spec", lambda name: None)
     with pytest.raises(ExprGANError, match=r'needs onnx and onnxscript.*pip install "exprgan\[onnx\]"'):
         export_onnx(tiny_model, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exprgan.alignment import EYES, crop_face, crop_from_photo
 from exprgan.errors import NoFaceError
-from exprgan.faces import Face, choose, find_faces
+from exprgan.photo.alignment import EYES, crop_face, crop_from_photo
+from exprgan.photo.detection import Face, choose_face, find_faces
 
 
 def eyes(face: Face) -> np.ndarray:
@@ -51,7 +51,7 @@ def test_a_crop_that_the_face_fills_has_its_eyes_in_their_places(faces_dir):
         with Image.open(path) as crop:
             found = find_faces(crop.convert("RGB"))
         assert found, f"no face in {path.name}"
-        offsets.append(eyes(choose(found)) / crop.width - EYES)
+        offsets.append(eyes(choose_face(found)) / crop.width - EYES)
     assert np.abs(offsets).max() < 0.07
     assert np.abs(np.mean(offsets, axis=0)).max() < 0.01
 
@@ -70,8 +70,8 @@ def test_two_faces_come_largest_first(data_dir, portrait):
     first, second = find_faces(canvas)
     assert first.width > 1.5 * second.width
     assert first.landmarks[2][0] > 400 > second.landmarks[2][0]
-    assert choose([first, second]) is choose([first, second], 0) is first
-    assert choose([first, second], 1) is second
+    assert choose_face([first, second]) is choose_face([first, second], 0) is first
+    assert choose_face([first, second], 1) is second
 
 
 def test_a_distant_face_is_found_at_the_second_look(portrait):
@@ -102,11 +102,11 @@ def test_a_photo_that_is_not_rgb_is_refused():
 def test_choosing_says_what_is_there():
     face = Face((0, 0, 9, 9), ((2, 3), (6, 3), (4, 5), (3, 7), (6, 7)), 0.99)
     with pytest.raises(NoFaceError, match=r"No face was found.*Use one"):
-        choose([])
+        choose_face([])
     with pytest.raises(NoFaceError, match="no face 1 in this photo, only face 0"):
-        choose([face], 1)
+        choose_face([face], 1)
     with pytest.raises(NoFaceError, match="no face -1 in this photo, only faces 0 to 1"):
-        choose([face, face], -1)
+        choose_face([face, face], -1)
 
 
 @pytest.mark.parametrize("degrees", [-45, -30, 20, 42])
@@ -125,7 +125,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from PIL import Image
-from exprgan.faces import find_faces
+from exprgan.photo.detection import find_faces
 photo = Image.open({photo!r}).convert("RGB")
 with ThreadPoolExecutor(8) as pool:
     print(*(len(faces) for faces in pool.map(find_faces, [photo] * 8)))

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from exprgan.errors import WeightsError
-from exprgan.networks import FaceNetwork
-from train import features, losses
-from train.features import SOURCES, VGG_CONVS, VGG_LAYOUTS, VGG_MEAN, face_maps
-from train.losses import Nets, Pass
+from exprgan.models.networks import FaceNetwork
+from train.gan import gan_losses as losses
+from train.gan.gan_losses import Nets, Pass
+from train.perceptual import feature_maps as features
+from train.perceptual.feature_maps import SOURCES, VGG_CONVS, VGG_LAYOUTS, VGG_MEAN, face_maps
 
 PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26)
 """Of the convolutions in torchvision's vgg16().features."""

@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from exprgan import ExpressionEditor, ExprGAN, NoFaceError
-from exprgan.alignment import transform
-from exprgan.faces import Face
-from exprgan.group import by_face, draw_numbers, paste_all
-from exprgan.images import is_marked
+from exprgan.editing.multi_face import requests_by_face, draw_numbers, paste_all
+from exprgan.photo.alignment import transform
+from exprgan.photo.detection import Face
+from exprgan.photo.image_io import is_marked
 
 ROOT = Path(__file__).parent.parent
-EXAMPLES = sorted((ROOT / "examples").glob("*.jpg"))
+EXAMPLES = sorted((ROOT / "exprgan" / "ui" / "examples").glob("*.jpg"))
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +139,9 @@ def test_a_face_that_is_not_there_is_named(editor, photo, people):
 
 
 def test_wishes_are_understood():
-    assert by_face("happy", 0.5) == {None: ("happy", 0.5)}
-    assert by_face({"happy": 0.4}, 1) == {None: ({"happy": 0.4}, 1)}
-    assert by_face({1: ("sad", 0.2), 0: {"fear": 1.0}}, 0.7) == {0: ({"fear": 1.0}, 0.7), 1: ("sad", 0.2)}
+    assert requests_by_face("happy", 0.5) == {None: ("happy", 0.5)}
+    assert requests_by_face({"happy": 0.4}, 1) == {None: ({"happy": 0.4}, 1)}
+    assert requests_by_face({1: ("sad", 0.2), 0: {"fear": 1.0}}, 0.7) == {0: ({"fear": 1.0}, 0.7), 1: ("sad", 0.2)}
 
 
 @pytest.mark.parametrize("side", [120, 900, 4000])

@@ -22,12 +22,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import app_actions
 from exprgan import ExpressionEditor, ExprGAN
-from exprgan.__main__ import main
-from exprgan.controller import check_intensity
+from exprgan.cli import main
 from exprgan.errors import BadImageError, NoFaceError
-from exprgan.images import SUFFIXES, is_marked, save_photo
+from exprgan.models.controller import check_intensity
+from exprgan.photo.image_io import SUFFIXES, is_marked, save_photo
+from exprgan.ui import handlers
 
 ROOT = Path(__file__).parent.parent
 LONGEST_S = 5
@@ -203,7 +203,7 @@ def test_one_at_a_time_a_verb_says_one_sentence(tmp_path, tiny_model, verb, caps
 
 
 def through_the_app(editor, uploads, folder: Path) -> Counter:
-    read, edit = app_actions.bound(app_actions.read, editor), app_actions.bound(app_actions.edit, editor)
+    read, edit = handlers.with_error_handling(handlers.read, editor), handlers.with_error_handling(handlers.edit, editor)
     met = Counter()
     for upload in write(uploads, folder):
         path, became = str(folder / upload.place), EDITED
@@ -211,7 +211,7 @@ def through_the_app(editor, uploads, folder: Path) -> Counter:
             sitting = read(path)[-1]
             edit(path, *SETTINGS, sitting)
         except gr.Error as error:
-            assert says_what_to_do(error.message) and error.message != app_actions.APOLOGY, (upload.place, error.message)
+            assert says_what_to_do(error.message) and error.message != handlers.APOLOGY, (upload.place, error.message)
             became = NO_FACE if "No face" in error.message else REFUSED
         assert became in upload.kind.may, (upload.place, became)
         met[became] += 1
@@ -256,7 +256,7 @@ def sitting(tiny_config, tmp_path_factory):
     editor = ExpressionEditor(ExprGAN(tiny_config))
     path = tmp_path_factory.mktemp("photo") / "me.png"
     Image.open(ROOT / "tests" / "data" / "portrait.jpg").resize((200, 200)).save(path)
-    return editor, str(path), app_actions.read(editor, str(path))[-1]
+    return editor, str(path), handlers.read(editor, str(path))[-1]
 
 
 WISHES = st.dictionaries(NAMES, ODD, max_size=2)
@@ -266,11 +266,11 @@ WISHES = st.dictionaries(NAMES, ODD, max_size=2)
 @given(WISHES, st.dictionaries(st.sampled_from(("0", "1", "x")), WISHES))
 def test_any_settings_of_the_app_give_a_picture_or_a_sentence(sitting, wrong, others):
     editor, path, of_photo = sitting
-    wish = app_actions.DEFAULTS | {"expression": "happy", "fidelity": "model", "face": 0} | wrong
+    wish = handlers.DEFAULTS | {"expression": "happy", "fidelity": "model", "face": 0} | wrong
     try:
-        app_actions.bound(app_actions.edit, editor)(path, *wish.values(), "each", others, of_photo)
+        handlers.with_error_handling(handlers.edit, editor)(path, *wish.values(), "each", others, of_photo)
     except gr.Error as error:
-        assert error.message != app_actions.APOLOGY, (wrong, others)
+        assert error.message != handlers.APOLOGY, (wrong, others)
 
 
 # Numbers.
@@ -300,7 +300,7 @@ MIXES = st.dictionaries(st.sampled_from(("happy", "sad", "neutral", "anger")), s
 @settings(max_examples=60, deadline=None)
 @given(MIXES, st.integers(-9, 9) | st.none())
 def test_any_mix_is_a_code_or_a_value_error(parts, style):
-    from exprgan.controller import Controller
+    from exprgan.models.controller import Controller
 
     try:
         code = Controller().mix(parts, style=style)
@@ -315,7 +315,7 @@ def test_any_mix_is_a_code_or_a_value_error(parts, style):
 
 def test_what_is_counted_is_no_sound_files(data_dir):
     """A progressive JPEG in restart intervals, a PNG of tiny chunks of pixels, a TIFF of a strip for each row."""
-    from exprgan.images import load_photo
+    from exprgan.photo.image_io import load_photo
 
     picture = Image.open(data_dir / "portrait.jpg")
     for file_format, options in (("JPEG", {"progressive": True, "restart_marker_blocks": 1}), ("TIFF", {}), ("PNG", {})):

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from exprgan import ExprGAN, ExprGANConfig, WeightsError
-from exprgan.__main__ import main
-from exprgan.model import read_weights
+from exprgan.cli import main
+from exprgan.models.exprgan import read_weights
 
 ROOT = Path(__file__).parent.parent
 CONFIG, WEIGHTS = "config.json", "model.safetensors"

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load, save
 
 from exprgan import ExprGAN, ExprGANConfig, WeightsError
-from exprgan.__main__ import main
-from exprgan.hub import Source
-from exprgan.reference import REFERENCE_NAME, write_reference
+from exprgan.cli import main
+from exprgan.models.hub_source import HubSource
+from exprgan.models.self_test import REFERENCE_NAME, write_reference
 
 REPO, WEIGHTS = "org/exprgan", "model.safetensors"
 ALWAYS = 99
@@ -278,7 +278,7 @@ def test_loading_needs_no_gradio_and_no_face_finder(files, tmp_path):
 
 def test_a_data_set_is_brought_whole(hub):
     hub.add("org/faces", {"metadata.csv": b"file_name\na.png\n", "train/a.png": b"picture"}, kind="dataset")
-    folder = Source("org/faces", kind="dataset").folder()
+    folder = HubSource("org/faces", kind="dataset").folder()
     assert (folder / "train" / "a.png").read_bytes() == b"picture"
     hub.requests.clear()
-    assert Source("org/faces", kind="dataset").folder() == folder and not hub.asked("resolve")
+    assert HubSource("org/faces", kind="dataset").folder() == folder and not hub.asked("resolve")

@@ -12,13 +12,13 @@ import torch
 from safetensors import safe_open
 
 from exprgan import ExpressionEditor, ExprGAN, ExprGANConfig, WeightsError
-from exprgan.__main__ import main as exprgan
+from exprgan.cli import main as exprgan
 from train.__main__ import main
-from train.card import was_edited
-from train.checkpoints import Checkpoints
+from train.core.checkpoints import Checkpoints
 from train.data import FaceFolder
-from train.data.facts import facts
-from train.hub import data_folder
+from train.data.fingerprint import fingerprint
+from train.publish.hub_upload import data_folder
+from train.publish.model_card import was_edited
 
 REPO, DATA = "org/tiny", "org/faces"
 
@@ -121,7 +121,7 @@ def test_nothing_that_is_sent_names_a_path_or_a_host(hub, run, weights, faces_di
 def test_the_weights_say_of_what_they_are(hub, run, weights, faces_dir):
     publish(run, weights, "--data", str(faces_dir))
     said = metadata(weights)
-    assert said.keys() == {"format", "commit", "data_sha256"} and said["data_sha256"] == facts(faces_dir)["sha256"]
+    assert said.keys() == {"format", "commit", "data_sha256"} and said["data_sha256"] == fingerprint(faces_dir)["sha256"]
     card = (weights / "README.md").read_text()
     assert said["data_sha256"] in card and "Face Research Lab London Set" in card and "license: cc-by-4.0" in card
     evaluated(weights)
@@ -328,10 +328,10 @@ def test_a_data_set_comes_back_as_it_was_and_every_verb_takes_its_name(hub, face
     assert repo.titles == ["initial commit", "Publish a training folder"] and not hub.yaml_errors
     assert "notes.txt" not in repo.tree and repo.tree["metadata.csv"] == (faces / "metadata.csv").read_bytes()
     card = repo.tree["README.md"].decode()
-    assert "license: cc-by-4.0" in card and f"python -m train fit {DATA}" in card and facts(faces)["sha256"] in card
+    assert "license: cc-by-4.0" in card and f"python -m train fit {DATA}" in card and fingerprint(faces)["sha256"] in card
     assert not [name for name, data in repo.tree.items() if str(tmp_path).encode() in data]
 
-    assert facts(data_folder(DATA)) == facts(faces)
+    assert fingerprint(data_folder(DATA)) == fingerprint(faces)
     here, there = (FaceFolder.load(folder, "test", 32) for folder in (faces, data_folder(DATA)))
     assert torch.equal(here.images, there.images)
     capsys.readouterr()

@@ -11,15 +11,8 @@ import torch
 from PIL import Image, ImageCms
 
 from exprgan.errors import BadImageError, ExprGANError
-from exprgan.images import (
-    MAX_PIXELS,
-    is_marked,
-    load_photo,
-    save_photo,
-    to_image,
-    to_tensor,
-)
-from exprgan.marking import SOFTWARE, SOFTWARE_MADE, edited, generated
+from exprgan.photo.ai_metadata import SOFTWARE, SOFTWARE_MADE, mark_edited, mark_generated
+from exprgan.photo.image_io import MAX_PIXELS, is_marked, load_photo, save_photo, to_image, to_tensor
 
 ORIENTATION, SOFTWARE_TAG, GPS = 0x0112, 0x0131, 0x8825
 RGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -287,7 +280,7 @@ def from_a_phone(four_colors) -> bytes:
 
 @pytest.mark.filterwarnings("ignore:Image appears to be a malformed MPO")  # PIL's
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png", ".webp"])
-@pytest.mark.parametrize(("kind", "told"), [(None, EDITED), (edited, EDITED), (generated, MADE)])
+@pytest.mark.parametrize(("kind", "told"), [(None, EDITED), (mark_edited, EDITED), (mark_generated, MADE)])
 def test_a_saved_photo_is_marked_keeps_its_profile_and_forgets_the_rest(from_a_phone, tmp_path, suffix, kind, told):
     assert b"Camera 7" in from_a_phone and b"Geneva" in from_a_phone
     photo = load_photo(from_a_phone)
@@ -310,7 +303,7 @@ def test_a_saved_photo_is_marked_keeps_its_profile_and_forgets_the_rest(from_a_p
     assert np.abs(np.asarray(load_photo(path), int) - np.asarray(photo, int)).mean() < 3
 
 
-@pytest.mark.parametrize(("kind", "told"), [(edited, EDITED), (generated, MADE)])
+@pytest.mark.parametrize(("kind", "told"), [(mark_edited, EDITED), (mark_generated, MADE)])
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF"])
 def test_pils_own_save_marks_it_too_however_it_is_named(four_colors, tmp_path, file_format, kind, told):
     picture = kind(load_photo(as_file(four_colors, icc_profile=RGB_PROFILE)))
@@ -330,7 +323,7 @@ def test_pils_own_save_marks_it_too_however_it_is_named(four_colors, tmp_path, f
 
 
 def test_an_edited_picture_says_so_before_it_is_saved(four_colors):
-    picture = edited(four_colors)
+    picture = mark_edited(four_colors)
     assert is_marked(picture) and is_marked(picture.copy()) and is_marked(picture.crop((0, 0, 20, 20)))
     assert not is_marked(four_colors) and not is_marked(Image.fromarray(np.asarray(picture)))
 

@@ -48,7 +48,7 @@ def run(site, *arguments, cwd):
 @pytest.mark.slow
 def test_the_wheel_holds_the_library_the_trainer_its_templates_and_types(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert names >= {"exprgan/py.typed", "exprgan/model.py", "train/model_card.md", "train/data_card.md"}
+    assert names >= {"exprgan/py.typed", "exprgan/models/exprgan.py", "train/model_card.md", "train/data_card.md"}
     assert any(name.startswith("train/paper/templates/") for name in names)
     assert {name.split("/")[0] for name in names} == {"exprgan", "train", f"exprgan-{wheel.name.split('-')[1]}.dist-info"}
 

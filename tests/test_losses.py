@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from train.config import STAGES
-from train.losses import PLAYERS, TERMS, Loss, Nets, Pass, _mean_distance, plays, total, weights_of
+from train.gan.gan_losses import PLAYERS, TERMS, Loss, Nets, Pass, _mean_distance, plays, total, weights_of
+from train.gan.train_config import STAGES
 
 B, K, D, SIDE, Z = 4, 6, 5, 32, 8
 

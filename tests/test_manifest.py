@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from train.__main__ import main
-from train.card import DATA_CARD, render
-from train.credits import END, START
-from train.data.facts import facts
+from train.data.fingerprint import fingerprint
+from train.data.licences import SourceSet, add_sources, credit_lines, read_sources, write_sources
 from train.data.metadata import DataError
-from train.data.provenance import SourceSet, add_sources, credit_lines, read_sources, write_sources
-from train.data.split import read_splits, split_families, split_people
-from train.data.validate import row_problems
-from train.render.layouts import CANADA, LONDON
-from train.render.manifest import EXAMPLE, Sitter, read_manifest, sets_of, write_manifest
+from train.data.splits import read_splits, split_families, split_people
+from train.data.validation import row_problems
+from train.publish.credits import END, START
+from train.publish.model_card import DATA_CARD, render
+from train.render.manifest_layouts import CANADA, LONDON
+from train.render.photo_manifest import EXAMPLE, Person, read_manifest, sets_of, write_manifest
 
 SOURCES = "name,licence,consent,credit\nours,CC-BY-4.0,signed,Our Lab 2026\n"
 
@@ -38,7 +38,7 @@ def folder(tmp_path):
 def test_a_manifest_says_who_and_on_what_terms(folder):
     ann, bob = read_manifest(folder)
     ours = SourceSet("ours", "CC-BY-4.0", "signed", "Our Lab 2026")
-    assert ann == Sitter(
+    assert ann == Person(
         "ann", folder / "a/ann.jpg", folder / "a/ann.tem", folder / "a/ann2.jpg", "female", "31", "white", "train",
         "a/ann.jpg", "a/ann2.jpg", "CC-BY-4.0", "signed", "Our Lab 2026", (), True, (ours,),
     )  # fmt: skip
@@ -222,7 +222,7 @@ def test_the_data_card_tells_of_consent_and_of_the_mesh(folder, faces_dir, tmp_p
     root = Path(shutil.copytree(faces_dir, tmp_path / "faces"))
 
     def card() -> str:
-        known = facts(root)
+        known = fingerprint(root)
         sources = credit_lines(SourceSet(**one) for one in known["sources"])
         return render(DATA_CARD, repo="org/faces", data=known, licence="cc0", columns=["subject"], sources=sources)
 

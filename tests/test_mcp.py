@@ -7,8 +7,8 @@ import os
 import pytest
 import torch
 
-from app import LAUNCH, build_app
 from exprgan import ExpressionEditor, ExprGAN
+from exprgan.ui.page import LAUNCH, build_app
 
 mcp = pytest.importorskip("mcp")
 CALLS = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from train.__main__ import main
-from train.render.facekit import LANDMARKS, PARTS_END, VERTICES
+from train.render.face_model.ict_facekit import LANDMARKS, PARTS_END, VERTICES
 
 LICENCE = """MIT License
 

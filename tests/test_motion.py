@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from exprgan.alignment import EYES, crop_from_photo, face_mask, invert
-from exprgan.detail import FINE, FRAME, Detail, DetailNetwork
-from exprgan.flow import dense_flow, look_up
-from exprgan.motion import HIGHEST, LIT, OPENED, Motion, motion_between, paste_motion
-from exprgan.mouth import CM, DEEPEST, FADE, SHALLOW, TALLEST, USUAL, WIDEST
-from exprgan.open_mouth import Mouth
+from exprgan.editing.mouth_overlay import MouthOverlay
+from exprgan.editing.warp_field import HIGHEST, LIT, OPENED, WarpField, motion_between, apply_warp
+from exprgan.models.mouth_network import CM_IN_WIDE_CROP, DEEPEST, FADE, SHALLOW, TALLEST, USUAL, WIDEST
+from exprgan.models.warp_network import FIELD_SCALE, WIDE_CROP_SCALE, WarpPrediction, WarpNetwork
+from exprgan.models.warping import dense_flow, backward_warp
+from exprgan.photo.alignment import EYES, crop_from_photo, face_mask, invert
 
 SIZE = 64
 MASK = face_mask(SIZE)
@@ -31,7 +31,7 @@ def blobs(dx=0.0, dy=0.0):
 def still(flow=(0.0, 0.0), gain=0.0, mouth=None, cover=MASK, frame=1.0):
     """The same everywhere, faded by the cover; flow in px of the frame's grid."""
     side = len(cover)
-    return Motion(
+    return WarpField(
         frame,
         np.tile(np.float32(flow) / side, (side, side, 1)) * cover[..., None],
         np.full((side, side, 3), gain, np.float32) * cover[..., None],
@@ -45,7 +45,7 @@ def toothless(colour, side=SIZE):
     mask, inside = np.zeros((side, side), np.float32), np.full((10, side, side), 9.0, np.float32)  # cm: on no row
     mask[side // 4 : side * 3 // 4, side // 4 : side * 3 // 4] = 1
     inside[:3] = np.array(colour)[:, None, None] / 255
-    return Mouth(mask, inside)
+    return MouthOverlay(mask, inside)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_flow_says_where_the_pixels_came_from(move):
 
 def test_looking_up_along_the_flow_gives_the_other_picture():
     own, edited = blobs(), blobs(-2.0, 3.0)
-    moved = look_up(own[None], dense_flow(own, edited)[None] / SIZE)[0]
+    moved = backward_warp(own[None], dense_flow(own, edited)[None] / SIZE)[0]
     assert (moved - edited).abs().mean() < 0.35 * (own - edited).abs().mean()
 
 
@@ -89,13 +89,13 @@ def test_what_no_movement_explains_becomes_light():
 
 
 def test_no_motion_leaves_every_pixel(photo, photo_from_crop):
-    assert paste_motion(photo, still(), photo_from_crop, SIZE).tobytes() == photo.tobytes()
+    assert apply_warp(photo, still(), photo_from_crop, SIZE).tobytes() == photo.tobytes()
 
 
-@pytest.mark.parametrize("frame", [1.0, FRAME])
+@pytest.mark.parametrize("frame", [1.0, WIDE_CROP_SCALE])
 def test_the_photo_is_moved_by_as_much_as_the_frame_says(photo, frame):
     photo_from_crop = np.array([[4.0, 0.0, 100.0], [0.0, 4.0, 60.0]])  # a crop px is 4 photo px
-    moved = paste_motion(photo, still(flow=(1.5 / frame, -2.0 / frame), frame=frame), photo_from_crop, SIZE)
+    moved = apply_warp(photo, still(flow=(1.5 / frame, -2.0 / frame), frame=frame), photo_from_crop, SIZE)
     y, x = 60 + 4 * 28, 100 + 4 * 32  # where the cover is 1
     taken = photo.crop((x + 6 - 16, y - 8 - 16, x + 6 + 16, y - 8 + 16))
     assert difference(moved.crop((x - 16, y - 16, x + 16, y + 16)), taken).max() <= 1
@@ -104,7 +104,7 @@ def test_the_photo_is_moved_by_as_much_as_the_frame_says(photo, frame):
 def test_light_multiplies_and_is_clipped():
     photo = Image.new("RGB", (400, 400), (100, 250, 5))
     photo_from_crop = np.array([[4.0, 0.0, 60.0], [0.0, 4.0, 60.0]])
-    pasted = paste_motion(photo, still(gain=np.log(1.2)), photo_from_crop, SIZE)
+    pasted = apply_warp(photo, still(gain=np.log(1.2)), photo_from_crop, SIZE)
     assert pasted.getpixel((60 + 4 * 32, 60 + 4 * 26)) == (120, 255, 6)
 
 
@@ -115,7 +115,7 @@ def test_what_is_invented_covers_the_photo_with_the_photos_own_grain():
     rough = Image.fromarray(np.tile(noise, 3).clip(0, 255).astype(np.uint8))
     middle = (60 + 4 * 28, 60 + 4 * 22, 60 + 4 * 36, 60 + 4 * 30)
     for photo, low, high in ((smooth, 0, 0.1), (rough, 4, 8)):
-        pasted = paste_motion(photo, still(mouth=toothless((200, 150, 90))), photo_from_crop, SIZE)
+        pasted = apply_warp(photo, still(mouth=toothless((200, 150, 90))), photo_from_crop, SIZE)
         seen = np.asarray(pasted.crop(middle), np.float32)
         assert low <= seen.std(axis=(0, 1)).mean() <= high
         np.testing.assert_allclose(seen.mean(axis=(0, 1)), (200, 150, 90), atol=1)
@@ -125,20 +125,20 @@ def test_a_wide_mouth_is_laid_where_it_was_drawn():
     detail = said(mask=0.9)
     wide = torch.zeros_like(detail.mask)
     wide[..., 70:80, 40:100] = 1
-    motion = Motion.of(detail._replace(mask=wide))
+    motion = WarpField.of(detail._replace(mask=wide))
     photo = Image.new("RGB", (512, 512), (200, 150, 130))
-    frame_in_photo = 512 / FRAME / SIZE
+    frame_in_photo = 512 / WIDE_CROP_SCALE / SIZE
     shift = (512 - SIZE * frame_in_photo) / 2
-    pasted = paste_motion(photo, motion, np.array([[frame_in_photo, 0, shift], [0, frame_in_photo, shift]]), SIZE)
+    pasted = apply_warp(photo, motion, np.array([[frame_in_photo, 0, shift], [0, frame_in_photo, shift]]), SIZE)
     changed = np.argwhere(difference(photo, pasted) > 60)
-    scale = 512 / (FINE * SIZE)
+    scale = 512 / (FIELD_SCALE * SIZE)
     np.testing.assert_allclose(changed.min(0), (70 * scale, 40 * scale), atol=3)
     np.testing.assert_allclose(changed.max(0) + 1, (80 * scale, 100 * scale), atol=3)
 
 
 def test_outside_the_cover_no_pixel_changes(photo, photo_from_crop):
     motion = still(flow=(9.0, 9.0), gain=0.3, mouth=toothless((255, 0, 255)))
-    pasted = paste_motion(photo, motion, photo_from_crop, SIZE)
+    pasted = apply_warp(photo, motion, photo_from_crop, SIZE)
     crop_from_photo_px = invert(photo_from_crop)
     over = Image.fromarray(MASK).transform(
         photo.size, Image.Transform.AFFINE, tuple(crop_from_photo_px.ravel()), Image.Resampling.BILINEAR
@@ -152,38 +152,41 @@ def test_outside_the_cover_no_pixel_changes(photo, photo_from_crop):
 def test_a_face_at_the_edge_of_the_photo_is_moved_as_far_as_it_goes(photo, middle):
     x, y = middle
     matrix = invert(crop_from_photo([(x - 40, y - 10), (x + 40, y + 10)], SIZE))
-    pasted = paste_motion(photo, still(flow=(3.0, 3.0), gain=0.4, mouth=toothless((40, 10, 10))), matrix, SIZE)
+    pasted = apply_warp(photo, still(flow=(3.0, 3.0), gain=0.4, mouth=toothless((40, 10, 10))), matrix, SIZE)
     assert pasted.size == photo.size and (difference(photo, pasted).max() > 20) == (middle != (5000, 5000))
 
 
 def said(flow=0.0, gain=0.0, mask=0.0):
-    side = FINE * SIZE
+    side = FIELD_SCALE * SIZE
     area = torch.zeros(1, 1, side, side)
     area[..., side // 2 - 8 : side // 2 + 8, side // 2 - 8 : side // 2 + 8] = 1
-    return Detail(flow * area.expand(-1, 2, -1, -1), gain * area.expand(-1, 3, -1, -1), mask * area, *inside(SIZE))
+    return WarpPrediction(flow * area.expand(-1, 2, -1, -1), gain * area.expand(-1, 3, -1, -1), mask * area, *inside(SIZE))
 
 
 def inside(side, behind=0.3):
-    """The rest of a `Detail`: no teeth anywhere."""
+    """The rest of a `WarpPrediction`: no teeth anywhere."""
     return torch.full((1, 3, side, side), behind), torch.ones(1, 3, side, side), torch.full((1, 4, side, side), 9.0)
 
 
 def test_what_t_says_covers_where_something_happens_and_nothing_else():
     for detail in (said(flow=0.02), said(gain=0.2), said(mask=0.9)):
-        motion = Motion.of(detail)
+        motion = WarpField.of(detail)
         assert motion.cover[SIZE, SIZE] == 1 and not motion.cover[: SIZE // 2].any()
-    assert not Motion.of(said(flow=0.0005, gain=0.01, mask=0.25)).cover.any()
+    assert not WarpField.of(said(flow=0.0005, gain=0.01, mask=0.25)).cover.any()
 
 
 def test_eyes_open_less_than_t_says_and_only_brows_that_it_raises_far_rise_less():
-    side = FINE * SIZE
-    apart, (x, y) = (EYES[1][0] - EYES[0][0]) / FRAME * side, ((np.array(EYES[0]) - 0.5) / FRAME + 0.5) * side
+    side = FIELD_SCALE * SIZE
+    apart, (x, y) = (
+        (EYES[1][0] - EYES[0][0]) / WIDE_CROP_SCALE * side,
+        ((np.array(EYES[0]) - 0.5) / WIDE_CROP_SCALE + 0.5) * side,
+    )
     lid, brow, under = (round(y + part * apart) for part in (-0.1, -0.45, 0.1))
 
     def calmed(amount):
         flow = torch.zeros(1, 2, side, side)
         flow[:, 1] = amount
-        moved = Motion.of(Detail(flow, flow[:, :1].expand(-1, 3, -1, -1), flow[:, :1] * 0, *inside(SIZE))).flow
+        moved = WarpField.of(WarpPrediction(flow, flow[:, :1].expand(-1, 3, -1, -1), flow[:, :1] * 0, *inside(SIZE))).flow
         assert moved[round(y + 1.2 * apart), round(x), 1] == pytest.approx(amount, abs=1e-3)
         return moved[:, round(x), 1]
 
@@ -195,9 +198,9 @@ def test_eyes_open_less_than_t_says_and_only_brows_that_it_raises_far_rise_less(
 
 
 def test_at_the_edge_of_the_frame_everything_has_faded():
-    side = FINE * SIZE
+    side = FIELD_SCALE * SIZE
     flow = torch.full((1, 2, side, side), 0.05)
-    motion = Motion.of(Detail(flow, flow[:, :1].expand(-1, 3, -1, -1), flow[:, :1], *inside(SIZE)))
+    motion = WarpField.of(WarpPrediction(flow, flow[:, :1].expand(-1, 3, -1, -1), flow[:, :1], *inside(SIZE)))
     assert motion.cover[SIZE, SIZE] == 1 and not motion.cover[[0, -1]].any() and not motion.cover[:, [0, -1]].any()
     assert not motion.flow[0].any() and not motion.gain[:, -1].any() and motion.mouth is None
 
@@ -205,7 +208,7 @@ def test_at_the_edge_of_the_frame_everything_has_faded():
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return DetailNetwork(32, 30, width=0.5)
+    return WarpNetwork(32, 30, width=0.5)
 
 
 def test_an_untrained_t_leaves_the_photo_nearly_alone(network):
@@ -230,11 +233,11 @@ def test_the_edit_is_the_moved_and_lit_photo_beneath_what_is_invented():
     x = torch.rand(1, 3, 8, 8) * 2 - 1
     nothing, mouth = torch.zeros(1, 3, 8, 8), inside(4, behind=0.65)
     to_right = torch.tensor([1 / 8, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8)
-    moved = Detail(to_right, nothing, nothing[:, :1], *mouth).apply(x)
+    moved = WarpPrediction(to_right, nothing, nothing[:, :1], *mouth).apply(x)
     torch.testing.assert_close(moved[..., :-1], x[..., 1:], atol=1e-5, rtol=0)  # pixels come from one to the right
-    dark = Detail(nothing[:, :2], nothing - 0.5, nothing[:, :1], *mouth).apply(x)
+    dark = WarpPrediction(nothing[:, :2], nothing - 0.5, nothing[:, :1], *mouth).apply(x)
     torch.testing.assert_close((dark + 1) / 2, (x + 1) / 2 * np.exp(-0.5), atol=1e-5, rtol=0)
-    new = Detail(nothing[:, :2], nothing, nothing[:, :1] + 1, *mouth).apply(x)
+    new = WarpPrediction(nothing[:, :2], nothing, nothing[:, :1] + 1, *mouth).apply(x)
     torch.testing.assert_close(new, nothing + 0.3)
 
 
@@ -251,11 +254,11 @@ def test_beyond_the_usual_emphasis_the_nose_stays(network):
 
 def test_below_the_lowest_jaw_no_mouth_is_drawn(network):
     with torch.no_grad():
-        network.mouth.head.bias[: FINE**2] = 8  # a mouth wherever it looks
+        network.mouth.head.bias[: FIELD_SCALE**2] = 8  # a mouth wherever it looks
     mask = network(torch.zeros(1, 3, 64, 64), *torch.zeros(2, 1, 3, 32, 32), torch.zeros(1, 30)).mask[0, 0]
-    assert mask[36, 32] > 0.99 and mask[36, 32 + math.ceil(64 * (CM * WIDEST + FADE)) :].max() == 0
+    assert mask[36, 32] > 0.99 and mask[36, 32 + math.ceil(64 * (CM_IN_WIDE_CROP * WIDEST + FADE)) :].max() == 0
     assert mask[math.ceil(64 * (DEEPEST + FADE)) :].max() == 0
-    assert mask[math.ceil(64 * (USUAL + CM * (TALLEST + SHALLOW))) + 1 :].max() == 0
+    assert mask[math.ceil(64 * (USUAL + CM_IN_WIDE_CROP * (TALLEST + SHALLOW))) + 1 :].max() == 0
 
 
 def test_the_number_of_threads_changes_no_pixel():
@@ -266,7 +269,7 @@ def test_the_number_of_threads_changes_no_pixel():
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            made.append(paste_motion(photo, motion, matrix, SIZE).tobytes())
+            made.append(apply_warp(photo, motion, matrix, SIZE).tobytes())
     finally:
         torch.set_num_threads(before)
     assert made[0] == made[1] == made[2] != photo.tobytes()
@@ -278,5 +281,5 @@ def test_no_lip_glows_beside_teeth_but_drawn_ones_and_brows_may_be_lit():
     drawn[..., 84:92, 50:78] = 1
     lit = detail._replace(mask=drawn, gain=torch.full_like(detail.gain, 0.4))
     for place, wanted in {(88, 64): 0.4, (42, 64): 0.4, (78, 64): LIT, (88, 40): LIT}.items():
-        np.testing.assert_allclose(Motion.of(lit).gain[place], wanted, atol=1e-4)
-        np.testing.assert_allclose(Motion.of(lit._replace(gain=-lit.gain)).gain[place], -0.4, atol=1e-4)
+        np.testing.assert_allclose(WarpField.of(lit).gain[place], wanted, atol=1e-4)
+        np.testing.assert_allclose(WarpField.of(lit._replace(gain=-lit.gain)).gain[place], -0.4, atol=1e-4)

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from benchmarks.direct import DIRECT, direct
-from exprgan.networks import SMALL, ConditionedConv, Decoder, Encoder, FaceNetwork, ImageDiscriminator, LatentDiscriminator
+from exprgan.models.networks import (
+    SMALL,
+    ConditionedConv,
+    Decoder,
+    Encoder,
+    FaceNetwork,
+    ImageDiscriminator,
+    LatentDiscriminator,
+)
 
 
 @pytest.mark.parametrize(

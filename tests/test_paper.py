@@ -13,17 +13,17 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 
 from exprgan import EXPRESSIONS, ExpressionEditor
-from exprgan.images import is_marked
-from exprgan.networks import Encoder
+from exprgan.models.networks import Encoder
+from exprgan.photo.image_io import is_marked
 from train.__main__ import _parser, main
+from train.core.files import RunError
 from train.data import FaceFolder
-from train.paper import synthetic
+from train.data.contact_sheets import contact_sheet
+from train.paper import synthetic_set as synthetic
 from train.paper.figures import FIGURES, draw_figures
-from train.paper.share import Share
-from train.paper.synthetic import BATCH, SyntheticConfig, make_set
+from train.paper.shards import Share
+from train.paper.synthetic_set import BATCH, SyntheticConfig, make_set
 from train.paper.table1 import ExpressionClassifier, Table1Config, table1
-from train.run import RunError
-from train.samples import sheet
 
 
 @pytest.fixture(autouse=True)
@@ -238,9 +238,11 @@ def test_a_figure_that_is_not_there_is_named(weights, faces_dir, tmp_path):
 
 def test_a_sheet_has_its_pictures_where_its_names_say():
     red, blue = (Image.new("RGB", (40, 40), colour) for colour in ("red", "blue"))
-    plain = sheet([[red, blue], [blue, None]])
+    plain = contact_sheet([[red, blue], [blue, None]])
     assert plain.size == (80, 80) and plain.getpixel((79, 0)) == (0, 0, 255) and plain.getpixel((79, 79)) == (255,) * 3
-    named = sheet([[red, blue], [blue, None]], row_names=["one", "two"], column_names=["a", "b"], title="t", gaps=[1])
+    named = contact_sheet(
+        [[red, blue], [blue, None]], row_names=["one", "two"], column_names=["a", "b"], title="t", gaps=[1]
+    )
     assert named.width > 80 and named.height > 80 + 40 // 6
     assert named.getpixel((named.width - 1, named.height - 1)) == (255, 255, 255)
     assert named.getpixel((named.width - 41, named.height - 1)) == (0, 0, 255)

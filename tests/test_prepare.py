@@ -10,16 +10,16 @@ from labelled import finder, photo, table
 from oulu import FACES, frame, make_oulu
 from PIL import Image
 
-from exprgan.alignment import EYES, transform
-from exprgan.faces import find_faces
-from exprgan.images import load_photo
+from exprgan.photo.alignment import EYES, transform
+from exprgan.photo.detection import find_faces
+from exprgan.photo.image_io import load_photo
 from train.__main__ import main
 from train.data import FaceFolder
-from train.data.align import FIVE_POINTS, crop_by_landmarks
-from train.data.folder import DataError
+from train.data.face_folder import DataError
+from train.data.five_point_alignment import FIVE_POINTS, crop_by_landmarks
+from train.data.photo_sources import SOURCES, LabelledPhoto
 from train.data.prepare import PrepareConfig, prepare
-from train.data.sources import SOURCES, Row
-from train.data.validate import problems
+from train.data.validation import problems
 
 SOME = PrepareConfig(allow_incomplete=True)
 
@@ -64,7 +64,7 @@ def test_the_rows_are_the_last_three_frames_of_visible_light_under_strong_light(
 
 @pytest.mark.parametrize("start", ["", "OriginalImg", "OriginalImg/VL", "OriginalImg/VL/Strong"])
 def test_any_folder_above_the_people_will_do(full, start):
-    assert sum(isinstance(row, Row) for row in SOURCES["oulu"].read(full / start, None)) == 1440
+    assert sum(isinstance(row, LabelledPhoto) for row in SOURCES["oulu"].read(full / start, None)) == 1440
 
 
 def test_what_is_missing_is_listed_and_refused_unless_allowed(small, tmp_path, capsys):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from exprgan.__main__ import _parser as library_parser
+from exprgan.cli import _parser as library_parser
 from train.__main__ import _parser as train_parser
 
 ROOT = Path(__file__).parent.parent

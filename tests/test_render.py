@@ -3,22 +3,22 @@
 import numpy as np
 import pytest
 from PIL import Image
+from train.render.shading.wrinkles import Creases
 
-from exprgan.alignment import EYES
 from exprgan.expressions import EXPRESSIONS
-from exprgan.images import load_photo
+from exprgan.photo.alignment import EYES
+from exprgan.photo.image_io import load_photo
 from train.data.metadata import DataError
-from train.render.creases import Creases
-from train.render.crop import Jitter, cut, cut_flow, frame
-from train.render.derive import derive_template
-from train.render.face import Face
-from train.render.fields import pixels, warp
-from train.render.mesh import Mesh
-from train.render.patch import EYE_DISTANCE, Patch
-from train.render.raster import rasterise
-from train.render.recipes import RECIPES, exact, intensities, styles, varied
-from train.render.template import POINTS, PUPILS, along, read_template
-from train.render.units import UNITS, Anatomy, displacement
+from train.render.face_model.action_units import UNITS, Anatomy, displacement
+from train.render.face_model.canonical_frame import EYE_DISTANCE, Patch
+from train.render.face_model.emfacs import RECIPES, exact, intensities, styles, varied
+from train.render.face_model.mesh import Mesh
+from train.render.face_model.rasterizer import rasterise
+from train.render.face_model.template_regression import derive_template
+from train.render.face_model.webmorph_template import POINTS, PUPILS, along, read_template
+from train.render.face_renderer import Face
+from train.render.pixel_fields import pixels, warp
+from train.render.training_crop import Jitter, cut, cut_flow, frame
 
 
 @pytest.fixture(scope="module")

@@ -17,15 +17,15 @@ import torch
 from PIL import Image
 
 from exprgan import EXPRESSIONS
-from exprgan.detail import FRAME
-from exprgan.flow import look_up
+from exprgan.models.warp_network import WIDE_CROP_SCALE
+from exprgan.models.warping import backward_warp
 from train.__main__ import main
 from train.data.metadata import DataError
-from train.data.validate import problems
-from train.detail.pairs import load_people
-from train.render.build import build
-from train.render.person import COLUMNS
-from train.render.verb import RenderConfig
+from train.data.validation import problems
+from train.render.person_renderer import COLUMNS
+from train.render.render_config import RenderConfig
+from train.render.set_builder import build
+from train.warp.pair_dataset import load_people
 
 ROOT = Path(__file__).parent.parent
 HERE = Path(__file__).parent / "data" / "render"
@@ -185,7 +185,7 @@ def test_pairs_for_the_detail_network_share_one_frame_and_their_flow_is_true(sou
     build(
         RenderConfig(
             photos=str(source), mesh=str(HERE / "mesh.npz"), out=str(out), number=1, neutral=0, smiles=False, jitter=False,
-            flow=True, frame=FRAME, image_size=128, workers=1,
+            flow=True, frame=WIDE_CROP_SCALE, image_size=128, workers=1,
         )
     )  # fmt: skip
     (person,) = load_people(out, "train", EXPRESSIONS)
@@ -195,5 +195,5 @@ def test_pairs_for_the_detail_network_share_one_frame_and_their_flow_is_true(sou
     known = 1 - person.invented[:, None].float() / 255
     pictures = person.images.permute(0, 3, 1, 2).float() / 127.5 - 1
     calm = pictures[:1].expand_as(pictures)
-    before, after = (((one - pictures).abs() * known)[1:].mean() for one in (calm, look_up(calm, moved)))
+    before, after = (((one - pictures).abs() * known)[1:].mean() for one in (calm, backward_warp(calm, moved)))
     assert after < 0.5 * before

@@ -16,8 +16,8 @@ import test_virtual
 from trouble import fill, held_by_another, odd, outcome, state_of
 
 from train.__main__ import main
-from train.data.validate import problems
-from train.render.manifest import read_manifest
+from train.data.validation import problems
+from train.render.photo_manifest import read_manifest
 
 RENDER = (
     "render --photos {photos}/london --mesh {mesh} --out {out} --number 1 --neutral 0 --image-size 64 --no-smiles --flow"

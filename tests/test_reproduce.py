@@ -10,10 +10,10 @@ from oulu import make_oulu
 from PIL import Image
 
 from train.__main__ import main
+from train.core.files import RunError
 from train.data.metadata import DataError
 from train.paper import reproduce as module
 from train.paper.reproduce import STEPS, ReproduceConfig, reproduce
-from train.run import RunError
 
 SMALL = {
     "steps": "1,1,1", "face_steps": 2, "face_width": 2, "batch_size": 4, "width": 0.0625, "z_dim": 8, "image_size": 32,

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from exprgan import BadImageError
-from exprgan.retrieval import distances, pictures_in, vector
+from exprgan.editing.retrieval import distances, pictures_in, vector
 
 
 @pytest.fixture

@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 from labelled import photo, table
 
-from train.data.folder import DataError
+from train.data.face_folder import DataError
+from train.data.photo_sources import SOURCES, LabelledPhoto, register_source
 from train.data.prepare import PrepareConfig, _splits, prepare
-from train.data.sources import SOURCES, Row, source
-from train.data.validate import problems
+from train.data.validation import problems
 
 SOME = PrepareConfig(allow_incomplete=True)
 
 
 def read(name, src, labels=None):
     return [
-        (row.path.relative_to(src).as_posix(), row.subject, row.expression, row.split) if isinstance(row, Row) else row.text
+        (row.path.relative_to(src).as_posix(), row.subject, row.expression, row.split)
+        if isinstance(row, LabelledPhoto)
+        else row.text
         for row in SOURCES[name].read(src, labels)
     ]
 
@@ -149,11 +151,11 @@ def test_affectnet_is_read_in_its_three_forms(tmp_path):
 def test_a_new_source_is_one_function(tmp_path, drawn, monkeypatch):
     monkeypatch.setitem(SOURCES, "mine", None)  # taken out again at the end
 
-    @source("mine")
+    @register_source("mine")
     def mine(src, labels):
         """Two photos."""
-        yield Row(src / "a.jpg", "ann", "happy", 0.25)
-        yield Row(src / "b.jpg", "bob", "sad")
+        yield LabelledPhoto(src / "a.jpg", "ann", "happy", 0.25)
+        yield LabelledPhoto(src / "b.jpg", "bob", "sad")
 
     for name in "ab":
         photo(tmp_path / "src" / f"{name}.jpg")
@@ -162,7 +164,7 @@ def test_a_new_source_is_one_function(tmp_path, drawn, monkeypatch):
 
 
 def test_who_is_tested_depends_on_the_name_alone(tmp_path):
-    people = [Row(tmp_path / f"{n}.jpg", f"person {n}", "happy") for n in range(1000)]
+    people = [LabelledPhoto(tmp_path / f"{n}.jpg", f"person {n}", "happy") for n in range(1000)]
     split_of = _splits(tmp_path, people, 0.1)
     assert 80 < sum(split == "test" for split in split_of.values()) < 120
     fewer = _splits(tmp_path, people[::3], 0.1)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from train.__main__ import main
-from train.space import readme_for
+from train.publish.space import readme_for
 
 ROOT, SPACE = Path(__file__).parent.parent, "ann/faces"
 
@@ -90,7 +90,7 @@ def test_the_same_again_sends_nothing(hub, variables, capsys):
 def test_a_dry_run_tells_and_changes_nothing(hub, variables, capsys):
     assert main(["deploy-space", SPACE, "--model", "ann/model", "--dry-run"]) == 0
     told = capsys.readouterr().out
-    assert "EXPRGAN_MODEL=ann/model" in told and "app_actions.py" in told and "weights/model.safetensors" in told
+    assert "EXPRGAN_MODEL=ann/model" in told and "exprgan/ui/handlers.py" in told and "weights/model.safetensors" in told
     assert not hub.repos and not variables
 
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from exprgan.alignment import EYES
-from exprgan.detail import FRAME, Detail, what_is_white
-from exprgan.images import LUMA
-from exprgan.mouth import BRIGHT, CM, FINE, of_one_light, seated, usual_places
-from exprgan.open_mouth import Mouth
-from exprgan.teeth import ALONG, BEYOND, DEEP, UPPER, laid_in, painted
+from exprgan.editing.mouth_overlay import MouthOverlay
+from exprgan.models.mouth_network import BRIGHT, CM_IN_WIDE_CROP, FIELD_SCALE, of_one_light, seated, usual_places
+from exprgan.models.teeth_texture import HALF_ROW_CM, ROW_TOP_CM, ROW_BOTTOM_CM, UPPER, composite_teeth, tooth_rows
+from exprgan.models.warp_network import WIDE_CROP_SCALE, WarpPrediction, sclera_color
+from exprgan.photo.alignment import EYES
+from exprgan.photo.image_io import LUMA
 
 DARK, LIT = 0.1, 0.9
 
@@ -26,7 +26,7 @@ def rows(per_cm=40, apart=0.5):
 
 @pytest.mark.parametrize("level", range(6))
 def test_both_rows_are_painted_alike_left_and_right_at_every_level(level):
-    picture = painted(level)
+    picture = tooth_rows(level)
     assert picture.shape == (2, 4, 288 >> level, 768 >> level) and picture.min() >= 0 and picture.max() <= 1
     torch.testing.assert_close(picture, picture.flip(3), atol=1e-5, rtol=0)
     assert (picture[:, :3] <= picture[:, 3:] + 1e-6).all()  # albedo times cover
@@ -35,7 +35,7 @@ def test_both_rows_are_painted_alike_left_and_right_at_every_level(level):
 
 def test_teeth_are_bright_gaps_between_them_are_not_and_the_mouth_behind_is_seen_where_neither_is():
     per_cm = 40
-    seen = laid_in(*rows(per_cm), per_cm)[0].mean(0)
+    seen = composite_teeth(*rows(per_cm), per_cm)[0].mean(0)
     tooth, gap = UPPER[0], UPPER[0].far
     at = lambda x, up: seen[round((1.5 - up) * per_cm), round((3 + x) * per_cm)]  # noqa: E731
     assert at(tooth.far / 2, 0.5) > 0.75 * LIT and at(gap, 0.5) < 0.85 * at(tooth.far / 2, 0.5)
@@ -48,27 +48,27 @@ def test_the_upper_row_lies_before_the_lower_one_and_beyond_both_there_is_nothin
     alone = places.clone()
     alone[:, 2:] = 9.0
     middle = (..., slice(62, 70), slice(110, 130))  # 0.05 to 0.25 cm below the upper edge: the lower row's
-    both, upper = laid_in(behind, light, places), laid_in(behind, light, alone)
+    both, upper = composite_teeth(behind, light, places), composite_teeth(behind, light, alone)
     assert (both[middle] - behind[middle]).min() > 0.2
     torch.testing.assert_close(both[..., 30:48, 100:140], upper[..., 30:48, 100:140])
-    torch.testing.assert_close(laid_in(behind, light, places * 0 + 9), behind)
-    assert ALONG > 2 and BEYOND < 0 < DEEP
+    torch.testing.assert_close(composite_teeth(behind, light, places * 0 + 9), behind)
+    assert HALF_ROW_CM > 2 and ROW_TOP_CM < 0 < ROW_BOTTOM_CM
 
 
 def said(side=64, mask=1.0):
     """What T might say: the usual rows under one light, drawn over the lower middle of its frame."""
     cover = torch.zeros(1, 1, side, side)
     cover[..., side // 2 : side * 3 // 4, side // 4 : side * 3 // 4] = mask
-    flat = torch.ones(1, 3, side // FINE, side // FINE)
+    flat = torch.ones(1, 3, side // FIELD_SCALE, side // FIELD_SCALE)
     still = torch.zeros(1, 3, side, side)
-    return Detail(still[:, :2], still, cover, flat * DARK, flat * LIT, usual_places(side // FINE))
+    return WarpPrediction(still[:, :2], still, cover, flat * DARK, flat * LIT, usual_places(side // FIELD_SCALE))
 
 
 def laid(detail, scale, colour=(0, 0, 255)):
     """T's frame in a photo of one colour, `scale` px for one of the mask, with the mouth laid over it."""
     side = detail.mask.shape[-1] * scale
     photo = Image.new("RGB", (side, side), colour)
-    Mouth.of(detail).lay_over(photo, np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]]), 0.0)
+    MouthOverlay.of(detail).lay_over(photo, np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]]), 0.0)
     return np.asarray(photo, np.float32)
 
 
@@ -114,8 +114,8 @@ def test_rows_are_seated_as_a_whole():
 
 
 def test_the_pupils_are_as_far_apart_in_cm_as_in_the_frame():
-    apart = (EYES[1][0] - EYES[0][0]) / FRAME
-    assert apart == pytest.approx(6.3 * CM, rel=0.02)
+    apart = (EYES[1][0] - EYES[0][0]) / WIDE_CROP_SCALE
+    assert apart == pytest.approx(6.3 * CM_IN_WIDE_CROP, rel=0.02)
 
 
 def test_all_teeth_are_in_one_light_and_no_brighter_than_what_is_white():
@@ -137,14 +137,14 @@ def test_white_is_what_eyes_show_beside_iris_lid_and_highlight_or_as_bright_as_a
     side = 256
     x = torch.zeros(1, 3, side, side) + torch.tensor([0.3, 0.2, 0.1])[:, None, None]
     for eye in EYES:
-        across, down = (round(side * ((at - 0.5) / FRAME + 0.5)) for at in eye)
+        across, down = (round(side * ((at - 0.5) / WIDE_CROP_SCALE + 0.5)) for at in eye)
         x[..., down - 6 : down + 6, across - 16 : across + 16] = torch.tensor([0.6, 0.5, 0.4])[:, None, None]
         x[..., down - 6 : down + 6, across - 6 : across + 6] = 0.05
         x[..., down - 2 : down + 1, across - 2 : across + 1] = 1.0
-    torch.testing.assert_close(what_is_white(x * 2 - 1), torch.tensor([[0.6, 0.5, 0.4]]), atol=0.02, rtol=0)
+    torch.testing.assert_close(sclera_color(x * 2 - 1), torch.tensor([[0.6, 0.5, 0.4]]), atol=0.02, rtol=0)
     shaded = torch.where(torch.arange(side)[:, None] < side * 2 // 5, x * 0.1, x * 2)
-    white = what_is_white(shaded * 2 - 1)[0]
+    white = sclera_color(shaded * 2 - 1)[0]
     assert white @ torch.tensor(LUMA) == pytest.approx(2 * 0.218, rel=0.05) and white[0] / white[1] == pytest.approx(
         1.2, rel=0.05
     )
-    assert (what_is_white(torch.full((2, 3, side, side), -1.0)) > 0).all()
+    assert (sclera_color(torch.full((2, 3, side, side), -1.0)) > 0).all()

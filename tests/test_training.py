@@ -13,12 +13,12 @@ from PIL import Image
 
 from exprgan import ExpressionEditor, ExprGAN
 from train.__main__ import main
-from train.checkpoints import Checkpoints
-from train.config import RECIPES, STAGES, TrainConfig
-from train.facenet import load_face
-from train.loop import Trainer, fit
-from train.losses import PLAYERS, plays, total, weights_of
-from train.run import RunError
+from train.core.checkpoints import Checkpoints
+from train.core.files import RunError
+from train.gan.gan_losses import PLAYERS, plays, total, weights_of
+from train.gan.gan_trainer import Trainer, fit
+from train.gan.train_config import RECIPES, STAGES, TrainConfig
+from train.perceptual.face_trainer import load_face
 
 
 @pytest.fixture(autouse=True)
@@ -241,15 +241,15 @@ def test_every_loss_every_gradient_norm_and_the_sheets_are_in_tensorboard(faces_
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_last_good_checkpoint(faces_dir, config, monkeypatch):
-    import train.losses
+    import train.gan.gan_losses
 
-    row, steps = train.losses.TERMS["pixel"], []
+    row, steps = train.gan.gan_losses.TERMS["pixel"], []
 
     def breaking(p):
         steps.append(1)
         return row.function(p) * (float("nan") if len(steps) == 3 else 1)
 
-    monkeypatch.setitem(train.losses.TERMS, "pixel", dataclasses.replace(row, function=breaking))
+    monkeypatch.setitem(train.gan.gan_losses.TERMS, "pixel", dataclasses.replace(row, function=breaking))
     told = dataclasses.replace(config, steps="0,6,0", stages="reconstruct", save_minutes=1e-9, log_steps=5)
     with pytest.raises(RunError, match=r"not a number in the 5 steps before step 3 of reconstruct.*000002-\w+\.pt"):
         fit(str(faces_dir), told)

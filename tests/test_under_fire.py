@@ -18,15 +18,14 @@ from PIL import Image
 from trouble import fill, held_by_another, odd, outcome, state_of
 
 from exprgan import ExprGAN, ExprGANError
-from exprgan.__main__ import main as library
-from exprgan.images import save_photo
-from exprgan.ledger import Ledger, Outcome
-from exprgan.marking import EditedImage, edited
-from exprgan.whole import whole
+from exprgan.batch.manifest import BatchManifest, BatchRecord
+from exprgan.cli import main as library
+from exprgan.photo.ai_metadata import EditedImage, mark_edited
+from exprgan.photo.image_io import save_photo
 from train.__main__ import main as training
-from train.checkpoints import Checkpoints
+from train.core.checkpoints import Checkpoints
+from train.core.files import atomic_write, RunError, exclusive, copy_together
 from train.data.metadata import write_metadata
-from train.run import RunError, alone, copy_together, write_whole
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
@@ -102,7 +101,7 @@ def each(verbs):
 
 @pytest.fixture(autouse=True)
 def few_levels(monkeypatch):
-    monkeypatch.setattr("train.calibrate.LEVELS", np.linspace(0, 1, 3))
+    monkeypatch.setattr("train.eval.calibration.LEVELS", np.linspace(0, 1, 3))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -200,20 +199,20 @@ def test_a_second_process_is_told_of_the_first_and_writes_nothing(verb, things, 
         status, said = run(verb, things, out, capsys)
         assert status == 1 and len(said) == 1 and f"another process is writing {held}" in said[0], said
         assert state_of(out) == before
-    with alone(held):  # whoever held it is gone, however it went
+    with exclusive(held):  # whoever held it is gone, however it went
         pass
 
 
 def test_who_is_alone_in_a_folder_leaves_none_behind(tmp_path):
     again = pytest.raises(RunError, match="another process is writing")
-    with alone(tmp_path / "a" / "b"), again, alone(tmp_path / "a" / "b"):
+    with exclusive(tmp_path / "a" / "b"), again, exclusive(tmp_path / "a" / "b"):
         pass
     assert not (tmp_path / "a").exists()
-    with alone(tmp_path / "a"):
+    with exclusive(tmp_path / "a"):
         (tmp_path / "a" / "file").touch()
     assert (tmp_path / "a" / "file").exists()
     (tmp_path / "empty").mkdir()
-    with alone(tmp_path / "empty"):
+    with exclusive(tmp_path / "empty"):
         pass
     assert (tmp_path / "empty").exists()
 
@@ -293,14 +292,14 @@ def test_a_model_is_saved_over_another_whole_or_not_at_all(tiny_model, tmp_path,
 def test_what_could_not_be_written_is_gone(tmp_path):
     (tmp_path / "kept").write_text("old")
     with pytest.raises(ZeroDivisionError):
-        write_whole(tmp_path / "kept", lambda path: (path.write_text("half"), 1 / 0))
+        atomic_write(tmp_path / "kept", lambda path: (path.write_text("half"), 1 / 0))
     with pytest.raises(ZeroDivisionError):
         half(tmp_path)
     assert state_of(tmp_path) == {"kept": b"old"}
 
 
 def half(folder):
-    with whole(folder / "kept") as part:
+    with atomic_write(folder / "kept") as part:
         part.write_text("half")
         raise ZeroDivisionError
 
@@ -308,7 +307,7 @@ def half(folder):
 @pytest.mark.parametrize("write", [save_photo, EditedImage.save])
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
 def test_a_picture_is_never_cut_short_wherever_the_disk_ends(name, write, disk, portrait):
-    write(photo := edited(portrait.resize((300, 300))), disk / name)
+    write(photo := mark_edited(portrait.resize((300, 300))), disk / name)
     size = (disk / name).stat().st_size
     for left in range(0, size, 4096):
         (disk / name).unlink(missing_ok=True)
@@ -321,14 +320,14 @@ def test_a_picture_is_never_cut_short_wherever_the_disk_ends(name, write, disk, 
 def test_a_ledger_of_a_full_disk_says_so_and_is_sound_afterwards(disk):
     lines = 0
     with pytest.raises(Exception, match=r"cannot be written: No space left on device\. Make room"), \
-            Ledger(disk / "out", {"a": 1}) as ledger:  # fmt: skip
+            BatchManifest(disk / "out", {"a": 1}) as ledger:  # fmt: skip
         fill(disk, 0)
         while True:
-            ledger.add(Outcome(f"{lines}.jpg", "edited", f"{lines}.jpg"))
+            ledger.add(BatchRecord(f"{lines}.jpg", "edited", f"{lines}.jpg"))
             lines += 1
     (disk / "ballast").unlink()
     assert not odd(state_of(disk / "out"))
-    with Ledger(disk / "out", {"a": 1}) as ledger:
+    with BatchManifest(disk / "out", {"a": 1}) as ledger:
         assert [*ledger.outcomes] == sorted(f"{n}.jpg" for n in range(lines)) or len(ledger.outcomes) >= lines
 
 

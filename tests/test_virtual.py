@@ -8,13 +8,14 @@ pytest.importorskip("cv2")
 pytest.importorskip("scipy")
 
 from train.__main__ import main
+from train.core.files import RunError
 from train.data.metadata import DataError
-from train.render import needs, virtual
-from train.render.manifest import read_manifest
-from train.render.mix import AROUND, EDGE, FACE, FEATURES, HAIRLINE, between, mix
-from train.render.template import BROW_UPPER, POINTS, read_template
-from train.render.virtual import VirtualConfig, make_virtual, mixtures, possible_parents
-from train.run import RunError
+from train.render import requirements as needs
+from train.render import virtual_people as virtual
+from train.render.face_model.webmorph_template import BROW_UPPER, POINTS, read_template
+from train.render.face_morph import AROUND, EDGE, FACE, FEATURES, HAIRLINE, between, mix
+from train.render.photo_manifest import read_manifest
+from train.render.virtual_people import VirtualConfig, make_virtual, mixtures, possible_parents
 
 SIZE = (240, 200)
 PEOPLE = ("ann", "eva", "ida", "bob", "tom")

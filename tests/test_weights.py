@@ -63,7 +63,9 @@ def test_the_expression_grows_with_intensity(editor, data_dir):
 
 @pytest.mark.parametrize("name", ["V0019", "V0034", "V0042", "V0049"])
 def test_a_face_that_shows_nothing_keeps_every_pixel_when_nothing_is_asked(editor, name):
-    subject = editor.read(Image.open(WEIGHTS.parent / "examples" / f"{name}.jpg").convert("RGB").resize((301, 301)))
+    subject = editor.read(
+        Image.open(WEIGHTS.parent / "exprgan" / "ui" / "examples" / f"{name}.jpg").convert("RGB").resize((301, 301))
+    )
     assert subject.reading.expression == "neutral"
     for edit in (editor.edit(subject, "neutral"), editor.edit(subject, "happy", 0)):
         assert edit.image.tobytes() == subject.photo.tobytes()

@@ -5,33 +5,33 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from exprgan.__main__ import run_verb
+from exprgan.cli import run_verb
 
-from .calibrate import calibrate
-from .config import SIX, TrainConfig, names_of
-from .credits import write_credits
+from .core.config_flags import add_flags, typed
+from .data.photo_sources import SOURCES
 from .data.prepare import PrepareConfig, prepare
-from .data.sources import SOURCES
-from .data.validate import check
-from .detail.trainer import DetailConfig, fit_detail
-from .eval.judge_fit import JudgeConfig, fit_judge
-from .eval.report import evaluate
-from .facenet import FaceConfig, fit_face
-from .flags import add_flags, typed
-from .hub import HubConfig, data_folder
-from .loop import fit
+from .data.validation import check
+from .eval.calibration import calibrate
+from .eval.evaluate import evaluate
+from .eval.reference_training import ReferenceConfig, train_reference
+from .gan.dry_run import plan
+from .gan.gan_trainer import fit
+from .gan.train_config import SIX, TrainConfig, names_of
 from .paper.figures import FIGURES, draw_figures
 from .paper.reproduce import ReproduceConfig, reproduce
-from .paper.synthetic import SyntheticConfig, make_set
+from .paper.synthetic_set import SyntheticConfig, make_set
 from .paper.table1 import Table1Config, table1
-from .plan import plan
-from .publish import publish
-from .publish_data import publish_data
-from .render.facekit import prepare_mesh
-from .render.layouts import LAYOUTS, make_manifest
-from .render.verb import RenderConfig, render
-from .render.virtual import VirtualConfig, make_virtual
-from .space import SpaceConfig, deploy_space
+from .perceptual.face_trainer import FaceTrainConfig, train_face_network
+from .publish.credits import write_credits
+from .publish.hub_upload import HubConfig, data_folder
+from .publish.publish_dataset import publish_data
+from .publish.publish_weights import publish
+from .publish.space import SpaceConfig, deploy_space
+from .render.face_model.ict_facekit import prepare_mesh
+from .render.manifest_layouts import LAYOUTS, make_manifest
+from .render.render_config import RenderConfig, render
+from .render.virtual_people import VirtualConfig, make_virtual
+from .warp.warp_trainer import WarpTrainConfig, train_warp
 
 MESH = "mesh"
 """What `prepare` makes beside training folders."""
@@ -58,8 +58,8 @@ def _parser() -> argparse.ArgumentParser:
 
     facenet = verbs.add_parser("facenet", help="train the face network of the identity loss, and the classifier")
     facenet.add_argument("data", help="folder with metadata.csv")
-    add_flags(facenet, FaceConfig)
-    facenet.set_defaults(run=lambda args: fit_face(args.data, FaceConfig(**typed(args, FaceConfig))))
+    add_flags(facenet, FaceTrainConfig)
+    facenet.set_defaults(run=lambda args: train_face_network(args.data, FaceTrainConfig(**typed(args, FaceTrainConfig))))
 
     fitting = verbs.add_parser("fit", help="train ExprGAN: the three stages, or some of them")
     fitting.add_argument("data", help="folder with metadata.csv")
@@ -89,8 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     detailing = verbs.add_parser("detail", help="train T, which carries edits over to a photo's own pixels, into weights")
     detailing.add_argument("pairs", metavar="PAIRS", help="a folder that `render --no-jitter --flow` wrote")
     detailing.add_argument("--weights", required=True, help="a folder that `publish` wrote; T is put into it")
-    add_flags(detailing, DetailConfig)
-    detailing.set_defaults(run=lambda args: fit_detail(args.pairs, args.weights, DetailConfig(**typed(args, DetailConfig))))
+    add_flags(detailing, WarpTrainConfig)
+    detailing.set_defaults(
+        run=lambda args: train_warp(args.pairs, args.weights, WarpTrainConfig(**typed(args, WarpTrainConfig)))
+    )
 
     calibrating = verbs.add_parser("calibrate", help="make published weights' slider even, and its full edits strong")
     calibrating.add_argument("weights", help="a folder that `publish` wrote; its config.json is rewritten")
@@ -100,8 +102,8 @@ def _parser() -> argparse.ArgumentParser:
 
     judging = verbs.add_parser("judge", help="train the independent judge of `evaluate`, on a set's own pictures alone")
     judging.add_argument("data", help="folder with metadata.csv")
-    add_flags(judging, JudgeConfig)
-    judging.set_defaults(run=lambda args: fit_judge(args.data, JudgeConfig(**typed(args, JudgeConfig))))
+    add_flags(judging, ReferenceConfig)
+    judging.set_defaults(run=lambda args: train_reference(args.data, ReferenceConfig(**typed(args, ReferenceConfig))))
 
     evaluating = verbs.add_parser("evaluate", help="measure published weights on held-out people")
     evaluating.add_argument("weights", help="a folder that `publish` wrote")

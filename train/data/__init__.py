@@ -1,6 +1,6 @@
 """Where pictures come from. Everything ends in one format: a folder of images with metadata.csv (see `folder`)."""
 
-from .augment import augment
-from .folder import FaceFolder
+from .face_folder import FaceFolder
+from .transforms import augment
 
 __all__ = ["FaceFolder", "augment"]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from exprgan.errors import ExprGANError
 
-from ..run import write_whole
+from ..core.files import atomic_write
 
-NAME = "metadata.csv"
-NEEDED = ("file_name", "subject", "expression", "split")
+METADATA_NAME = "metadata.csv"
+REQUIRED_COLUMNS = ("file_name", "subject", "expression", "split")
 """Columns that must be there and filled; `intensity` and `fold` are used where present, others are kept for people."""
 
 SHOWN = 20
@@ -20,7 +20,7 @@ class DataError(ExprGANError):
     """Photos or a training folder are not what is needed; the message lists what is wrong."""
 
 
-def refuse(about: str | Path, found: Sequence[str], remedy: str = "", limit: int | None = SHOWN) -> None:
+def raise_listing(about: str | Path, found: Sequence[str], remedy: str = "", limit: int | None = SHOWN) -> None:
     """Says everything that is wrong at once; does nothing if nothing is.
 
     Raises:
@@ -43,10 +43,10 @@ def read_metadata(root: Path) -> list[dict[str, str]]:
     Raises:
         DataError: the file is missing, is no CSV in UTF-8, or lacks a column.
     """
-    path = root / NAME
+    path = root / METADATA_NAME
     if not path.is_file():
-        raise DataError(f"{path} does not exist; the folder needs one, with the columns {', '.join(NEEDED)}")
-    return read_table(path, NEEDED)
+        raise DataError(f"{path} does not exist; the folder needs one, with the columns {', '.join(REQUIRED_COLUMNS)}")
+    return read_table(path, REQUIRED_COLUMNS)
 
 
 def read_table(path: Path, needed: Iterable[str]) -> list[dict[str, str]]:
@@ -83,4 +83,4 @@ def write_metadata(root: Path, rows: Sequence[dict[str, str]]) -> None:
             writer.writeheader()
             writer.writerows(rows)
 
-    write_whole(root / NAME, write)
+    atomic_write(root / METADATA_NAME, write)

@@ -10,19 +10,19 @@ from typing import Any, Literal
 from PIL import Image, PngImagePlugin
 from tqdm import tqdm
 
-from exprgan.alignment import crop_face
 from exprgan.errors import BadImageError
 from exprgan.expressions import canonical
-from exprgan.faces import Face, find_faces
-from exprgan.images import load_photo
+from exprgan.photo.alignment import crop_face
+from exprgan.photo.detection import Face, find_faces
+from exprgan.photo.image_io import load_photo
 
-from ..flags import option
-from ..run import write_json, write_whole, writes
-from .align import ALIGNMENTS
-from .metadata import NAME, SHOWN, DataError, refuse, write_metadata
-from .sources import SOURCES, Gap, Row
-from .split import split_people
-from .validate import SPLITS, counts, row_problems
+from ..core.config_flags import option
+from ..core.files import write_json, atomic_write, writes_folder
+from .five_point_alignment import ALIGNMENTS
+from .metadata import METADATA_NAME, SHOWN, DataError, raise_listing, write_metadata
+from .photo_sources import SOURCES, MissingPhotos, LabelledPhoto
+from .splits import split_people
+from .validation import SPLITS, counts, row_problems
 
 REPORT_NAME = "report.json"
 CROPS = "images"
@@ -82,7 +82,9 @@ def prepare(name: str, src: str, out: str, config: PrepareConfig) -> None:
     for label, number in report["skipped"].items():
         print(f"skipped: {number:,} labelled {label!r}, which is none of the expressions")
     if not config.allow_incomplete:
-        refuse(f"{src} is incomplete", report["missing"], "Add what is missing, or go on without it by --allow-incomplete")
+        raise_listing(
+            f"{src} is incomplete", report["missing"], "Add what is missing, or go on without it by --allow-incomplete"
+        )
     for line in report["missing"][:SHOWN]:
         print(f"missing: {line}")
     if (rest := len(report["missing"]) - SHOWN) > 0:
@@ -95,7 +97,7 @@ def _plan(name: str, src: Path, config: PrepareConfig) -> tuple[list[dict[str, s
     """What is there: the rows of metadata.csv, the photo of each, and the first lines of the report."""
     entries = list(SOURCES[name].read(src, Path(config.labels) if config.labels else None))
     rows, skipped = [], Counter()
-    for row in (entry for entry in entries if isinstance(entry, Row)):
+    for row in (entry for entry in entries if isinstance(entry, LabelledPhoto)):
         try:
             rows.append((row, canonical(row.expression)))
         except ValueError:
@@ -114,29 +116,29 @@ def _plan(name: str, src: Path, config: PrepareConfig) -> tuple[list[dict[str, s
     for column in ("intensity", "fold"):
         if not any(line[column] for line in table):
             table = [{key: value for key, value in line.items() if key != column} for line in table]
-    refuse(f"the labels of {src}", row_problems(table), "Mend them and start again")
+    raise_listing(f"the labels of {src}", row_problems(table), "Mend them and start again")
     report = {
         "source": name,
         "found": len(table),
         "expected": SOURCES[name].expects,
-        "missing": [entry.text for entry in entries if isinstance(entry, Gap)],
+        "missing": [entry.text for entry in entries if isinstance(entry, MissingPhotos)],
         "skipped": dict(sorted(skipped.items())),
     }
     return table, [row.path for row, _ in rows], report
 
 
-def _person(src: Path, row: Row) -> str:
+def _person(src: Path, row: LabelledPhoto) -> str:
     """The subject's name; a photo of an unknown person is a person of its own, named by its path."""
     return row.subject or row.path.relative_to(src).as_posix()
 
 
-def _splits(src: Path, rows: list[Row], test_share: float) -> dict[str, str]:
+def _splits(src: Path, rows: list[LabelledPhoto], test_share: float) -> dict[str, str]:
     """person -> split: what the source says of any of their photos, else by a hash of the name."""
     said = {_person(src, row): row.split for row in rows if row.split}
     return split_people((_person(src, row) for row in rows), said, test_share)
 
 
-@writes(lambda out, *_: out)
+@writes_folder(lambda out, *_: out)
 def _write(
     out: Path, table: list[dict[str, str]], photos: list[Path], report: dict[str, Any], config: PrepareConfig
 ) -> None:
@@ -144,7 +146,7 @@ def _write(
     lines, eye_distance = [], []
     odd: dict[str, Any] = defaultdict(list)
     kept = 0
-    (out / NAME).unlink(missing_ok=True)  # of an earlier run: it comes back when all crops are as it says
+    (out / METADATA_NAME).unlink(missing_ok=True)  # of an earlier run: it comes back when all crops are as it says
     for line, photo in zip(tqdm(table, desc="crops", unit="photo"), photos, strict=True):
         path, name = out / line["file_name"], line["file_name"].removeprefix(f"{CROPS}/").removesuffix(".png")
         facts = _facts(path, config)
@@ -174,7 +176,7 @@ def _write(
     write_metadata(out, lines)
     listed = {out / line["file_name"] for line in lines}
     if stray := sum(path not in listed for path in (out / CROPS).rglob("*.png")):
-        print(f"note: {stray:,} more pictures in {out / CROPS} are of an earlier run, and in no row of {NAME}")
+        print(f"note: {stray:,} more pictures in {out / CROPS} are of an earlier run, and in no row of {METADATA_NAME}")
     print(f"{out}: {len(lines):,} crops of {config.image_size} px, {kept:,} of them from before")
     print(counts(lines))
     for key, words in (
@@ -201,7 +203,7 @@ def _crop(photo_path: Path, path: Path, config: PrepareConfig) -> dict[str, Any]
     facts = {"align": config.align, "faces": len(faces), "eye_distance_px": _eye_distance(faces[0])}
     text = PngImagePlugin.PngInfo()
     text.add_text(_FACTS, json.dumps(facts))
-    write_whole(path, lambda temporary: crop.save(temporary, format="PNG", pnginfo=text))
+    atomic_write(path, lambda temporary: crop.save(temporary, format="PNG", pnginfo=text))
     return facts
 
 

@@ -7,15 +7,15 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
+from exprgan.editing.results import Subject
+from exprgan.editing.retrieval import BY, distances, vector
 from exprgan.editor import ExpressionEditor
 from exprgan.expressions import NEUTRAL
-from exprgan.images import EditedImage, edited
-from exprgan.model import ExprGAN
-from exprgan.retrieval import BY, distances, vector
-from exprgan.subject import Subject
+from exprgan.models.exprgan import ExprGAN
+from exprgan.photo.image_io import EditedImage, mark_edited
 
-from ..samples import save_sheet, sheet
-from .gallery import Gallery, scatter
+from ..data.contact_sheets import save_sheet, contact_sheet
+from .figure_subjects import Gallery, scatter
 
 FIGURES: dict[int, Callable[[Gallery], EditedImage]] = {}
 
@@ -67,7 +67,7 @@ def editing(gallery: Gallery, count: int = 4) -> EditedImage:
             if editor:
                 rows.append([None, *(editor.edit(editor.read_crop(subject.crop), name).crop for name in names)])
                 row_names.append(label)
-    return sheet(rows, row_names=row_names, column_names=["input", *names], gaps=gaps[1:],
+    return contact_sheet(rows, row_names=row_names, column_names=["input", *names], gaps=gaps[1:],
                  title="Fig. 2: Editing the expression of people the model has never seen")  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def intensities(gallery: Gallery, levels: int = 5) -> EditedImage:
     rows += [[edit(s, n, (k + 1) / levels).crop for s, n in zip(subjects, names, strict=True)] for k in range(levels)]
     row_names = ["input", *(f"element {k + 1}\nof c_i is 1" for k in range(styles))]
     row_names += [f"intensity\n{(k + 1) / levels:.0%}" for k in range(levels)]
-    return sheet(rows, row_names=row_names, column_names=names, gaps=[1, 1 + styles],
+    return contact_sheet(rows, row_names=row_names, column_names=names, gaps=[1, 1 + styles],
                  title="Fig. 3: An expression a column: elements of its code alone, then all, rising")  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def transfer(gallery: Gallery, count: int = 6) -> EditedImage:
     rows += [[face.crop, *(gallery.editor.transfer(face, source).crop for source in above)] for face in left]
     column_names = ["", *(f"reads as\n{subject.reading.expression}" for subject in above)]
     row_names = ["expression\nfrom", *(f"on\nface {i + 1}" for i in range(len(left)))]
-    return sheet(rows, row_names=row_names, column_names=column_names, gaps=[1],
+    return contact_sheet(rows, row_names=row_names, column_names=column_names, gaps=[1],
                  title="Fig. 4: The expressions of the top row on the faces in the left column")  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def new_people(gallery: Gallery, count: int = 8, seed: int = 0) -> EditedImage:
     z = model.people.draw(count, chance)
     y = torch.eye(len(gallery.expressions))
     rows = [gallery.editor.decode_many(z, model.F_ctrl.random(one.expand(count, -1), chance)) for one in y]
-    return sheet(rows, row_names=gallery.expressions, column_names=[f"person {i + 1}" for i in range(count)],
+    return contact_sheet(rows, row_names=gallery.expressions, column_names=[f"person {i + 1}" for i in range(count)],
                  title="Fig. 5: New people, g(x) replaced by noise, codes drawn at random")  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def identity_space(gallery: Gallery) -> EditedImage:
     whole = Image.new("RGB", (sum(panel.width for panel in panels), max(panel.height for panel in panels)), "white")
     for i, panel in enumerate(panels):
         whole.paste(panel, (sum(before.width for before in panels[:i]), 0))
-    return edited(whole)
+    return mark_edited(whole)
 
 
 @figure(7)
@@ -144,7 +144,7 @@ def retrieval(gallery: Gallery, count: int = 6) -> EditedImage:
         row_names.append(gallery.expressions[i])
     told = f"same expression in {len(shown)} queries: " + ", ".join(f"{by} {share:.0%}" for by, share in right.items())
     column_names = ["query", "nearest\nby code c", "nearest\nby label y", "nearest\nby pixels x"]
-    return sheet(rows, row_names=row_names, column_names=column_names,
+    return contact_sheet(rows, row_names=row_names, column_names=column_names,
                  title=f"Fig. 7: Nearest picture of another person\n{told}")  # fmt: skip
 
 

@@ -15,18 +15,18 @@ from typing import Any, Literal
 
 from accelerate import PartialState
 
-from ..config import TrainConfig
+from ..core.config_flags import option
+from ..core.files import RunError, write_json
 from ..data.prepare import PrepareConfig, prepare
-from ..data.validate import check
-from ..eval.report import evaluate
-from ..facenet import FaceConfig, fit_face
-from ..flags import option
-from ..loop import fit
-from ..publish import publish
-from ..run import RunError, write_json
+from ..data.validation import check
+from ..eval.evaluate import evaluate
+from ..gan.gan_trainer import fit
+from ..gan.train_config import TrainConfig
+from ..perceptual.face_trainer import FaceTrainConfig, train_face_network
+from ..publish.publish_weights import publish
 from .figures import draw_figures
-from .report import write_report
-from .synthetic import SyntheticConfig, make_set
+from .reproduction_report import write_report
+from .synthetic_set import SyntheticConfig, make_set
 from .table1 import Table1Config, table1
 
 
@@ -189,7 +189,7 @@ def _facenet(job: Job) -> None:
     """The face network behind L_id, the transfer's classifier, the judge."""
     config = job.config
     sizes = {"width": config.face_width, "image_size": config.image_size, "size": min(64, config.image_size)}
-    fit_face(job.data, FaceConfig(out=job.at("face"), steps=config.face_steps, batch_size=config.batch_size, cpu=config.cpu,
+    train_face_network(job.data, FaceTrainConfig(out=job.at("face"), steps=config.face_steps, batch_size=config.batch_size, cpu=config.cpu,
                                   seed=config.seed, mixed_precision=config.mixed_precision, **sizes))  # fmt: skip
 
 

@@ -12,17 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from exprgan.images import from_bytes
-from exprgan.model import CONFIG_NAME, ExprGANConfig, read_config
-from exprgan.networks import Encoder
+from exprgan.models.exprgan import CONFIG_NAME, ExprGANConfig, read_config
+from exprgan.models.networks import Encoder
+from exprgan.photo.image_io import from_bytes
 
-from ..arithmetic import has_bf16
-from ..data import FaceFolder, augment
-from ..data.folder import batch_at
-from ..flags import option, sound
-from ..run import RunError, write_json, write_text
-from .share import Share
-from .synthetic import SETTINGS_NAME
+from ..core.config_flags import option, check_finite
+from ..core.files import RunError, write_json, write_text
+from ..core.precision import has_bf16
+from ..data import FaceFolder
+from ..data.transforms import augment
+from ..data.face_folder import batch_at
+from .shards import Share
+from .synthetic_set import SETTINGS_NAME
 
 PAPER = {0: 77.78, 3000: 78.47, 6000: 81.94, 30000: 84.72, 60000: 84.72}
 """The paper's accuracies on Oulu-CASIA in percent, by the number of synthetic pictures."""
@@ -53,7 +54,7 @@ class Table1Config:
     cpu: bool = option(False, "use the CPU even where there is a GPU")
 
     def __post_init__(self):
-        sound(self)
+        check_finite(self)
         try:
             counts = self.counts
         except ValueError as error:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from train.render.recipes import RECIPES
-from train.render.units import UNITS
+from train.render.face_model.action_units import UNITS
+from train.render.face_model.emfacs import RECIPES
 
 HERE = Path(__file__).parent
 SIDE_PX = 400

@@ -1,0 +1,238 @@
+"""The networks of ExprGAN (paper, Fig. 1c and "Network Architecture"), each computed the cheapest exact way.
+
+Shapes: B pictures, H = W = `image_size` px, K expressions, d numbers of code per expression.
+Parameters are always the paper's own kernels; what speed needs is derived from them in `forward` (see `convolution`).
+"""
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .fast_conv import add_constant_maps, patch_products, upsampled_products, upsampling_kernel
+
+SMALL = 16
+"""Side in px up to which a matrix product beats a convolution in G_dec, and half of it in G_enc (docs/performance.md)."""
+
+CODE_REPEATS = 8
+"""How often c stands beside g(x) at G_dec's first layer: floor(50 / 6) in the authors' code, kept for every width of z."""
+
+
+class ConditionedConv(nn.Module):
+    """A convolution over a picture's maps and N constant ones beside them, where asked after upsampling the picture.
+
+    Args:
+        in_channels: channels of the picture's maps.
+        out_channels: channels made.
+        condition_dim: N, the numbers of the condition.
+        kernel: odd side of the kernel.
+        stride: 1 or 2.
+        upsample: nearest x2 before the convolution (3x3, stride 1 only).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, condition_dim: int, *, kernel: int, stride: int = 1,
+                 upsample: bool = False):  # fmt: skip
+        super().__init__()
+        self.in_channels, self.stride, self.upsample = in_channels, stride, upsample
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels + condition_dim, kernel, kernel))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+
+    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+        """h: (B, in_channels, S, S), condition: (B, N) -> (B, out_channels, S', S')."""
+        if self.upsample and h.shape[-1] <= SMALL:  # the condition costs next to nothing here
+            return upsampled_products(_beside(h, condition), self.weight)
+        seen, told = self.weight.split((self.in_channels, self.weight.shape[1] - self.in_channels), dim=1)
+        if self.upsample:
+            out = F.conv_transpose2d(h, upsampling_kernel(seen), stride=2, padding=1)
+        else:
+            out = F.conv2d(h, seen, stride=self.stride, padding=self.weight.shape[-1] // 2)
+        return add_constant_maps(out, told, condition)
+
+
+def _beside(h: Tensor, condition: Tensor) -> Tensor:
+    """h: (B, C, S, S) and the condition (B, N) as N constant maps beside it: (B, C + N, S, S)."""
+    return torch.cat((h, condition.to(h.dtype)[:, :, None, None].expand(-1, -1, *h.shape[-2:])), dim=1)
+
+
+class Encoder(nn.Module):
+    """G_enc: 5x5 convolutions of stride 2 down to 4x4, ReLU, one FC, tanh. The paper: 64, 128, 256, 512, 1024 -> 50.
+
+    Args:
+        image_size: side of x, a power of two of at least 8.
+        z_dim: numbers in z.
+        width: channels of the first block; every block doubles them.
+    """
+
+    def __init__(self, image_size: int, z_dim: int, width: int):
+        super().__init__()
+        channels = [3, *(width * 2**i for i in range(image_size.bit_length() - 3))]
+        self.blocks = nn.ModuleList(
+            nn.Conv2d(a, b, kernel_size=5, stride=2, padding=2) for a, b in itertools.pairwise(channels)
+        )
+        self.fc = nn.Linear(channels[-1] * 4 * 4, z_dim)
+        for block in self.blocks:
+            nn.init.kaiming_normal_(block.weight, nonlinearity="relu")
+            nn.init.zeros_(block.bias)
+        nn.init.kaiming_normal_(self.fc.weight, nonlinearity="linear")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, 3, H, W) in [-1, 1] -> z = g(x): (B, z_dim) in [-1, 1], the person without the expression."""
+        for block in self.blocks:
+            small = x.shape[-1] <= SMALL // 2
+            x = patch_products(x, block.weight, block.bias) if small else block(x)
+            x = F.relu(x, inplace=True)
+        return torch.tanh(self.fc(x.flatten(1)))
+
+
+class Decoder(nn.Module):
+    """G_dec: FC to 4x4, then x2 and 3x3 up to the picture's size, two plain 3x3, tanh; c stands beside every layer.
+
+    The paper: 512, 256, 128, 64, 32, 16, 3 channels. Only as many blocks upsample as the size needs (4 -> 128: five).
+
+    Args:
+        image_size: side of x_hat, a power of two of at least 8.
+        z_dim: numbers in z.
+        code_dim: numbers in c, K * d.
+        width: channels at 4x4; every block halves them.
+    """
+
+    def __init__(self, image_size: int, z_dim: int, code_dim: int, width: int):
+        super().__init__()
+        doublings = image_size.bit_length() - 3
+        channels = [width // 2**i for i in range(doublings + 2)]
+        self.fc = nn.Linear(z_dim + CODE_REPEATS * code_dim, width * 4 * 4)
+        nn.init.kaiming_normal_(self.fc.weight, nonlinearity="relu")
+        with torch.no_grad():  # z and the repeated c have an equal say at the start
+            self.fc.weight[:, :z_dim] *= (CODE_REPEATS * code_dim / z_dim) ** 0.5
+        self.blocks = nn.ModuleList(
+            ConditionedConv(a, b, code_dim, kernel=3, upsample=i < doublings)
+            for i, (a, b) in enumerate(zip(channels, [*channels[1:], 3], strict=True))
+        )
+
+    def arrange(self) -> None:
+        """Lays the kernels out in memory as `forward` multiplies them: the same numbers, not copied at each call."""
+        for block in self.blocks:
+            block.weight.data = block.weight.data.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
+
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+        """z: (B, z_dim), c: (B, K * d), both in [-1, 1] -> x_hat: (B, 3, H, W) in [-1, 1]."""
+        h = F.relu(self.fc(torch.cat((z, c.repeat(1, CODE_REPEATS)), dim=1)))
+        h = h.unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
+        *hidden, last = self.blocks
+        for block in hidden:
+            h = F.relu(block(h, c), inplace=True)
+        return torch.tanh(last(h, c))
+
+
+class CodeReader(nn.Module):
+    """Q: reads c back from D_img's trunk (eq. 5), as the mean of a Gaussian of fixed variance.
+
+    One shared FC 128, then for each of the K expressions FC 64 and FC d; tanh, since c lies in [-1, 1].
+    """
+
+    def __init__(self, in_features: int, num_expressions: int, numbers_each: int):
+        super().__init__()
+        self.shared = nn.Sequential(nn.Linear(in_features, 128), nn.BatchNorm1d(128), nn.LeakyReLU(0.2))
+        self.branches = nn.ModuleList(
+            nn.Sequential(nn.Linear(128, 64), nn.BatchNorm1d(64), nn.LeakyReLU(0.2), nn.Linear(64, numbers_each))
+            for _ in range(num_expressions)
+        )
+
+    def forward(self, trunk: Tensor) -> Tensor:
+        """trunk: (B, in_features) -> c_hat: (B, K * d) in [-1, 1]."""
+        h = self.shared(trunk)
+        return torch.tanh(torch.cat([branch(h) for branch in self.branches], dim=1))
+
+
+class ImageDiscriminator(nn.Module):
+    """D_img with Q on its trunk: four 5x5 convolutions of stride 2, FC 1024, a head; y stands beside every layer.
+
+    Batch norm and LeakyReLU(0.2) throughout, as the paper says. Both heads give what losses want: logits and c_hat.
+
+    Args:
+        image_size: side of x, a power of two of at least 16.
+        num_expressions: K.
+        numbers_each: d.
+        width: channels of the first block (the paper: 16); every block doubles them.
+        features: width of the FC that both heads share (the paper: 1024).
+    """
+
+    def __init__(self, image_size: int, num_expressions: int, numbers_each: int, width: int, features: int = 1024):
+        super().__init__()
+        channels = [3, *(width * 2**i for i in range(4))]
+        self.blocks = nn.ModuleList(
+            ConditionedConv(a, b, num_expressions, kernel=5, stride=2) for a, b in itertools.pairwise(channels)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(b) for b in channels[1:])
+        self.fc = nn.Linear(channels[-1] * (image_size // 16) ** 2 + num_expressions, features)
+        self.fc_norm = nn.BatchNorm1d(features)
+        self.head = nn.Linear(features + num_expressions, 1)
+        self.Q = CodeReader(features + num_expressions, num_expressions, numbers_each)
+
+    def trunk(self, x: Tensor, y: Tensor) -> Tensor:
+        """x: (B, 3, H, W) in [-1, 1], y: (B, K) one-hot -> (B, features + K), what both heads read."""
+        for block, norm in zip(self.blocks, self.norms, strict=True):
+            x = F.leaky_relu(norm(block(x, y)), 0.2, inplace=True)
+        h = F.leaky_relu(self.fc_norm(self.fc(torch.cat((x.flatten(1), y), dim=1))), 0.2)
+        return torch.cat((h, y), dim=1)
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """x: (B, 3, H, W) in [-1, 1], y: (B, K) one-hot -> logits (B,), real if > 0, and c_hat (B, K * d)."""
+        h = self.trunk(x, y)
+        return self.head(h).squeeze(1), self.Q(h)
+
+
+class LatentDiscriminator(nn.Module):
+    """D_z: tells g(x) from z ~ P_z = U(-1, 1). FC 64, 32, 16, 1 with batch norm and LeakyReLU(0.2)."""
+
+    def __init__(self, z_dim: int):
+        super().__init__()
+        widths = (z_dim, 64, 32, 16)
+        hidden = [(nn.Linear(a, b), nn.BatchNorm1d(b), nn.LeakyReLU(0.2)) for a, b in itertools.pairwise(widths)]
+        self.layers = nn.Sequential(*(part for parts in hidden for part in parts), nn.Linear(16, 1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """z: (B, z_dim) in [-1, 1] -> logits (B,), drawn from P_z if > 0."""
+        return self.layers(z).squeeze(1)
+
+
+class FaceNetwork(nn.Module):
+    """Five blocks of two 3x3 convolutions, trained on people and expressions: classifier, judge and source of L_id.
+
+    Its seven-class head is the expression classifier that gives y_B in transfer; its embedding measures identity;
+    its maps after the second convolution of each block are the local stand-in for VGG-Face in eq. 7.
+
+    Args:
+        num_expressions: K; the head has K + 1 classes, neutral last.
+        width: channels of the first block; every block doubles them.
+        size: side in px at which its heads look; larger pictures are averaged down first.
+    """
+
+    def __init__(self, num_expressions: int, width: int = 16, size: int = 64, embedding_dim: int = 128):
+        super().__init__()
+        self.size = size
+        channels = [3, *(width * 2**i for i in range(5))]
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(),
+                nn.Conv2d(b, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(),
+            )
+            for a, b in itertools.pairwise(channels)
+        )  # fmt: skip
+        self.expression = nn.Linear(channels[-1], num_expressions + 1)
+        self.identity = nn.Linear(channels[-1], embedding_dim)
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """x: (B, 3, H, W) in [-1, 1] -> five maps phi_l(x), each half the side of the one before (eq. 7)."""
+        maps = []
+        for block in self.blocks:
+            x = block(F.max_pool2d(x, 2) if maps else x)
+            maps.append(x)
+        return maps
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x: (B, 3, H, W) in [-1, 1] -> expression logits (B, K + 1), neutral last, and unit embeddings (B, 128)."""
+        x = F.adaptive_avg_pool2d(x, self.size) if x.shape[-1] > self.size else x
+        h = self.maps(x)[-1].mean(dim=(2, 3))
+        return self.expression(h), F.normalize(self.identity(h), dim=1)

@@ -1,0 +1,119 @@
+"""The page: all tabs on one editor, served by gradio behind `middleware.Guard`. `app.py` and `exprgan app` call `main`."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from ..editor import ExpressionEditor
+from ..errors import ExprGANError
+from ..models.exprgan import ExprGAN
+from ..models.hub_source import BUNDLED_WEIGHTS, default_model
+from ..photo.detection import load_detector
+from .components import ON_PAGE, THEME, wire_links
+from .middleware import Guard, fetch_nothing, visitors_folder
+from .photo_session import EXAMPLE_FOLDER, HOUR_S
+from .tabs import TABS
+
+PRELOAD_AFTER_S = 10
+"""The face detector is loaded this long after the start, when the first page has been served."""
+SWEEP_S = 300
+"""Interval at which files are deleted. The age limit is shorter by two intervals, so that no file outlives the hour."""
+LONGEST_QUEUE = 60
+"""Requests that may wait; further ones are refused with a message. On two cores the last of them waits about half a minute."""
+
+TITLE = "# ExprGAN\nChange the expression of a face in a photo, as little or as much as you like."
+PRIVACY = "Nothing is kept: photos and results are deleted within an hour, and there is no history and no tracking."
+
+LAUNCH = {
+    "theme": THEME,
+    "css_paths": Path(__file__).parent / "style.css",
+    "js": ON_PAGE,
+    "footer_links": ["api", "settings"],
+    "allowed_paths": [str(EXAMPLE_FOLDER)],
+    "max_file_size": "40mb",
+    "state_session_capacity": 64,
+    "run_history": False,
+    "ssr_mode": False,
+    "share": False,
+    "enable_monitoring": False,
+}
+"""Arguments of gradio's `launch`, the same here and on a Space: no history, no telemetry."""
+
+LOG = logging.getLogger("exprgan.ui")
+
+
+def build_app(editor: ExpressionEditor, note: str = "") -> gr.Blocks:
+    """The page with all tabs.
+
+    Args:
+        editor: shared by all visitors; it holds weights only.
+        note: a message about the model, shown above the tabs; none if empty.
+    """
+    with gr.Blocks(title="ExprGAN", analytics_enabled=False, delete_cache=(SWEEP_S, HOUR_S - 2 * SWEEP_S)) as app:
+        gr.Markdown(f"{TITLE}\n\n{PRIVACY}", elem_id="title")
+        gr.Markdown(note, visible=bool(note), elem_id="note")
+        with gr.Tabs() as tabs:
+            links = {}
+            for title, lay_out in TABS.items():
+                with gr.Tab(title, id=title):
+                    links[title] = lay_out(editor)
+        wire_links(app, tabs, {title: link for title, link in links.items() if link})
+    return app.queue(max_size=LONGEST_QUEUE, api_open=False)
+
+
+def serve(app: gr.Blocks, **options) -> str:
+    """Launches what `build_app` made and returns its address.
+
+    Args:
+        app: the page.
+        options: arguments of gradio's `launch` that replace those in `LAUNCH`.
+    """
+    fetch_nothing()
+    return app.launch(**LAUNCH | options, app_kwargs={"middleware": [Middleware(Guard, *app.delete_cache)]})[1]
+
+
+def load_editor(model: str) -> tuple[ExpressionEditor, str]:
+    """The editor, and a note for visitors. If the Hub cannot provide the model, the bundled weights replace it.
+
+    Args:
+        model: a folder, or "org/name" or "org/name@revision" on the Hub.
+
+    Raises:
+        WeightsError: the named folder holds no model, or neither the Hub nor the bundled weights can be read.
+    """
+    try:
+        return ExpressionEditor(ExprGAN.from_pretrained(model)), ""
+    except ExprGANError as error:
+        if Path(model).is_dir() or not BUNDLED_WEIGHTS.is_dir():
+            raise
+        LOG.warning("%s; serving the bundled weights", error)
+        note = f"The model {model} cannot be had at the moment. This page uses the one that came with the app instead."
+        return ExpressionEditor(ExprGAN.from_pretrained(BUNDLED_WEIGHTS)), note
+
+
+def main(model: str = "") -> None:
+    """Loads a model and serves the page until the process is stopped.
+
+    Args:
+        model: as in `load_editor`; EXPRGAN_MODEL or, without it, `default_model` if empty.
+
+    Raises:
+        SystemExit: the model cannot be loaded; the message says why.
+    """
+    logging.basicConfig(level=logging.INFO)
+    try:
+        editor, note = load_editor(model or os.environ.get("EXPRGAN_MODEL") or default_model())
+    except ExprGANError as error:
+        raise SystemExit(f"The app needs a model: {error}") from None
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # sent by `docker stop`; the visitors' folder is deleted on exit
+    preload = threading.Timer(PRELOAD_AFTER_S, load_detector)
+    preload.daemon = True
+    preload.start()
+    with visitors_folder():
+        serve(build_app(editor, note))

@@ -1,0 +1,44 @@
+"""What a training folder is, in numbers: for the metadata of published weights, and for cards."""
+
+import hashlib
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .licences import SOURCES_NAME, read_sources
+from .metadata import METADATA_NAME, read_metadata
+
+
+def fingerprint(root: str | Path) -> dict[str, Any]:
+    """The hash of a folder's content, how much there is of what, and whom it is owed to. No path, no host.
+
+    Returns:
+        sha256 (of the table and every picture in it), pictures, people, splits, labels and kinds (name -> pictures), the
+        different values of the columns licence and credit, the most frequent first, and the rows of sources.csv, if any.
+
+    Raises:
+        DataError: there is no sound metadata.csv, or a sources.csv that does not state all it should.
+    """
+    root = Path(root)
+    rows = read_metadata(root)
+    content = hashlib.sha256((root / METADATA_NAME).read_bytes())
+    for name in sorted({row["file_name"] for row in rows}):
+        if (root / name).is_file():
+            content.update(name.encode() + b"\0" + hashlib.sha256((root / name).read_bytes()).digest())
+
+    def count(column: str) -> dict[str, int]:
+        return dict(Counter(text for row in rows if (text := (row.get(column) or "").strip())).most_common())
+
+    stated = (root / SOURCES_NAME).is_file()
+    return {
+        "sha256": content.hexdigest(),
+        "pictures": len(rows),
+        "people": len(count("subject")),
+        "splits": count("split"),
+        "labels": count("expression"),
+        "kinds": count("kind"),
+        "licences": list(count("licence")),
+        "credits": list(count("credit")),
+        "sources": [asdict(one) for one in read_sources(root / SOURCES_NAME).values()] if stated else [],
+    }

@@ -1,0 +1,163 @@
+"""What a training run is told: one frozen dataclass, its flags and its checks. Saved as config.json in the run folder."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from exprgan.expressions import EXPRESSIONS
+
+from ..core.config_flags import option, check_finite
+
+SIX = ",".join(EXPRESSIONS)
+
+STAGES = ("controller", "reconstruct", "refine")
+"""The paper's incremental training, in order."""
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "published": {
+        "lr": 1.5e-4, "lr_end": 0.1, "ema": 0.998, "known_intensity": True, "neutral": True, "min_intensity": 0.15,
+        "colour": 0.4, "shift": 0.3, "identity_size": "64,128", "batch_size": 160, "steps": "1500,3050,1660",
+    },
+    "caae": {"stages": "refine", "steps": "0,0,7000", "condition": "label", "weight": "identity=0,code=0,read_code=0"},
+    "cgan": {"stages": "controller", "steps": "7000,0,0", "condition": "label", "weight": "code=0,read_code=0"},
+    "aae": {
+        "stages": "refine", "steps": "0,0,7000", "condition": "none",
+        "weight": "identity=0,code=0,read_code=0,adversarial_img=0,discriminate_img=0",
+    },
+}  # fmt: skip
+"""What differs from the defaults, which are the paper's: the published weights' settings (but for a controller of 740
+steps at 4e-4, which later saturates G_enc's tanh at the paper's width), and the paper's baselines (Fig. 1 and 2): CAAE
+without codes and L_id, CGAN without G_enc (new people only), AAE without y and D_img (reconstruction only)."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The defaults are the paper's: Adam 2e-4 (0.5, 0.999), batch 48, about 4,300 + 1,350 + 1,350 steps on 1,296 pictures.
+
+    Raises:
+        ValueError: a value that cannot work; the message names it.
+    """
+
+    recipe: Literal["paper", "published", "caae", "cgan", "aae"] = option("paper", "other defaults for all that follows")
+    out: str = option("runs/exprgan", "run folder; a run found there goes on where it stopped")
+    face: str = option("", "folder of a `facenet` run or of published weights, for L_id (needed unless --init has one)")
+    phi: Literal["local", "vggface", "facenet"] = option("local", "the face network that L_id compares with")
+    phi_file: str = option("", "its weights: VGG-Face's as .pth or .safetensors; facenet's, instead of downloading them")
+    phi_channels: Literal["", "rgb", "bgr"] = option("", "order that VGG-Face's file wants; empty: as its names tell")
+    init: str = option("", "published weights to start from: a folder, or org/name on the Hub")
+    expressions: str = option(SIX, "names of the K expressions, separated by commas; with --init those of its weights")
+    stages: str = option(",".join(STAGES), "which of the three stages to run, separated by commas")
+    steps: str = option("4300,1350,1350", "steps of the controller, reconstruct and refine stage")
+    minutes: float = option(0.0, "run this long instead of by steps, split over the stages by --shares; 0: by steps")
+    shares: str = option("0.2,0.5,0.3", "how --minutes is split over the three stages")
+    batch_size: int = option(48, "pictures a batch, on every process")
+    accumulate: int = option(1, "batches whose gradients are averaged for one step")
+    lr: float = option(2e-4, "Adam's learning rate")
+    lr_end: float = option(1.0, "share of the learning rate that a stage ends with, reached on a straight line")
+    ema: float = option(0.999, "decay of the running average of G_enc's and G_dec's weights, which is what gets published")
+    weight: str = option("", "loss weights that differ from the table, as term=value,term=value (see losses.py)")
+    width: float = option(1.0, "width of G_enc and G_dec; 0.5 needs a quarter of the arithmetic")
+    z_dim: int = option(50, "numbers in z = g(x)")
+    image_size: int = option(128, "side of x in px")
+    identity_size: str = option("128", "side in px at which L_id compares, or several: 64,128; half costs a quarter")
+    min_intensity: float = option(0.0, "leave out pictures whose known intensity is below this")
+    fold: int = option(-1, "hold out this fold of metadata.csv instead of the people of split `test`")
+    condition: Literal["code", "label", "none"] = option("code", "what c is: eq. 3, the label 2 y - 1, or 0")
+    known_intensity: bool = option(False, "move the mean of |z_y| in eq. 3 to the known intensity (not the paper)")
+    neutral: bool = option(False, "train on neutral pictures too, with y = 0 and the code of all -1 (not the paper)")
+    colour: float = option(0.0, "strength of colour augmentation (the paper: none)")
+    shift: float = option(0.0, "strength of shift, scale and turn (the paper: none)")
+    mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the networks' arithmetic; losses are fp32")
+    cpu: bool = option(False, "use the CPU even where there is a GPU")
+    seed: int = option(0, "seed of everything random")
+    save_minutes: float = option(4.0, "minutes between checkpoints")
+    keep: int = option(2, "how many of the latest checkpoints to keep, beside those at the end of a stage")
+    sample_steps: int = option(200, "steps between sample sheets")
+    log_steps: int = option(20, "steps between log lines")
+    trackers: str = option("tensorboard", "where they go: tensorboard, wandb, separated by commas; empty: nowhere")
+
+    @classmethod
+    def of(cls, recipe: str = "paper", **typed: Any) -> "TrainConfig":
+        """A recipe, with what was typed on top.
+
+        Raises:
+            ValueError: no such recipe, or as above.
+        """
+        if recipe not in RECIPES:
+            raise ValueError(f"there is no recipe {recipe!r}; choose from {', '.join(RECIPES)}")
+        return cls(recipe=recipe, **(RECIPES[recipe] | typed))
+
+    def __post_init__(self):
+        check_finite(self, minutes=0, colour=0, shift=0)
+        if unknown := [name for name in self.stage_names if name not in STAGES]:
+            raise ValueError(f"unknown stage {unknown[0]!r}; choose from {', '.join(STAGES)}")
+        for name in ("steps", "shares"):
+            if len(getattr(self, name).split(",")) != len(STAGES):
+                raise ValueError(f"{name} needs three numbers, one a stage, not {getattr(self, name)!r}")
+        for name, kind in (("steps", int), ("shares", float)):
+            try:
+                numbers = [kind(number) for number in getattr(self, name).split(",")]
+            except ValueError as error:
+                raise ValueError(f"{name} needs numbers, not {getattr(self, name)!r}") from error
+            if not all(0 <= number < math.inf for number in numbers):
+                raise ValueError(f"{name} must be finite and not negative: {getattr(self, name)!r}")
+        if self.minutes and not sum(self.stage_seconds(stage) for stage in self.stage_names):
+            raise ValueError(f"shares {self.shares!r} leave no time for {self.stages!r}")
+        for name in ("batch_size", "lr", "width", "save_minutes", "sample_steps", "log_steps",
+                     "accumulate", "keep"):  # fmt: skip
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
+        for name in ("ema", "lr_end", "min_intensity"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in 0..1, not {getattr(self, name)!r}")
+        if self.known_intensity and self.condition != "code":
+            raise ValueError(f"known_intensity is about codes (eq. 3); the condition is {self.condition!r}")
+        _ = self.weights, self.identity_sizes  # checked early; the weights' names are checked where the terms are
+        if self.batch_size < 2:
+            raise ValueError("batch_size must be at least 2, for batch norm")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """--expressions as names."""
+        return names_of(self.expressions)
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The stages to run, in order."""
+        return tuple(name.strip() for name in self.stages.split(","))
+
+    def stage_steps(self, stage: str) -> int:
+        """Steps of one stage."""
+        return int(self.steps.split(",")[STAGES.index(stage)])
+
+    def stage_seconds(self, stage: str) -> float:
+        """Seconds of one stage under --minutes, its share among the stages that run; 0: by steps."""
+        share = dict(zip(STAGES, (float(s) for s in self.shares.split(",")), strict=True))
+        among = sum(share[name] for name in self.stage_names)
+        return 60 * self.minutes * share[stage] / among if among else 0.0
+
+    @property
+    def identity_sizes(self) -> tuple[int, ...]:
+        """--identity-size as numbers."""
+        sizes = tuple(int(size) if size.strip().isdecimal() else 0 for size in str(self.identity_size).split(","))
+        if not all(sizes):
+            raise ValueError(f"identity_size needs numbers above 0, separated by commas, not {self.identity_size!r}")
+        return sizes
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """--weight as a dict."""
+        pairs = [pair.partition("=") for pair in self.weight.split(",") if pair]
+        try:
+            weights = {name.strip(): float(value) for name, _, value in pairs}
+        except ValueError as error:
+            raise ValueError(f"weight needs term=value,term=value, not {self.weight!r}") from error
+        if not all(map(math.isfinite, weights.values())):
+            raise ValueError(f"weight needs finite values, not {self.weight!r}")
+        return weights
+
+
+def names_of(expressions: str) -> tuple[str, ...]:
+    """Names separated by commas, in the order of c."""
+    return tuple(name.strip() for name in expressions.split(",") if name.strip())

@@ -1,0 +1,143 @@
+"""The report of a reproduction: what was measured beside what the paper says, as Markdown and HTML from one list."""
+
+import json
+import platform
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+
+from ..core.files import write_text
+from ..data.metadata import read_metadata
+from ..data.prepare import REPORT_NAME
+from .table1 import PAPER
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+CAPTIONS = {
+    2: "Editing against ground truth and CAAE. The decoder's own pictures, as in the paper.",
+    3: "Styles and intensities: each element of c_i alone, then all of them together.",
+    4: "Transfer: the classifier reads the label of the upper face, Q its code.",
+    5: "New people: noise in g(x)'s place.",
+    6: "t-SNE of g(x), of held-out people and of training people.",
+    7: "Retrieval by code, label and pixels among the pictures of other people.",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with what stands below it; every part may be missing."""
+
+    title: str
+    text: str = ""
+    head: tuple[str, ...] = ()
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    pictures: tuple[str, ...] = ()
+
+
+def write_report(out: Path, data: str, source: str, settings: dict[str, Any]) -> Path:
+    """Writes OUT/report.md and OUT/report.html from what the steps left in OUT. Returns the latter."""
+    sections = [_about(out, data, source), _data(data), _results(out), _table1(out), *_figures(out), _settings(settings),
+                _times(out)]  # fmt: skip
+    for name, escape in (("report.md", False), ("report.html", True)):
+        environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=escape, trim_blocks=True,
+                                         undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # fmt: skip
+        write_text(out / name, environment.get_template(f"{name}.jinja").render(sections=sections))
+    return out / "report.html"
+
+
+def _about(out: Path, data: str, source: str) -> Section:
+    results = _read(out / "weights" / "results.json")
+    what = "Oulu-CASIA" if source == "oulu" else "a folder of other pictures than the paper's"
+    same = "" if source == "oulu" else " The paper's numbers stand beside them, but are of Oulu-CASIA."
+    return Section(
+        "ExprGAN, reproduced",
+        f"Measured on {what} with code {results.get('commit', 'unknown')}, torch {torch.__version__.split('+')[0]}, "
+        f"Python {platform.python_version()}, weights evaluated on {results.get('device', 'unknown')}, "
+        f"{results.get('date', 'unknown date')}.{same}",
+    )
+
+
+def _data(data: str) -> Section:
+    rows = read_metadata(Path(data))
+    paper = {"train": ("1,296", "72"), "test": ("144", "8")}
+    lines = []
+    for split in ("train", "test"):
+        mine = [row for row in rows if row["split"] == split]
+        labels = Counter(row["expression"] for row in mine)
+        each = ", ".join(f"{label} {count:,}" for label, count in sorted(labels.items()))
+        people = len({row["subject"] for row in mine})
+        lines.append((split, f"{len(mine):,}", paper[split][0], f"{people:,}", paper[split][1], each))
+    missing = len(_read(Path(data) / REPORT_NAME).get("missing", ()))
+    text = "No person is in both splits."
+    if missing:
+        text += f" The set was not complete; {REPORT_NAME} has {missing:,} lines on what is missing."
+    return Section("Data", text,
+                   ("split", "pictures", "the paper", "people", "the paper", "here, by expression"), lines)  # fmt: skip
+
+
+def _results(out: Path) -> Section:
+    ours, caae = (_read(out / name / "results.json").get("metrics", {}) for name in ("weights", "caae"))
+    rows = [
+        (metric.replace("_", " "), kind.replace("_", " "), f"{value:.3f}", _number(caae.get(metric, {}).get(kind)))
+        for metric, values in ours.items()
+        for kind, value in values.items()
+    ]
+    text = (
+        "On held-out people; the paper has no numbers for these. The judge is the face network that was trained here; "
+        "decoder is the bare picture, detail the same as motion of the photo's own pixels, real the set's own pictures."
+    )
+    return Section("Editing", text, ("metric", "of", "ExprGAN", "CAAE"), rows)
+
+
+def _table1(out: Path) -> Section:
+    table = _read(out / "table1" / "table1.json")
+    if not table:
+        return Section("Table 1", "Not measured.")
+    rows = []
+    for row in table["rows"]:
+        spread = "" if row["deviation"] is None else f" ± {100 * row['deviation']:.2f}"
+        paper = PAPER.get(row["synthetic_pictures"])
+        each = ", ".join(f"{100 * run:.2f}" for run in row["runs"])
+        rows.append((f"{row['synthetic_pictures']:,}", f"{100 * row['accuracy']:.2f}{spread}", each,
+                     "" if paper is None else f"{paper:.2f}"))  # fmt: skip
+    text = (
+        f"Accuracy (%) on {table['test_pictures']:,} pictures of held-out people, mean ± standard deviation. Every "
+        f"classifier has G_enc's layers and {table['settings']['steps']:,} steps; the real pictures are "
+        f"{table['real_pictures']:,} of {table['real_people']:,} people. The generator has seen all training people, also "
+        "where the classifier sees few."
+    )
+    return Section("Table 1", text, ("synthetic pictures", "accuracy", "runs", "the paper, on Oulu-CASIA"), rows)
+
+
+def _figures(out: Path) -> list[Section]:
+    names = {number: f"figures/figure-{number}.png" for number in CAPTIONS}
+    return [
+        Section(f"Figure {number}", CAPTIONS[number], pictures=(name,))
+        for number, name in names.items()
+        if (out / name).is_file()
+    ]
+
+
+def _settings(settings: dict[str, Any]) -> Section:
+    paper = {"batch_size": "48", "image_size": "128", "z_dim": "50", "width": "1.0", "rows": "0,3000,6000,30000,60000"}
+    rows = [(name.replace("_", " "), str(value), paper.get(name, "")) for name, value in settings.items()]
+    return Section("Settings", "What the paper does not say is left empty.", ("setting", "here", "the paper"), rows)
+
+
+def _times(out: Path) -> Section:
+    stamps = {path.stem.partition("-")[2]: _read(path) for path in sorted((out / "steps").glob("*.json"))}
+    rows = [(name, f"{stamp['seconds'] / 60:.1f}") for name, stamp in stamps.items() if "seconds" in stamp]
+    text = "Minutes of each step; of one that was stopped and went on, only since then."
+    return Section("Time", text, ("step", "minutes"), rows)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
