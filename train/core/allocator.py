@@ -1,15 +1,16 @@
-"""What the C library does with freed memory."""
+"""The C library's treatment of freed memory."""
 
 import ctypes
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""Names of glibc's settings, from malloc.h."""
+"""Parameters of glibc's mallopt, from malloc.h."""
 
 
 def keep_freed_memory() -> bool:
-    """Has glibc keep what it was given instead of returning it to the system after every tensor: a training step asks for
-    the same gigabytes again and again, and fresh pages cost as much as arithmetic.
+    """Makes glibc keep freed memory instead of returning it to the system after every tensor.
+
+    A training step allocates the same gigabytes again and again, and fresh pages cost as much as the arithmetic.
 
     Returns:
         Whether the setting exists here; elsewhere nothing happens.

@@ -1,13 +1,17 @@
-"""Checkpoints: written whole, named after their content, the last few kept; a damaged one is passed over when reading."""
+"""Checkpoints, named after their content. The last few are kept; a damaged one is skipped when reading."""
 
 import hashlib
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .files import RunError, atomic_write
+from exprgan.atomic_write import delete_partial_files
+
+from .errors import RunError
+from .files import write_bytes
 
 
 class Checkpoints:
@@ -22,64 +26,55 @@ class Checkpoints:
         self.folder, self.keep = Path(run) / "checkpoints", keep
 
     def save(self, stage: int, name: str, step: int, state: dict[str, Any]) -> Path:
-        """Writes one, then deletes what is no longer kept.
+        """Writes a checkpoint, then deletes those that are no longer kept.
 
         Args:
-            stage: number of the stage it will go on with.
+            stage: number of the stage that it continues with.
             name: that stage's name.
             step: steps done in it.
             state: tensors, numbers, strings, lists and dicts alone.
 
         Raises:
-            RunError: the disk is full or the folder cannot be written; the checkpoints before it still stand.
+            RunError: the disk is full or the folder cannot be written; the earlier checkpoints remain.
         """
-        stem = f"{stage}-{name}-{step:06d}"
-        path = atomic_write(
-            self.folder / f"{stem}.pt",
-            lambda temporary: torch.save(state, temporary),
-            lambda temporary: self.folder / f"{stem}-{_digest(temporary)}.pt",
-        )
-        for old in self.paths():  # of the same step: what an earlier start of the run wrote
+        buffer = BytesIO()
+        torch.save(state, buffer)
+        content, stem = buffer.getvalue(), f"{stage}-{name}-{step:06d}"
+        path = self.folder / f"{stem}-{_digest(content)}.pt"
+        write_bytes(path, content)
+        for old in self.paths():  # of the same step, from an earlier start of the run
             if old.name.startswith(f"{stem}-") and old != path:
                 old.unlink()
-        passing = [old for old in self.paths() if _step(old)]
-        for old in passing[: -self.keep]:
+        unfinished = [old for old in self.paths() if int(old.stem.split("-")[-2])]
+        for old in unfinished[: -self.keep]:
             old.unlink()
         return path
 
     def paths(self) -> list[Path]:
-        """All that are there, oldest first."""
-        return sorted(path for path in self.folder.glob("[0-9]-*-*-*.pt") if not path.name.startswith("."))
+        """All checkpoints, oldest first."""
+        return sorted(self.folder.glob("[0-9]-*-*-*.pt"))
 
     def sweep(self) -> None:
-        """Deletes what a kill in the middle of writing left behind."""
-        for left in self.folder.glob(".*.tmp"):
-            left.unlink()
+        """Deletes the temporary files of processes that were killed while writing."""
+        delete_partial_files(self.folder)
 
     def latest(self) -> dict[str, Any] | None:
-        """The newest whole one; None where there is none at all.
+        """Reads the newest undamaged checkpoint; None if there is no checkpoint at all.
 
         Raises:
-            RunError: there are some, but none of them is whole.
+            RunError: there are some, but all are damaged.
         """
         paths = self.paths()
         for path in reversed(paths):
-            if _digest(path) == path.stem.rpartition("-")[2]:
-                return torch.load(path, map_location="cpu", weights_only=True)
+            content = path.read_bytes()
+            if _digest(content) == path.stem.rpartition("-")[2]:
+                return torch.load(BytesIO(content), map_location="cpu", weights_only=True)
             print(f"{path} is damaged (its content does not match its name); trying the one before it", file=sys.stderr)
         if paths:
             raise RunError(f"no checkpoint in {self.folder} is whole; delete the folder to start anew")
         return None
 
 
-def _step(path: Path) -> int:
-    return int(path.stem.split("-")[-2])
-
-
-def _digest(path: Path) -> str:
-    """The first 12 hexadecimal digits of a file's SHA-256."""
-    content = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 22):
-            content.update(chunk)
-    return content.hexdigest()[:12]
+def _digest(content: bytes) -> str:
+    """The first 12 hexadecimal digits of the content's SHA-256."""
+    return hashlib.sha256(content).hexdigest()[:12]

@@ -4,7 +4,17 @@ import argparse
 import dataclasses
 import math
 import typing
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+from exprgan.expressions import EXPRESSIONS
+
+Config = TypeVar("Config")
+
+SIX_EXPRESSIONS = ",".join(EXPRESSIONS)
+"""The default of `--expressions`."""
+
+MAX_SEED = 2**32 - 1
+"""Every random number generator takes seeds from 0 up to this one."""
 
 
 def option(default: Any, help: str) -> Any:
@@ -18,7 +28,7 @@ def add_flags(parser: argparse.ArgumentParser, cls: type) -> None:
     for field in dataclasses.fields(cls):
         kind, text = types[field.name], field.metadata["help"]
         flag = "--" + field.name.replace("_", "-")
-        # SUPPRESS: only what was typed arrives, so that another stage's or file's defaults can stand beneath
+        # SUPPRESS: only typed flags arrive, so that the defaults of a stage or a file can take effect below them
         common: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{text} (default: {field.default})"}
         if kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
@@ -28,21 +38,31 @@ def add_flags(parser: argparse.ArgumentParser, cls: type) -> None:
             parser.add_argument(flag, type=kind, **common)
 
 
-def typed(args: argparse.Namespace, cls: type) -> dict[str, Any]:
+def typed_options(args: argparse.Namespace, cls: type) -> dict[str, Any]:
     """The fields of `cls` that were typed on the command line."""
     return {f.name: getattr(args, f.name) for f in dataclasses.fields(cls) if hasattr(args, f.name)}
 
 
-SEEDS = 2**32
-"""Seeds below this one are taken by every generator of chance."""
+def read_config(args: argparse.Namespace, cls: type[Config]) -> Config:
+    """Makes a configuration of the flags that `add_flags` added.
+
+    Raises:
+        ValueError: a value that cannot work; the message names it.
+    """
+    return cls(**typed_options(args, cls))
 
 
-def check_finite(config: Any, **least: float) -> None:
-    """What every configuration checks: that numbers are finite, seeds can be used, and some values are large enough.
+def parse_expressions(expressions: str) -> tuple[str, ...]:
+    """Splits names separated by commas; their order is that of c."""
+    return tuple(name.strip() for name in expressions.split(",") if name.strip())
+
+
+def check_finite(config: Any, **minimum: float) -> None:
+    """Checks that a configuration's numbers are finite, its seed is usable, and some values are large enough.
 
     Args:
         config: a dataclass.
-        least: by a field's name, the smallest value that works.
+        minimum: field name -> smallest value that works.
 
     Raises:
         ValueError: a value that cannot work; the message names it.
@@ -51,8 +71,8 @@ def check_finite(config: Any, **least: float) -> None:
         value = getattr(config, field.name)
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{field.name} must be a finite number, not {value!r}")
-        if field.name == "seed" and not 0 <= value < SEEDS:
-            raise ValueError(f"seed must be 0 to {SEEDS - 1}, not {value!r}")
-    for name, value in least.items():
+        if field.name == "seed" and not 0 <= value <= MAX_SEED:
+            raise ValueError(f"seed must be 0 to {MAX_SEED}, not {value!r}")
+    for name, value in minimum.items():
         if getattr(config, name) < value:
             raise ValueError(f"{name} must be at least {value}, not {getattr(config, name)!r}")

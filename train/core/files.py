@@ -1,165 +1,129 @@
-"""Files that are written whole or not at all: whatever stops the program, what stood there before still stands."""
+"""Writing into run folders: every file completely or not at all, and by one process at a time."""
 
-import contextlib
 import functools
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from exprgan.errors import ExprGANError
+from exprgan.atomic_write import atomic_write, sync_to_disk
+from exprgan.file_lock import hold_lock
 
-try:
-    import fcntl
-except ImportError:  # Windows, where nothing keeps two processes apart
-    fcntl = None
+from .errors import RunError
 
 
-class RunError(ExprGANError):
-    """The run folder cannot be read or written."""
-
-
-def atomic_write(path: Path, write: Callable[[Path], Any], name: Callable[[Path], Path] | None = None) -> Path:
-    """Calls `write` with a temporary name beside `path`, then renames the result: `path` is never half a file.
-
-    Args:
-        path: where it should end.
-        write: writes the file it is given.
-        name: makes the final path from what was written, where `path` alone does not say it.
-
-    Returns:
-        The final path.
+@contextmanager
+def durable_write(path: Path) -> Iterator[Path]:
+    """`exprgan.atomic_write` for run folders: creates the file's folder, and flushes the content to disk.
 
     Raises:
-        RunError: the disk is full or the folder cannot be written; what stood at `path` still stands.
+        RunError: the disk is full or the folder cannot be written; what `path` held before remains.
     """
-    with _beside(path) as temporary:
-        write(temporary)
-        _to_disk(temporary)
-        final = name(temporary) if name else path
-        os.replace(temporary, final)
-    return final
-
-
-def copy_together(source: Path, folder: Path, names: Sequence[str], stale: Sequence[str] = ()) -> None:
-    """Copies files that belong together: all are written before the first is renamed, so that a stop mixes no two makes.
-
-    Args:
-        source: where they are.
-        folder: where they go.
-        names: of the files.
-        stale: names of what in `folder` tells of those that are replaced; it is deleted with them.
-
-    Raises:
-        RunError: the disk is full or the folder cannot be written; what stood there still stands.
-    """
-    with contextlib.ExitStack() as stack:
-        copies = {name: stack.enter_context(_beside(folder / name)) for name in names}
-        for name, temporary in copies.items():
-            shutil.copyfile(source / name, temporary)
-            _to_disk(temporary)
-        for name in stale:
-            (folder / name).unlink(missing_ok=True)
-        for name, temporary in copies.items():
-            os.replace(temporary, folder / name)
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """A temporary name, gone in the end; what goes wrong with it is a RunError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch.save reports a full disk as RuntimeError
-        free = f", {shutil.disk_usage(path.parent).free / 2**20:.0f} MiB free there" if path.parent.is_dir() else ""
-        raise RunError(f"{path} could not be written ({error}{free}); free some space or choose another --out") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _to_disk(path: Path) -> None:
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
-
-
-@contextlib.contextmanager
-def exclusive(folder: str | Path) -> Iterator[None]:
-    """Keeps every other process from writing a folder meanwhile; free again when this one ends, however it does.
-
-    The folder is made if it is missing, and goes again if nothing came into it. Of processes that train together the first
-    holds it. It is the folder itself that is locked: no file is left, and no clock is asked.
-
-    Raises:
-        RunError: another process is at it, or it cannot be made.
-    """
-    folder = Path(folder)
-    if fcntl is None or os.environ.get("RANK", "0") != "0":
-        yield
-        return
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        place = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        raise RunError(f"{folder} could not be written ({error.strerror}); choose another --out") from error
-    try:
-        with contextlib.suppress(OSError):  # a disk that knows no locks
-            try:
-                fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                told = f"another process is writing {folder}; wait until it is done, or choose another folder"
-                raise RunError(told) from error
-        yield
-    finally:
-        os.close(place)
-        with contextlib.suppress(OSError):  # not empty
-            for empty in made:
-                empty.rmdir()
+        raise RunError(f"Cannot write {path}: {error.strerror}. Choose another folder.") from error
+    with atomic_write(path, sync=True, error=RunError) as part:
+        yield part
 
 
-def writes_folder(folder: Callable[..., str | Path]) -> Callable[[Callable], Callable]:
-    """Of a function that writes a folder: it is `exclusive` there. `folder` takes what the function takes and says which."""
-
-    def file(function: Callable) -> Callable:
-        @functools.wraps(function)
-        def writing(*args, **kwargs):
-            with exclusive(folder(*args, **kwargs)):
-                return function(*args, **kwargs)
-
-        return writing
-
-    return file
-
-
-def write_weights(state: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """A state dict as safetensors."""
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
-    atomic_write(path, lambda temporary: save_file(tensors, temporary, metadata={"format": "pt", **metadata}))
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file by `durable_write`."""
+    with durable_write(path) as part:
+        part.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file in UTF-8."""
-    atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Writes a text file in UTF-8."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """A dict as readable JSON."""
+    """Writes a dict as readable JSON."""
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 
-def git_commit() -> str:
-    """The code's commit, or "unknown" outside a checkout."""
-    try:
-        asked = ["git", "rev-parse", "--short", "HEAD"]
-        return subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a dict from JSON; an empty one if there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def write_weights(state: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Writes a state dict as safetensors."""
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
+    write_bytes(path, save(tensors, metadata={"format": "pt", **metadata}))
+
+
+def copy_together(source: Path, folder: Path, names: Sequence[str], stale: Sequence[str] = ()) -> None:
+    """Copies files that belong together: all are written before the first is renamed, so that old and new never mix.
+
+    Args:
+        source: the folder of the files.
+        folder: the folder to copy them to.
+        names: the files' names.
+        stale: names of files in `folder` that describe the replaced ones; they are deleted.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written; what it held before remains.
+    """
+    with ExitStack() as stack:
+        for name in names:
+            part = stack.enter_context(durable_write(folder / name))
+            shutil.copyfile(source / name, part)
+            sync_to_disk(part)  # now, so that the renames that follow come at once
+        for name in stale:
+            (folder / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(folder: str | Path) -> Iterator[None]:
+    """Keeps other processes from writing a folder within the block.
+
+    The folder is created if it is missing, and removed again if it stays empty. The folder itself is locked, without a lock
+    file. Of processes that train together (RANK) the first holds the lock.
+
+    Raises:
+        RunError: another process writes the folder, or it cannot be created.
+    """
+    folder = Path(folder)
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            busy = f"another process is writing {folder}; wait until it is done, or choose another folder"
+            stack.enter_context(hold_lock(folder, busy, RunError))
+        except OSError as error:
+            raise RunError(f"Cannot write {folder}: {error.strerror}. Choose another folder.") from error
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # not empty
+                for path in created:
+                    path.rmdir()
+
+
+def writes_folder(folder_of: Callable[..., str | Path]) -> Callable[[Callable], Callable]:
+    """Decorates a function that writes a folder: it runs within `exclusive`.
+
+    Args:
+        folder_of: takes the function's arguments and returns the folder.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def wrapper(*args, **kwargs):
+            with exclusive(folder_of(*args, **kwargs)):
+                return function(*args, **kwargs)
+
+        return wrapper
+
+    return decorate

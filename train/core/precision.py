@@ -1,4 +1,4 @@
-"""Which arithmetic a run does: what was asked for, unless this machine can only imitate it."""
+"""The arithmetic of a run: the requested precision, unless this machine can only emulate it."""
 
 import sys
 from typing import Literal
@@ -7,29 +7,28 @@ import torch
 from accelerate import PartialState
 
 Precision = Literal["no", "bf16", "fp16"]
-SLOW = "note: this CPU has no bf16 arithmetic, and imitates it a hundred times slower: the run works in float32"
+NO_BF16 = "note: this CPU has no bf16 arithmetic, and imitates it a hundred times slower: the run works in float32"
 
 
-def supported_precision(asked: Precision, cpu: bool) -> Precision:
-    """What `accelerate.Accelerator` is to be told.
+def supported_precision(requested: Precision, cpu: bool) -> Precision:
+    """Chooses the `mixed_precision` of `accelerate.Accelerator`.
 
     Args:
-        asked: the run's `mixed_precision`.
-        cpu: the run keeps to the CPU even where there is a GPU.
+        requested: the run's `mixed_precision`.
+        cpu: the run uses the CPU even where there is a GPU.
 
     Returns:
-        `asked`, but "no" instead of "bf16" on a CPU without it.
+        `requested`, but "no" instead of "bf16" on a CPU without it.
     """
     state = PartialState(cpu=cpu)
-    if asked != "bf16" or state.device.type != "cpu" or has_bf16():
-        return asked
-    state.print(SLOW, file=sys.stderr)
+    if requested != "bf16" or state.device.type != "cpu" or has_bf16():
+        return requested
+    state.print(NO_BF16, file=sys.stderr)
     return "no"
 
 
-def try_kernels() -> None:
-    """On a GPU: cuDNN tries which of its convolutions is fastest for each shape, of which a run has few; float32 products
-    are done in tf32."""
+def enable_fast_kernels() -> None:
+    """On a GPU, lets cuDNN benchmark its convolutions for each shape, of which a run has few, and multiplies in tf32."""
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
 
