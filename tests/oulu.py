@@ -22,7 +22,7 @@ EMOTIONS = {
 PEOPLE = range(1, 81)
 FACE_PX = 150
 DECOYS = ("NI/Strong", "NI/Weak", "NI/Dark", "VL/Weak", "VL/Dark")
-"""The other cameras and lights; only VL/Strong is asked for."""
+"""Folders of the other cameras and lights; only VL/Strong is read."""
 
 
 def make_oulu(root: Path, people: Iterable[int] = PEOPLE, decoys: Iterable[str] = DECOYS) -> Path:
@@ -32,19 +32,19 @@ def make_oulu(root: Path, people: Iterable[int] = PEOPLE, decoys: Iterable[str] 
     decoys have four frames.
     """
     frames = _frames(root / "OriginalImg" / ".frames")
-    for place, number in ((place, number) for place in ("VL/Strong", *decoys) for number in people):
+    for camera, number in ((camera, number) for camera in ("VL/Strong", *decoys) for number in people):
         person = frames[number % len(frames)]
         for order, (emotion, label) in enumerate(EMOTIONS.items()):
-            folder = root / "OriginalImg" / place / f"P{number:03d}" / emotion
+            folder = root / "OriginalImg" / camera / f"P{number:03d}" / emotion
             folder.mkdir(parents=True)
-            length = 9 + (number + order) % 5 if place == "VL/Strong" else 4
+            length = 9 + (number + order) % 5 if camera == "VL/Strong" else 4
             for frame in range(length):
                 os.link(person[label if frame >= length - 4 else "neutral"], folder / f"{frame:03d}.jpeg")
     return root
 
 
 def frame(face: Path, size: tuple[int, int] = (320, 240)) -> Image.Image:
-    """A frame with the face, 46 px from eye to eye; around the crop its edges go on."""
+    """Returns a frame with the face, 46 px from eye to eye; the crop's edges are repeated around it."""
     with Image.open(face) as image:
         crop = image.resize((FACE_PX, FACE_PX), Image.Resampling.LANCZOS)
     margins = [((side - FACE_PX) // 2, (side - FACE_PX + 1) // 2) for side in reversed(size)]
@@ -52,7 +52,7 @@ def frame(face: Path, size: tuple[int, int] = (320, 240)) -> Image.Image:
 
 
 def _frames(folder: Path) -> list[dict[str, Path]]:
-    """Of each person in tests/data/faces, one frame an expression: label -> file."""
+    """Writes one frame per expression of each person in tests/data/faces; returns label -> file of each person."""
     folder.mkdir(parents=True)
     people = []
     for person in sorted(path for path in FACES.glob("*/*") if path.is_dir()):

@@ -1,12 +1,13 @@
-"""Checkpoints: whole or not there, the last few kept, damage found."""
+"""Checkpoints are complete or not there, the last few are kept, and damage is detected."""
 
 import errno
+from pathlib import Path
 
 import pytest
 import torch
 
 from train.core.checkpoints import Checkpoints
-from train.core.files import RunError
+from train.core.errors import RunError
 
 
 def state(step):
@@ -21,12 +22,12 @@ def test_the_last_few_are_kept_and_every_end_of_a_stage(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=2)
     save(checkpoints, 0, 5, 10)
     save(checkpoints, 0, 5, 10, 15, stage=1)
-    kept = [path.name.rpartition("-")[0] for path in checkpoints.paths()]
-    assert kept == ["0-refine-000000", "1-refine-000000", "1-refine-000010", "1-refine-000015"]
+    names = [path.name.rpartition("-")[0] for path in checkpoints.paths()]
+    assert names == ["0-refine-000000", "1-refine-000000", "1-refine-000010", "1-refine-000015"]
     assert checkpoints.latest()["step"] == 15
 
 
-def test_a_damaged_one_is_passed_over_with_a_word(tmp_path, capsys):
+def test_a_damaged_checkpoint_is_skipped_with_a_note(tmp_path, capsys):
     checkpoints = Checkpoints(tmp_path)
     first, second = save(checkpoints, 5, 10)
     content = bytearray(second.read_bytes())
@@ -39,43 +40,46 @@ def test_a_damaged_one_is_passed_over_with_a_word(tmp_path, capsys):
         checkpoints.latest()
 
 
-def test_none_at_all_is_none(tmp_path):
+def test_without_a_checkpoint_the_latest_is_none(tmp_path):
     assert Checkpoints(tmp_path / "new").latest() is None
 
 
-def test_the_same_step_again_replaces_the_first(tmp_path):
+def test_saving_the_same_step_again_replaces_the_first(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(0, "refine", 5, state(1))
     again = checkpoints.save(0, "refine", 5, state(2))
     assert checkpoints.paths() == [again] and checkpoints.latest()["step"] == 2
 
 
-def test_a_full_disk_says_so_and_leaves_the_last_good_one(tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_and_the_last_checkpoint_remains(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path)
     save(checkpoints, 5)
+    write = Path.write_bytes
 
-    def full(value, path):
-        path.write_bytes(b"half a file")
+    def fail(path, content):
+        write(path, content[: len(content) // 2])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(RunError, match=r"No space left on device.*free some space or choose another --out"):
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(
+        RunError, match=r"Cannot write .*: No space left on device\. Free some space or choose another folder"
+    ):
         save(checkpoints, 10)
     assert [path.name[:15] for path in (tmp_path / "checkpoints").iterdir()] == ["0-refine-000005"]
     assert checkpoints.latest()["step"] == 5
 
 
-def test_a_folder_that_cannot_be_made_says_so(tmp_path):
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(RunError, match="could not be written"):
+    with pytest.raises(RunError, match="Cannot write"):
         save(Checkpoints(tmp_path / "file"), 5)
 
 
-def test_what_a_kill_left_is_swept(tmp_path):
+def test_sweep_deletes_what_a_killed_process_was_writing(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     [path] = save(checkpoints, 5)
-    left = path.with_name(f".{path.name}.123.tmp")
-    left.write_bytes(b"half a file")
+    partial = path.with_name(f".{'0' * 32}.part")
+    partial.write_bytes(b"half a file")
     assert checkpoints.paths() == [path]
     checkpoints.sweep()
-    assert not left.exists() and path.exists()
+    assert not partial.exists() and path.exists()

@@ -2,17 +2,16 @@
 
 import csv
 import shutil
-from importlib import import_module
 
 import pytest
 import torch
 
 from train.__main__ import main
-from train.data import FaceFolder
-from train.data.transforms import augment
-from train.data.face_folder import DataError, batch_at
-from train.data.transforms import light, scene
-from train.data.validation import problems
+from train.core.errors import DataError
+from train.data import FaceFolder, transforms
+from train.data.face_folder import batch_indices
+from train.data.transforms import augment, augment_lighting, augment_scene
+from train.data.validation import find_problems
 
 
 @pytest.fixture
@@ -20,8 +19,8 @@ def copy(faces_dir, tmp_path):
     return shutil.copytree(faces_dir, tmp_path / "faces")
 
 
-def rewrite(folder, change):
-    """Applies `change` to every row of metadata.csv; None drops a column."""
+def rewrite_table(folder, change):
+    """Applies `change` to every row of metadata.csv."""
     path = folder / "metadata.csv"
     rows = [change(row) for row in csv.DictReader(path.open(newline=""))]
     with path.open("w", newline="") as file:
@@ -30,7 +29,7 @@ def rewrite(folder, change):
         writer.writerows(rows)
 
 
-def test_a_split_is_read_as_its_rows_say(faces_dir):
+def test_a_split_is_loaded_as_its_rows_state(faces_dir):
     faces = FaceFolder.load(faces_dir, "train")
     assert faces.images.shape == (28, 3, 128, 128) and faces.images.dtype == torch.uint8
     assert len(faces.subjects) == 4 and set(faces.subject.tolist()) == {0, 1, 2, 3}
@@ -61,21 +60,23 @@ def test_neutral_and_weak_pictures_stay_out_of_the_six_classes(faces_dir):
     ],
     ids=["column", "label", "split", "file"],
 )
-def test_what_is_wrong_with_a_folder_is_said(copy, change, message):
-    rewrite(copy, change)
+def test_loading_a_wrong_folder_raises_an_error_that_names_the_problem(copy, change, message):
+    rewrite_table(copy, change)
     with pytest.raises(DataError, match=message):
         FaceFolder.load(copy, "train")
 
 
-def test_a_folder_without_metadata_says_what_it_needs(tmp_path):
+def test_the_error_of_a_folder_without_metadata_names_the_columns(tmp_path):
     with pytest.raises(DataError, match=r"metadata\.csv does not exist; the folder needs one"):
         FaceFolder.load(tmp_path, "train")
 
 
-def change_one(folder, number, **cells):
-    """Changes cells of one row, counted from 0; columns that are new stay empty elsewhere."""
+def change_row(folder, number, **cells):
+    """Changes cells of one row, counted from 0; new columns stay empty in the other rows."""
     rows = iter(range(10**6))
-    rewrite(folder, lambda row: row | (cells if next(rows) == number else {name: row.get(name, "") for name in cells}))
+    rewrite_table(
+        folder, lambda row: row | (cells if next(rows) == number else {name: row.get(name, "") for name in cells})
+    )
 
 
 FIRST = "train/V0003/neutral_virtual_000_03660.jpg"
@@ -101,9 +102,9 @@ FIRST = "train/V0003/neutral_virtual_000_03660.jpg"
     ids=lambda value: "-".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else "",
 )
 def test_each_problem_of_a_folder_is_found_by_the_check_and_by_loading(copy, cells, problem):
-    assert not problems(copy)
-    change_one(copy, 0, **cells)
-    assert any(problem in line for line in problems(copy))
+    assert not find_problems(copy)
+    change_row(copy, 0, **cells)
+    assert any(problem in line for line in find_problems(copy))
     with pytest.raises(DataError) as caught:
         FaceFolder.load(copy, "train")
     assert problem in str(caught.value)
@@ -112,23 +113,23 @@ def test_each_problem_of_a_folder_is_found_by_the_check_and_by_loading(copy, cel
 def test_a_half_downloaded_picture_is_found(copy):
     path = copy / FIRST
     path.write_bytes(path.read_bytes()[:1500])
-    assert len(problems(copy)) == 1 and f"{FIRST} cannot be read as a picture" in problems(copy)[0]
+    assert len(find_problems(copy)) == 1 and f"{FIRST} cannot be read as a picture" in find_problems(copy)[0]
     with pytest.raises(DataError, match="cannot be read as a picture"):
         FaceFolder.load(copy, "train")
     assert len(FaceFolder.load(copy, "test")) == 14  # whose pictures are whole
 
 
-def test_a_row_that_is_too_long_or_a_file_that_is_no_csv_is_found(copy):
+def test_a_row_that_is_too_long_and_a_file_that_is_no_csv_are_found(copy):
     path = copy / "metadata.csv"
     text = path.read_text(encoding="utf-8")
     path.write_text(text + "\n" + ",".join("a" * 40) + "\n", encoding="utf-8")
-    assert any("a has more cells than metadata.csv has columns" in line for line in problems(copy))
+    assert any("a has more cells than metadata.csv has columns" in line for line in find_problems(copy))
     path.write_bytes(text.replace("London", "L\xf6ndon").encode("latin-1"))
-    assert "cannot be read as CSV in UTF-8" in problems(copy)[0]
+    assert "cannot be read as CSV in UTF-8" in find_problems(copy)[0]
 
 
-def test_all_problems_come_at_once_the_first_twenty_in_words(copy, capsys):
-    rewrite(copy, lambda row: row | {"expression": "bored", "intensity": "2"})
+def test_loading_lists_the_first_twenty_problems_and_the_check_lists_all(copy, capsys):
+    rewrite_table(copy, lambda row: row | {"expression": "bored", "intensity": "2"})
     with pytest.raises(DataError) as caught:
         FaceFolder.load(copy, "train")
     lines = str(caught.value).splitlines()
@@ -137,16 +138,16 @@ def test_all_problems_come_at_once_the_first_twenty_in_words(copy, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 85
 
 
-def test_a_sound_folder_is_counted(faces_dir, capsys):
+def test_the_check_of_a_valid_folder_prints_its_counts(faces_dir, capsys):
     assert main(["check", str(faces_dir)]) == 0
-    said = capsys.readouterr().out
-    assert "train: 28 pictures of 4 people (angry 4, disgust 4" in said and "neutral 2)" in said
-    assert "intensity known for 42 of 42" in said and "sizes: 128 x 128 px: 42" in said
+    output = capsys.readouterr().out
+    assert "train: 28 pictures of 4 people (angry 4, disgust 4" in output and "neutral 2)" in output
+    assert "intensity known for 42 of 42" in output and "sizes: 128 x 128 px: 42" in output
 
 
 def test_an_empty_split_is_found(copy):
-    rewrite(copy, lambda row: row | {"split": "train"})
-    assert problems(copy) == ["metadata.csv has no rows with split 'test'"]
+    rewrite_table(copy, lambda row: row | {"split": "train"})
+    assert find_problems(copy) == ["metadata.csv has no rows with split 'test'"]
 
 
 def test_a_table_from_a_spreadsheet_is_read(copy):
@@ -159,7 +160,7 @@ def test_a_fold_is_tested_and_all_others_train(copy):
     with pytest.raises(DataError, match="has no column 'fold'"):
         FaceFolder.load(copy, "train", fold=0)
     people = ("V0003", "V0019", "V0024", "V0036", "V0006", "V0134")
-    rewrite(copy, lambda row: row | {"fold": str(people.index(row["subject"]) // 2)})
+    rewrite_table(copy, lambda row: row | {"fold": str(people.index(row["subject"]) // 2)})
     for fold in range(3):
         train, test = (FaceFolder.load(copy, split, image_size=32, fold=fold) for split in ("train", "test"))
         assert test.subjects == tuple(sorted(people[2 * fold : 2 * fold + 2]))
@@ -168,59 +169,59 @@ def test_a_fold_is_tested_and_all_others_train(copy):
         FaceFolder.load(copy, "test", fold=3)
     with pytest.raises(ValueError, match="not 'dev'"):
         FaceFolder.load(copy, "dev", fold=0)
-    change_one(copy, 0, fold="1")
+    change_row(copy, 0, fold="1")
     with pytest.raises(DataError, match="person 'V0003' is in fold '0' and '1'"):
         FaceFolder.load(copy, "train", fold=0)
 
 
-def test_every_pass_holds_every_picture_once_in_another_order():
-    first, second = ([batch_at(20, 5, step + start, seed=1) for step in range(4)] for start in (0, 4))
+def test_every_epoch_has_every_picture_once_in_another_order():
+    first, second = ([batch_indices(20, 5, step + start, seed=1) for step in range(4)] for start in (0, 4))
     assert sorted(torch.cat(first).tolist()) == sorted(torch.cat(second).tolist()) == list(range(20))
     assert torch.cat(first).tolist() != torch.cat(second).tolist()
 
 
-def test_processes_share_a_pass_without_overlap():
-    drawn = torch.cat([batch_at(24, 4, step, rank=rank, world=2) for step in range(3) for rank in range(2)])
+def test_processes_share_an_epoch_without_overlap():
+    drawn = torch.cat([batch_indices(24, 4, step, rank=rank, world=2) for step in range(3) for rank in range(2)])
     assert sorted(drawn.tolist()) == list(range(24))
 
 
 def test_fewer_pictures_than_a_batch_are_repeated():
-    assert batch_at(3, 8, 0).shape == (8,)
+    assert batch_indices(3, 8, 0).shape == (8,)
 
 
 def test_augmentation_without_strength_only_flips():
     x = torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8)
-    made = augment(x, torch.Generator().manual_seed(0))
+    augmented = augment(x, torch.Generator().manual_seed(0))
     plain = x.float() / 127.5 - 1
-    flipped = torch.tensor([torch.equal(a, b.flip(2)) for a, b in zip(made, plain, strict=True)])
-    same = torch.tensor([torch.equal(a, b) for a, b in zip(made, plain, strict=True)])
+    flipped = torch.tensor([torch.equal(a, b.flip(2)) for a, b in zip(augmented, plain, strict=True)])
+    same = torch.tensor([torch.equal(a, b) for a, b in zip(augmented, plain, strict=True)])
     assert (flipped | same).all() and 16 < flipped.sum() < 48
 
 
-def test_augmentation_changes_light_and_frame_within_the_range_and_repeatably():
+def test_augmentation_varies_colours_and_frame_within_the_range_and_repeatably():
     x = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8)
     one, two = (augment(x, torch.Generator().manual_seed(5), colour=1.0, shift=1.0) for _ in range(2))
     assert torch.equal(one, two) and one.abs().max() <= 1
     assert (one - augment(x, torch.Generator().manual_seed(5))).abs().mean() > 0.02
 
 
-def test_a_scene_has_another_light_or_anothers_surroundings(monkeypatch):
+def test_augment_scene_changes_the_lighting_or_the_surroundings(monkeypatch):
     pictures = torch.stack([torch.full((3, 64, 64), value) for value in (-0.5, 0.5)] * 16)
-    made, again = (scene(pictures, torch.Generator().manual_seed(0)) for _ in range(2))
-    assert torch.equal(made, again) and made.shape == pictures.shape and made.abs().max() <= 1
-    same = torch.isclose(made, pictures, atol=1e-5).flatten(1).all(dim=1)
+    augmented, again = (augment_scene(pictures, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert torch.equal(augmented, again) and augmented.shape == pictures.shape and augmented.abs().max() <= 1
+    same = torch.isclose(augmented, pictures, atol=1e-5).flatten(1).all(dim=1)
     assert 6 <= same.sum() <= 20
 
-    monkeypatch.setattr(import_module("train.data.transforms"), "light", lambda pictures, generator: pictures)
-    made = scene(pictures, torch.Generator().manual_seed(0))
-    assert torch.allclose(made[..., 24:40, 24:40], pictures[..., 24:40, 24:40], atol=1e-5)
-    moved = ~torch.isclose(made, pictures, atol=1e-5).flatten(1).all(dim=1)
+    monkeypatch.setattr(transforms, "augment_lighting", lambda pictures, generator: pictures)
+    augmented = augment_scene(pictures, torch.Generator().manual_seed(0))
+    assert torch.allclose(augmented[..., 24:40, 24:40], pictures[..., 24:40, 24:40], atol=1e-5)
+    moved = ~torch.isclose(augmented, pictures, atol=1e-5).flatten(1).all(dim=1)
     assert 2 <= moved.sum() <= 12
-    assert torch.allclose(made[moved][..., :3, :3], -pictures[moved][..., :3, :3], atol=1e-5)
+    assert torch.allclose(augmented[moved][..., :3, :3], -pictures[moved][..., :3, :3], atol=1e-5)
 
 
-def test_light_changes_the_pictures_of_a_row_alike():
+def test_augment_lighting_changes_the_pictures_of_a_row_alike():
     pair = torch.rand(6, 1, 3, 32, 32, generator=torch.Generator().manual_seed(1)).expand(-1, 2, -1, -1, -1)
-    made = light(pair, torch.Generator().manual_seed(2))
-    assert torch.equal(made[:, 0], made[:, 1]) and made.min() >= 0 and made.max() <= 1
-    assert (made - pair).abs().mean() > 0.05
+    augmented = augment_lighting(pair, torch.Generator().manual_seed(2))
+    assert torch.equal(augmented[:, 0], augmented[:, 1]) and augmented.min() >= 0 and augmented.max() <= 1
+    assert (augmented - pair).abs().mean() > 0.05

@@ -1,4 +1,4 @@
-"""Provenance: no photo is used whose licence, consent and credit nobody stated."""
+"""Licences: no photo is used without stated licence, consent and credit; splits by person and family."""
 
 import shutil
 from dataclasses import fields
@@ -7,22 +7,22 @@ from pathlib import Path
 import pytest
 
 from train.__main__ import main
+from train.core.errors import DataError
 from train.data.fingerprint import fingerprint
 from train.data.licences import SourceSet, add_sources, credit_lines, read_sources, write_sources
-from train.data.metadata import DataError
 from train.data.splits import read_splits, split_families, split_people
-from train.data.validation import row_problems
+from train.data.validation import find_row_problems
 from train.publish.credits import END, START
-from train.publish.model_card import DATA_CARD, render
+from train.publish.model_card import DATA_CARD, render_card
 from train.render.manifest_layouts import CANADA, LONDON
-from train.render.photo_manifest import EXAMPLE, Person, read_manifest, sets_of, write_manifest
+from train.render.photo_manifest import EXAMPLE, Person, collect_source_sets, read_manifest, write_manifest
 
 SOURCES = "name,licence,consent,credit\nours,CC-BY-4.0,signed,Our Lab 2026\n"
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two people, one with all there is."""
+    """Photos of two people with a manifest; one of them has every optional file and cell."""
     root = tmp_path / "photos"
     (root / "a").mkdir(parents=True)
     for name in ("a/ann.jpg", "a/ann.tem", "a/ann2.jpg", "bob.jpg"):
@@ -35,7 +35,7 @@ def folder(tmp_path):
     return root
 
 
-def test_a_manifest_says_who_and_on_what_terms(folder):
+def test_a_manifest_is_read_with_people_and_terms(folder):
     ann, bob = read_manifest(folder)
     ours = SourceSet("ours", "CC-BY-4.0", "signed", "Our Lab 2026")
     assert ann == Person(
@@ -43,23 +43,23 @@ def test_a_manifest_says_who_and_on_what_terms(folder):
         "a/ann.jpg", "a/ann2.jpg", "CC-BY-4.0", "signed", "Our Lab 2026", (), True, (ours,),
     )  # fmt: skip
     assert (bob.template, bob.smile, bob.age, bob.split, bob.smile_source, bob.balance) == (None, None, "", "", "", False)
-    assert sets_of([ann, bob]) == [ours]
+    assert collect_source_sets([ann, bob]) == [ours]
 
 
-def test_the_manifest_may_lie_elsewhere_and_comes_back_as_written(folder, tmp_path):
-    sitters = read_manifest(folder)
+def test_the_manifest_may_lie_elsewhere_and_is_read_as_written(folder, tmp_path):
+    people = read_manifest(folder)
     rows = [
         {"subject": one.subject, "photo": one.source, "smile": one.smile_source, "age": one.age, "split": one.split}
         | {"template": "a/ann.tem" if one.template else "", "balance": "yes" if one.balance else "", "source_set": "ours"}
         | {"sex": one.sex, "ethnicity": one.ethnicity}
-        for one in sitters
+        for one in people
     ]
-    write_manifest(tmp_path / "else" / "people.csv", rows, sets_of(sitters))
+    write_manifest(tmp_path / "else" / "people.csv", rows, collect_source_sets(people))
     (folder / "manifest.csv").unlink()
-    assert read_manifest(folder, tmp_path / "else" / "people.csv") == sitters
+    assert read_manifest(folder, tmp_path / "else" / "people.csv") == people
 
 
-def test_without_a_manifest_it_says_what_to_write(tmp_path, folder):
+def test_the_error_without_a_manifest_shows_a_valid_example(tmp_path, folder):
     (folder / "manifest.csv").unlink()
     with pytest.raises(DataError, match=r"manifest\.csv does not exist.*licence, consent and credit") as error:
         read_manifest(folder)
@@ -77,7 +77,7 @@ def test_without_a_manifest_it_says_what_to_write(tmp_path, folder):
 
 
 @pytest.mark.parametrize("column", ["licence", "consent", "credit"])
-def test_what_is_not_stated_is_refused_and_any_words_are_taken(folder, column):
+def test_unstated_terms_are_refused_and_any_wording_is_accepted(folder, column):
     stated = {"licence": "ask us first", "consent": "spoken", "credit": "nobody"}
 
     def write():
@@ -123,7 +123,7 @@ def test_a_row_that_cannot_be_right_is_refused(folder, row, message):
     assert message in str(error.value)
 
 
-def test_people_of_several_sets_name_theirs(folder):
+def test_people_of_several_sets_name_their_set(folder):
     (folder / "sources.csv").write_text(SOURCES + "theirs,CC0,signed,Them\n")
     with pytest.raises(DataError, match=r"ann.* has no source_set.*write ours or theirs"):
         read_manifest(folder)
@@ -138,8 +138,8 @@ def test_people_of_several_sets_name_theirs(folder):
 
 
 @pytest.mark.parametrize("package", [False, True])
-def test_the_public_sets_get_a_manifest(tmp_path, capsys, package):
-    """As they are kept here, and as webmorphR.stim unpacks; with people missing."""
+def test_manifest_writes_the_tables_of_the_public_sets(tmp_path, capsys, package):
+    """In the layout used here and in that of webmorphR.stim, with people missing."""
     neutral, smiling, info = (
         ("inst/neutral_front", "inst/smiling_front", "data-raw") if package else ("london", "london", ".")
     )
@@ -156,7 +156,7 @@ def test_the_public_sets_get_a_manifest(tmp_path, capsys, package):
     (tmp_path / info / "canada_info.csv").write_text("face_id,face_age,face_gender\n008f,18,female\n")
     out = tmp_path / "new" / "manifest.csv"
     assert main(["manifest", "webmorph", str(tmp_path), "--out", str(out)]) == 0
-    assert "without a photo and its template: L004" in (said := capsys.readouterr().out) and "3 people" in said
+    assert "without a photo and its template: L004" in (output := capsys.readouterr().out) and "3 people" in output
     one, two, three = read_manifest(tmp_path, out)
     assert (one.subject, one.age, one.ethnicity, one.balance, one.credit) == ("L001", "24", "white", False, LONDON.credit)
     assert one.smile == tmp_path / smiling / "001_08.jpg" and two.smile is None and two.age == ""
@@ -165,7 +165,7 @@ def test_the_public_sets_get_a_manifest(tmp_path, capsys, package):
     assert "is there already" in capsys.readouterr().err
 
 
-def test_ones_own_photos_get_a_manifest_that_holds_only_when_filled_in(folder, capsys):
+def test_the_manifest_of_own_photos_is_valid_only_when_filled_in(folder, capsys):
     for name in ("manifest.csv", "sources.csv"):
         (folder / name).unlink()
     assert main(["manifest", "own", str(folder)]) == 0
@@ -181,7 +181,7 @@ def test_ones_own_photos_get_a_manifest_that_holds_only_when_filled_in(folder, c
     assert "has neither london_info.csv" in capsys.readouterr().err
 
 
-def test_every_fact_of_the_public_sets_is_stated():
+def test_every_field_of_the_public_sets_is_filled_and_credited():
     assert all(getattr(one, field.name) for one in (LONDON, CANADA) for field in fields(one))
     written = (Path(__file__).parent.parent / "CREDITS.md").read_text(encoding="utf-8")
     assert f"{START}\n{credit_lines((LONDON, CANADA))}\n{END}" in written
@@ -190,7 +190,7 @@ def test_every_fact_of_the_public_sets_is_stated():
 # Credits.
 
 
-def test_credits_are_what_the_manifests_state(folder, tmp_path, capsys):
+def test_credits_lists_what_the_manifests_state(folder, tmp_path, capsys):
     write_sources(tmp_path / "set" / "sources.csv", [LONDON, SourceSet("ours", "CC-BY-4.0", "signed", "Our Lab 2026")])
     assert main(["credits", str(folder / "manifest.csv"), str(tmp_path / "set")]) == 0
     ours, london = capsys.readouterr().out.splitlines()  # each once
@@ -207,10 +207,10 @@ def test_credits_are_what_the_manifests_state(folder, tmp_path, capsys):
     assert "sources.csv cannot be read" in capsys.readouterr().err
 
 
-def test_a_training_folder_gathers_its_sets(folder, tmp_path):
+def test_a_training_folder_collects_the_sets_of_its_photos(folder, tmp_path):
     path = tmp_path / "set" / "sources.csv"
-    add_sources(path, sets_of(read_manifest(folder)))
-    add_sources(path, [LONDON, *sets_of(read_manifest(folder))])
+    add_sources(path, collect_source_sets(read_manifest(folder)))
+    add_sources(path, [LONDON, *collect_source_sets(read_manifest(folder))])
     assert list(read_sources(path)) == ["ours", "london"]
     before = path.read_bytes()
     with pytest.raises(DataError, match="the set 'ours' is there on other terms"):
@@ -218,35 +218,35 @@ def test_a_training_folder_gathers_its_sets(folder, tmp_path):
     assert path.read_bytes() == before
 
 
-def test_the_data_card_tells_of_consent_and_of_the_mesh(folder, faces_dir, tmp_path):
+def test_the_data_card_states_consent_and_the_mesh(folder, faces_dir, tmp_path):
     root = Path(shutil.copytree(faces_dir, tmp_path / "faces"))
 
     def card() -> str:
         known = fingerprint(root)
         sources = credit_lines(SourceSet(**one) for one in known["sources"])
-        return render(DATA_CARD, repo="org/faces", data=known, licence="cc0", columns=["subject"], sources=sources)
+        return render_card(DATA_CARD, repo="org/faces", data=known, licence="cc0", columns=["subject"], sources=sources)
 
     assert "- Face Research Lab London Set" in card() and "Consent:" not in card() and "ICT-FaceKit light" in card()
     (root / "sources.csv").write_text(SOURCES)
     assert "- Our Lab 2026. Licence: CC-BY-4.0. Consent: signed.\n" in card() and "London" not in card()
 
 
-# The split: by person, and by family.
+# Splits by person and family.
 
 
-def test_children_go_with_their_parents():
+def test_virtual_people_have_the_split_of_their_parents():
     parents = {"ann": (), "bob": (), "eve": (), "kid": ("ann", "bob"), "odd": ("ann", "eve"), "grandkid": ("kid", "ann")}
-    said = {"ann": "train", "bob": "train", "eve": "test"}
-    split = split_families(parents, said, 0.1)
+    known = {"ann": "train", "bob": "train", "eve": "test"}
+    split = split_families(parents, known, 0.1)
     assert split == {"ann": "train", "bob": "train", "eve": "test", "kid": "train", "grandkid": "train"}
-    assert "kid" not in split_families(parents, said | {"kid": "test"}, 0.1)  # said against its parents
+    assert "kid" not in split_families(parents, known | {"kid": "test"}, 0.1)  # against its parents
     assert split_families({"kid": ("ann", "gone")}, {"ann": "test", "kid": "test"}, 0.1) == {"kid": "test"}
     alone = split_families({"kid": ("x", "y")}, {}, 0.0)
     assert alone == {"kid": "train"}
     assert split_families({"a": ("b",), "b": ("a",)}, {}, 0.1) == {}  # a circle is nobody's child
 
 
-def test_a_hash_decides_where_nothing_is_said():
+def test_a_hash_decides_where_no_split_is_known():
     names = [f"p{n}" for n in range(200)]
     split = split_people(names, {"p3": "test", "p4": "train"}, 0.2)
     assert split["p3"] == "test" and split["p4"] == "train" and 20 < list(split.values()).count("test") < 60
@@ -254,7 +254,7 @@ def test_a_hash_decides_where_nothing_is_said():
     assert all(fewer[name] == split[name] for name in fewer if name not in ("p3", "p4"))
 
 
-def test_a_published_set_tells_of_parents_too(tmp_path):
+def test_the_splits_of_a_published_set_include_parents(tmp_path):
     path = tmp_path / "metadata.csv"
     path.write_text("file_name,subject,split,parents\na,ann,train,\nb,V0001,test,eve bob\nc,ann,train,\n")
     assert read_splits(path) == {"ann": "train", "V0001": "test", "eve": "test", "bob": "test"}
@@ -263,14 +263,14 @@ def test_a_published_set_tells_of_parents_too(tmp_path):
         read_splits(path)
 
 
-def test_a_training_folder_with_a_child_across_the_split_is_not_sound():
+def test_a_virtual_person_across_the_split_is_a_problem():
     def row(name, subject, split, parents=""):
         cells = {"file_name": name, "subject": subject, "expression": "happy", "split": split, "parents": parents}
         return cells
 
     rows = [row("a", "ann", "train"), row("b", "bob", "test"), row("c", "V1", "train", "ann eve")]
-    assert not row_problems(rows)
-    (problem,) = row_problems([*rows, row("d", "V2", "train", "bob eve")])
+    assert not find_row_problems(rows)
+    (problem,) = find_row_problems([*rows, row("d", "V2", "train", "bob eve")])
     assert problem.startswith("person 'bob' is in split 'test' and 'train', by those who are mixed from them")
-    (problem,) = row_problems([*rows, row("d", "V2", "test", "eve dan")])
+    (problem,) = find_row_problems([*rows, row("d", "V2", "test", "eve dan")])
     assert "person 'eve'" in problem

@@ -1,4 +1,4 @@
-"""From a data set's own layout to a training folder, and what is said when something is wrong."""
+"""`prepare`: from a data set's own layout to a training folder, and its errors."""
 
 import json
 import shutil
@@ -14,25 +14,25 @@ from exprgan.photo.alignment import EYES, transform
 from exprgan.photo.detection import find_faces
 from exprgan.photo.image_io import load_photo
 from train.__main__ import main
+from train.core.errors import DataError
 from train.data import FaceFolder
-from train.data.face_folder import DataError
 from train.data.five_point_alignment import FIVE_POINTS, crop_by_landmarks
 from train.data.photo_sources import SOURCES, LabelledPhoto
 from train.data.prepare import PrepareConfig, prepare
-from train.data.validation import problems
+from train.data.validation import find_problems
 
 SOME = PrepareConfig(allow_incomplete=True)
 
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
-    """All 80 people."""
+    """A tree with all 80 people of Oulu-CASIA."""
     return make_oulu(tmp_path_factory.mktemp("oulu") / "Oulu-CASIA")
 
 
 @pytest.fixture
 def small(tmp_path):
-    """One person of the authors' training set and one of their test set."""
+    """A tree with one person of the authors' training set and one of their test set."""
     return make_oulu(tmp_path / "src", people=(8, 73), decoys=("NI/Strong",))
 
 
@@ -43,12 +43,14 @@ def files(folder):
 # Oulu-CASIA.
 
 
-def test_the_full_set_counts_what_the_paper_counts(full, tmp_path, capsys):
+def test_the_full_set_has_the_counts_of_the_paper(full, tmp_path, capsys):
     assert main(["prepare", "oulu", str(full), str(tmp_path / "out"), "--dry-run"]) == 0
-    said = capsys.readouterr().out
-    assert "oulu: 1,440 pictures of 1,440 expected" in said
-    assert "train: 1,296 pictures of 72 people (angry 216, disgust 216, fear 216, happy 216, sad 216, surprise 216" in said
-    assert "test: 144 pictures of 8 people (angry 24" in said
+    output = capsys.readouterr().out
+    assert "oulu: 1,440 pictures of 1,440 expected" in output
+    assert (
+        "train: 1,296 pictures of 72 people (angry 216, disgust 216, fear 216, happy 216, sad 216, surprise 216" in output
+    )
+    assert "test: 144 pictures of 8 people (angry 24" in output
     assert not (tmp_path / "out").exists()
 
 
@@ -63,7 +65,7 @@ def test_the_rows_are_the_last_three_frames_of_visible_light_under_strong_light(
 
 
 @pytest.mark.parametrize("start", ["", "OriginalImg", "OriginalImg/VL", "OriginalImg/VL/Strong"])
-def test_any_folder_above_the_people_will_do(full, start):
+def test_any_folder_above_the_people_is_accepted(full, start):
     assert sum(isinstance(row, LabelledPhoto) for row in SOURCES["oulu"].read(full / start, None)) == 1440
 
 
@@ -98,7 +100,7 @@ def test_the_cropped_copy_or_another_camera_is_not_taken(tmp_path):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """Two people, really prepared, with a frame that shows no face and one that is no picture: folder, names of the two."""
+    """A prepared folder of two people, and the names of two bad frames: one shows no face, one is no picture."""
     root = tmp_path_factory.mktemp("prepared")
     src = make_oulu(root / "src", people=(8, 73), decoys=("NI/Strong",))
     blank, broken = (sorted((src / "OriginalImg/VL/Strong/P008" / name).iterdir())[-1] for name in ("Anger", "Fear"))
@@ -113,7 +115,7 @@ def prepared(tmp_path_factory):
 def test_a_prepared_set_passes_the_check_and_is_loaded(prepared):
     out, _ = prepared
     rows = table(out)
-    assert not problems(out)
+    assert not find_problems(out)
     assert Counter((row["subject"], row["split"], row["fold"]) for row in rows) == {
         ("P008", "train", "0"): 16,
         ("P073", "test", "9"): 18,
@@ -124,7 +126,7 @@ def test_a_prepared_set_passes_the_check_and_is_loaded(prepared):
     assert FaceFolder.load(out, "test", fold=9).file_names == faces.file_names
 
 
-def test_the_eyes_lie_in_their_places(prepared):
+def test_the_eyes_of_the_crops_lie_where_alignment_puts_them(prepared):
     out, _ = prepared
     for row in table(out)[::9]:
         found = find_faces(load_photo(out / row["file_name"]))[0]
@@ -141,17 +143,17 @@ def test_a_frame_without_a_face_is_left_out_and_named(prepared):
     assert not {f"images/{name}.png" for name in (blank, broken)} & {row["file_name"] for row in table(out)}
 
 
-def test_a_stopped_run_goes_on_to_the_same_folder(tmp_path, drawn, monkeypatch):
+def test_a_stopped_run_resumes_and_writes_the_same_folder(tmp_path, drawn, monkeypatch):
     small = make_oulu(tmp_path / "src", people=(8,), decoys=())
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    prepare("oulu", str(small), str(whole), SOME)
+    complete, stopped = tmp_path / "complete", tmp_path / "stopped"
+    prepare("oulu", str(small), str(complete), SOME)
 
     seen = []
 
     def power_cut(photo):
         seen.append(photo)
         if len(seen) == 11:
-            (stopped / "images/.half.png.1234.tmp").write_bytes(b"half a crop")
+            (stopped / "images" / f".{'0' * 32}.part").write_bytes(b"half a crop")
             raise KeyboardInterrupt
         return finder(photo)
 
@@ -160,10 +162,10 @@ def test_a_stopped_run_goes_on_to_the_same_folder(tmp_path, drawn, monkeypatch):
         prepare("oulu", str(small), str(stopped), SOME)
     assert len(list(stopped.rglob("*.png"))) == 10 and not (stopped / "metadata.csv").exists()
 
-    looked = []
-    monkeypatch.setattr("train.data.prepare.find_faces", lambda photo: looked.append(photo) or finder(photo))
+    searched = []
+    monkeypatch.setattr("train.data.prepare.find_faces", lambda photo: searched.append(photo) or finder(photo))
     prepare("oulu", str(small), str(stopped), SOME)
-    assert len(looked) == 8 and files(whole) == files(stopped)
+    assert len(searched) == 8 and files(complete) == files(stopped)
 
 
 def test_of_several_faces_the_largest_is_taken(tmp_path):
@@ -183,7 +185,7 @@ def test_of_several_faces_the_largest_is_taken(tmp_path):
 # Alignment and settings.
 
 
-def test_five_points_are_met_exactly_where_they_can_be():
+def test_five_landmarks_in_the_right_shape_are_aligned_exactly():
     turned = np.array([(0.9, -0.3), (0.3, 0.9)])
     landmarks = np.array(FIVE_POINTS) @ turned.T * 40 + (70, 30)
     matrix = crop_by_landmarks(landmarks, 128)
@@ -209,8 +211,8 @@ def test_crops_of_other_settings_are_made_anew(tmp_path, drawn, capsys):
     photo(tmp_path / "src/sad/c.jpg")
     (tmp_path / "src/sad/b.jpg").unlink()
     prepare("folder", str(tmp_path / "src"), str(tmp_path / "out"), config)
-    assert "2 crops of 64 px, 1 of them from before" in (said := capsys.readouterr().out)
-    assert "note: 1 more pictures in" in said
+    assert "2 crops of 64 px, 1 of them from before" in (output := capsys.readouterr().out)
+    assert "note: 1 more pictures in" in output
 
 
 @pytest.mark.parametrize(
@@ -220,7 +222,7 @@ def test_crops_of_other_settings_are_made_anew(tmp_path, drawn, capsys):
         (["--image-size", "2"], "image_size must be at least 16"),
     ],
 )
-def test_settings_that_cannot_work_are_said(tmp_path, flags, message, capsys):
+def test_settings_that_cannot_work_are_errors(tmp_path, flags, message, capsys):
     assert main(["prepare", "folder", str(tmp_path), str(tmp_path / "out"), *flags]) == 1
     assert message in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Photos of other sets and of one's own: who is on them, with which expression, by folders, names and tables."""
+"""Sources of labelled photos: people and expressions by folders, file names and tables."""
 
 import json
 from collections import Counter
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from labelled import photo, table
 
-from train.data.face_folder import DataError
+from train.core.errors import DataError
 from train.data.photo_sources import SOURCES, LabelledPhoto, register_source
 from train.data.prepare import PrepareConfig, _splits, prepare
-from train.data.validation import problems
+from train.data.validation import find_problems
 
 SOME = PrepareConfig(allow_incomplete=True)
 
@@ -24,7 +24,7 @@ def read(name, src, labels=None):
     ]
 
 
-def test_a_folder_of_ones_own_is_labelled_by_its_folders(tmp_path, drawn, capsys):
+def test_your_own_photos_are_labelled_by_their_folders(tmp_path, drawn, capsys):
     for name in ("Happy/a.jpg", "Happy/a.png", "ann/joy/b.jpg", "ann/none/c.JPG", "bob/contempt/d.jpg", "train/sad/e.jpg"):
         photo(tmp_path / "src" / name)
     (tmp_path / "src/ann/joy/._b.jpg").write_bytes(b"what a Mac leaves")
@@ -38,7 +38,7 @@ def test_a_folder_of_ones_own_is_labelled_by_its_folders(tmp_path, drawn, capsys
         ("images/train/sad/e.jpg.png", "train/sad/e.jpg", "sad"),
     ]
     assert rows[4]["split"] == "train" and sum(row["split"] == "test" for row in rows) >= 1
-    assert "fold" not in rows[0] and not problems(tmp_path / "out")
+    assert "fold" not in rows[0] and not find_problems(tmp_path / "out")
     assert "skipped: 1 labelled 'contempt'" in capsys.readouterr().out
 
 
@@ -61,7 +61,7 @@ def test_labels_come_from_a_table(tmp_path, drawn):
     assert json.loads((tmp_path / "out/report.json").read_text())["missing"]
 
 
-def test_a_table_that_contradicts_itself_is_refused_before_any_work(tmp_path):
+def test_a_table_that_contradicts_itself_is_refused_before_any_crop(tmp_path):
     for name in ("1.jpg", "2.jpg"):
         photo(tmp_path / "src" / name)
     (tmp_path / "labels.csv").write_text(
@@ -75,7 +75,7 @@ def test_a_table_that_contradicts_itself_is_refused_before_any_work(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_photos_without_any_of_our_labels_say_which_were_found(tmp_path):
+def test_the_error_of_photos_without_our_labels_lists_the_labels_found(tmp_path):
     photo(tmp_path / "src/bored/a.jpg")
     with pytest.raises(DataError, match=r"holds no labelled photos in the form of folder.*the labels found are 'bored'"):
         prepare("folder", str(tmp_path / "src"), str(tmp_path / "out"), SOME)
@@ -163,11 +163,11 @@ def test_a_new_source_is_one_function(tmp_path, drawn, monkeypatch):
     assert [row["intensity"] for row in table(tmp_path / "out")] == ["0.25", ""]
 
 
-def test_who_is_tested_depends_on_the_name_alone(tmp_path):
+def test_the_split_of_a_person_depends_on_the_name_alone(tmp_path):
     people = [LabelledPhoto(tmp_path / f"{n}.jpg", f"person {n}", "happy") for n in range(1000)]
     split_of = _splits(tmp_path, people, 0.1)
     assert 80 < sum(split == "test" for split in split_of.values()) < 120
     fewer = _splits(tmp_path, people[::3], 0.1)
-    assert all(split_of[who] == split for who, split in fewer.items())
+    assert all(split_of[name] == split for name, split in fewer.items())
     assert set(_splits(tmp_path, people, 0.0).values()) == {"train"}
     assert Counter(_splits(tmp_path, people[:2], 1e-9).values()) == {"train": 1, "test": 1}

@@ -1,6 +1,5 @@
-"""Where pictures come from. Everything ends in one format: a folder of images with metadata.csv (see `folder`)."""
+"""Training data. Every source ends in one format: a folder of pictures with metadata.csv (see `face_folder`)."""
 
 from .face_folder import FaceFolder
-from .transforms import augment
 
-__all__ = ["FaceFolder", "augment"]
+__all__ = ["FaceFolder"]

@@ -1,4 +1,4 @@
-"""Sheets of faces: what training looks like while it runs, what it came to, and the paper's figures."""
+"""Sheets of faces: samples during training, edits of the trained model, and the paper's figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,68 +9,63 @@ from PIL import Image, ImageDraw, ImageFont
 from exprgan.editing.results import EditResult, Subject
 from exprgan.editor import ExpressionEditor
 from exprgan.expressions import NEUTRAL
-from exprgan.photo.image_io import EditedImage, mark_edited, encode_image, from_bytes, to_image
+from exprgan.photo.ai_metadata import EditedImage, mark_edited
+from exprgan.photo.image_io import encode_image, from_bytes, to_image
 
-from ..core.files import atomic_write
-from . import FaceFolder
+from ..core.files import write_bytes
+from .face_folder import FaceFolder
 
-EditKind = Literal["decoder", "detail"]
-"""What a sheet shows of an edit: the decoder's bare picture, or what a visitor gets."""
-
-
-def read_one(editor: ExpressionEditor, people: FaceFolder, index: int) -> Subject:
-    """One picture of a set, read as the aligned crop that it is."""
-    return editor.read_crop(to_image(from_bytes(people.images[index])))
+SheetKind = Literal["decoder", "detail"]
+"""The part of an edit that a sheet shows: the decoder's output, or the final face as a visitor gets it."""
 
 
-def one_each(editor: ExpressionEditor, people: FaceFolder, count: int) -> list[Subject]:
-    """A neutral picture each of the first `count` people, or any picture of those who have none."""
+def read_sample(editor: ExpressionEditor, faces: FaceFolder, index: int) -> Subject:
+    """Reads one picture of a set, which is an aligned crop already."""
+    return editor.read_crop(to_image(from_bytes(faces.images[index])))
+
+
+def pick_neutral_subjects(editor: ExpressionEditor, faces: FaceFolder, count: int) -> list[Subject]:
+    """Reads a neutral picture of each of the first `count` people; any picture of those who have none."""
     subjects = []
-    for subject in range(min(count, len(people.subjects))):
-        theirs = (people.subject == subject).nonzero().squeeze(1).tolist()
-        calm = [i for i in theirs if people.expression[i] == len(people.expressions)]
-        subjects.append(read_one(editor, people, (calm or theirs)[0]))
+    for person in range(min(count, len(faces.subjects))):
+        indices = (faces.subject == person).nonzero().squeeze(1).tolist()
+        neutral = [i for i in indices if faces.expression[i] == len(faces.expressions)]
+        subjects.append(read_sample(editor, faces, (neutral or indices)[0]))
     return subjects
 
 
-def expression_sheet(editor: ExpressionEditor, subjects: list[Subject], kind: EditKind) -> EditedImage:
-    """A row a person: the photo, then neutral and every expression at full intensity."""
+def expression_sheet(editor: ExpressionEditor, subjects: list[Subject], kind: SheetKind) -> EditedImage:
+    """Draws one row per person: the photo, then neutral and every expression at full intensity."""
     names = (NEUTRAL, *editor.model.config.expressions)
-    return contact_sheet([[s.crop, *(shown(editor.edit(s, name), kind) for name in names)] for s in subjects])
+    return contact_sheet([[s.crop, *(_image_of(editor.edit(s, name), kind) for name in names)] for s in subjects])
 
 
-def intensity_sheet(editor: ExpressionEditor, subjects: list[Subject], kind: EditKind, levels: int = 5) -> EditedImage:
-    """A row a person, each with another expression: the photo, then rising intensities."""
+def intensity_sheet(editor: ExpressionEditor, subjects: list[Subject], kind: SheetKind, levels: int = 5) -> EditedImage:
+    """Draws one row per person, each with another expression: the photo, then rising intensities."""
     names = editor.model.config.expressions
     rows = [
-        [s.crop, *(shown(editor.edit(s, names[i % len(names)], (k + 1) / levels), kind) for k in range(levels))]
+        [s.crop, *(_image_of(editor.edit(s, names[i % len(names)], (k + 1) / levels), kind) for k in range(levels))]
         for i, s in enumerate(subjects)
     ]
     return contact_sheet(rows)
 
 
 def save_sheet(picture: Image.Image, path: Path) -> None:
-    """Writes a sheet, or any other picture, as PNG or JPEG, as the name says."""
+    """Writes a sheet, or any other picture, as JPEG or PNG, by the suffix of `path`."""
     image_format = "JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG"
-    content = encode_image(picture, image_format, quality=92, subsampling=0)
-    atomic_write(path, lambda temporary: temporary.write_bytes(content))
+    write_bytes(path, encode_image(picture, image_format, quality=92, subsampling=0))
 
 
-def shown(result: EditResult, kind: EditKind) -> Image.Image:
-    """An edit as a sheet of this kind shows it."""
-    return result.crop if kind == "decoder" else result.face
-
-
-def contact_sheet(rows: Sequence[Sequence[Image.Image | None]], *, row_names: Sequence[str] = (), column_names: Sequence[str] = (),
-          title: str = "", gaps: Sequence[int] = ()) -> EditedImage:  # fmt: skip
-    """Rows of pictures of one size, side by side and one below the other, marked as edited.
+def contact_sheet(rows: Sequence[Sequence[Image.Image | None]], *, row_names: Sequence[str] = (),
+                  column_names: Sequence[str] = (), title: str = "", gaps: Sequence[int] = ()) -> EditedImage:  # fmt: skip
+    """Draws pictures of one size in a grid, marked as edited.
 
     Args:
-        rows: the pictures; None leaves a place empty.
+        rows: the pictures; None leaves a cell empty.
         row_names: written to the left of each row.
         column_names: written above each column.
-        title: a line or more above it all.
-        gaps: rows before which some space is left.
+        title: a line or more above the grid.
+        gaps: indices of rows that have some space above them.
     """
     size = next(picture.size for row in rows for picture in row if picture is not None)
     columns = max(len(row) for row in rows)
@@ -81,8 +76,8 @@ def contact_sheet(rows: Sequence[Sequence[Image.Image | None]], *, row_names: Se
         return round(max(font.getlength(part) for part in text.split("\n")))
 
     left = max((width_of(name) for name in row_names), default=-line) + line
-    headed = line * max((name.count("\n") + 1 for name in column_names), default=0)
-    top = headed + (line * (title.count("\n") + 1) + line // 2 if title else 0)
+    header = line * max((name.count("\n") + 1 for name in column_names), default=0)
+    top = header + (line * (title.count("\n") + 1) + line // 2 if title else 0)
     gap = size[1] // 6
     width = max(left + columns * size[0], width_of(title) + line if title else 0)
     canvas = Image.new("RGB", (width, top + len(rows) * size[1] + len(gaps) * gap), "white")
@@ -90,7 +85,7 @@ def contact_sheet(rows: Sequence[Sequence[Image.Image | None]], *, row_names: Se
     if title:
         draw.multiline_text((line // 2, line // 3), title, "black", font, spacing=font.size * 0.3)
     for i, name in enumerate(column_names):
-        middle = (left + (i + 0.5) * size[0], top - headed / 2)
+        middle = (left + (i + 0.5) * size[0], top - header / 2)
         draw.multiline_text(middle, name, "black", font, anchor="mm", align="center", spacing=font.size * 0.3)
     y = top
     for i, row in enumerate(rows):
@@ -103,3 +98,7 @@ def contact_sheet(rows: Sequence[Sequence[Image.Image | None]], *, row_names: Se
             draw.multiline_text(middle, row_names[i], "black", font, anchor="rm", align="right", spacing=font.size * 0.3)
         y += size[1]
     return mark_edited(canvas)
+
+
+def _image_of(result: EditResult, kind: SheetKind) -> Image.Image:
+    return result.crop if kind == "decoder" else result.face

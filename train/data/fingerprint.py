@@ -1,4 +1,4 @@
-"""What a training folder is, in numbers: for the metadata of published weights, and for cards."""
+"""Identity and contents of a training folder in numbers, for the metadata of published weights and for cards."""
 
 import hashlib
 from collections import Counter
@@ -11,14 +11,14 @@ from .metadata import METADATA_NAME, read_metadata
 
 
 def fingerprint(root: str | Path) -> dict[str, Any]:
-    """The hash of a folder's content, how much there is of what, and whom it is owed to. No path, no host.
+    """Computes the hash of a folder's content, counts, and credits. Contains no path and no host name.
 
     Returns:
         sha256 (of the table and every picture in it), pictures, people, splits, labels and kinds (name -> pictures), the
         different values of the columns licence and credit, the most frequent first, and the rows of sources.csv, if any.
 
     Raises:
-        DataError: there is no sound metadata.csv, or a sources.csv that does not state all it should.
+        DataError: there is no valid metadata.csv, or a sources.csv that does not state all it should.
     """
     root = Path(root)
     rows = read_metadata(root)
@@ -30,7 +30,7 @@ def fingerprint(root: str | Path) -> dict[str, Any]:
     def count(column: str) -> dict[str, int]:
         return dict(Counter(text for row in rows if (text := (row.get(column) or "").strip())).most_common())
 
-    stated = (root / SOURCES_NAME).is_file()
+    sources = read_sources(root / SOURCES_NAME) if (root / SOURCES_NAME).is_file() else {}
     return {
         "sha256": content.hexdigest(),
         "pictures": len(rows),
@@ -40,5 +40,5 @@ def fingerprint(root: str | Path) -> dict[str, Any]:
         "kinds": count("kind"),
         "licences": list(count("licence")),
         "credits": list(count("credit")),
-        "sources": [asdict(one) for one in read_sources(root / SOURCES_NAME).values()] if stated else [],
+        "sources": [asdict(source) for source in sources.values()],
     }

@@ -1,44 +1,40 @@
 """metadata.csv: the table of a training folder, in the Hub's imagefolder form. Only this module reads and writes it."""
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from exprgan.errors import ExprGANError
-
-from ..core.files import atomic_write
+from ..core.errors import DataError
+from ..core.files import write_text
 
 METADATA_NAME = "metadata.csv"
 REQUIRED_COLUMNS = ("file_name", "subject", "expression", "split")
-"""Columns that must be there and filled; `intensity` and `fold` are used where present, others are kept for people."""
+"""Columns that must be there and filled. `intensity` and `fold` are used where present; others are kept for readers."""
 
-SHOWN = 20
-"""So many problems are shown before "and N more"."""
-
-
-class DataError(ExprGANError):
-    """Photos or a training folder are not what is needed; the message lists what is wrong."""
+MAX_LISTED = 20
+"""The number of problems that are listed before "and N more"."""
 
 
-def raise_listing(about: str | Path, found: Sequence[str], remedy: str = "", limit: int | None = SHOWN) -> None:
-    """Says everything that is wrong at once; does nothing if nothing is.
+def raise_listing(about: str | Path, problems: Sequence[str], remedy: str = "", limit: int | None = MAX_LISTED) -> None:
+    """Raises one error that lists all problems; does nothing if there are none.
 
     Raises:
-        DataError: `found` is not empty. The first `limit` of it are shown, all of it if None.
+        DataError: there are problems. The first `limit` of them are listed, all if None.
     """
-    if not found:
+    if not problems:
         return
     remedy = f". {remedy}" if remedy else ""
-    if len(found) == 1:
-        raise DataError(f"{about}: {found[0]}{remedy}")
-    shown = list(found[:limit])
-    if rest := len(found) - len(shown):
-        shown.append(f"and {rest:,} more")
-    raise DataError(f"{about}: {len(found):,} problems{remedy}" + "".join(f"\n  - {line}" for line in shown))
+    if len(problems) == 1:
+        raise DataError(f"{about}: {problems[0]}{remedy}")
+    listed = list(problems[:limit])
+    if rest := len(problems) - len(listed):
+        listed.append(f"and {rest:,} more")
+    raise DataError(f"{about}: {len(problems):,} problems{remedy}" + "".join(f"\n  - {line}" for line in listed))
 
 
 def read_metadata(root: Path) -> list[dict[str, str]]:
-    """The rows of metadata.csv, checked for the needed columns; an absent cell is an empty string.
+    """Reads the rows of metadata.csv and checks for the required columns; an absent cell is an empty string.
 
     Raises:
         DataError: the file is missing, is no CSV in UTF-8, or lacks a column.
@@ -49,15 +45,14 @@ def read_metadata(root: Path) -> list[dict[str, str]]:
     return read_table(path, REQUIRED_COLUMNS)
 
 
-def read_table(path: Path, needed: Iterable[str]) -> list[dict[str, str]]:
-    """The rows of a CSV file with a header, checked for columns; an absent cell is an empty string.
+def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
+    """Reads the rows of a CSV file with a header and checks for columns; an absent cell is an empty string.
 
     Raises:
         DataError: the file is missing, is no CSV in UTF-8, or lacks a column.
     """
-    needed = tuple(needed)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets put a mark at the start
+        with path.open(newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets begin the file with a mark
             reader = csv.DictReader(file, restval="")
             rows = list(reader)
     except OSError as error:
@@ -65,22 +60,28 @@ def read_table(path: Path, needed: Iterable[str]) -> list[dict[str, str]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as CSV in UTF-8 ({error}); save it as such") from error
     columns = reader.fieldnames or ()
-    if missing := [name for name in needed if name not in columns]:
-        raise DataError(f"{path} lacks the column {missing[0]!r}; it needs {', '.join(needed)}")
+    if missing := [name for name in required if name not in columns]:
+        raise DataError(f"{path} lacks the column {missing[0]!r}; it needs {', '.join(required)}")
     return rows
 
 
 def write_metadata(root: Path, rows: Sequence[dict[str, str]]) -> None:
-    """Writes metadata.csv, whole or not at all. All rows have the same columns.
+    """Writes metadata.csv. All rows have the same columns.
 
     Raises:
         RunError: the disk is full or the folder cannot be written.
     """
+    write_table(root / METADATA_NAME, list(rows[0]), rows)
 
-    def write(temporary: Path) -> None:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
 
-    atomic_write(root / METADATA_NAME, write)
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[dict[str, str]]) -> None:
+    """Writes a CSV file with a header, completely or not at all.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

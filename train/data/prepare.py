@@ -1,4 +1,4 @@
-"""From labelled photos to a training folder: find, align, crop, and write the table last. The same for every source."""
+"""From labelled photos to a training folder: detect, align, crop, and write the table last. The same for every source."""
 
 import json
 import statistics
@@ -10,6 +10,7 @@ from typing import Any, Literal
 from PIL import Image, PngImagePlugin
 from tqdm import tqdm
 
+from exprgan.atomic_write import delete_partial_files
 from exprgan.errors import BadImageError
 from exprgan.expressions import canonical
 from exprgan.photo.alignment import crop_face
@@ -17,23 +18,25 @@ from exprgan.photo.detection import Face, find_faces
 from exprgan.photo.image_io import load_photo
 
 from ..core.config_flags import option
-from ..core.files import write_json, atomic_write, writes_folder
+from ..core.errors import DataError
+from ..core.files import durable_write, write_json, writes_folder
 from .five_point_alignment import ALIGNMENTS
-from .metadata import METADATA_NAME, SHOWN, DataError, raise_listing, write_metadata
-from .photo_sources import SOURCES, MissingPhotos, LabelledPhoto
+from .metadata import MAX_LISTED, METADATA_NAME, raise_listing, write_metadata
+from .photo_sources import SOURCES, LabelledPhoto, MissingPhotos
 from .splits import split_people
-from .validation import SPLITS, counts, row_problems
+from .validation import SPLITS, find_row_problems, summarize_splits
 
 REPORT_NAME = "report.json"
 CROPS = "images"
 """Folder of the crops inside OUT: each lies under its photo's path below SRC, with .png added."""
 
-_FACTS = "exprgan"  # the PNG text field in which a crop keeps how it was made
+_CROP_INFO = "exprgan"
+"""The PNG text field of a crop that records how it was made."""
 
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """How photos become a training folder.
+    """Settings of `prepare`.
 
     Raises:
         ValueError: a value that cannot work; the message names it.
@@ -54,7 +57,7 @@ class PrepareConfig:
 
 
 def prepare(name: str, src: str, out: str, config: PrepareConfig) -> None:
-    """Makes a training folder of a source's photos; the same call goes on where it was stopped.
+    """Makes a training folder of a source's photos; the same call resumes where it was stopped.
 
     Crops are PNG files of `image_size` px. Photos without a face, and files that are no photo, are left out and named in
     OUT/report.json. Of several faces the widest is taken.
@@ -65,7 +68,7 @@ def prepare(name: str, src: str, out: str, config: PrepareConfig) -> None:
         out: folder to write: images/, report.json and, last, metadata.csv.
 
     Raises:
-        DataError: there is nothing to prepare, or what is there is incomplete or contradicts itself.
+        DataError: there is nothing to prepare, or the labels are incomplete or contradict each other.
         RunError: `out` cannot be written.
     """
     root, target = Path(src).absolute(), Path(out).absolute()
@@ -73,11 +76,11 @@ def prepare(name: str, src: str, out: str, config: PrepareConfig) -> None:
         raise DataError(f"{src} is no folder; name the one that holds the photos")
     if target.resolve().is_relative_to(root.resolve()):
         raise DataError(f"{out} lies inside {src}, so the crops would count as photos; choose another folder to write")
-    table, photos, report = _plan(name, root, config)
+    rows, photos, report = _read_source(name, root, config)
     expected = SOURCES[name].expects
-    print(f"{name}: {len(table):,} pictures" + (f" of {expected:,} expected" if expected else "") + f" in {src}")
-    print(counts(table))
-    for split in (split for split in SPLITS if split not in {line["split"] for line in table}):
+    print(f"{name}: {len(rows):,} pictures" + (f" of {expected:,} expected" if expected else "") + f" in {src}")
+    print(summarize_splits(rows))
+    for split in (split for split in SPLITS if split not in {row["split"] for row in rows}):
         print(f"note: nobody is in {split!r}, without which there is no training; see --test-share")
     for label, number in report["skipped"].items():
         print(f"skipped: {number:,} labelled {label!r}, which is none of the expressions")
@@ -85,111 +88,112 @@ def prepare(name: str, src: str, out: str, config: PrepareConfig) -> None:
         raise_listing(
             f"{src} is incomplete", report["missing"], "Add what is missing, or go on without it by --allow-incomplete"
         )
-    for line in report["missing"][:SHOWN]:
+    for line in report["missing"][:MAX_LISTED]:
         print(f"missing: {line}")
-    if (rest := len(report["missing"]) - SHOWN) > 0:
+    if (rest := len(report["missing"]) - MAX_LISTED) > 0:
         print(f"missing: {rest:,} more, in {REPORT_NAME}")
     if not config.dry_run:
-        _write(target, table, photos, report, config)
+        _write_folder(target, rows, photos, report, config)
 
 
-def _plan(name: str, src: Path, config: PrepareConfig) -> tuple[list[dict[str, str]], list[Path], dict[str, Any]]:
-    """What is there: the rows of metadata.csv, the photo of each, and the first lines of the report."""
+def _read_source(name: str, src: Path, config: PrepareConfig) -> tuple[list[dict[str, str]], list[Path], dict[str, Any]]:
+    """Returns the rows of metadata.csv, the photo of each, and the first entries of the report."""
     entries = list(SOURCES[name].read(src, Path(config.labels) if config.labels else None))
-    rows, skipped = [], Counter()
-    for row in (entry for entry in entries if isinstance(entry, LabelledPhoto)):
+    labelled, skipped = [], Counter()
+    for photo in (entry for entry in entries if isinstance(entry, LabelledPhoto)):
         try:
-            rows.append((row, canonical(row.expression)))
+            labelled.append((photo, canonical(photo.expression)))
         except ValueError:
-            skipped[row.expression or "no label"] += 1
-    if not rows:
-        seen = f"; the labels found are {', '.join(map(repr, sorted(skipped)[:SHOWN]))}" if skipped else ""
-        raise DataError(f"{src} holds no labelled photos in the form of {name}: {SOURCES[name].help}{seen}")
-    split_of = _splits(src, [row for row, _ in rows], config.test_share)
-    table = []
-    for row, expression in rows:
-        person = _person(src, row)
-        line = {"file_name": f"{CROPS}/{row.path.relative_to(src).as_posix()}.png", "subject": person}
-        line |= {"expression": expression, "intensity": "" if row.intensity is None else str(row.intensity)}
-        line |= {"split": row.split or split_of[person], "fold": "" if row.fold is None else str(row.fold)}
-        table.append(line)
+            skipped[photo.expression or "no label"] += 1
+    if not labelled:
+        found = f"; the labels found are {', '.join(map(repr, sorted(skipped)[:MAX_LISTED]))}" if skipped else ""
+        raise DataError(f"{src} holds no labelled photos in the form of {name}: {SOURCES[name].help}{found}")
+    photos = [photo for photo, _ in labelled]
+    split_of = _splits(src, photos, config.test_share)
+    rows = [
+        {
+            "file_name": f"{CROPS}/{photo.path.relative_to(src).as_posix()}.png",
+            "subject": (person := _person(src, photo)),
+            "expression": expression,
+            "intensity": "" if photo.intensity is None else str(photo.intensity),
+            "split": photo.split or split_of[person],
+            "fold": "" if photo.fold is None else str(photo.fold),
+        }
+        for photo, expression in labelled
+    ]
     for column in ("intensity", "fold"):
-        if not any(line[column] for line in table):
-            table = [{key: value for key, value in line.items() if key != column} for line in table]
-    raise_listing(f"the labels of {src}", row_problems(table), "Mend them and start again")
+        if not any(row[column] for row in rows):
+            rows = [{key: value for key, value in row.items() if key != column} for row in rows]
+    raise_listing(f"the labels of {src}", find_row_problems(rows), "Mend them and start again")
     report = {
         "source": name,
-        "found": len(table),
+        "found": len(rows),
         "expected": SOURCES[name].expects,
         "missing": [entry.text for entry in entries if isinstance(entry, MissingPhotos)],
         "skipped": dict(sorted(skipped.items())),
     }
-    return table, [row.path for row, _ in rows], report
+    return rows, [photo.path for photo in photos], report
 
 
-def _person(src: Path, row: LabelledPhoto) -> str:
-    """The subject's name; a photo of an unknown person is a person of its own, named by its path."""
-    return row.subject or row.path.relative_to(src).as_posix()
+def _person(src: Path, photo: LabelledPhoto) -> str:
+    """Returns the subject's name; a photo of an unknown person is a person of its own, named by its path."""
+    return photo.subject or photo.path.relative_to(src).as_posix()
 
 
-def _splits(src: Path, rows: list[LabelledPhoto], test_share: float) -> dict[str, str]:
-    """person -> split: what the source says of any of their photos, else by a hash of the name."""
-    said = {_person(src, row): row.split for row in rows if row.split}
-    return split_people((_person(src, row) for row in rows), said, test_share)
+def _splits(src: Path, photos: list[LabelledPhoto], test_share: float) -> dict[str, str]:
+    """Returns person -> split: that of any of their photos which the source states, else by a hash of the name."""
+    known = {_person(src, photo): photo.split for photo in photos if photo.split}
+    return split_people((_person(src, photo) for photo in photos), known, test_share)
 
 
 @writes_folder(lambda out, *_: out)
-def _write(
-    out: Path, table: list[dict[str, str]], photos: list[Path], report: dict[str, Any], config: PrepareConfig
+def _write_folder(
+    out: Path, rows: list[dict[str, str]], photos: list[Path], report: dict[str, Any], config: PrepareConfig
 ) -> None:
-    """Crops, report, table: in this order, so that a folder with a table is a whole one."""
-    lines, eye_distance = [], []
-    odd: dict[str, Any] = defaultdict(list)
-    kept = 0
-    (out / METADATA_NAME).unlink(missing_ok=True)  # of an earlier run: it comes back when all crops are as it says
-    for line, photo in zip(tqdm(table, desc="crops", unit="photo"), photos, strict=True):
-        path, name = out / line["file_name"], line["file_name"].removeprefix(f"{CROPS}/").removesuffix(".png")
-        facts = _facts(path, config)
-        kept += facts is not None
-        if facts is None:
+    """Writes crops, report, table: in this order, so that a folder with a table is complete."""
+    written, eye_distances = [], []
+    left_out: dict[str, Any] = defaultdict(list)
+    num_reused = 0
+    (out / METADATA_NAME).unlink(missing_ok=True)  # of an earlier run: it is written again once all crops match it
+    for row, photo in zip(tqdm(rows, desc="crops", unit="photo"), photos, strict=True):
+        path, name = out / row["file_name"], row["file_name"].removeprefix(f"{CROPS}/").removesuffix(".png")
+        info = _read_crop_info(path, config)
+        num_reused += info is not None
+        if info is None:
             try:
-                facts = _crop(photo, path, config)
+                info = _crop(photo, path, config)
             except BadImageError as error:
-                odd["unreadable"].append(f"{name}: {error}")
+                left_out["unreadable"].append(f"{name}: {error}")
                 continue
-        if facts is None:
-            odd["no_face"].append(name)
+        if info is None:
+            left_out["no_face"].append(name)
             continue
-        if facts["faces"] > 1:
-            odd["several_faces"].append(name)
-        eye_distance.append(facts["eye_distance_px"])
-        lines.append(line)
-    if not lines:
-        raise DataError(f"no face was found in any of the {len(table):,} photos; see whether they show faces, upright")
-    report |= {"align": config.align, "image_size": config.image_size, "written": len(lines)}
-    report |= {key: odd[key] for key in ("no_face", "unreadable", "several_faces")}
-    spread = (min(eye_distance), statistics.median(eye_distance), max(eye_distance))
+        if info["faces"] > 1:
+            left_out["several_faces"].append(name)
+        eye_distances.append(info["eye_distance_px"])
+        written.append(row)
+    if not written:
+        raise DataError(f"no face was found in any of the {len(rows):,} photos; see whether they show faces, upright")
+    report |= {"align": config.align, "image_size": config.image_size, "written": len(written)}
+    report |= {key: left_out[key] for key in ("no_face", "unreadable", "several_faces")}
+    spread = (min(eye_distances), statistics.median(eye_distances), max(eye_distances))
     report["eye_distance_px"] = dict(zip(("min", "median", "max"), (round(value, 1) for value in spread), strict=True))
-    for left in out.rglob(".*.tmp"):  # what a killed run was writing
-        left.unlink()
+    delete_partial_files(out)
     write_json(out / REPORT_NAME, report)
-    write_metadata(out, lines)
-    listed = {out / line["file_name"] for line in lines}
+    write_metadata(out, written)
+    listed = {out / row["file_name"] for row in written}
     if stray := sum(path not in listed for path in (out / CROPS).rglob("*.png")):
         print(f"note: {stray:,} more pictures in {out / CROPS} are of an earlier run, and in no row of {METADATA_NAME}")
-    print(f"{out}: {len(lines):,} crops of {config.image_size} px, {kept:,} of them from before")
-    print(counts(lines))
-    for key, words in (
-        ("no_face", "without a face"),
-        ("unreadable", "unreadable"),
-        ("several_faces", "with several faces"),
-    ):
-        if names := odd[key]:
+    print(f"{out}: {len(written):,} crops of {config.image_size} px, {num_reused:,} of them from before")
+    print(summarize_splits(written))
+    notes = {"no_face": "without a face", "unreadable": "unreadable", "several_faces": "with several faces"}
+    for key, words in notes.items():
+        if names := report[key]:
             print(f"{words}: {len(names):,} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}); see {REPORT_NAME}")
 
 
 def _crop(photo_path: Path, path: Path, config: PrepareConfig) -> dict[str, Any] | None:
-    """Writes the crop of a photo's widest face and says how it was made; None if there is no face.
+    """Writes the crop of a photo's widest face and returns how it was made; None if there is no face.
 
     Raises:
         BadImageError: the file is no photo.
@@ -200,25 +204,26 @@ def _crop(photo_path: Path, path: Path, config: PrepareConfig) -> dict[str, Any]
         return None
     matrix = ALIGNMENTS[config.align](faces[0].landmarks, config.image_size)
     crop = crop_face(photo, matrix, config.image_size)
-    facts = {"align": config.align, "faces": len(faces), "eye_distance_px": _eye_distance(faces[0])}
+    info = {"align": config.align, "faces": len(faces), "eye_distance_px": _eye_distance(faces[0])}
     text = PngImagePlugin.PngInfo()
-    text.add_text(_FACTS, json.dumps(facts))
-    atomic_write(path, lambda temporary: crop.save(temporary, format="PNG", pnginfo=text))
-    return facts
+    text.add_text(_CROP_INFO, json.dumps(info))
+    with durable_write(path) as part:
+        crop.save(part, format="PNG", pnginfo=text)
+    return info
 
 
-def _facts(path: Path, config: PrepareConfig) -> dict[str, Any] | None:
-    """How a crop from before was made; None if there is none, or it was made otherwise and has to be made anew."""
+def _read_crop_info(path: Path, config: PrepareConfig) -> dict[str, Any] | None:
+    """Returns how an existing crop was made; None if there is none, or if it was made with other settings."""
     try:
         with Image.open(path) as image:
-            facts = json.loads(image.info[_FACTS])
+            info = json.loads(image.info[_CROP_INFO])
             size = image.size
     except (OSError, SyntaxError, ValueError, KeyError):
         return None
-    return facts if facts["align"] == config.align and size == (config.image_size,) * 2 else None
+    return info if info["align"] == config.align and size == (config.image_size,) * 2 else None
 
 
 def _eye_distance(face: Face) -> float:
-    """In photo px. A crop needs 0.31 of its side, or it is an enlargement."""
+    """Returns the distance in photo px. Below 0.31 of the crop's side, the crop is an enlargement."""
     (x0, y0), (x1, y1) = face.landmarks[:2]
     return round(((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5, 2)

@@ -1,52 +1,58 @@
-"""Who trains and who tests: by person, and with the people whom a virtual person is mixed from, nobody is on both sides."""
+"""Division of people into train and test. Nobody is on both sides, counting those whom a virtual person is mixed from."""
 
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from .metadata import DataError, read_table
+from ..core.errors import DataError
+from .metadata import read_table
 from .validation import SPLITS
 
 TRAIN, TEST = SPLITS
 
 
-def split_people(names: Iterable[str], said: Mapping[str, str], test_share: float) -> dict[str, str]:
-    """name -> split: what is said of them, else by a hash of the name.
+def split_people(names: Iterable[str], known: Mapping[str, str], test_share: float) -> dict[str, str]:
+    """Returns name -> split: the known split, or else one chosen by a hash of the name.
 
     The hash alone decides, so people who are added later never move others across. Only where it would leave `test`
-    without anyone does the person nearest to it go there.
+    empty does the person with the smallest hash go there.
     """
-    place = {name: _hash(name) for name in dict.fromkeys(names) if name not in said}
-    split_of = dict(said) | {name: SPLITS[value < test_share] for name, value in place.items()}
-    if test_share and len(place) > 1 and TEST not in split_of.values():
-        split_of[min(place, key=place.__getitem__)] = TEST
+    hashes = {name: _hash(name) for name in dict.fromkeys(names) if name not in known}
+    split_of = dict(known) | {name: SPLITS[value < test_share] for name, value in hashes.items()}
+    if test_share and len(hashes) > 1 and TEST not in split_of.values():
+        split_of[min(hashes, key=hashes.__getitem__)] = TEST
     return split_of
 
 
-def split_families(parents: Mapping[str, tuple[str, ...]], said: Mapping[str, str], test_share: float) -> dict[str, str]:
-    """As `split_people`, and a virtual person goes with its parents; one who cannot is left out of the result.
+def split_families(parents: Mapping[str, tuple[str, ...]], known: Mapping[str, str], test_share: float) -> dict[str, str]:
+    """As `split_people`, but a virtual person has the split of its parents.
 
     Args:
-        parents: everybody -> whom they are mixed from, in any order; nobody for a real person.
-        said: name -> split, where it is known, of parents who are not in `parents` too.
-        test_share: of the real people of whom nothing is said.
+        parents: person -> the people they are mixed from, in any order; empty for a real person.
+        known: name -> split; also of parents who are not in `parents`.
+        test_share: of the real people whose split is not known.
+
+    Returns:
+        name -> split, without virtual people whose parents are not all on one side, or on another side than their own
+        known split.
     """
-    unsaid = {name: above for name, above in parents.items() if name not in said}
     real = [name for name, above in parents.items() if not above]
-    real += [one for above in unsaid.values() for one in above if one not in parents]  # what is said of a child holds
-    split_of = split_people(real, {name: split for name, split in said.items() if not parents.get(name)}, test_share)
+    # parents from elsewhere get a split too, unless the child's own is known
+    undecided = [above for name, above in parents.items() if name not in known]
+    real += [parent for above in undecided for parent in above if parent not in parents]
+    split_of = split_people(real, {name: split for name, split in known.items() if not parents.get(name)}, test_share)
     waiting = {name: above for name, above in parents.items() if above}
-    while ready := [name for name, above in waiting.items() if not any(one in waiting for one in above)]:
+    while ready := [name for name, above in waiting.items() if not any(parent in waiting for parent in above)]:
         for name in ready:
-            own = said.get(name, "")
-            sides = {split_of.get(one, "" if one in parents else own) for one in waiting.pop(name)} | {own} - {""}
+            own = known.get(name, "")
+            sides = {split_of.get(parent, "" if parent in parents else own) for parent in waiting.pop(name)} | {own} - {""}
             if len(sides) == 1 and (side := sides.pop()):
                 split_of[name] = side
     return {name: split_of[name] for name in parents if name in split_of}
 
 
 def read_splits(path: Path) -> dict[str, str]:
-    """name -> split of everybody in a published metadata.csv: those in its pictures, and those whom they are mixed from.
+    """Reads name -> split of all people in a published metadata.csv: those in its pictures and their parents.
 
     Raises:
         DataError: there is no such table, or somebody is on both sides of it.
@@ -60,5 +66,5 @@ def read_splits(path: Path) -> dict[str, str]:
 
 
 def _hash(name: str) -> float:
-    """A name -> 0..1, evenly spread, the same everywhere and for ever."""
+    """Maps a name to 0..1, evenly spread and the same on every machine."""
     return int.from_bytes(sha256(name.encode()).digest()[:8], "big") / 2**64

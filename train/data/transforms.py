@@ -1,4 +1,4 @@
-"""Augmentation of whole batches on the training device: flips as in the paper, and what visitors' photos differ in."""
+"""Augmentation of whole batches on the training device: flips as in the paper, and the variation of visitors' photos."""
 
 import math
 
@@ -9,15 +9,15 @@ from torch import Tensor
 from exprgan.photo.image_io import LUMA
 
 WARMTH = (0.3, 0.0, -0.3)
-"""Of red, green and blue, what the warmest light adds to the logarithm, and the coldest takes: a bulb beside the day."""
+"""Offsets of log red, green and blue under the warmest light, a bulb beside daylight; the coldest has the negatives."""
 
 
 def augment(x: Tensor, generator: torch.Generator, *, colour: float = 0.0, shift: float = 0.0) -> Tensor:
-    """Flips half of the pictures, and changes light and frame a little.
+    """Flips half of the pictures, and varies colours and frame a little.
 
     Args:
         x: (B, 3, H, W) uint8.
-        generator: source of chance, on the CPU, so that every device draws the same.
+        generator: on the CPU, so that every device draws the same.
         colour: 0 leaves colours alone; 1 varies brightness, contrast, saturation and tint about as much as cameras do.
         shift: 0 leaves the frame alone; 1 varies it by 4 degrees, 5 % of scale and 3 % of shift.
 
@@ -34,12 +34,12 @@ def augment(x: Tensor, generator: torch.Generator, *, colour: float = 0.0, shift
     if shift:
         angle, scale = draw() * shift * math.radians(4), 1 + draw() * shift * 0.05
         cos, sin = angle.cos() * scale, angle.sin() * scale
-        move = draw(2) * shift * 0.06  # of the half side
-        matrix = torch.stack((torch.stack((cos, -sin, move[:, 0]), 1), torch.stack((sin, cos, move[:, 1]), 1)), 1)
+        offset = draw(2) * shift * 0.06  # of half the side
+        matrix = torch.stack((torch.stack((cos, -sin, offset[:, 0]), 1), torch.stack((sin, cos, offset[:, 1]), 1)), 1)
         grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
         x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
     if colour:
-        grey = (x * _each(LUMA, x)).sum(1, keepdim=True)
+        grey = (x * _per_channel(LUMA, x)).sum(1, keepdim=True)
         x = grey + (x - grey) * (1 + draw(1, 1, 1) * 0.3 * colour)
         mean = x.mean((1, 2, 3), keepdim=True)
         x = (x - mean) * (1 + draw(1, 1, 1) * 0.2 * colour) + mean
@@ -47,22 +47,22 @@ def augment(x: Tensor, generator: torch.Generator, *, colour: float = 0.0, shift
     return x.clamp_(-1, 1)
 
 
-def scene(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Other light for half of the pictures, and for a third the surroundings of another face: (B, 3, S, S) in [-1, 1]."""
-    changed, moved = ((torch.rand(len(x), 1, 1, 1, generator=generator) < share).to(x.device) for share in (0.5, 0.33))
-    other = torch.randperm(len(x), generator=generator).to(x.device)
-    x = torch.where(moved, torch.lerp(x[other], x, _face(x)), x)
-    return torch.where(changed, light((x[:, None] + 1) / 2, generator)[:, 0] * 2 - 1, x)
+def augment_scene(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Relights half of the pictures, and gives a third the surroundings of another face: (B, 3, S, S) in [-1, 1]."""
+    relit, moved = ((torch.rand(len(x), 1, 1, 1, generator=generator) < share).to(x.device) for share in (0.5, 0.33))
+    order = torch.randperm(len(x), generator=generator).to(x.device)
+    x = torch.where(moved, torch.lerp(x[order], x, _face_ellipse(x)), x)
+    return torch.where(relit, augment_lighting((x[:, None] + 1) / 2, generator)[:, 0] * 2 - 1, x)
 
 
-def light(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Exposure, contrast, tint, saturation, light from one side and blur: what visitors' photos differ in from a studio's.
+def augment_lighting(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Varies exposure, contrast, tint, saturation, side light and blur, in which visitors' photos differ from a studio's.
 
     Args:
         pictures: (B, N, 3, S, S) in [0, 1]; the N of each row are changed alike.
 
     Returns:
-        Likewise.
+        Tensor of the same shape and range.
     """
     count, size = len(pictures), pictures.shape[-1]
 
@@ -73,30 +73,29 @@ def light(pictures: Tensor, generator: torch.Generator) -> Tensor:
         return torch.rand(count, 1, 1, 1, 1, generator=generator).to(pictures.device, non_blocking=True)
 
     x = pictures
-    grey = (x * _each(LUMA, x)).sum(2, keepdim=True)
-    few = (uniform() < 0.06).float()  # black and white
-    x = grey + (x - grey) * (1 + 0.5 * draw(1, 1, 1, 1)) * (1 - few)
+    grey = (x * _per_channel(LUMA, x)).sum(2, keepdim=True)
+    black_and_white = (uniform() < 0.06).float()
+    x = grey + (x - grey) * (1 + 0.5 * draw(1, 1, 1, 1)) * (1 - black_and_white)
     x = x.clamp(1e-3, 1) ** (draw(1, 1, 1, 1) * 0.45).exp()
-    field = F.interpolate(draw(1, 3, 3), (size, size), mode="bicubic", align_corners=True)[:, None]
+    side_light = F.interpolate(draw(1, 3, 3), (size, size), mode="bicubic", align_corners=True)[:, None]
     strength = uniform()
-    warmth = draw(1, 1, 1, 1) * _each(WARMTH, x)
-    x = x * (draw(1, 1, 1, 1) * 0.3 + draw(1, 3, 1, 1) * 0.12 + warmth + field * 0.35 * strength).exp()
-    each = list(x)
+    warmth = draw(1, 1, 1, 1) * _per_channel(WARMTH, x)
+    x = x * (draw(1, 1, 1, 1) * 0.3 + draw(1, 3, 1, 1) * 0.12 + warmth + side_light * 0.35 * strength).exp()
+    rows = list(x)
     for i in (torch.rand(count, generator=generator) < 0.35).nonzero().flatten().tolist():
         small = int(size / (1 + 2.5 * torch.rand((), generator=generator).item()))
-        shrunk = F.interpolate(each[i], (small, small), mode="bilinear", antialias=True)
-        each[i] = F.interpolate(shrunk, (size, size), mode="bicubic")
-    x = torch.stack(each)
-    return x.clamp(0, 1)
+        shrunk = F.interpolate(rows[i], (small, small), mode="bilinear", antialias=True)
+        rows[i] = F.interpolate(shrunk, (size, size), mode="bicubic")
+    return torch.stack(rows).clamp(0, 1)
 
 
-def _each(values: tuple[float, ...], x: Tensor) -> Tensor:
-    """A number for each colour of x, which does not wait for what x's device is busy with: (3, 1, 1)."""
+def _per_channel(values: tuple[float, ...], x: Tensor) -> Tensor:
+    """(3, 1, 1) on x's device, copied without waiting for what the device is busy with."""
     return torch.tensor(values).to(x.device, non_blocking=True)[:, None, None]
 
 
-def _face(x: Tensor) -> Tensor:
-    """1 within an ellipse about brows, eyes, cheeks and chin, 0 well outside: (S, S)."""
+def _face_ellipse(x: Tensor) -> Tensor:
+    """A soft mask (S, S): 1 in an ellipse about brows, eyes, cheeks and chin, 0 well outside of it."""
     side = torch.linspace(0, 1, x.shape[-1], device=x.device)
-    away = (((side[None] - 0.5) / 0.36) ** 2 + ((side[:, None] - 0.5) / 0.5) ** 2).sqrt()
-    return ((1.1 - away) / 0.1).clamp(0, 1)
+    radius = (((side[None] - 0.5) / 0.36) ** 2 + ((side[:, None] - 0.5) / 0.5) ** 2).sqrt()
+    return ((1.1 - radius) / 0.1).clamp(0, 1)
