@@ -1,4 +1,4 @@
-"""A folder of photos becomes a training folder, the same however often it was stopped."""
+"""`render` makes a training folder of a folder of photos, with the same bytes however often it was stopped."""
 
 import csv
 import json
@@ -17,25 +17,26 @@ import torch
 from PIL import Image
 
 from exprgan import EXPRESSIONS
+from exprgan.models.backward_warp import backward_warp
 from exprgan.models.warp_network import WIDE_CROP_SCALE
-from exprgan.models.warping import backward_warp
 from train.__main__ import main
-from train.data.metadata import DataError
-from train.data.validation import problems
-from train.render.person_renderer import COLUMNS
+from train.core.errors import DataError
+from train.data.validation import find_problems
 from train.render.render_config import RenderConfig
-from train.render.set_builder import build
+from train.render.set_builder import build_set
 from train.warp.pair_dataset import load_people
 
 ROOT = Path(__file__).parent.parent
 HERE = Path(__file__).parent / "data" / "render"
 CREDIT = "Face Research Lab London Set, DeBruine & Jones 2017, doi:10.6084/m9.figshare.5047666"
+COLUMNS = ["file_name", "subject", "parents", "sex", "age", "ethnicity", "expression", "style", "kind", "intensity",
+           "action_units", "split", "source", "licence", "credit"]  # fmt: skip
 
 
-def photos(folder, **other):
-    """A folder with one person in train, the same photo once more as somebody in test, and a manifest."""
+def make_photos(folder, **fields):
+    """Makes a folder with a manifest: one person in train, and the same photo as another person in test."""
     folder.mkdir()
-    rows = [{"subject": "L001", "split": "train"} | other, {"subject": "copy", "split": "test"}]
+    rows = [{"subject": "L001", "split": "train"} | fields, {"subject": "copy", "split": "test"}]
     for row in rows:
         for suffix in (".jpg", ".tem"):
             shutil.copy(HERE / f"london_001{suffix}", folder / f"{row['subject']}{suffix}")
@@ -55,12 +56,12 @@ def photos(folder, **other):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return photos(tmp_path_factory.mktemp("render") / "photos")
+    return make_photos(tmp_path_factory.mktemp("render") / "photos")
 
 
 @pytest.fixture(scope="module")
-def small(source):
-    """Few and small pictures of two people, in this process."""
+def config(source):
+    """Few and small pictures of two people, rendered in this process."""
     return RenderConfig(
         photos=str(source), mesh=str(HERE / "mesh.npz"), out=str(source.parent / "out"), number=1, neutral=1,
         image_size=64, workers=1, smiles=False, flow=True,
@@ -68,27 +69,28 @@ def small(source):
 
 
 @pytest.fixture(scope="module")
-def made(small):
-    build(small)
-    return Path(small.out)
+def rendered(config):
+    """The training folder."""
+    build_set(config)
+    return Path(config.out)
 
 
-def files(folder):
+def read_files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def table(folder):
+def read_rows(folder):
     with (folder / "metadata.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-def test_the_folder_is_a_training_folder(made):
-    assert not problems(made)
-    rows = table(made)
-    assert tuple(rows[0]) == COLUMNS and len(rows) == 2 * (1 + 6 + 1)
+def test_the_folder_is_a_training_folder(rendered):
+    assert not find_problems(rendered)
+    rows = read_rows(rendered)
+    assert list(rows[0]) == COLUMNS and len(rows) == 2 * (1 + 6 + 1)
     assert {row["expression"] for row in rows} == {"angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"}
     for row in rows:
-        picture = Image.open(made / row["file_name"])
+        picture = Image.open(rendered / row["file_name"])
         assert picture.size == (64, 64) and row["credit"] == CREDIT and row["licence"] == "CC-BY-4.0"
         assert row["split"] == row["file_name"].split("/")[0] and row["source"] == f"{row['subject']}.jpg"
         assert bool(row["action_units"]) == (row["kind"] == "rendered")
@@ -97,9 +99,9 @@ def test_the_folder_is_a_training_folder(made):
             assert all(len(sides) == 2 for sides in json.loads(row["action_units"]).values())
 
 
-def test_each_rendered_picture_has_its_flow(made):
-    for row in table(made):
-        path = made / f"{row['file_name']}.npz"
+def test_each_rendered_picture_has_its_flow(rendered):
+    for row in read_rows(rendered):
+        path = rendered / f"{row['file_name']}.npz"
         assert path.is_file() == (row["kind"] == "rendered")
         if path.is_file():
             with np.load(path) as fields:
@@ -107,45 +109,45 @@ def test_each_rendered_picture_has_its_flow(made):
                 assert fields["invented"].shape == (64, 64) and fields["invented"].dtype == np.uint8
 
 
-def test_a_stopped_run_goes_on_to_the_same_bytes(made, small, source):
-    whole = files(made)
-    (made / "metadata.csv").unlink()
-    (made / ".people" / "copy.json").unlink()
-    next((made / "test" / "copy").glob("fear*.jpg")).unlink()
-    (made / "test" / "copy" / ".sad.jpg.1.tmp").write_bytes(b"half")
-    kept = {name: (made / name).stat().st_mtime_ns for name in whole if "L001" in name}
-    build(small)
-    assert files(made) == whole
-    assert kept == {name: (made / name).stat().st_mtime_ns for name in kept}  # what was finished is not made again
+def test_a_stopped_run_can_be_continued_to_the_same_bytes(rendered, config):
+    expected = read_files(rendered)
+    (rendered / "metadata.csv").unlink()
+    (rendered / ".people" / "copy.json").unlink()
+    next((rendered / "test" / "copy").glob("fear*.jpg")).unlink()
+    (rendered / "test" / "copy" / f".{'0' * 32}.part").write_bytes(b"half")
+    finished = {name: (rendered / name).stat().st_mtime_ns for name in expected if "L001" in name}
+    build_set(config)
+    assert read_files(rendered) == expected
+    assert finished == {name: (rendered / name).stat().st_mtime_ns for name in finished}  # they are not rendered again
 
 
-def test_other_settings_are_refused(made, small):
+def test_other_settings_are_refused(rendered, config):
     with pytest.raises(DataError, match="begun with other settings: seed 7, not 8"):
-        build(replace(small, seed=8))
+        build_set(replace(config, seed=8))
 
 
-def test_without_jitter_a_persons_pictures_share_one_frame_and_a_seed_changes_what_is_drawn(small, source):
+def test_without_jitter_a_persons_pictures_share_one_frame_and_the_seed_changes_the_action_units(config, source):
     units = []
     for seed in (7, 8):
         out = source.parent / f"still{seed}"
-        build(replace(small, jitter=False, out=str(out), number=0, flow=False, seed=seed))
-        photo, noise = (row for row in table(out) if row["subject"] == "L001")
+        build_set(replace(config, jitter=False, out=str(out), number=0, flow=False, seed=seed))
+        photo, noise = (row for row in read_rows(out) if row["subject"] == "L001")
         before, after = (np.asarray(Image.open(out / row["file_name"]), int) for row in (photo, noise))
         assert np.abs(before - after).mean() < 2
         units.append(noise["action_units"])
     assert units[0] != units[1]
 
 
-def test_a_person_who_cannot_be_made_is_named_and_the_others_are_made(tmp_path, small):
-    folder = photos(tmp_path / "photos")
+def test_people_who_cannot_be_rendered_are_named(tmp_path, config):
+    folder = make_photos(tmp_path / "photos")
     (folder / "L001.tem").write_text("68\n")
     Image.effect_noise((300, 300), 50).save(folder / "copy.jpg")
     (folder / "copy.tem").write_text("189\n" + "1000 1000\n1100 1000\n" + "1050 1000\n" * 187)
     out = tmp_path / "out"
-    with pytest.raises(DataError) as told:
-        build(replace(small, photos=str(folder), out=str(out)))
-    assert "2 problems" in str(told.value) and "L001: the template" in str(told.value)
-    assert "lies outside" in str(told.value) and not (out / "metadata.csv").exists()
+    with pytest.raises(DataError) as raised:
+        build_set(replace(config, photos=str(folder), out=str(out)))
+    assert "2 problems" in str(raised.value) and "L001: the template" in str(raised.value)
+    assert "lies outside" in str(raised.value) and not (out / "metadata.csv").exists()
 
 
 @pytest.mark.parametrize(
@@ -158,31 +160,31 @@ def test_a_person_who_cannot_be_made_is_named_and_the_others_are_made(tmp_path, 
         (("--photos", "x", "--mesh", "x", "--number", "-1"), "number must be at least 0, not -1"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(source, tmp_path, capsys, arguments, message):
-    given = [text.format(photos=source) for text in arguments]
-    assert main(["render", *given, "--out", str(tmp_path / "out")]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and message in said
+def test_an_error_is_one_sentence(source, tmp_path, capsys, arguments, message):
+    arguments = [text.format(photos=source) for text in arguments]
+    assert main(["render", *arguments, "--out", str(tmp_path / "out")]) == 1
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("error: ") and message in stderr
     assert not (tmp_path / "out" / "metadata.csv").exists()
 
 
 @pytest.mark.slow
-def test_a_killed_run_of_two_processes_ends_as_one_that_was_not(made, small, source):
+def test_a_killed_run_of_two_processes_ends_with_the_same_bytes(rendered, config, source):
     out = source.parent / "killed"
-    line = [sys.executable, "-m", "train", "render", "--photos", small.photos, "--mesh", small.mesh, "--out", str(out)]
+    line = [sys.executable, "-m", "train", "render", "--photos", config.photos, "--mesh", config.mesh, "--out", str(out)]
     line += ["--number", "1", "--neutral", "1", "--image-size", "64", "--workers", "2", "--no-smiles", "--flow"]
-    running = subprocess.Popen(line, cwd=ROOT, start_new_session=True)
-    while not list(out.rglob("*.jpg")) and running.poll() is None:
+    process = subprocess.Popen(line, cwd=ROOT, start_new_session=True)
+    while not list(out.rglob("*.jpg")) and process.poll() is None:
         time.sleep(0.05)
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     subprocess.run(line, cwd=ROOT, check=True)
-    assert files(out) == files(made)
+    assert read_files(out) == read_files(rendered)
 
 
-def test_pairs_for_the_detail_network_share_one_frame_and_their_flow_is_true(source, tmp_path):
+def test_pairs_for_the_warp_network_share_one_frame_and_their_flow_is_correct(source, tmp_path):
     out = tmp_path / "pairs"
-    build(
+    build_set(
         RenderConfig(
             photos=str(source), mesh=str(HERE / "mesh.npz"), out=str(out), number=1, neutral=0, smiles=False, jitter=False,
             flow=True, frame=WIDE_CROP_SCALE, image_size=128, workers=1,
@@ -191,9 +193,10 @@ def test_pairs_for_the_detail_network_share_one_frame_and_their_flow_is_true(sou
     (person,) = load_people(out, "train", EXPRESSIONS)
     assert person.labels[0].expression == "neutral" and len(person.labels) == 7
     assert (out / "sources.csv").is_file()
-    moved = torch.nn.functional.interpolate(person.flow.permute(0, 3, 1, 2).float(), (128, 128), mode="bilinear")
+    flow = torch.nn.functional.interpolate(person.flow.permute(0, 3, 1, 2).float(), (128, 128), mode="bilinear")
     known = 1 - person.invented[:, None].float() / 255
     pictures = person.images.permute(0, 3, 1, 2).float() / 127.5 - 1
-    calm = pictures[:1].expand_as(pictures)
-    before, after = (((one - pictures).abs() * known)[1:].mean() for one in (calm, backward_warp(calm, moved)))
+    neutral = pictures[:1].expand_as(pictures)
+    warped = backward_warp(neutral, flow)
+    before, after = (((source - pictures).abs() * known)[1:].mean() for source in (neutral, warped))
     assert after < 0.5 * before

@@ -1,4 +1,4 @@
-"""Full disks, folders that cannot be written, two processes at one folder, clocks that jump, kills: nothing is lost."""
+"""Full disks, folders that cannot be written, two processes in one folder, clocks that jump, kills: nothing is lost."""
 
 import errno
 import json
@@ -15,16 +15,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from trouble import fill, held_by_another, odd, outcome, state_of
+from trouble import fill_disk, find_half_written, locked_by_another_process, read_files, run_line
 
 from exprgan import ExprGAN, ExprGANError
+from exprgan.atomic_write import atomic_write, delete_partial_files
 from exprgan.batch.manifest import BatchManifest, BatchRecord
 from exprgan.cli import main as library
 from exprgan.photo.ai_metadata import EditedImage, mark_edited
 from exprgan.photo.image_io import save_photo
 from train.__main__ import main as training
 from train.core.checkpoints import Checkpoints
-from train.core.files import atomic_write, RunError, exclusive, copy_together
+from train.core.errors import RunError
+from train.core.files import copy_together, durable_write, exclusive, write_text
 from train.data.metadata import write_metadata
 
 ROOT = Path(__file__).parent.parent
@@ -34,112 +36,112 @@ SMALL = "--batch-size 4 --cpu --mixed-precision no"
 TINY = f"{SMALL} --width 0.0625 --image-size 32 --z-dim 8 --identity-size 32 --log-steps 1 --sample-steps 1"
 
 
-# What is written where.
+# The command lines and what they need.
 
 
 @pytest.fixture(scope="module")
-def things(tmp_path_factory, tiny_config):
-    """What the verbs need: a published model, a run, a face network, photos, pairs."""
-    place = tmp_path_factory.mktemp("things")
+def inputs(tmp_path_factory, tiny_config):
+    """Inputs of the verbs: a published model, a run, a face network, photos, pairs."""
+    folder = tmp_path_factory.mktemp("inputs")
     torch.manual_seed(0)
     model = ExprGAN(tiny_config)
-    model.save_pretrained(place / "weights")
+    model.save_pretrained(folder / "weights")
     state = {"model_config": vars(tiny_config), "history": {"refine": 3}, "model": model.state_dict(), "ema": {},
              "settings": {"refine": {"batch_size": 4}}}  # fmt: skip
-    Checkpoints(place / "run").save(1, "end", 0, state)
-    assert training(f"facenet {FACES} --out {place}/face --steps 1 --width 2 --image-size 32 {SMALL}".split()) == 0
-    (place / "photos").mkdir()
+    Checkpoints(folder / "run").save(1, "end", 0, state)
+    assert training(f"facenet {FACES} --out {folder}/face --steps 1 --width 2 --image-size 32 {SMALL}".split()) == 0
+    (folder / "photos").mkdir()
     for name in ("a.jpg", "b.png"):
-        Image.open(DATA / "portrait.jpg").resize((200, 200)).save(place / "photos" / name)
+        Image.open(DATA / "portrait.jpg").resize((200, 200)).save(folder / "photos" / name)
     rows = []
     for name, expression, style in (("calm", "neutral", "real"), ("glad", "happy", "teeth")):
         noise = np.random.default_rng(len(name)).integers(0, 256, (76, 76, 3), np.uint8)
-        (place / "pairs" / "A").mkdir(parents=True, exist_ok=True)
-        Image.fromarray(noise).save(place / "pairs" / "A" / f"{name}.png")
+        (folder / "pairs" / "A").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise).save(folder / "pairs" / "A" / f"{name}.png")
         rows.append({"file_name": f"A/{name}.png", "subject": "A", "expression": expression, "style": style,
                      "kind": "rendered", "intensity": "1", "split": "train"})  # fmt: skip
     still = {"flow": np.zeros((76, 76, 2), np.float16), "invented": np.zeros((76, 76), np.uint8)}
-    np.savez(place / "pairs" / "A" / "glad.png.npz", **still)
-    write_metadata(place / "pairs", rows)
-    return place
+    np.savez(folder / "pairs" / "A" / "glad.png.npz", **still)
+    write_metadata(folder / "pairs", rows)
+    return folder
 
 
 LIBRARY = {
-    "edit": "edit {things}/photos/a.jpg happy --out {out}/a.jpg --model {things}/weights",
-    "edit FOLDER": "edit {things}/photos happy --out {out} --jobs 1 --model {things}/weights",
-    "find": "find {things}/photos/a.jpg --out {out}/a.png",
-    "animate gif": "animate {things}/photos/a.jpg --seconds 0.2 --fps 10 --out {out}/a.gif --model {things}/weights",
-    "animate webp": "animate {things}/photos/a.jpg --seconds 0.2 --fps 10 --out {out}/a.webp --model {things}/weights",
-    "animate mp4": "animate {things}/photos/a.jpg --seconds 0.2 --fps 10 --out {out}/a.mp4 --model {things}/weights",
-    "transfer": "transfer {things}/photos/a.jpg {things}/photos/b.png --out {out}/a.png --model {things}/weights",
-    "generate": "generate happy --count 2 --seed 1 --out {out} --model {things}/weights",
-    "export": "export {out} --model {things}/weights",
+    "edit": "edit {inputs}/photos/a.jpg happy --out {out}/a.jpg --model {inputs}/weights",
+    "edit FOLDER": "edit {inputs}/photos happy --out {out} --jobs 1 --model {inputs}/weights",
+    "find": "find {inputs}/photos/a.jpg --out {out}/a.png",
+    "animate gif": "animate {inputs}/photos/a.jpg --seconds 0.2 --fps 10 --out {out}/a.gif --model {inputs}/weights",
+    "animate webp": "animate {inputs}/photos/a.jpg --seconds 0.2 --fps 10 --out {out}/a.webp --model {inputs}/weights",
+    "animate mp4": "animate {inputs}/photos/a.jpg --seconds 0.2 --fps 10 --out {out}/a.mp4 --model {inputs}/weights",
+    "transfer": "transfer {inputs}/photos/a.jpg {inputs}/photos/b.png --out {out}/a.png --model {inputs}/weights",
+    "generate": "generate happy --count 2 --seed 1 --out {out} --model {inputs}/weights",
+    "export": "export {out} --model {inputs}/weights",
 }
 TRAINING = {
     "facenet": f"facenet {FACES} --out {{out}} --steps 1 --width 2 --image-size 32 {SMALL}",
     "judge": f"judge {FACES} --out {{out}} --steps 1 --width 4 --size 16 --image-size 32 {SMALL}",
-    "fit": f"fit {FACES} --out {{out}} --face {{things}}/face --steps 1,1,1 {TINY}",
-    "publish": "publish {things}/run --out {out}",
-    "prepare": "prepare folder {things}/labelled {out} --labels {things}/labelled/labels.csv --test-share 0.5",
-    "augment": "augment {things}/weights --out {out} --count 6 --cpu",
-    "manifest": "manifest own {things}/photos --out {out}/manifest.csv",
+    "fit": f"fit {FACES} --out {{out}} --face {{inputs}}/face --steps 1,1,1 {TINY}",
+    "publish": "publish {inputs}/run --out {out}",
+    "prepare": "prepare folder {inputs}/labelled {out} --labels {inputs}/labelled/labels.csv --test-share 0.5",
+    "augment": "augment {inputs}/weights --out {out} --count 6 --cpu",
+    "manifest": "manifest own {inputs}/photos --out {out}/manifest.csv",
 }
 INTO_WEIGHTS = {
     "calibrate": f"calibrate {{out}} --data {FACES} --people 1",
     "evaluate": f"evaluate {{out}} --data {FACES}",
-    "detail": f"detail {{things}}/pairs --weights {{out}} --out {{out}}/run --steps 1 --width 0.1 {SMALL} --save-minutes 9",
+    "detail": f"detail {{inputs}}/pairs --weights {{out}} --out {{out}}/run --steps 1 --width 0.1 {SMALL} --save-minutes 9",
     "publish again": "publish {out}",
 }
 VERBS = LIBRARY | TRAINING | INTO_WEIGHTS
 QUICK = ("edit", "edit FOLDER", "find", "animate gif", "facenet", "publish", "prepare", "augment", "publish again")
 
 
-def each(verbs):
-    """Verbs to try; those that take long, or write as another does, are for `-m slow`."""
+def quick_or_slow(verbs):
+    """Returns the verbs as parameters; those that take long, or write as another does, run with `-m slow`."""
     return [verb if verb in QUICK else pytest.param(verb, marks=pytest.mark.slow) for verb in verbs]
 
 
 @pytest.fixture(autouse=True)
 def few_levels(monkeypatch):
-    monkeypatch.setattr("train.eval.calibration.LEVELS", np.linspace(0, 1, 3))
+    monkeypatch.setattr("train.eval.calibration.PATH_LEVELS", np.linspace(0, 1, 3))
 
 
 @pytest.fixture(scope="module", autouse=True)
-def labelled(things):
+def labelled(inputs):
     """Photos with labels, for `prepare`."""
-    shutil.copytree(things / "photos", things / "labelled")
-    (things / "labelled" / "labels.csv").write_text("file_name,subject,expression\na.jpg,A,happy\nb.png,B,sad\n")
+    shutil.copytree(inputs / "photos", inputs / "labelled")
+    (inputs / "labelled" / "labels.csv").write_text("file_name,subject,expression\na.jpg,A,happy\nb.png,B,sad\n")
 
 
-def run(verb, things, out, capsys):
-    """Status, and what was said."""
-    return outcome(library if verb in LIBRARY else training, VERBS[verb].format(things=things, out=out), capsys)
+def run(verb, inputs, out, capsys):
+    """Runs a verb; returns its exit status and error lines."""
+    return run_line(library if verb in LIBRARY else training, VERBS[verb].format(inputs=inputs, out=out), capsys)
 
 
-def good(verb, things, disk):
-    """The folder that a verb writes, as it stood before."""
+def make_out(verb, inputs, disk):
+    """Makes the folder that a verb writes, as it is before the verb runs."""
     out = disk / "out"
     if verb in INTO_WEIGHTS:
-        shutil.copytree(things / "weights", out)
+        shutil.copytree(inputs / "weights", out)
     else:
         out.mkdir()
     return out
 
 
-@pytest.mark.parametrize("verb", each(VERBS))
-def test_on_a_full_disk_a_verb_says_so_and_what_stood_there_stands(verb, things, disk, capsys):
-    out = good(verb, things, disk)
-    before = state_of(out)
-    fill(disk, 0)
-    status, said = run(verb, things, out, capsys)
-    assert status == 1 and len(said) == 1, (status, said)
-    assert "o space left" in said[0] or "could not be written" in said[0] or "annot" in said[0], said
-    after = state_of(out)
+@pytest.mark.parametrize("verb", quick_or_slow(VERBS))
+def test_on_a_full_disk_a_verb_fails_with_one_error_and_old_files_remain(verb, inputs, disk, capsys):
+    out = make_out(verb, inputs, disk)
+    before = read_files(out)
+    fill_disk(disk, 0)
+    status, errors = run(verb, inputs, out, capsys)
+    assert status == 1 and len(errors) == 1, (status, errors)
+    assert "o space left" in errors[0] or "could not be written" in errors[0] or "annot" in errors[0], errors
+    after = read_files(out)
     assert {name: after.get(name) for name in before} == before
-    assert not odd(after), odd(after)
+    assert not find_half_written(after), find_half_written(after)
     (disk / "ballast").unlink()
-    status, said = run(verb, things, out, capsys)
-    assert status == 0 and not said, said
+    status, errors = run(verb, inputs, out, capsys)
+    assert status == 0 and not errors, errors
     if verb in INTO_WEIGHTS:
         ExprGAN.from_pretrained(out)
 
@@ -153,57 +155,55 @@ def test_on_a_full_disk_a_verb_says_so_and_what_stood_there_stands(verb, things,
         pytest.param("fit", 30 << 20, marks=pytest.mark.slow),
     ],
 )
-def test_a_disk_that_fills_up_on_the_way_is_one_sentence_and_the_work_goes_on_once_there_is_room(
-    verb, leave, things, disk, capsys
-):
-    out = good(verb, things, disk)
-    fill(disk, leave)
-    status, said = run(verb, things, out, capsys)
-    assert status == 1 and len(said) == 1, (status, said)
-    begun = state_of(out)
-    assert begun and not odd(begun), odd(begun)
+def test_a_disk_that_fills_up_is_one_error_and_the_work_resumes_once_there_is_room(verb, leave, inputs, disk, capsys):
+    out = make_out(verb, inputs, disk)
+    fill_disk(disk, leave)
+    status, errors = run(verb, inputs, out, capsys)
+    assert status == 1 and len(errors) == 1, (status, errors)
+    partial = read_files(out)
+    assert partial and not find_half_written(partial), find_half_written(partial)
     (disk / "ballast").unlink()
-    assert run(verb, things, out, capsys) == (0, [])
+    assert run(verb, inputs, out, capsys) == (0, [])
 
 
-@pytest.mark.parametrize("verb", each(VERBS))
-def test_a_folder_that_cannot_be_written_is_one_sentence(verb, things, disk, capsys):
-    out = good(verb, things, disk)
-    before = state_of(out)
+@pytest.mark.parametrize("verb", quick_or_slow(VERBS))
+def test_a_folder_that_cannot_be_written_is_one_error(verb, inputs, disk, capsys):
+    out = make_out(verb, inputs, disk)
+    before = read_files(out)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-    status, said = run(verb, things, out, capsys)
-    assert status == 1 and len(said) == 1 and "ead-only" in said[0], (status, said)
-    assert state_of(out) == before
+    status, errors = run(verb, inputs, out, capsys)
+    assert status == 1 and len(errors) == 1 and "ead-only" in errors[0], (status, errors)
+    assert read_files(out) == before
 
 
-@pytest.mark.parametrize("verb", each([verb for verb in VERBS if verb not in INTO_WEIGHTS]))
-def test_a_file_in_place_of_the_folder_is_one_sentence(verb, things, tmp_path, capsys):
+@pytest.mark.parametrize("verb", quick_or_slow([verb for verb in VERBS if verb not in INTO_WEIGHTS]))
+def test_a_file_in_place_of_the_folder_is_one_error(verb, inputs, tmp_path, capsys):
     (tmp_path / "out").write_text("mine")
-    status, said = run(verb, things, tmp_path / "out", capsys)
-    assert status == 1 and len(said) == 1, (status, said)
+    status, errors = run(verb, inputs, tmp_path / "out", capsys)
+    assert status == 1 and len(errors) == 1, (status, errors)
     assert (tmp_path / "out").read_text() == "mine" and [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-# Two at one folder.
+# Two processes in one folder.
 
-ALONE = ("facenet", "judge", "fit", "publish", "prepare", *INTO_WEIGHTS)
+EXCLUSIVE = ("facenet", "judge", "fit", "publish", "prepare", *INTO_WEIGHTS)
 
 
-@pytest.mark.parametrize("verb", each(ALONE))
-def test_a_second_process_is_told_of_the_first_and_writes_nothing(verb, things, tmp_path, capsys):
-    out = good(verb, things, tmp_path)
-    held = out / "run" if verb == "detail" else out
-    held.mkdir(exist_ok=True)
-    before = state_of(out)
-    with held_by_another(held):
-        status, said = run(verb, things, out, capsys)
-        assert status == 1 and len(said) == 1 and f"another process is writing {held}" in said[0], said
-        assert state_of(out) == before
-    with exclusive(held):  # whoever held it is gone, however it went
+@pytest.mark.parametrize("verb", quick_or_slow(EXCLUSIVE))
+def test_a_second_process_fails_with_an_error_and_writes_nothing(verb, inputs, tmp_path, capsys):
+    out = make_out(verb, inputs, tmp_path)
+    locked = out / "run" if verb == "detail" else out
+    locked.mkdir(exist_ok=True)
+    before = read_files(out)
+    with locked_by_another_process(locked):
+        status, errors = run(verb, inputs, out, capsys)
+        assert status == 1 and len(errors) == 1 and f"another process is writing {locked}" in errors[0], errors
+        assert read_files(out) == before
+    with exclusive(locked):  # the holder was killed
         pass
 
 
-def test_who_is_alone_in_a_folder_leaves_none_behind(tmp_path):
+def test_exclusive_removes_the_folders_that_it_created_if_they_stay_empty(tmp_path):
     again = pytest.raises(RunError, match="another process is writing")
     with exclusive(tmp_path / "a" / "b"), again, exclusive(tmp_path / "a" / "b"):
         pass
@@ -221,23 +221,23 @@ def test_who_is_alone_in_a_folder_leaves_none_behind(tmp_path):
 
 
 @pytest.mark.parametrize("years", [-30, 30])
-def test_what_counts_as_finished_asks_no_clock(years, things, tmp_path, monkeypatch, capsys):
-    """Files of the past and of the future, and a clock that stands elsewhere."""
+def test_finished_work_is_recognized_whatever_the_clock_says(years, inputs, tmp_path, monkeypatch, capsys):
+    """File times in the past and in the future, and another system time."""
     for verb in ("edit FOLDER", "publish", "augment"):
         out = tmp_path / verb.replace(" ", "-")
         out.mkdir()
-        assert run(verb, things, out, capsys) == (0, [])
-        before = state_of(out)
+        assert run(verb, inputs, out, capsys) == (0, [])
+        before = read_files(out)
         then = time.time() + years * 365 * 86400
         for path in out.rglob("*"):
             os.utime(path, (then, then))
         monkeypatch.setattr(time, "time", lambda then=then: then - 86400)
-        assert run(verb, things, out, capsys) == (0, [])
+        assert run(verb, inputs, out, capsys) == (0, [])
         monkeypatch.undo()
-        assert state_of(out) == before, verb
+        assert read_files(out) == before, verb
 
 
-def test_the_newest_checkpoint_is_that_of_most_steps_whatever_the_clock_said(tmp_path):
+def test_the_newest_checkpoint_is_that_of_most_steps_whatever_the_file_times(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     for step in (5, 10):
         checkpoints.save(0, "refine", step, {"step": step})
@@ -250,14 +250,14 @@ def test_the_newest_checkpoint_is_that_of_most_steps_whatever_the_clock_said(tmp
 # Files that belong together.
 
 
-def test_files_that_belong_together_come_together_or_not_at_all(tmp_path, monkeypatch):
+def test_files_that_belong_together_are_replaced_together_or_not_at_all(tmp_path, monkeypatch):
     (tmp_path / "new").mkdir()
     (tmp_path / "old").mkdir()
     for name in ("config.json", "model.safetensors"):
         (tmp_path / "new" / name).write_text("new")
         (tmp_path / "old" / name).write_text("old")
     (tmp_path / "old" / "results.json").write_text("of the old")
-    before, copy = state_of(tmp_path / "old"), shutil.copyfile
+    before, copy = read_files(tmp_path / "old"), shutil.copyfile
 
     def full(source, target):
         copy(source, target)
@@ -267,15 +267,15 @@ def test_files_that_belong_together_come_together_or_not_at_all(tmp_path, monkey
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(RunError, match="No space left"):
         copy_together(tmp_path / "new", tmp_path / "old", ("config.json", "model.safetensors"), ("results.json",))
-    assert state_of(tmp_path / "old") == before
+    assert read_files(tmp_path / "old") == before
     monkeypatch.undo()
     copy_together(tmp_path / "new", tmp_path / "old", ("config.json", "model.safetensors"), ("results.json",))
-    assert state_of(tmp_path / "old") == state_of(tmp_path / "new")
+    assert read_files(tmp_path / "old") == read_files(tmp_path / "new")
 
 
-def test_a_model_is_saved_over_another_whole_or_not_at_all(tiny_model, tmp_path, monkeypatch):
+def test_a_model_replaces_another_completely_or_not_at_all(tiny_model, tmp_path, monkeypatch):
     tiny_model.save_pretrained(tmp_path)
-    before, write = state_of(tmp_path), Path.write_text
+    before, write = read_files(tmp_path), Path.write_text
 
     def full(self, *args, **more):
         if self.name.endswith(".part"):
@@ -284,51 +284,63 @@ def test_a_model_is_saved_over_another_whole_or_not_at_all(tiny_model, tmp_path,
 
     monkeypatch.setattr(Path, "write_text", full)
     next(tiny_model.parameters()).data += 1
-    with pytest.raises(Exception, match=r"Cannot write .*: No space left on device\. Choose"):
+    with pytest.raises(Exception, match=r"Cannot write .*: No space left on device\. Free some space or choose"):
         tiny_model.save_pretrained(tmp_path)
-    assert state_of(tmp_path) == before
+    assert read_files(tmp_path) == before
 
 
-def test_what_could_not_be_written_is_gone(tmp_path):
-    (tmp_path / "kept").write_text("old")
-    with pytest.raises(ZeroDivisionError):
-        atomic_write(tmp_path / "kept", lambda path: (path.write_text("half"), 1 / 0))
-    with pytest.raises(ZeroDivisionError):
-        half(tmp_path)
-    assert state_of(tmp_path) == {"kept": b"old"}
+def test_a_failed_write_leaves_no_partial_file(tmp_path):
+    write_text(tmp_path / "file", "old")
+    for write in (atomic_write, durable_write):
+        with pytest.raises(ZeroDivisionError), write(tmp_path / "file") as part:
+            part.write_text("half")
+            raise ZeroDivisionError
+    assert read_files(tmp_path) == {"file": b"old"}
 
 
-def half(folder):
-    with atomic_write(folder / "kept") as part:
-        part.write_text("half")
-        raise ZeroDivisionError
+def test_an_existing_file_is_replaced_only_where_that_is_wanted(tmp_path):
+    write_text(tmp_path / "file", "old")
+    with pytest.raises(FileExistsError), atomic_write(tmp_path / "file", replace=False) as part:
+        part.write_text("new")
+    assert read_files(tmp_path) == {"file": b"old"}
+    with atomic_write(tmp_path / "file") as part:
+        part.write_text("new")
+    assert read_files(tmp_path) == {"file": b"new"}
+
+
+def test_only_partial_files_are_swept(tmp_path):
+    (tmp_path / "below").mkdir()
+    for name in (f"below/.{'0' * 32}.part", ".mine.part", "file"):
+        (tmp_path / name).touch()
+    delete_partial_files(tmp_path)
+    assert read_files(tmp_path).keys() == {".mine.part", "file"}
 
 
 @pytest.mark.parametrize("write", [save_photo, EditedImage.save])
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
-def test_a_picture_is_never_cut_short_wherever_the_disk_ends(name, write, disk, portrait):
+def test_a_picture_is_never_truncated_wherever_the_disk_ends(name, write, disk, portrait):
     write(photo := mark_edited(portrait.resize((300, 300))), disk / name)
     size = (disk / name).stat().st_size
     for left in range(0, size, 4096):
         (disk / name).unlink(missing_ok=True)
-        fill(disk, left)
+        fill_disk(disk, left)
         with pytest.raises(ExprGANError, match="No space left"):
             write(photo, disk / name)
-    assert state_of(disk).keys() == {"ballast"}
+    assert read_files(disk).keys() == {"ballast"}
 
 
-def test_a_ledger_of_a_full_disk_says_so_and_is_sound_afterwards(disk):
+def test_a_batch_manifest_on_a_full_disk_fails_and_is_valid_afterwards(disk):
     lines = 0
     with pytest.raises(Exception, match=r"cannot be written: No space left on device\. Make room"), \
-            BatchManifest(disk / "out", {"a": 1}) as ledger:  # fmt: skip
-        fill(disk, 0)
+            BatchManifest(disk / "out", {"a": 1}) as manifest:  # fmt: skip
+        fill_disk(disk, 0)
         while True:
-            ledger.add(BatchRecord(f"{lines}.jpg", "edited", f"{lines}.jpg"))
+            manifest.add(BatchRecord(f"{lines}.jpg", "edited", f"{lines}.jpg"))
             lines += 1
     (disk / "ballast").unlink()
-    assert not odd(state_of(disk / "out"))
-    with BatchManifest(disk / "out", {"a": 1}) as ledger:
-        assert [*ledger.outcomes] == sorted(f"{n}.jpg" for n in range(lines)) or len(ledger.outcomes) >= lines
+    assert not find_half_written(read_files(disk / "out"))
+    with BatchManifest(disk / "out", {"a": 1}) as manifest:
+        assert [*manifest.records] == sorted(f"{n}.jpg" for n in range(lines)) or len(manifest.records) >= lines
 
 
 # Kills.
@@ -338,25 +350,25 @@ def test_a_ledger_of_a_full_disk_says_so_and_is_sound_afterwards(disk):
 @pytest.mark.parametrize(
     "verb", ["facenet", "judge", "publish", "prepare", "augment", "export", "animate gif", *INTO_WEIGHTS]
 )
-def test_a_verb_killed_at_any_moment_leaves_what_stood_there_and_does_it_the_next_time(verb, things, tmp_path, capsys):
-    chance, package = random.Random(verb), "exprgan" if verb in LIBRARY else "train"
-    took = None
+def test_a_verb_killed_at_any_moment_leaves_old_files_and_succeeds_the_next_time(verb, inputs, tmp_path, capsys):
+    generator, package = random.Random(verb), "exprgan" if verb in LIBRARY else "train"
+    duration = None
     for kill in range(4):
         (tmp_path / str(kill)).mkdir()
-        out = good(verb, things, tmp_path / str(kill))
-        line = [sys.executable, "-m", package, *VERBS[verb].format(things=things, out=out).split()]
+        out = make_out(verb, inputs, tmp_path / str(kill))
+        line = [sys.executable, "-m", package, *VERBS[verb].format(inputs=inputs, out=out).split()]
         start = time.monotonic()
         process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        if took is None:  # how long it takes
+        if duration is None:  # how long it takes
             assert process.wait(300) == 0
-            took = time.monotonic() - start
+            duration = time.monotonic() - start
             continue
-        time.sleep(took * chance.uniform(0.6, 1))  # the start is imports
+        time.sleep(duration * generator.uniform(0.6, 1))  # the start is imports
         process.send_signal(signal.SIGKILL)
         process.wait()
         if verb in INTO_WEIGHTS:
             ExprGAN.from_pretrained(out)
             assert json.loads((out / "config.json").read_text())
-        status, said = run(verb, things, out, capsys)
-        assert status == 0 and not said, said
-        assert not [name for name in odd(state_of(out)) if not name.endswith((".tmp", ".part"))]
+        status, errors = run(verb, inputs, out, capsys)
+        assert status == 0 and not errors, errors
+        assert not [name for name in find_half_written(read_files(out)) if not name.endswith(".part")]

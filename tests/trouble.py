@@ -1,4 +1,4 @@
-"""What the tests of full disks, of kills and of second processes share."""
+"""Helpers of the tests of full disks, killed processes and concurrent processes."""
 
 import errno
 import subprocess
@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def outcome(main, line, capsys):
-    """Status of a verb's line, and its errors: lines of stderr of their own."""
+def run_line(main, line, capsys):
+    """Runs a command line; returns its exit status and the error lines that it wrote to stderr."""
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -17,39 +17,39 @@ def outcome(main, line, capsys):
         status = main(line.split())
     except SystemExit as error:
         status = error.code
-    said = capsys.readouterr().err
-    return status, [line for line in said.replace("\r", "\n").splitlines() if line.startswith("error: ")]
+    stderr = capsys.readouterr().err
+    return status, [line for line in stderr.replace("\r", "\n").splitlines() if line.startswith("error: ")]
 
 
-def state_of(folder):
-    """Content by name."""
+def read_files(folder):
+    """Returns the content of every file below the folder, by relative name."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def odd(names):
-    """Half-written files among names; tensorboard's own are whole records or none."""
+def find_half_written(names):
+    """Returns the names of temporary files: hidden ones, apart from the lock file and the records of `render`."""
     return [name for name in names if Path(name).name.startswith(".") and Path(name).name not in (".edits.lock",)
             and not name.startswith(".people")]  # fmt: skip
 
 
-def fill(disk, leave):
-    """Leaves so many bytes free."""
+def fill_disk(disk, free):
+    """Fills a disk up to `free` bytes with the file `ballast`."""
     with open(disk / "ballast", "wb", buffering=0) as file:
         try:
             while True:
                 file.write(bytes(1 << 16))
         except OSError as error:
             assert error.errno == errno.ENOSPC
-        file.truncate(max(0, file.tell() - leave))
+        file.truncate(max(0, file.tell() - free))
 
 
 @contextmanager
-def held_by_another(folder):
-    """Within, another process is alone in the folder; it ends by a kill."""
+def locked_by_another_process(folder):
+    """While it is open, another process holds the folder's lock; that process is killed at the end."""
     code = "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], 0), 6); print(1, flush=True); time.sleep(99)"
-    with subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE) as first:
+    with subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE) as process:
         try:
-            assert first.stdout.readline() == b"1\n"
+            assert process.stdout.readline() == b"1\n"
             yield
         finally:
-            first.kill()
+            process.kill()

@@ -1,9 +1,7 @@
-"""The training set's generator: photo + 189-point template + FACS mesh -> the same face with another expression.
+"""Renders training sets: a photo, its 189-point template and a FACS mesh give the same face with other expressions.
 
-`verb` is the door (needs no heavy packages). Behind it, in the order of the work: `mesh` reads the FaceKit file,
-`template` the points of a photo (or derives them), `patch` lays the photo into one frame, `landmarks` says which
-vertex belongs to which point, `fit` finds camera and shape; `units` turns FACS action units into movements and
-`recipes` expressions into action units; `face` renders, with `surround`, `shading` and `creases`, `eyes`, `lips`,
-`mouth`; `smile` tracks a real smile; `crop` cuts out; `plan` says which pictures are made and `build` makes them.
-docs/render.md tells the method.
+`set_builder.build_set` renders all people of a `photo_manifest`, each by `person_renderer`, which takes the pictures
+planned in `sampling_plan` from `face_renderer` (action units) or `smile_tracking` (morphs to a real smile) and cuts
+them out by `training_crop`. `face_model` fits the mesh to a photo and moves it, `shading` adds what the mesh lacks.
+`virtual_people` mixes new people by `face_morph`. The method is described in docs/render.md.
 """

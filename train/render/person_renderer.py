@@ -1,4 +1,4 @@
-"""All pictures of one person: read, fit, render, cut, write. Runs in a process of its own."""
+"""Renders all pictures of one person: reads and fits the photos, renders, crops and writes."""
 
 import hashlib
 import json
@@ -6,179 +6,174 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import numpy as np
 
 from exprgan.errors import NoFaceError
 from exprgan.photo.image_io import encode_image, load_photo
 
-from ..core.files import write_json, atomic_write
-from ..data.metadata import DataError
-from . import sampling_plan as plan
-from .face_model.canonical_frame import Patch
+from ..core.errors import DataError
+from ..core.files import durable_write, write_bytes, write_json
+from .face_model.canonical_frame import PUPIL_TARGETS, Patch
 from .face_model.mesh import Mesh
-from .face_model.template_regression import derive_template
+from .face_model.template_regression import predict_template
 from .face_model.webmorph_template import read_template
-from .face_renderer import Face, Rendered
+from .face_renderer import FaceRenderer, RenderedFace
 from .photo_manifest import Person
 from .render_config import RenderConfig
-from .shading.wrinkles import Creases
-from .smile_tracking import Smile
-from .training_crop import cut, cut_flow, cut_places, frame, write_fields
+from .sampling_plan import Picture, plan_neutral_photo, plan_smile
+from .shading.wrinkles import Wrinkles
+from .smile_tracking import TrackedSmile
+from .training_crop import crop_image, crop_matrix, write_fields
 
 VERSION = 2
-"""Counts up when the same settings make other pictures."""
+"""Is increased when the same settings give other pictures."""
 
-RECORDS = ".people"
-"""Folder inside OUT: a file for each finished person, with the rows of metadata.csv."""
+RECORDS_FOLDER = ".people"
+"""Folder inside OUT with a file for each finished person: the names of its files and the rows of metadata.csv."""
 
-COLUMNS = ("file_name", "subject", "parents", "sex", "age", "ethnicity", "expression", "style", "kind", "intensity",
-           "action_units", "split", "source", "licence", "credit")  # fmt: skip
-_NOT_MADE_OF = ("photos", "manifest", "mesh", "out", "split_from", "test_share", "workers")
+_UNRELATED_SETTINGS = ("photos", "manifest", "mesh", "out", "split_from", "test_share", "workers")
 
 
 @dataclass(frozen=True)
-class Task:
-    """A person, where the pictures go, and how they are made."""
+class RenderTask:
+    """A person to be rendered, with the split and the configuration."""
 
-    sitter: Person
+    person: Person
     split: str
     config: RenderConfig
-    mesh: str
-    """Hash of the mesh file."""
+    mesh_hash: str
 
     @property
-    def record(self) -> Path:
-        """The file that stands once the person is finished."""
-        return Path(self.config.out) / RECORDS / f"{self.sitter.subject}.json"
+    def record_path(self) -> Path:
+        """The file that is written when the person is finished."""
+        return Path(self.config.out) / RECORDS_FOLDER / f"{self.person.subject}.json"
 
-    def key(self) -> str:
-        """A hash of all that the pictures depend on.
+    def read_record(self) -> dict[str, Any]:
+        """Reads the person's record; it is empty if the person is not finished."""
+        try:
+            return json.loads(self.record_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    def compute_key(self) -> str:
+        """Hashes everything that the pictures depend on.
 
         Raises:
             DataError: a file cannot be read.
         """
-        sitter = self.sitter
-        facts: dict[str, Any] = {name: getattr(sitter, name) for name in COLUMNS if hasattr(sitter, name)}
-        facts |= {"smile": sitter.smile_source, "balance": sitter.balance, "split": self.split, "mesh": self.mesh}
-        facts |= {"version": VERSION, "settings": settings(self.config)}
-        total = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-        for path in (sitter.photo, sitter.template, sitter.smile if self.config.smiles else None):
+        person = self.person
+        names = ("subject", "parents", "sex", "age", "ethnicity", "source", "licence", "credit", "balance")
+        content = {name: getattr(person, name) for name in names}
+        content |= {"smile": person.smile_source, "split": self.split, "mesh": self.mesh_hash}
+        content |= {"version": VERSION, "settings": select_settings(self.config)}
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+        for path in (person.photo, person.template, person.smile if self.config.smiles else None):
             try:
-                total.update(hashlib.sha256(path.read_bytes()).digest() if path else b"none")
+                digest.update(hashlib.sha256(path.read_bytes()).digest() if path else b"none")
             except OSError as error:
-                raise DataError(f"{path} of {sitter.subject} cannot be read ({error.strerror})") from error
-        return total.hexdigest()
+                raise DataError(f"{path} of {person.subject} cannot be read ({error.strerror})") from error
+        return digest.hexdigest()
+
+    def is_finished(self) -> bool:
+        """Returns whether all of the person's pictures exist and were made from what is given now."""
+        record = self.read_record()
+        return bool(record) and record["key"] == self.compute_key() and all(path.is_file() for path in self._files(record))
+
+    def delete_old_pictures(self) -> None:
+        """Deletes what an earlier, finished run wrote of a person who has changed since."""
+        if record := self.read_record():
+            self.record_path.unlink()
+            for path in self._files(record):
+                path.unlink(missing_ok=True)
+
+    def _files(self, record: dict[str, Any]) -> list[Path]:
+        return [Path(self.config.out) / name for name in record["files"]]
 
 
-def settings(config: RenderConfig) -> dict[str, Any]:
-    """What of a configuration the pictures depend on."""
-    return {name: value for name, value in asdict(config).items() if name not in _NOT_MADE_OF}
+def select_settings(config: RenderConfig) -> dict[str, Any]:
+    """Selects the settings that the pictures depend on."""
+    return {name: value for name, value in asdict(config).items() if name not in _UNRELATED_SETTINGS}
 
 
-def finished(task: Task) -> bool:
-    """Whether a person's pictures are all there, as they would be made now."""
-    try:
-        record = json.loads(task.record.read_text(encoding="utf-8"))
-        names = record["files"]
-    except (OSError, ValueError, KeyError):
-        return False
-    return record["key"] == task.key() and all((Path(task.config.out) / name).is_file() for name in names)
-
-
-def make(task: Task, mesh: Mesh) -> str:
-    """Makes all pictures of a person, and then the record.
+def render_person(task: RenderTask, mesh: Mesh) -> str:
+    """Renders and writes all pictures of a person, then the record.
 
     Returns:
-        What should be told of the person; empty if all went well.
+        A note to the user about the person; empty if all went well.
 
     Raises:
         DataError: the template is broken or shows no face that can be fitted.
         ExprGANError: the photo cannot be read.
         RunError: OUT cannot be written.
     """
-    sitter, config, out, note = task.sitter, task.config, Path(task.config.out), ""
-    key = task.key()
-    _forget(task)
-    photo = load_photo(sitter.photo)
-    points = read_template(sitter.template) if sitter.template else derive_template(photo, str(sitter.photo))
+    person, config, out, note = task.person, task.config, Path(task.config.out), ""
+    key = task.compute_key()
+    task.delete_old_pictures()
+    photo = load_photo(person.photo)
+    points = read_template(person.template) if person.template else predict_template(photo, str(person.photo))
     if points.min() < -max(photo.size) or points.max() > 2 * max(photo.size):
-        raise DataError(f"the template {sitter.template} lies outside {sitter.photo}; it is another photo's")
-    age = float(sitter.age) if sitter.age else None
-    face = Face(mesh, Patch.of(photo, points, sitter.balance), Creases(sitter.subject, age))
-    pictures = [(picture, None) for picture in plan.of_neutral(sitter, config)]
-    if sitter.smile and config.smiles:
+        raise DataError(f"the template {person.template} lies outside {person.photo}; it is another photo's")
+    wrinkles = Wrinkles(person.subject, float(person.age) if person.age else None)
+    face = FaceRenderer(mesh, Patch.from_photo(photo, points, person.balance), wrinkles)
+    pictures, smile = plan_neutral_photo(person, config), None
+    if person.smile and config.smiles:
         try:
-            smile = Smile.follow(face, photo, load_photo(sitter.smile))
-            found = plan.of_smile(sitter, smile.intensity, smile.followed, config)
-            pictures += [(picture, smile) for picture in found]
+            smile = TrackedSmile.track(face, photo, load_photo(person.smile))
+            pictures += plan_smile(person, smile.intensity, smile.is_reliable, config)
         except NoFaceError:
-            note = f"{sitter.subject}: no face was found in {sitter.smile_source}, so there is no smile to follow"
+            note = f"{person.subject}: no face was found in {person.smile_source}, so there is no smile to follow"
     rows, files = [], []
-    for n, (picture, smile) in enumerate(pictures):
+    for n, picture in enumerate(pictures):
         percent = round(picture.intensity * 100)
-        name = f"{task.split}/{sitter.subject}/{picture.expression}_{picture.style}_{percent:03d}_{n:03d}.jpg"
-        image, pupils, made = _image(face, smile, picture)
-        matrix = frame(pupils, config.image_size, picture.jitter, config.frame)
-        _save(cut(image, matrix, config.image_size), out / name, config.quality)
+        name = f"{task.split}/{person.subject}/{picture.expression}_{picture.style}_{percent:03d}_{n:03d}.jpg"
+        image, pupils, rendered = _render_picture(face, smile, picture)
+        matrix = crop_matrix(pupils, config.image_size, picture.jitter, config.frame)
+        crop = crop_image(image, matrix, config.image_size)
+        # without chroma subsampling: lips are small and red
+        write_bytes(out / name, encode_image(crop, "JPEG", quality=config.quality, subsampling=0))
         files.append(name)
-        if config.flow and made:
-            fields = cut_flow(made.flow, made.invented, matrix, config.image_size)
-            fields += cut_places(made.inside.places, made.inside.known, matrix, config.image_size)
-            atomic_write(out / f"{name}.npz", lambda path, fields=fields: write_fields(path, *fields))
+        if config.flow and rendered:
+            with durable_write(out / f"{name}.npz") as part:
+                write_fields(part, rendered, matrix, config.image_size)
             files.append(f"{name}.npz")
-        rows.append(_row(task, picture, name))
-    write_json(task.record, {"key": key, "files": files, "rows": rows})
+        rows.append(_metadata_row(task, picture, name))
+    write_json(task.record_path, {"key": key, "files": files, "rows": rows})
     return note
 
 
-def _image(face: Face, smile: Smile | None, picture: plan.Picture) -> tuple[Any, Any, Rendered | None]:
-    """The patch, its pupils, and what is known of its pixels."""
+def _render_picture(
+    face: FaceRenderer, smile: TrackedSmile | None, picture: Picture
+) -> tuple[np.ndarray, np.ndarray, RenderedFace | None]:
+    """Returns the patch and its pupils; for a rendered or morphed picture also all else that is known of its pixels."""
     if picture.kind == "rendered":
-        made = face.render(picture.units)
-    elif picture.part and smile:
-        made = smile.render(picture.part)
-    elif smile:
-        return smile.image, smile.pupils, None
+        rendered = face.render(picture.units)
+    elif smile and picture.progress:
+        rendered = smile.render(picture.progress)
+    elif smile and picture.from_smile:
+        return smile.image, PUPIL_TARGETS, None
     else:
         return face.patch.image.astype("uint8"), face.pupils, None
-    return made.image, made.pupils, made
+    return rendered.image, rendered.pupils, rendered
 
 
-def _save(image: Image.Image, path: Path, quality: int) -> None:
-    # full colour resolution: lips are small and red
-    content = encode_image(image, "JPEG", quality=quality, subsampling=0)
-    atomic_write(path, lambda temporary: temporary.write_bytes(content))
-
-
-def _row(task: Task, picture: plan.Picture, name: str) -> dict[str, str]:
-    sitter = task.sitter
+def _metadata_row(task: RenderTask, picture: Picture, name: str) -> dict[str, str]:
+    person = task.person
     units = {str(unit): weights for unit, weights in picture.units.items()}
-    source = sitter.smile_source if picture.smiling else sitter.source
+    source = person.smile_source if picture.from_smile else person.source
     return {
         "file_name": name,
-        "subject": sitter.subject,
-        "parents": " ".join(sitter.parents),
-        "sex": sitter.sex,
-        "age": sitter.age,
-        "ethnicity": sitter.ethnicity or "unknown",
+        "subject": person.subject,
+        "parents": " ".join(person.parents),
+        "sex": person.sex,
+        "age": person.age,
+        "ethnicity": person.ethnicity or "unknown",
         "expression": picture.expression,
         "style": picture.style,
         "kind": picture.kind,
         "intensity": f"{picture.intensity:.4f}",
         "action_units": json.dumps(units, separators=(",", ":")) if units else "",
         "split": task.split,
-        "source": "" if sitter.parents else source,
-        "licence": sitter.licence,
-        "credit": sitter.credit,
+        "source": "" if person.parents else source,
+        "licence": person.licence,
+        "credit": person.credit,
     }
-
-
-def _forget(task: Task) -> None:
-    """Removes what an earlier, finished run wrote of a person who has changed since."""
-    try:
-        names = json.loads(task.record.read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError):
-        return
-    task.record.unlink()
-    for name in names:
-        (Path(task.config.out) / name).unlink(missing_ok=True)

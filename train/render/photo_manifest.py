@@ -1,11 +1,12 @@
-"""manifest.csv: who is in a folder of photos, and on what terms. Without one, no photo is used (docs/provenance.md)."""
+"""Reads and writes manifest.csv: the people in a folder of photos, and the terms of use (docs/provenance.md)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.licences import SOURCES_NAME, WORD, SourceSet, read_sources, write_rows, write_sources
-from ..data.metadata import DataError, read_table, raise_listing
+from ..core.errors import DataError
+from ..data.licences import NAME_PATTERN, REQUIRED_TERMS, SOURCES_NAME, SourceSet, read_sources, write_sources
+from ..data.metadata import raise_listing, read_table, write_table
 from ..data.validation import SPLITS
 
 MANIFEST_NAME = "manifest.csv"
@@ -28,15 +29,15 @@ class Person:
     Attributes:
         subject: the person's name, one word.
         photo: the neutral face.
-        template: its 189 points in WebMorph's form; None where there is none.
-        smile: the same person smiling; None where there is none.
-        sex, age, ethnicity: as stated, empty where not.
-        split: "train" or "test"; "" lets the tool decide.
-        source, smile_source: where photo and smile lie in the folder, with "/"; "" where there is none.
-        licence, consent, credit: of the set that the photos are from; of several sets, all that differ, "; " between.
-        parents: of a virtual person, whom it was mixed from.
-        balance: whether the backdrop is coloured and has to be made neutral first.
-        sets: what the photos are from.
+        template: the file of its 189 points in WebMorph's format, or None.
+        smile: a photo of the same person smiling, or None.
+        sex, age, ethnicity: as stated in the manifest; empty if unknown.
+        split: "train" or "test"; if empty, a hash of the name decides.
+        source, smile_source: paths of photo and smile within the folder, with "/"; empty if there is none.
+        licence, consent, credit: of the set that the photos are from; those of several sets are joined by "; ".
+        parents: names of the two people that a virtual person was mixed from; empty for a real person.
+        balance: whether the backdrop is coloured and has to be neutralised first.
+        sets: the sets that the photos are from.
     """
 
     subject: str
@@ -58,15 +59,15 @@ class Person:
 
 
 def read_manifest(folder: Path, manifest: Path | None = None) -> list[Person]:
-    """The people in a folder of photos, in the manifest's order.
+    """Reads the people in a folder of photos, in the manifest's order.
 
     Args:
-        folder: the photos; every path in the manifest starts here.
-        manifest: the table, where it lies elsewhere (the photos may be read-only); sources.csv lies beside it.
+        folder: the photos; paths in the manifest are relative to it.
+        manifest: the table, if it lies elsewhere (the photos may be read-only); sources.csv lies beside it.
 
     Raises:
-        DataError: there is no manifest, or it does not state licence, consent and credit for every photo, or contradicts
-            itself or the folder. Everything that is wrong is said at once.
+        DataError: there is no manifest, it does not state licence, consent and credit for every photo, or it contradicts
+            itself or the folder. The message lists every problem.
     """
     path = manifest or folder / MANIFEST_NAME
     if not folder.is_dir():
@@ -76,104 +77,93 @@ def read_manifest(folder: Path, manifest: Path | None = None) -> list[Person]:
                         f"write two files (docs/provenance.md):\n{EXAMPLE}")  # fmt: skip
     rows = [{column: (row.get(column) or "").strip() for column in COLUMNS} for row in read_table(path, COLUMNS[:2])]
     sets = read_sources(path.with_name(SOURCES_NAME))
-    found = [] if rows else ["it names nobody; write a row for each person"]
+    problems = [] if rows else ["it names nobody; write a row for each person"]
     for number, row in enumerate(rows, 2):
-        found += _problems(f"row {number} ({row['subject'] or 'without a subject'})", row, folder, sets)
-    found += _twice(rows)
-    raise_listing(path, found)
-    return [_sitter(row, folder, sets) for row in rows]
+        problems += _find_problems(f"row {number} ({row['subject'] or 'without a subject'})", row, folder, sets)
+    problems += _find_duplicates(rows)
+    raise_listing(path, problems)
+    return [_to_person(row, folder, sets) for row in rows]
 
 
 def write_manifest(path: Path, rows: Sequence[dict[str, str]], sets: Sequence[SourceSet]) -> None:
-    """Writes a manifest and, before it, sources.csv beside it.
+    """Writes sources.csv, then the manifest beside it.
 
     Args:
-        path: where the manifest goes.
-        rows: `COLUMNS` -> text; an absent column is empty.
-        sets: what `source_set` names.
+        path: of the manifest.
+        rows: name of a column in `COLUMNS` -> text; an absent column is written as empty.
+        sets: the sets that the column `source_set` names.
 
     Raises:
         RunError: the disk is full or the folder cannot be written.
     """
     write_sources(path.with_name(SOURCES_NAME), sets)
-    write_rows(path, COLUMNS, [{column: row.get(column, "") for column in COLUMNS} for row in rows])
+    write_table(path, COLUMNS, [{column: row.get(column, "") for column in COLUMNS} for row in rows])
 
 
-def sets_of(sitters: Sequence[Person]) -> list[SourceSet]:
-    """All sets that some people's photos are from, each once."""
-    return list(dict.fromkeys(one for sitter in sitters for one in sitter.sets))
+def collect_source_sets(people: Sequence[Person]) -> list[SourceSet]:
+    """Returns the sets that the people's photos are from, without duplicates."""
+    return list(dict.fromkeys(source for person in people for source in person.sets))
 
 
-def _problems(place: str, row: dict[str, str], folder: Path, sets: dict[str, SourceSet]) -> list[str]:
-    found = []
+def _find_problems(label: str, row: dict[str, str], folder: Path, sets: dict[str, SourceSet]) -> list[str]:
+    problems = []
     for name in (row["subject"], *row["parents"].split()):
-        if not WORD.fullmatch(name):
-            found.append(f"{place}: {name!r} is no name; a name is one word of letters, digits, '.', '-' and '_'")
+        if not NAME_PATTERN.fullmatch(name):
+            problems.append(f"{label}: {name!r} is no name; a name is one word of letters, digits, '.', '-' and '_'")
     if row["subject"] in row["parents"].split():
-        found.append(f"{place} is its own parent")
+        problems.append(f"{label} is its own parent")
     for column in ("photo", "template", "smile"):
-        if row[column] and not _inside(folder, row[column]):
-            found.append(f"{place}: {column} {row[column]!r} leads out of {folder}; name a file inside it")
-        elif row[column] and not (folder / row[column]).is_file():
-            found.append(f"{place}: {column} {row[column]!r} is no file in {folder}")
+        path = folder / row[column]
+        if row[column] and not path.resolve().is_relative_to(folder.resolve()):
+            problems.append(f"{label}: {column} {row[column]!r} leads out of {folder}; name a file inside it")
+        elif row[column] and not path.is_file():
+            problems.append(f"{label}: {column} {row[column]!r} is no file in {folder}")
     if not row["photo"]:
-        found.append(f"{place} has no photo")
+        problems.append(f"{label} has no photo")
     if row["split"] not in ("", *SPLITS):
-        found.append(f"{place} has the split {row['split']!r}; write {' or '.join(SPLITS)}, or leave it empty")
+        problems.append(f"{label} has the split {row['split']!r}; write {' or '.join(SPLITS)}, or leave it empty")
     if row["balance"].lower() not in YES + NO:
-        found.append(f"{place} has {row['balance']!r} in balance; write yes or no")
-    if row["age"] and not _number(row["age"]):
-        found.append(f"{place} has the age {row['age']!r}, which is no number; leave it empty where it is unknown")
+        problems.append(f"{label} has {row['balance']!r} in balance; write yes or no")
+    if row["age"] and not _is_age(row["age"]):
+        problems.append(f"{label} has the age {row['age']!r}, which is no number; leave it empty where it is unknown")
     if not row["source_set"] and len(sets) > 1:
-        found.append(f"{place} has no source_set, and {SOURCES_NAME} has {len(sets)}; write {' or '.join(sets)}")
+        problems.append(f"{label} has no source_set, and {SOURCES_NAME} has {len(sets)}; write {' or '.join(sets)}")
     for name in row["source_set"].split():
         if name not in sets:
-            found.append(f"{place} is of the source_set {name!r}, which has no row in {SOURCES_NAME}")
-    return found
+            problems.append(f"{label} is of the source_set {name!r}, which has no row in {SOURCES_NAME}")
+    return problems
 
 
-def _twice(rows: Sequence[dict[str, str]]) -> list[str]:
-    """People and photos that are listed twice: somebody could then stand on both sides of the split."""
-    found = []
+def _find_duplicates(rows: Sequence[dict[str, str]]) -> list[str]:
+    """Finds people and photos that are listed twice: a person could then be on both sides of the split."""
+    problems = []
     for column, sentence in (("subject", "the subject {!r} has two rows"), ("photo", "the photo {!r} is two people's")):
-        seen: set[str] = set()
+        keys: set[str] = set()
         for row in rows:
-            key = row[column].casefold()  # one folder on many disks
-            if key and key in seen:
-                found.append(sentence.format(row[column]) + "; keep one")
-            seen.add(key)
-    return found
+            key = row[column].casefold()  # many file systems ignore case
+            if key and key in keys:
+                problems.append(sentence.format(row[column]) + "; keep one")
+            keys.add(key)
+    return problems
 
 
-def _sitter(row: dict[str, str], folder: Path, sets: dict[str, SourceSet]) -> Person:
-    named = tuple(sets[name] for name in row["source_set"].split()) or tuple(sets.values())
-    stated = {
-        column: "; ".join(dict.fromkeys(getattr(one, column) for one in named))
-        for column in ("licence", "consent", "credit")
-    }
+def _to_person(row: dict[str, str], folder: Path, sets: dict[str, SourceSet]) -> Person:
+    sources = tuple(sets[name] for name in row["source_set"].split()) or tuple(sets.values())
     return Person(
-        subject=row["subject"],
+        **{column: row[column] for column in ("subject", "sex", "age", "ethnicity", "split")},
         photo=folder / row["photo"],
         template=folder / row["template"] if row["template"] else None,
         smile=folder / row["smile"] if row["smile"] else None,
-        sex=row["sex"],
-        age=row["age"],
-        ethnicity=row["ethnicity"],
-        split=row["split"],
         source=Path(row["photo"]).as_posix(),
         smile_source=Path(row["smile"]).as_posix() if row["smile"] else "",
-        **stated,
+        **{column: "; ".join(dict.fromkeys(getattr(source, column) for source in sources)) for column in REQUIRED_TERMS},
         parents=tuple(row["parents"].split()),
         balance=row["balance"].lower() in YES,
-        sets=named,
+        sets=sources,
     )
 
 
-def _inside(folder: Path, name: str) -> bool:
-    return (folder / name).resolve().is_relative_to(folder.resolve())
-
-
-def _number(text: str) -> bool:
+def _is_age(text: str) -> bool:
     try:
         return 0 <= float(text) < 150
     except ValueError:

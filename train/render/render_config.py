@@ -1,17 +1,16 @@
-"""`python -m train render`: its settings, and the way in, which needs no heavy package until it is taken."""
+"""The configuration of `python -m train render`; it needs no heavy package."""
 
 from dataclasses import dataclass
 
-from ..core.config_flags import option, check_finite
-from .requirements import require
+from ..core.config_flags import check_finite, option
 
 
 @dataclass(frozen=True)
 class RenderConfig:
-    """What is made of each person, and how.
+    """Which pictures are rendered of each person, and how.
 
     Raises:
-        ValueError: a value that cannot work; the message names it.
+        ValueError: a value is out of range; the message names it.
     """
 
     photos: str = option("", "folder of the photos, with manifest.csv")
@@ -20,13 +19,13 @@ class RenderConfig:
     out: str = option("runs/faces", "folder to write; people found there stay, and it grows")
     number: int = option(4, "pictures of each expression and person, over the range of intensities")
     number_virtual: int = option(2, "the same, of a person who was mixed from others")
-    weakest: float = option(0.2, "intensities are drawn from here to 1; what is weaker can hardly be told from neutral")
+    weakest: float = option(0.2, "intensities are drawn from here to 1; what is weaker hardly differs from neutral")
     neutral: int = option(2, "neutral pictures of each person with tiny movements; none of a mixed person")
     smiles: bool = option(True, "follow the smiling photos, and morph to them")
     image_size: int = option(128, "side of the pictures in px")
-    frame: float = option(1.0, "side of the pictures in sides of the set's frame; 1.1852 is what T sees")
+    frame: float = option(1.0, "side of the pictures in sides of the set's frame; 1.1852 is what T takes")
     jitter: bool = option(True, "turn, scale and shift each crop a little; without, a person's pictures share one frame")
-    flow: bool = option(False, "write FILE.npz beside each rendered picture: whence its pixels came, what is invented")
+    flow: bool = option(False, "write FILE.npz beside each rendered picture: its flow from the photo, and what is invented")
     split_from: str = option("", "metadata.csv of a published set: whoever is in it stays in train or test")
     test_share: float = option(0.1, "share of the other people in `test`, by a hash of the name")
     quality: int = option(92, "of the JPEG files, 1..100")
@@ -37,9 +36,6 @@ class RenderConfig:
         for name, flag in (("photos", "--photos DIR"), ("mesh", "--mesh FACEKIT")):
             if not getattr(self, name):
                 raise ValueError(f"name the {name}: {flag}")
-        for name, least in (("number", 0), ("number_virtual", 0), ("neutral", 0), ("workers", 0), ("image_size", 16)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if not 0 <= self.weakest < 0.4:
             raise ValueError(f"weakest must lie from 0 to below 0.4, not {self.weakest!r}")
         if not 0.5 <= self.frame <= 1.25:
@@ -48,17 +44,4 @@ class RenderConfig:
             raise ValueError(f"quality must lie in 1..100, not {self.quality}")
         if not 0 <= self.test_share < 1:
             raise ValueError(f"test_share must lie in 0..1 and below 1, not {self.test_share!r}")
-        check_finite(self)
-
-
-def render(config: RenderConfig) -> None:
-    """Makes a training folder; the same call goes on where it was stopped.
-
-    Raises:
-        DataError: manifest, mesh, photo or template are not what they should be, or OUT was begun otherwise.
-        RunError: a package is missing, or OUT cannot be written.
-    """
-    require()
-    from .set_builder import build
-
-    build(config)
+        check_finite(self, number=0, number_virtual=0, neutral=0, workers=0, image_size=16)

@@ -1,14 +1,14 @@
-"""What the generator needs beyond the rest of the training side: an extra of its own, since few make sets."""
+"""Checks for the packages of the optional extra `render`, which only the makers of training sets need."""
 
 from importlib.util import find_spec
 
-from ..core.files import RunError
+from ..core.errors import RunError
 
 PACKAGES = {"cv2": "opencv-python-headless", "scipy": "scipy", "numba": "numba"}
 
 
-def require() -> None:
-    """Does nothing if all is there.
+def require_packages() -> None:
+    """Checks that all packages of the extra are installed.
 
     Raises:
         RunError: a package is missing; the message says how to install it.

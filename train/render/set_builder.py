@@ -1,169 +1,145 @@
-"""The whole set: who is made where, on all cores, and the table last.
-
-Kill it at any moment and start the same line again.
-"""
+"""Builds the whole set: renders the people on all cores, then writes metadata.csv. A stopped build can be continued."""
 
 import hashlib
 import json
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import cv2
 from tqdm import tqdm
 
+from exprgan.atomic_write import delete_partial_files
 from exprgan.errors import ExprGANError
 
-from ..core.files import RunError, write_json, writes_folder
+from ..core.errors import DataError, RunError
+from ..core.files import write_json, writes_folder
 from ..data.licences import SOURCES_NAME, add_sources
-from ..data.metadata import METADATA_NAME, DataError, raise_listing, write_metadata
+from ..data.metadata import METADATA_NAME, raise_listing, write_metadata
 from ..data.splits import read_splits, split_families
-from ..data.validation import counts
+from ..data.validation import summarize_splits
 from .face_model.mesh import Mesh
-from .person_renderer import RECORDS, Task, finished, make, settings
-from .photo_manifest import Person, read_manifest, sets_of
+from .person_renderer import RECORDS_FOLDER, RenderTask, render_person, select_settings
+from .photo_manifest import Person, collect_source_sets, read_manifest
 from .render_config import RenderConfig
 
-SETTINGS = "settings.json"
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""Each process works alone: threads of its own would only be in the way of the other processes."""
-
-_mesh: Mesh | None = None  # of a worker process, read once
+SETTINGS_NAME = "settings.json"
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @writes_folder(lambda config: config.out)
-def build(config: RenderConfig) -> None:
-    """Makes the set.
+def build_set(config: RenderConfig) -> None:
+    """Renders the people who are not finished yet, and writes the tables of the folder.
 
     Raises:
-        DataError: what is given is not what it should be; every person that cannot be made is named.
+        DataError: manifest or mesh are invalid, OUT was begun with other settings, or people cannot be rendered, in which
+            case the message names each of them and the others are finished.
         RunError: OUT cannot be written.
     """
-    out, mesh = Path(config.out), Path(config.mesh)
-    sitters = read_manifest(Path(config.photos), Path(config.manifest) if config.manifest else None)
-    tasks = _tasks(sitters, config, _hash(mesh))
-    _same_settings(out, config)
-    waiting = [task for task in tasks if not finished(task)]
-    print(f"{len(tasks):,} people, {len(tasks) - len(waiting):,} of them finished before")
-    if any(task.record.exists() for task in waiting):  # they are made anew, and the table of an earlier run names them
+    out = Path(config.out)
+    people = read_manifest(Path(config.photos), Path(config.manifest) if config.manifest else None)
+    tasks = _plan_tasks(people, config)
+    _check_settings(out, config)
+    pending = [task for task in tasks if not task.is_finished()]
+    print(f"{len(tasks):,} people, {len(tasks) - len(pending):,} of them finished before")
+    if any(task.record_path.exists() for task in pending):  # metadata.csv lists their old pictures
         (out / METADATA_NAME).unlink(missing_ok=True)
     notes, problems = [], []
-    workers = min(config.workers or os.cpu_count() or 1, max(len(waiting), 1))
-    with tqdm(total=len(waiting), desc="people", unit="person") as bar:
-        for note, problem in _run(waiting, mesh, workers):
+    with tqdm(total=len(pending), desc="people", unit="person") as progress:
+        for note, problem in _render_all(pending, config):
             notes += [note] if note else []
             problems += [problem] if problem else []
-            bar.update()
+            progress.update()
     for note in notes:
         print(f"note: {note}")
     raise_listing("these people could not be rendered", sorted(problems), "Mend them, or take them out of the manifest")
-    for left in out.rglob(".*.tmp"):  # what a killed run was writing
-        left.unlink(missing_ok=True)
-    rows = _rows(out)
-    add_sources(out / SOURCES_NAME, sets_of(sitters))
+    delete_partial_files(out)
+    rows = _read_rows(out)
+    add_sources(out / SOURCES_NAME, collect_source_sets(people))
     write_metadata(out, rows)
-    print(f"{out}: {len(rows):,} pictures\n{counts(rows)}")
+    print(f"{out}: {len(rows):,} pictures\n{summarize_splits(rows)}")
 
 
-def _tasks(sitters: list[Person], config: RenderConfig, mesh: str) -> list[Task]:
-    said = {sitter.subject: sitter.split for sitter in sitters if sitter.split}
-    said |= read_splits(Path(config.split_from)) if config.split_from else {}
-    split_of = split_families({sitter.subject: sitter.parents for sitter in sitters}, said, config.test_share)
-    if left_out := [sitter.subject for sitter in sitters if sitter.subject not in split_of]:
-        print(
-            f"note: {len(left_out):,} mixed people have parents in both splits and are left out: {', '.join(left_out[:5])}"
-        )
-    return [Task(sitter, split_of[sitter.subject], config, mesh) for sitter in sitters if sitter.subject in split_of]
-
-
-def _hash(mesh: Path) -> str:
+def _plan_tasks(people: list[Person], config: RenderConfig) -> list[RenderTask]:
+    splits = {person.subject: person.split for person in people if person.split}
+    splits |= read_splits(Path(config.split_from)) if config.split_from else {}
+    splits = split_families({person.subject: person.parents for person in people}, splits, config.test_share)
+    if left_out := [person.subject for person in people if person.subject not in splits]:
+        names = ", ".join(left_out[:5])
+        print(f"note: {len(left_out):,} mixed people have parents in both splits and are left out: {names}")
     try:
-        return hashlib.sha256(mesh.read_bytes()).hexdigest()
+        mesh_hash = hashlib.sha256(Path(config.mesh).read_bytes()).hexdigest()
     except OSError as error:
-        raise DataError(
-            f"the mesh {mesh} cannot be read ({error.strerror}); name the file that `prepare mesh` wrote"
-        ) from error
+        message = f"the mesh {config.mesh} cannot be read ({error.strerror}); name the file that `prepare mesh` wrote"
+        raise DataError(message) from error
+    return [RenderTask(person, splits[person.subject], config, mesh_hash) for person in people if person.subject in splits]
 
 
-def _same_settings(out: Path, config: RenderConfig) -> None:
-    """A folder has one kind of pictures."""
-    path, ours = out / RECORDS / SETTINGS, settings(config)
+def _check_settings(out: Path, config: RenderConfig) -> None:
+    """Writes the settings into a new folder, or checks that a folder was begun with the same ones."""
+    path, settings = out / RECORDS_FOLDER / SETTINGS_NAME, select_settings(config)
     try:
-        theirs = json.loads(path.read_text(encoding="utf-8"))
+        begun = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        write_json(path, ours)
+        write_json(path, settings)
         return
-    differing = [f"{name} {theirs.get(name)!r}, not {value!r}" for name, value in ours.items() if theirs.get(name) != value]
+    differing = [name for name, value in settings.items() if begun.get(name) != value]
+    differing = [f"{name} {begun.get(name)!r}, not {settings[name]!r}" for name in differing]
     raise_listing(f"{out} was begun with other settings", differing, "Give the same ones, or choose another --out")
 
 
-def _rows(out: Path) -> list[dict[str, str]]:
-    """The rows of everybody in the folder: people first, then those who were mixed."""
-    records = [path for path in sorted((out / RECORDS).glob("*.json")) if path.name != SETTINGS]
-    people = [json.loads(path.read_text(encoding="utf-8"))["rows"] for path in records]
-    return [row for rows in sorted(people, key=lambda rows: bool(rows[0]["parents"])) for row in rows]
+def _read_rows(out: Path) -> list[dict[str, str]]:
+    """Reads the rows of everybody in the folder, real people first."""
+    paths = [path for path in sorted((out / RECORDS_FOLDER).glob("*.json")) if path.name != SETTINGS_NAME]
+    rows = [row for path in paths for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
+    return sorted(rows, key=lambda row: bool(row["parents"]))
 
 
-def _run(tasks: list[Task], mesh: Path, workers: int) -> Iterator[tuple[str, str]]:
-    """(note, problem) of each person as they are finished, in any order."""
+def _render_all(tasks: list[RenderTask], config: RenderConfig) -> Iterator[tuple[str, str]]:
+    """Renders people in one or several processes; yields a note and a problem for each, empty if there is none."""
+    if tasks:
+        _load_mesh(config.mesh, tasks[0].mesh_hash)  # so that an invalid mesh is reported once
+    workers = min(config.workers or os.cpu_count() or 1, max(len(tasks), 1))
     if workers == 1:
         cv2.setNumThreads(1)
-        model = Mesh.load(mesh)
-        for task in tasks:
-            yield _try(task, model)
+        yield from map(_render_or_report, tasks)
         return
-    with _single_threads(), ProcessPoolExecutor(workers, get_context("spawn"), _begin, (mesh,)) as pool:
-        try:
-            Mesh.load(mesh)  # what is wrong with it is said here, once
-            for done in as_completed([pool.submit(_work, task) for task in tasks]):
-                yield done.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    environment = dict(os.environ)
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # of the workers: as many threads as cores would slow them down
+    try:
+        with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
+            yield from pool.map(_render_or_report, tasks)
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
 
 
-def _begin(mesh: Path) -> None:
-    """Of a worker process."""
-    global _mesh
-
-    def end_with_parent() -> None:
+def _start_worker() -> None:
+    def exit_with_parent() -> None:
         parent_process().join()
-        os._exit(1)  # the parent was killed: nobody waits for this work
+        os._exit(1)  # the parent was killed
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     import torch
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    _mesh = Mesh.load(mesh)
 
 
-def _work(task: Task) -> tuple[str, str]:
-    assert _mesh is not None
-    return _try(task, _mesh)
-
-
-def _try(task: Task, mesh: Mesh) -> tuple[str, str]:
+def _render_or_report(task: RenderTask) -> tuple[str, str]:
     try:
-        return make(task, mesh), ""
+        return render_person(task, _load_mesh(task.config.mesh, task.mesh_hash)), ""
     except RunError:
         raise
     except ExprGANError as error:
-        return "", f"{task.sitter.subject}: {error}"
+        return "", f"{task.person.subject}: {error}"
 
 
-@contextmanager
-def _single_threads() -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+@lru_cache(maxsize=1)
+def _load_mesh(path: str, content_hash: str) -> Mesh:
+    """Loads the mesh once per process, unless the file's content has changed."""
+    return Mesh.load(Path(path))

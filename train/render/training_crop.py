@@ -1,4 +1,4 @@
-"""From a patch to the picture of a training folder: the pupils alone fix the frame, up to a small random jitter."""
+"""Crops a patch to a picture of a training folder; the pupils alone fix the frame, up to a small random jitter."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,49 +10,52 @@ from PIL import Image
 
 from exprgan.photo.alignment import EYES, SUPERSAMPLING
 
-from .face_model.canonical_frame import similarity
-from .pixel_fields import sample
+from .face_model.canonical_frame import fit_similarity
+from .face_renderer import RenderedFace
+from .pixel_fields import blur, pixel_grid, sample
 
-TURN_DEG, SCALE, SHIFT = 4.0, 0.05, 0.02
-FLOW_STEPS = 32.0  # flow is stored to 1/32 px: it packs better
+MAX_ROTATION_DEG, MAX_SCALE_CHANGE, MAX_SHIFT = 4.0, 0.05, 0.02
+FLOW_STEPS_PER_PX = 32.0  # the flow is rounded to 1/32 px, which compresses better
 
 
 @dataclass(frozen=True)
 class Jitter:
-    """A small change of the frame about its middle: a turn in degrees, a factor, a shift in parts of the side."""
+    """A small similarity about the crop's centre: a rotation in degrees, a scale, a shift in sides of the crop."""
 
-    turn_deg: float = 0.0
+    rotation_deg: float = 0.0
     scale: float = 1.0
     shift: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
-    def drawn(cls, rng: Random) -> "Jitter":
-        """At random, as in the published set: 4 degrees, 5 %, 2 %."""
-        turn, scale = rng.uniform(-TURN_DEG, TURN_DEG), 1 + rng.uniform(-SCALE, SCALE)
-        return cls(turn, scale, (rng.uniform(-SHIFT, SHIFT), rng.uniform(-SHIFT, SHIFT)))
+    def sample(cls, generator: Random) -> "Jitter":
+        """Draws a jitter uniformly, as in the published set: up to 4 degrees, 5 % and 2 %."""
+        rotation = generator.uniform(-MAX_ROTATION_DEG, MAX_ROTATION_DEG)
+        scale = 1 + generator.uniform(-MAX_SCALE_CHANGE, MAX_SCALE_CHANGE)
+        return cls(rotation, scale, (generator.uniform(-MAX_SHIFT, MAX_SHIFT), generator.uniform(-MAX_SHIFT, MAX_SHIFT)))
 
 
-def frame(pupils: np.ndarray, size: int, jitter: Jitter | None = None, wider: float = 1.0) -> np.ndarray:
-    """The similarity that brings the pupils to `exprgan.photo.alignment.EYES`.
+def crop_matrix(pupils: np.ndarray, size: int, jitter: Jitter | None = None, crop_scale: float = 1.0) -> np.ndarray:
+    """Computes the similarity that brings the pupils to `exprgan.photo.alignment.EYES`.
 
     Args:
         pupils: (2, 2), patch px, pixel centres at whole numbers.
         size: side of the crop in px.
-        wider: side of the crop in sides of the set's frame, about the same centre.
+        jitter: is applied after it.
+        crop_scale: side of the crop in sides of the set's frame, about the same centre.
 
     Returns:
         (2, 3) float64, patch px -> crop px, pixel centres at whole numbers in both.
     """
-    matrix = similarity(pupils, (0.5 + (np.array(EYES) - 0.5) / wider) * size - 0.5)
+    matrix = fit_similarity(pupils, (0.5 + (np.array(EYES) - 0.5) / crop_scale) * size - 0.5)
     jitter = jitter or Jitter()
-    turn, middle = np.radians(jitter.turn_deg), np.full(2, size / 2 - 0.5)
-    turned = jitter.scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    shift = turned @ (matrix[:, 2] - middle) + middle + np.array(jitter.shift) * size
-    return np.hstack([turned @ matrix[:, :2], shift[:, None]])
+    angle, centre = np.radians(jitter.rotation_deg), np.full(2, size / 2 - 0.5)
+    linear = jitter.scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    shift = linear @ (matrix[:, 2] - centre) + centre + np.array(jitter.shift) * size
+    return np.hstack([linear @ matrix[:, :2], shift[:, None]])
 
 
-def cut(image: np.ndarray, matrix: np.ndarray, size: int) -> Image.Image:
-    """(H, W, 3) uint8 patch -> the crop; warped at four times its size, then shrunk (Lanczos)."""
+def crop_image(image: np.ndarray, matrix: np.ndarray, size: int) -> Image.Image:
+    """Crops a (H, W, 3) uint8 patch; it is warped at four times the size, then reduced (Lanczos)."""
     large = size * SUPERSAMPLING
     # pixel centres at whole numbers: x' + 0.5 = 4 (x + 0.5)
     matrix = np.hstack([matrix[:, :2] * SUPERSAMPLING, (matrix[:, 2:] + 0.5) * SUPERSAMPLING - 0.5])
@@ -60,37 +63,36 @@ def cut(image: np.ndarray, matrix: np.ndarray, size: int) -> Image.Image:
     return Image.fromarray(warped).resize((size, size), Image.Resampling.LANCZOS)
 
 
-def cut_flow(flow: np.ndarray, invented: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same crop of a flow and of what is invented.
+def crop_flow(flow: np.ndarray, invented: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Crops the flow and the invented share of a `RenderedFace`.
 
     Returns:
-        (size, size, 2) float32, px of the crop, x and y: a pixel came from itself plus this, in the neutral picture that is
-        cut by the same matrix; (size, size) float32 in 0..1.
+        flow: (size, size, 2) float32, (x, y) in px of the crop: a pixel's source in the neutral picture that is cropped by
+            the same matrix, relative to the pixel.
+        invented: (size, size) float32 in 0..1.
     """
-    linear = matrix[:, :2]
-    x, y = np.meshgrid(np.arange(size), np.arange(size))
-    here = (np.stack([x, y], axis=2) - matrix[:, 2]) @ np.linalg.inv(linear).T
-    smoothed = 0.4 / float(np.hypot(*linear[:, 0]))  # as an average over the pixels that a pixel of the crop stands for
-    flow, invented = (cv2.GaussianBlur(field, (0, 0), smoothed) for field in (flow, invented))
-    return (sample(flow, here) @ linear.T).astype(np.float32), sample(invented, here)
+    positions = _patch_positions(matrix, size)
+    sigma = 0.4 / float(np.hypot(*matrix[:, 0]))  # averages over the patch's pixels within a pixel of the crop
+    flow, invented = blur(flow, sigma), blur(invented, sigma)
+    return (sample(flow, positions) @ matrix[:, :2].T).astype(np.float32), sample(invented, positions)
 
 
-def cut_places(places: np.ndarray, known: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same crop of where pixels lie on the two rows of teeth, and of where that is known (`mouth.Inside`).
+def write_fields(path: Path, face: RenderedFace, matrix: np.ndarray, size: int) -> None:
+    """Crops the fields of a face to a side of S px and writes them as .npz.
 
-    Returns:
-        (size, size, 4) float32 and (size, size, 2) bool; 0 where it is not known.
+    The arrays are `flow`, (S, S, 2) float16 px, `invented`, (S, S) uint8, 255 for 1, `places`, (S, S, 4) float16, the uv
+    coordinates in cm on both rows of teeth, 0 where unknown, and `known`, (S, S, 2) bool.
     """
-    x, y = np.meshgrid(np.arange(size), np.arange(size))
-    here = (np.stack([x, y], axis=2) - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
-    sure = sample(cv2.erode(known.astype(np.float32), np.ones((3, 3), np.uint8)), here) > 0.99
-    return sample(places, here) * np.repeat(sure, 2, axis=2), sure
-
-
-def write_fields(path: Path, flow: np.ndarray, invented: np.ndarray, places: np.ndarray, known: np.ndarray) -> None:
-    """A .npz with `flow`, (S, S, 2) float16 px, `invented`, (S, S) uint8, 255 for 1, `places`, (S, S, 4) float16 cm, and
-    `known`, (S, S, 2) bool."""
-    rounded = (np.round(flow * FLOW_STEPS) / FLOW_STEPS).astype(np.float16)
+    flow, invented = crop_flow(face.flow, face.invented, matrix, size)
+    positions = _patch_positions(matrix, size)
+    known = sample(cv2.erode(face.inside.known.astype(np.float32), np.ones((3, 3), np.uint8)), positions) > 0.99
+    uv = sample(face.inside.uv, positions) * np.repeat(known, 2, axis=2)
+    rounded = (np.round(flow * FLOW_STEPS_PER_PX) / FLOW_STEPS_PER_PX).astype(np.float16)
     with path.open("wb") as file:
         np.savez_compressed(file, flow=rounded, invented=np.rint(invented * 255).astype(np.uint8),
-                            places=places.astype(np.float16), known=known)  # fmt: skip
+                            places=uv.astype(np.float16), known=known)  # fmt: skip
+
+
+def _patch_positions(matrix: np.ndarray, size: int) -> np.ndarray:
+    """Returns the position in the patch of every pixel of the crop: (size, size, 2) float64."""
+    return (pixel_grid((size, size)) - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T

@@ -1,6 +1,6 @@
-"""The photo in the frame that everything is computed in: pupils level, 200 px apart, at one place.
+"""The canonical frame: photos warped so that the pupils are level, 200 px apart and at a fixed position.
 
-All constants of the renderer are in px of this frame. London's photos have about this resolution.
+All constants of the renderer are in px of this frame. The photos of the London set have about this resolution.
 """
 
 from dataclasses import dataclass
@@ -9,36 +9,32 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from exprgan.photo.alignment import transform
+
 from .webmorph_template import PUPILS
 
-SHAPE = (840, 760)
-"""Height and width of a patch."""
+PATCH_SHAPE = (840, 760)  # height, width
+EYE_DISTANCE_PX = 200.0
+EYE_Y_PX = 320.0
+PUPIL_TARGETS = np.array([[-0.5, 0], [0.5, 0]]) * EYE_DISTANCE_PX + [PATCH_SHAPE[1] / 2, EYE_Y_PX]  # (x, y) in a patch
 
-EYE_DISTANCE = 200.0
-EYE_Y = 320.0
-
-MOST_SHRUNK = 0.7  # a photo that is shrunk by more is smoothed first
-GREYEST, LIFTED, LIFT = 1.0, 188.0, 1.3  # an underexposed backdrop is lifted to 188 of 255, but by no more than 1.3
-GAINS = (0.6, 1.7)
+MIN_UNSMOOTHED_SCALE = 0.7  # a photo that is shrunk below this is smoothed first
+MIN_BACKDROP_LEVEL = 1.0  # against division by zero
+BRIGHT_BACKDROP_LEVEL, MAX_BRIGHTENING = 188.0, 1.3  # an underexposed backdrop is lifted to 188 of 255, by at most 1.3
+CHANNEL_GAIN_RANGE = (0.6, 1.7)
 
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """A photo in the common frame.
+    """A photo in the canonical frame."""
 
-    Attributes:
-        image: (H, W, 3) float32, RGB in 0..255; the photo's border is repeated outside of it.
-        points: (189, 2) float64, the template, px of the patch, pixel centres at whole numbers.
-        matrix: (2, 3) float64, photo px -> patch px.
-    """
-
-    image: np.ndarray
-    points: np.ndarray
-    matrix: np.ndarray
+    image: np.ndarray  # (H, W, 3) float32, RGB in 0..255; beyond the photo its edge pixels are repeated
+    points: np.ndarray  # (189, 2) float64, the template in patch px, pixel centres at whole numbers
+    matrix: np.ndarray  # (2, 3) float64, photo px -> patch px
 
     @classmethod
-    def of(cls, photo: Image.Image, points: np.ndarray, balance: bool = False) -> "Patch":
-        """Lays a photo into the frame by its template's pupils.
+    def from_photo(cls, photo: Image.Image, points: np.ndarray, balance: bool = False) -> "Patch":
+        """Warps a photo into the frame by the pupils of its template.
 
         Args:
             photo: RGB, upright.
@@ -46,38 +42,33 @@ class Patch:
             balance: neutralise a coloured studio backdrop first.
         """
         image = np.asarray(photo)
-        image = neutral_backdrop(image) if balance else image
-        matrix = by_pupils(points[list(PUPILS)])
-        return cls(lay(image, matrix), points @ matrix[:, :2].T + matrix[:, 2], matrix)
+        matrix = fit_similarity(points[PUPILS], PUPIL_TARGETS)
+        image = warp_to_patch(neutralise_backdrop(image) if balance else image, matrix)
+        return cls(image, transform(matrix, points), matrix)
 
 
-def by_pupils(pupils: np.ndarray) -> np.ndarray:
-    """(2, 2) photo px -> (2, 3): the similarity that brings the pupils to their place."""
-    target = np.array([[-0.5, 0], [0.5, 0]]) * EYE_DISTANCE + [SHAPE[1] / 2, EYE_Y]
-    return similarity(pupils, target)
+def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Fits rotation, scale and shift by least squares, as the complex regression b = z a + t: (N, 2), (N, 2) -> (2, 3)."""
+    a, b = source @ [1, 1j], target @ [1, 1j]
+    z = np.vdot(a - a.mean(), b - b.mean()) / np.vdot(a - a.mean(), a - a.mean())
+    t = b.mean() - z * a.mean()
+    return np.array([[z.real, -z.imag, t.real], [z.imag, z.real, t.imag]])
 
 
-def similarity(here: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """The turn, scale and shift that takes points nearest to others (least squares): (N, 2), (N, 2) -> (2, 3)."""
-    a, b = here @ [1, 1j], there @ [1, 1j]
-    turn = np.vdot(a - a.mean(), b - b.mean()) / np.vdot(a - a.mean(), a - a.mean())
-    shift = b.mean() - turn * a.mean()
-    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
-
-
-def lay(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """(h, w, 3) uint8 -> the patch, (H, W, 3) float32."""
-    if (scale := float(np.hypot(*matrix[:, 0]))) < MOST_SHRUNK:
+def warp_to_patch(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Warps (h, w, 3) uint8 into the frame: (H, W, 3) float32. `matrix` is (2, 3), photo px -> patch px."""
+    if (scale := float(np.hypot(*matrix[:, 0]))) < MIN_UNSMOOTHED_SCALE:
         image = cv2.GaussianBlur(image, (0, 0), 0.5 / scale)
-    laid = cv2.warpAffine(image, matrix, SHAPE[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return laid.astype(np.float32)
+    patch = cv2.warpAffine(image, matrix, PATCH_SHAPE[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return patch.astype(np.float32)
 
 
-def neutral_backdrop(image: np.ndarray) -> np.ndarray:
-    """Removes a coloured light: the backdrop in the two top corners becomes grey, and a dark one brighter."""
+def neutralise_backdrop(image: np.ndarray) -> np.ndarray:
+    """Removes a colour cast: makes the backdrop in the two top corners grey, and a dark one brighter. (h, w, 3) uint8."""
     height, width = image.shape[:2]
     rows = slice(20, height // 6)
     corners = [image[rows, 20 : width // 8].reshape(-1, 3), image[rows, -width // 8 : -20].reshape(-1, 3)]
     backdrop = np.median(np.vstack(corners), axis=0)
-    target = min(LIFT * backdrop.mean(), max(backdrop.mean(), LIFTED))
-    return np.clip(image * np.clip(target / np.maximum(backdrop, GREYEST), *GAINS), 0, 255).astype(np.uint8)
+    level = min(MAX_BRIGHTENING * backdrop.mean(), max(backdrop.mean(), BRIGHT_BACKDROP_LEVEL))
+    gain = np.clip(level / np.maximum(backdrop, MIN_BACKDROP_LEVEL), *CHANNEL_GAIN_RANGE)
+    return np.clip(image * gain, 0, 255).astype(np.uint8)

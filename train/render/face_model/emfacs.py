@@ -1,25 +1,21 @@
-"""Which action units make up an expression: the tables, and how a picture's weights are drawn from them.
+"""Action units of each expression (EMFACS), and how the weights of an image are sampled from them.
 
-The units follow EMFACS (Friesen and Ekman 1983, Emotional Facial Action Coding System) and table 1 of the
-investigator's guide to FACS (Ekman, Friesen and Hager 2002): anger 4+5+7 with 23 or 24, or with bared teeth 10+25+16;
-disgust 9 or 10 with 15+17 or 16+26; fear 1+2+4+5+20 with 25 or 26; happiness 6+12, with 25; sadness 1+4+15 with 17;
-surprise 1+2+5+26. Ekman and Friesen, Unmasking the Face (1975), tells the open and closed variants that are the styles
-here. The weights, on the scale of `units`, were chosen by eye so that each expression is plain at full strength and
-the six stay apart at 128 px.
+The units follow EMFACS (Friesen and Ekman 1983, Emotional Facial Action Coding System) and table 1 of the investigator's
+guide to FACS (Ekman, Friesen and Hager 2002): anger 4+5+7 with 23 or 24, or with bared teeth 10+25+16; disgust 9 or 10 with
+15+17 or 16+26; fear 1+2+4+5+20 with 25 or 26; happiness 6+12, with 25; sadness 1+4+15 with 17; surprise 1+2+5+26. The
+styles are the open and closed variants of Ekman and Friesen, Unmasking the Face (1975). The weights, on the scale of
+`action_units`, were chosen by eye so that each expression is plain at full intensity and the six stay apart at 128 px.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 from exprgan.expressions import EXPRESSIONS
 
-from .action_units import ActionUnits
+from .action_units import UnitWeights
 
-Recipe = Mapping[int, float]
-"""Unit -> weight at full strength."""
-
-RECIPES: dict[str, dict[str, Recipe]] = {
+EMFACS_TABLE: dict[str, dict[str, dict[int, float]]] = {
     "angry": {
         "closed": {4: 1.35, 5: 0.35, 7: 0.8, 23: 0.9, 24: 0.35, 17: 0.35, 15: 0.25},
         "bared": {4: 1.35, 5: 0.45, 7: 0.75, 9: 0.3, 10: 0.6, 25: 0.8, 16: 0.8, 20: 0.15, 26: 0.06},
@@ -51,63 +47,60 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "drop": {1: 1.2, 2: 1.2, 5: 1.1, 26: 0.9, 10: 0.15},
     },
 }
-"""expression -> style -> recipe."""
+"""Expression -> style -> action unit -> weight at full intensity."""
 
-ASYMMETRY = dict.fromkeys(EXPRESSIONS, 0.08) | {"disgust": 0.16, "surprise": 0.05}
-"""The most by which one side is stronger than the mean; disgust is often shown with one side of the nose."""
+MAX_ASYMMETRY = dict.fromkeys(EXPRESSIONS, 0.08) | {"disgust": 0.16, "surprise": 0.05}
+"""By what part one side may exceed the mean of both; disgust often shows on one side of the nose."""
 
-VARIATION = 0.15
-"""Each unit's weight is drawn from 1 -+ this part of the recipe's."""
-
+WEIGHT_VARIATION = 0.15  # the weight of each unit is the table's times a factor in 1 -+ this
 NOISE_UNITS = (1, 2, 4, 5, 6, 7, 10, 12, 15, 17, 20, 24, 43)
-NOISE_COUNT, NOISE_WEIGHT = 5, 0.1
+NUM_NOISE_UNITS, MAX_NOISE_WEIGHT = 5, 0.1
 
 
-def exact(expression: str, style: str, intensity: float = 1.0) -> ActionUnits:
-    """A recipe's units at some strength, the same on both sides.
+def get_units(expression: str, style: str, intensity: float = 1.0) -> UnitWeights:
+    """Returns the table's units at some intensity, equal on both sides.
 
     Raises:
-        ValueError: there is no such expression, or the expression has no such style.
+        ValueError: the table has no such expression or style.
     """
-    if expression not in RECIPES:
-        raise ValueError(f"there is no recipe for {expression!r}; choose one of {', '.join(RECIPES)}")
-    if style not in RECIPES[expression]:
-        raise ValueError(f"{expression} has no style {style!r}; choose one of {', '.join(RECIPES[expression])}")
-    return {unit: (weight * intensity,) * 2 for unit, weight in RECIPES[expression][style].items()}
+    if expression not in EMFACS_TABLE:
+        raise ValueError(f"there are no action units for {expression!r}; choose one of {', '.join(EMFACS_TABLE)}")
+    if style not in EMFACS_TABLE[expression]:
+        raise ValueError(f"{expression} has no style {style!r}; choose one of {', '.join(EMFACS_TABLE[expression])}")
+    return {unit: (weight * intensity,) * 2 for unit, weight in EMFACS_TABLE[expression][style].items()}
 
 
-def varied(expression: str, style: str, intensity: float, rng: Random) -> ActionUnits:
-    """A recipe's units as one person might show them: strengths and sides differ a little from the table."""
+def sample_units(expression: str, style: str, intensity: float, rng: Random) -> UnitWeights:
+    """Samples the units of one image: weights and sides differ a little from the table, as they do between people."""
     units = {}
-    for unit, (weight, _) in exact(expression, style, intensity).items():
-        weight *= rng.uniform(1 - VARIATION, 1 + VARIATION)
-        side = rng.uniform(-1, 1) * ASYMMETRY[expression]
-        units[unit] = round(weight * (1 - side), 4), round(weight * (1 + side), 4)
+    for unit, (weight, _) in get_units(expression, style, intensity).items():
+        weight *= rng.uniform(1 - WEIGHT_VARIATION, 1 + WEIGHT_VARIATION)
+        asymmetry = rng.uniform(-1, 1) * MAX_ASYMMETRY[expression]
+        units[unit] = round(weight * (1 - asymmetry), 4), round(weight * (1 + asymmetry), 4)
     return units
 
 
-def noise(rng: Random) -> ActionUnits:
-    """Five random units so weak that the face stays neutral: so being rendered is no sign of an expression."""
+def sample_noise(rng: Random) -> UnitWeights:
+    """Samples five units so weak that the face stays neutral: so being rendered does not reveal an expression."""
     units = {}
-    for unit in _shuffled(NOISE_UNITS, rng)[:NOISE_COUNT]:
-        weight = rng.uniform(0, NOISE_WEIGHT)
+    for unit in _shuffle(NOISE_UNITS, rng)[:NUM_NOISE_UNITS]:
+        weight = rng.uniform(0, MAX_NOISE_WEIGHT)
         units[unit] = round(weight * rng.uniform(0.8, 1.2), 4), round(weight * rng.uniform(0.8, 1.2), 4)
     return units
 
 
-def intensities(number: int, rng: Random, weakest: float, strongest: float = 1.0) -> list[float]:
-    """So many intensities from `weakest` to `strongest`, one from each of as many equal parts of the range."""
-    step = (strongest - weakest) / number
-    return [round(weakest + step * (n + rng.random()), 4) for n in range(number)]
+def sample_intensities(number: int, rng: Random, low: float, high: float = 1.0) -> list[float]:
+    """Samples intensities in [low, high], stratified: one from each of `number` equal parts, in ascending order."""
+    step = (high - low) / number
+    return [round(low + step * (n + rng.random()), 4) for n in range(number)]
 
 
-def styles(expression: str, number: int, rng: Random) -> list[str]:
-    """So many styles of an expression, each about equally often, in random order."""
-    names = list(RECIPES[expression])
-    order = [names[n % len(names)] for n in range(max(number, len(names)))]
-    return _shuffled(order, rng)[:number]
+def sample_styles(expression: str, number: int, rng: Random) -> list[str]:
+    """Samples styles of an expression, each about equally often, in random order."""
+    names = list(EMFACS_TABLE[expression])
+    return _shuffle([names[n % len(names)] for n in range(max(number, len(names)))], rng)[:number]
 
 
-def _shuffled(things: Sequence[Any], rng: Random) -> list[Any]:
-    """In random order; `random()` alone gives the same in every version of Python."""
-    return [thing for _, thing in sorted(((rng.random(), thing) for thing in things), key=lambda pair: pair[0])]
+def _shuffle(items: Sequence[Any], rng: Random) -> list[Any]:
+    """Shuffles by `random()` alone, which gives the same order in every version of Python."""
+    return [item for _, item in sorted(((rng.random(), item) for item in items), key=lambda pair: pair[0])]

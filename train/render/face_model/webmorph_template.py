@@ -1,7 +1,7 @@
-"""The 189 points of WebMorph's FRL template: read from a .tem file, named, and sampled along their lines.
+"""The 189 points of WebMorph's FRL template: names of the points, reading of .tem files, and sampling of lines.
 
-Right and left are the subject's, as in the mesh: the subject's right eye is on the picture's left. Coordinates are (x,
-y) in px.
+Right and left are the subject's, as in the mesh: the subject's right eye is on the left of the image. Coordinates are
+(x, y) in px, pixel centres at whole numbers.
 """
 
 from pathlib import Path
@@ -9,82 +9,79 @@ from pathlib import Path
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from ...data.metadata import DataError
+from ...core.errors import DataError
 
-POINTS = 189
+NUM_POINTS = 189
 
-PUPILS = (0, 1)
-IRIS = {"R": range(2, 10), "L": range(10, 18)}
-UPPER_LID = {"R": (18, 19, 20, 21, 22), "L": (23, 24, 25, 26, 27)}
-LOWER_LID = {"R": (18, 28, 29, 30, 22), "L": (23, 31, 32, 33, 27)}
-NOSE_RIDGES = (50, 51, 52, 53, 54), (56, 57, 58, 59, 60)
+PUPILS = [0, 1]
+IRIS = {"R": list(range(2, 10)), "L": list(range(10, 18))}
+NOSE_RIDGES = [[50, 51, 52, 53, 54], [56, 57, 58, 59, 60]]
 NOSE_BASE = 55
 NOSE_TIP = 54
 NOSE_WINGS = {"R": 62, "L": 67}
-NOSTRILS = {"R": (63, 64), "L": (68, 69)}
-BROW_UPPER = {"R": (71, 72, 73, 74, 75, 76), "L": (77, 78, 79, 80, 81, 82)}
-BROW_LOWER = {"R": (71, 83, 84, 76), "L": (77, 85, 86, 82)}
-BROW_EDGE = (83, 84, 85, 86)
-UPPER_LIP_OUTER = (87, 88, 89, 90, 91, 92, 93)
-UPPER_LIP_INNER = (87, 94, 95, 96, 97, 98, 93)
-LOWER_LIP_INNER = (87, 99, 100, 101, 102, 103, 93)
-LOWER_LIP_OUTER = (87, 104, 105, 106, 107, 108, 93)
-JAW = (111, *range(125, 134), 114)
-OUTLINE = (109, 185, 110, 186, 111, *range(125, 134), 114, 188, 113, 187, 112)
+NOSTRILS = {"R": [63, 64], "L": [68, 69]}
+UPPER_LID_MIDDLES = [20, 25]
+BROW_LOWER_EDGE = [83, 84, 85, 86]
+FEATURE_LINES = {
+    "upper_lid_R": [18, 19, 20, 21, 22],
+    "lower_lid_R": [18, 28, 29, 30, 22],
+    "upper_lid_L": [23, 24, 25, 26, 27],
+    "lower_lid_L": [23, 31, 32, 33, 27],
+    "upper_lip_outer": [87, 88, 89, 90, 91, 92, 93],
+    "lower_lip_outer": [87, 104, 105, 106, 107, 108, 93],
+    "upper_lip_inner": [87, 94, 95, 96, 97, 98, 93],
+    "lower_lip_inner": [87, 99, 100, 101, 102, 103, 93],
+    "upper_brow_R": [71, 72, 73, 74, 75, 76],
+    "lower_brow_R": [71, 83, 84, 76],
+    "upper_brow_L": [77, 78, 79, 80, 81, 82],
+    "lower_brow_L": [77, 85, 86, 82],
+    "jaw": [111, *range(125, 134), 114],
+}
+"""The points of each line of the face; lids and lips are named as in `Mesh.feature_lines`."""
+OUTLINE = [109, 185, 110, 186, 111, *range(125, 134), 114, 188, 113, 187, 112]
 """From one temple over ear, jaw and chin to the other."""
-
-LIDS_BEST = ((UPPER_LID["R"][2], UPPER_LID["L"][2]), (LOWER_LID["R"][2], LOWER_LID["L"][2]))
 
 
 def read_template(path: str | Path) -> np.ndarray:
-    """The points of a WebMorph template file: their number, then x and y of each on a line of its own.
+    """Reads a .tem file of WebMorph: the number of points, then x and y of each point on a line of its own.
 
     Returns:
-        (189, 2) float64, px of the photo, pixel centres at whole numbers.
+        (189, 2) float64, photo px.
 
     Raises:
-        DataError: there is no such file, it has another number of points, or a line is no pair of numbers.
+        DataError: there is no such file, it has another number of points, or a line is not a pair of numbers.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        number, *lines = Path(path).read_text(encoding="utf-8").splitlines() or [""]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the template {path} cannot be read ({error}); save it with WebMorph as .tem") from error
-    number = lines[0].strip() if lines else ""
-    if number != str(POINTS):
-        raise DataError(
-            f"the template {path} says {number!r} points; {POINTS} are needed, as WebMorph's FRL template has them"
-        )
+    if number.strip() != str(NUM_POINTS):
+        raise DataError(f"the template {path} says {number.strip()!r} points; {NUM_POINTS} are needed, as WebMorph's FRL "
+                        "template has them")  # fmt: skip
     points = []
-    for line, text in enumerate(lines[1 : POINTS + 1], start=2):
+    for row, line in enumerate(lines[:NUM_POINTS], start=2):
         try:
-            x, y = (float(value) for value in text.split()[:2])
+            x, y = (float(value) for value in line.split()[:2])
         except ValueError as error:
-            raise DataError(f"the template {path} has {text!r} in line {line}, not x and y; save it anew") from error
+            raise DataError(f"the template {path} has {line!r} in line {row}, not x and y; save it anew") from error
         points.append((x, y))
-    if len(points) < POINTS:
-        raise DataError(f"the template {path} ends after {len(points)} of {POINTS} points; save it anew")
-    found = np.array(points)
-    if not np.isfinite(found).all() or np.linalg.norm(found[1] - found[0]) < 4:
-        raise DataError(f"the template {path} has pupils at {tuple(found[0])} and {tuple(found[1])}, which fix no face")
-    return found
+    if len(points) < NUM_POINTS:
+        raise DataError(f"the template {path} ends after {len(points)} of {NUM_POINTS} points; save it anew")
+    template = np.array(points)
+    if not np.isfinite(template).all() or np.linalg.norm(template[1] - template[0]) < 4:
+        pupils = f"{tuple(template[0])} and {tuple(template[1])}"
+        raise DataError(f"the template {path} has pupils at {pupils}, which fix no face")
+    return template
 
 
-def along(points: np.ndarray, fractions: np.ndarray) -> np.ndarray:
-    """Points on a smooth line, without overshoot (PCHIP), at fractions 0..1 of its length.
-
-    Args:
-        points: (N, 2), the line's own points.
-        fractions: (M,).
-
-    Returns:
-        (M, 2) float64.
-    """
+def sample_line(points: np.ndarray, fractions: np.ndarray) -> np.ndarray:
+    """Samples a smooth line without overshoot (PCHIP) through points (N, 2) at fractions (M,) of its length: (M, 2)."""
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1) + 1e-3  # two points may coincide
     length = np.r_[0, np.cumsum(steps)]
     return PchipInterpolator(length, points)(np.clip(fractions, 0, 1) * length[-1])
 
 
-def fractions_of(points: np.ndarray) -> np.ndarray:
-    """How far along their line points lie, 0..1, seen from the front: (N, 2 or 3) -> (N,)."""
+def measure_fractions(points: np.ndarray) -> np.ndarray:
+    """Measures how far along their line points lie, 0..1, in front view: (N, 2 or 3) -> (N,)."""
     length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(points[:, :2], axis=0), axis=1))]
     return length / length[-1]
