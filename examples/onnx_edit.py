@@ -21,7 +21,7 @@ def code(config: dict, expression: str, intensity: float) -> np.ndarray:
     c = np.full((len(names), d), -1.0, np.float32)
     if expression != "neutral":
         i = names.index(expression)
-        path = np.reshape(config["intensity_path"] or [[-1.0] * d, [1.0] * d] * len(names), (len(names), -1, d))[i]
+        path = np.array(config["intensity_path"])[i]  # (P, d): c_i at P evenly spaced intensities
         c[i] = [np.interp(intensity, np.linspace(0, 1, len(path)), path[:, j]) for j in range(d)]
     return c.reshape(1, -1)
 

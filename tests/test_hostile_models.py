@@ -201,17 +201,17 @@ def test_names_that_lead_elsewhere_are_refused(name, tmp_path):
     [
         ("[" * 100_000, "nested without end"),
         ('{"a":' * 100_000, "nested without end"),
-        ('{"format": 1, "z_dim": 1e999}', "z_dim must be a whole number"),
-        ('{"format": 1, "z_dim": true}', "z_dim must be a whole number"),
-        ('{"format": 1, "z_dim": ' + "9" * 5000 + "}", "cannot be used"),
-        ('{"format": 1, "detail_width": NaN}', "detail_width must be"),
-        ('{"format": 1, "detail_width": Infinity}', "detail_width must be"),
-        ('{"format": 1, "expressions": [["happy"], ["sad"]]}', "different, non-empty names"),
-        ('{"format": 1, "expressions": {"happy": 1}}', "must be a list of names"),
-        ('{"format": 1, "intensity_path": "up"}', "must be a list of numbers"),
-        ('{"format": 1, "intensity_path": ["-1"]}', "intensity_path must hold"),
-        ('{"format": 1, "__class__": "os.system"}', "unknown to this version"),
-        (json.dumps({"format": 1, "expressions": [f"e{i}" for i in range(20_000)]}), "at most 256, not 20000"),
+        ('{"format": 2, "z_dim": 1e999}', "z_dim must be a whole number"),
+        ('{"format": 2, "z_dim": true}', "z_dim must be a whole number"),
+        ('{"format": 2, "z_dim": ' + "9" * 5000 + "}", "cannot be used"),
+        ('{"format": 2, "warp_width": NaN}', "warp_width must be"),
+        ('{"format": 2, "warp_width": Infinity}', "warp_width must be"),
+        ('{"format": 2, "expressions": [["happy"], ["sad"]]}', "different, non-empty names"),
+        ('{"format": 2, "expressions": {"happy": 1}}', "must be a list of names"),
+        ('{"format": 1, "intensity_path": "up"}', "format 1 was written by an earlier version"),
+        ('{"format": 2, "intensity_knots": -1}', "intensity_knots must be a whole number"),
+        ('{"format": 2, "__class__": "os.system"}', "unknown to this version"),
+        (json.dumps({"format": 2, "expressions": [f"e{i}" for i in range(20_000)]}), "at most 256, not 20000"),
         (" " * 5_000_000 + "{}", "5 MB large"),
         ("\ufeff{}", "cannot be used"),
     ],
@@ -225,7 +225,7 @@ def test_a_config_that_is_none_is_refused(folder, text, said):
 @pytest.mark.parametrize(
     "wide",
     [{"encoder_width": 8192, "decoder_width": 128, "image_size": 256}, {"decoder_width": 8192, "z_dim": 8192},
-     {"detail_width": 64.0}, {"expressions": [f"e{i}" for i in range(256)], "code_dim_each": 8192}],
+     {"warp_width": 64.0}, {"expressions": [f"e{i}" for i in range(256)], "code_dim_each": 8192}],
     ids=["encoder", "decoder", "detail", "code"],
 )  # fmt: skip
 def test_a_config_that_asks_for_terabytes_costs_none(folder, wide):
@@ -256,7 +256,7 @@ def test_any_config_is_taken_or_refused_with_the_name_of_what_is_wrong(values):
     except ValueError as error:
         assert any(name in str(error) for name in ExprGANConfig.__dataclass_fields__)
     else:
-        assert isinstance(config.expressions, tuple) and isinstance(config.intensity_path, tuple)
+        assert isinstance(config.expressions, tuple) and config.intensity_knots >= 2
 
 
 @settings(max_examples=60, deadline=None)

@@ -42,32 +42,40 @@ def test_a_second_save_changes_no_byte(folder, tmp_path):
 
 
 def test_weights_are_fp16_on_disk_and_what_one_asks_for_in_memory(folder):
-    floats = [t for t in load_file(folder / "model.safetensors").values() if t.is_floating_point()]
-    assert floats and all(t.dtype == torch.float16 for t in floats)
-    assert ExprGAN.from_pretrained(folder, dtype=torch.bfloat16).G_enc.fc.weight.dtype == torch.bfloat16
+    floats = {name: t.dtype for name, t in load_file(folder / "model.safetensors").items() if t.is_floating_point()}
+    calibrated = {name for name, dtype in floats.items() if dtype == torch.float64}
+    assert calibrated == {"F_ctrl.path", "latent_prior.mean", "latent_prior.cholesky", "warp_emphasis.per_expression"}
+    assert set(floats.values()) == {torch.float16, torch.float64}
+    model = ExprGAN.from_pretrained(folder, dtype=torch.bfloat16)
+    assert model.G_enc.fc.weight.dtype == torch.bfloat16 and model.F_ctrl.path.dtype == torch.float64
 
 
-def test_all_six_parts_and_the_classifier_are_in_one_file(folder):
+def test_all_parts_are_in_one_file(folder):
     parts = {key.split(".")[0] for key in load_file(folder / "model.safetensors")}
-    assert parts == {"G_enc", "G_dec", "D_img", "D_z", "classifier"}
+    networks, calibrated = {"G_enc", "G_dec", "D_img", "D_z", "classifier"}, {"F_ctrl", "latent_prior", "warp_emphasis"}
+    assert parts == networks | calibrated
     assert any(key.startswith("D_img.Q.") for key in load_file(folder / "model.safetensors"))
 
 
 def test_the_config_survives_json_with_other_labels_and_a_calibrated_path(tmp_path):
     config = ExprGANConfig(
         image_size=16, z_dim=3, expressions=("calm", "wild"), code_dim_each=2, encoder_width=2, decoder_width=16,
-        discriminator_width=2, face_width=2, intensity_path=(-1.0, -1.0, 1.0, 0.5, -1.0, -1.0, 0.25, 1.0),
+        discriminator_width=2, face_width=2, intensity_knots=3,
     )  # fmt: skip
-    ExprGAN(config).save_pretrained(tmp_path)
+    model = ExprGAN(config)
+    model.F_ctrl.path[1] = torch.tensor([[-1.0, -1.0], [0.0, -0.1234], [0.25, 1.0]], dtype=torch.float64)
+    model.save_pretrained(tmp_path)
     model = ExprGAN.from_pretrained(tmp_path)
     assert model.config == config
     assert model.F_ctrl.code("wild").tolist() == [-1.0, -1.0, 0.25, 1.0]
+    assert model.F_ctrl.code("wild", 0.5).tolist() == pytest.approx([-1.0, -1.0, 0.0, -0.1234])
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"format": 2}, "format 2 is not the format 1"),
+        ({"format": 1, "intensity_path": []}, "format 1 was written by an earlier version .* download the model again"),
+        ({"format": 3}, "format 3 is not the format 2"),
         ({"image_size": 100}, "image_size must be 16, 32, 64, 128 or 256, not 100"),
         ({"z_dim": "50"}, "z_dim must be a whole number"),
         ({"image_size": 128.0}, "image_size must be"),
@@ -77,13 +85,8 @@ def test_the_config_survives_json_with_other_labels_and_a_calibrated_path(tmp_pa
         ({"expressions": ["happy", "neutral"]}, "lower-case words other than 'neutral', not 'neutral'"),
         ({"expressions": ["happy", "Sad"]}, "lower-case words other than 'neutral', not 'Sad'"),
         ({"expressions": ["happy", "../sad"]}, "not '../sad'"),
-        ({"intensity_path": [float("nan")] * 60}, "intensity_path must hold"),
-        ({"intensity_path": [1.0, 2.0]}, "intensity_path must hold"),
-        ({"detail_emphasis": [1.2, 1.3]}, "detail_emphasis must hold 6 numbers from 1 to 4"),
-        ({"detail_emphasis": [1.2] * 5 + [0.9]}, "detail_emphasis must hold"),
-        ({"detail_emphasis": [float("nan")] * 6}, "detail_emphasis must hold"),
-        ({"people_mean": [0.0] * 50}, "people_mean and people_spread must hold z_dim"),
-        ({"people_mean": [0.0] * 50, "people_spread": [float("inf")] * 1275}, "people_mean and people_spread must hold"),
+        ({"intensity_knots": 1}, "intensity_knots must be a whole number from 2 to 8192, not 1"),
+        ({"warp_width": "1"}, "warp_width must be a number from 0 to 64, not '1'"),
         ({"depth": 3}, "'depth' is unknown to this version"),
     ],
 )
@@ -146,8 +149,7 @@ def test_a_model_with_nan_is_not_saved(tiny_model, tmp_path):
 
 def test_the_defaults_are_the_papers():
     assert dataclasses.asdict(ExprGANConfig()) == {
-        "format": 1, "image_size": 128, "expressions": EXPRESSIONS, "code_dim_each": 5, "z_dim": 50,
+        "format": 2, "image_size": 128, "expressions": EXPRESSIONS, "code_dim_each": 5, "z_dim": 50,
         "encoder_width": 64, "decoder_width": 1024, "discriminator_width": 16, "face_width": 16, "face_size": 64,
-        "detail_width": 0.0, "intensity_path": (), "detail_emphasis": (),
-        "people_mean": (), "people_spread": (),
+        "intensity_knots": 2, "warp_width": 0.0,
     }  # fmt: skip

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.direct import DIRECT, direct
+from benchmarks.direct import concatenating_conv, direct_copy
 from exprgan.models.networks import (
     SMALL,
     ConditionedConv,
@@ -26,7 +26,7 @@ def test_the_cheap_convolution_equals_the_direct_one_in_output_and_gradients(ker
     h = torch.randn(3, 6, side, side, dtype=torch.double, requires_grad=True)
     c = torch.randn(3, 4, dtype=torch.double, requires_grad=True)
     leaves = (h, c, layer.weight)
-    cheap, plain = layer(h, c), direct(layer, h, c)
+    cheap, plain = layer(h, c), concatenating_conv(layer, h, c)
     torch.testing.assert_close(cheap, plain, rtol=0, atol=1e-12)
     probe = torch.randn_like(cheap)
     for a, b in zip(torch.autograd.grad(cheap, leaves, probe), torch.autograd.grad(plain, leaves, probe), strict=True):
@@ -34,17 +34,19 @@ def test_the_cheap_convolution_equals_the_direct_one_in_output_and_gradients(ker
 
 
 @pytest.mark.parametrize(
-    ("form", "inputs"),
-    [("G_enc", [(2, 3, 64, 64)]), ("G_dec", [(2, 7), (2, 6)]), ("D_img", [(2, 3, 64, 64), (2, 2)])],
+    ("network_class", "arguments", "shapes"),
+    [
+        (Encoder, (64, 7, 4), [(2, 3, 64, 64)]),
+        (Decoder, (64, 7, 6, 64), [(2, 7), (2, 6)]),
+        (ImageDiscriminator, (64, 2, 3, 4), [(2, 3, 64, 64), (2, 2)]),
+    ],
 )
-def test_a_whole_network_equals_its_direct_form(form, inputs):
+def test_a_network_equals_its_direct_form(network_class, arguments, shapes):
     torch.manual_seed(0)
-    makes = {"G_enc": (64, 7, 4), "G_dec": (64, 7, 6, 64), "D_img": (64, 2, 3, 4)}
-    plain = DIRECT[form](*makes[form]).double()
-    cheap = type(plain).__mro__[1](*makes[form]).double()
-    cheap.load_state_dict(plain.state_dict())
-    given = [torch.rand(shape, dtype=torch.double) * 2 - 1 for shape in inputs]
-    torch.testing.assert_close(cheap(*given), plain(*given), rtol=0, atol=1e-12)
+    network = network_class(*arguments).double()
+    direct = direct_copy(network)
+    inputs = [torch.rand(shape, dtype=torch.double) * 2 - 1 for shape in shapes]
+    torch.testing.assert_close(network(*inputs), direct(*inputs), rtol=0, atol=1e-12)
 
 
 def test_the_cheap_form_works_in_inference_mode_and_in_training_after_it():
@@ -59,7 +61,7 @@ def test_the_cheap_form_works_in_inference_mode_and_in_training_after_it():
     with torch.inference_mode():
         after = layer(h, c)
     assert not torch.equal(before, after)
-    torch.testing.assert_close(after, direct(layer, h, c).detach())
+    torch.testing.assert_close(after, concatenating_conv(layer, h, c).detach())
 
 
 def test_a_decoder_laid_out_anew_is_the_same_decoder():

@@ -1,35 +1,48 @@
-"""What T's networks are built of: residual blocks that the code steers."""
+"""Building blocks of the models: FiLM-conditioned residual blocks, and modules of calibrated constants."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+GROUPS = 8
+"""Groups of every GroupNorm layer."""
+
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside an identity; the code scales and shifts the maps between them."""
+    """Two 3x3 convolutions and a skip connection; the code scales and shifts the maps between them (FiLM)."""
 
     def __init__(self, channels: int, code_dim: int):
         super().__init__()
-        self.norm = nn.GroupNorm(8, channels)
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.code = nn.Linear(code_dim, 2 * channels)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = nn.GroupNorm(GROUPS, channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.film = nn.Linear(code_dim, 2 * channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         with torch.no_grad():
-            self.code.weight.mul_(0.2)
-            self.code.bias.zero_()
-            self.second.bias.zero_()
+            self.film.weight.mul_(0.2)
+            self.film.bias.zero_()
+            self.conv2.bias.zero_()  # type: ignore[union-attr]
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
-        """h: (B, C, H, W), c: (B, K * d) -> like h."""
-        scale, shift = self.code(c)[:, :, None, None].chunk(2, dim=1)
-        return h + self.second(leaky_relu_(self.first(leaky_relu_(self.norm(h))) * (1 + scale) + shift))
+        """h: (B, C, H, W), c: (B, K * d) -> (B, C, H, W)."""
+        scale, shift = self.film(c)[:, :, None, None].chunk(2, dim=1)
+        return h + self.conv2(leaky_relu_(self.conv1(leaky_relu_(self.norm(h))) * (1 + scale) + shift))
+
+
+class CalibratedModule(nn.Module):
+    """Base of modules whose buffers are measured after training and used on the CPU, where codes are made.
+
+    The buffers stay float64 on the CPU: `to`, `half`, `cuda` and the like leave them unchanged.
+    """
+
+    def _apply(self, fn, recurse=True):
+        return self
 
 
 def leaky_relu_(h: Tensor) -> Tensor:
-    """Leaky ReLU, in place."""
+    """Leaky ReLU of slope 0.1, in place."""
     return F.leaky_relu(h, 0.1, inplace=True)
 
 
-def group_multiple(channels: float) -> int:
-    """The multiple of 8 nearest to a number of channels, at least 8: group norm has eight groups."""
-    return 8 * max(1, round(channels / 8))
+def round_to_groups(channels: float) -> int:
+    """The multiple of GROUPS nearest to a number of channels, at least GROUPS."""
+    return GROUPS * max(1, round(channels / GROUPS))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..expressions import EXPRESSIONS, NEUTRAL, canonical
+from .blocks import CalibratedModule
 
 
 def check_intensity(value: float, name: str = "intensity") -> float:
@@ -26,24 +27,28 @@ def check_intensity(value: float, name: str = "intensity") -> float:
     return number
 
 
-class Controller:
-    """Makes codes. It has no weights; `path` is what calibration measured, if it did.
+class Controller(CalibratedModule):
+    """F_ctrl. It has no trained weights; its buffer `path` (K, P, d) in [-1, 1] is measured by calibration.
+
+    `path[i]` holds c_i at P evenly spaced intensities from 0 to 1. Without calibration P = 2: a straight line from -1 to 1.
 
     Args:
         expressions: names of the K classes, in the order of c.
-        numbers_each: d, the numbers of c_i.
-        path: K * P * d numbers in [-1, 1], row by row: c_i at P evenly spaced intensities from 0 to 1 for every class.
-            Empty: all of c_i moves on a straight line from -1 to 1.
+        numbers_each: d, the length of each c_i.
+        knots: P, at least 2.
 
     Example:
         >>> Controller().code("happy", 0.5)[15:20]
         tensor([0., 0., 0., 0., 0.])
     """
 
-    def __init__(self, expressions: tuple[str, ...] = EXPRESSIONS, numbers_each: int = 5, path: tuple[float, ...] = ()):
+    path: Tensor
+
+    def __init__(self, expressions: tuple[str, ...] = EXPRESSIONS, numbers_each: int = 5, knots: int = 2):
+        super().__init__()
         self.expressions, self.numbers_each = expressions, numbers_each
-        ends = torch.tensor([-1.0, 1.0])[None, :, None].expand(len(expressions), 2, numbers_each)
-        self.path = torch.tensor(path).reshape(len(expressions), -1, numbers_each) if path else ends
+        line = torch.linspace(-1, 1, knots, dtype=torch.float64)[None, :, None]
+        self.register_buffer("path", line.repeat(len(expressions), 1, numbers_each))
 
     @property
     def code_dim(self) -> int:
@@ -55,18 +60,18 @@ class Controller:
 
         Args:
             y: (B, K) one-hot; a row of zeros is a neutral face.
-            generator: source of chance, on the CPU.
-            intensity: (B,) in [0, 1], on the CPU: where the strength of a picture is known, the mean of |z_y| is moved
-                to it, and a neutral face gets the code of all -1. NaN, and None: as the paper draws it.
+            generator: random number generator, on the CPU.
+            intensity: (B,) in [0, 1], on the CPU: known intensities of the pictures. |z_y| is rescaled to have this mean,
+                and a neutral face gets the code of all -1. NaN or None: |z_y| as the paper draws it.
 
         Returns:
             (B, K * d) in [-1, 1], on y's device.
         """
-        size = (torch.rand(len(y), 1, self.numbers_each, generator=generator) * 2 - 1).abs()
+        magnitude = (torch.rand(len(y), 1, self.numbers_each, generator=generator) * 2 - 1).abs()
         if intensity is not None:
-            size = _with_mean(size, intensity[:, None, None])
-            size = torch.where(y.cpu().any(1)[:, None, None], size, 1.0)
-        return (size.to(y.device) * (2 * y[:, :, None] - 1)).flatten(1)
+            magnitude = _with_mean(magnitude, intensity[:, None, None])
+            magnitude = torch.where(y.cpu().any(1)[:, None, None], magnitude, 1.0)
+        return (magnitude.to(y.device) * (2 * y[:, :, None] - 1)).flatten(1)
 
     def code(self, expression: str, intensity: float = 1.0, *, style: int | None = None) -> Tensor:
         """The editing code: c_i grows with intensity, everything else is -1.
@@ -105,14 +110,15 @@ class Controller:
         return torch.full((self.code_dim,), -1.0)
 
     def _along_path(self, i: int, intensity: float) -> Tensor:
-        knots = self.path[i]
+        """c_i at an intensity, interpolated between the knots of the path: (d,) float32."""
+        knots = self.path[i].float()
         position = intensity * (len(knots) - 1)
         before = min(int(position), len(knots) - 2)
         return torch.lerp(knots[before], knots[before + 1], position - before)
 
 
-def _with_mean(size: Tensor, mean: Tensor) -> Tensor:
-    """Numbers in [0, 1] stretched from 0 or from 1 until their mean over the last dimension is `mean`; NaN: as they are."""
-    now = size.mean(dim=-1, keepdim=True)
-    less, more = size * mean / now, 1 - (1 - size) * (1 - mean) / (1 - now)
-    return torch.where(mean.isnan(), size, torch.where(mean < now, less, more))
+def _with_mean(x: Tensor, mean: Tensor) -> Tensor:
+    """Rescales x in [0, 1] about 0 or about 1 to a mean over the last dimension; unchanged where `mean` is NaN."""
+    current = x.mean(dim=-1, keepdim=True)
+    smaller, larger = x * mean / current, 1 - (1 - x) * (1 - mean) / (1 - current)
+    return torch.where(mean.isnan(), x, torch.where(mean < current, smaller, larger))

@@ -1,6 +1,5 @@
-"""Where models and data sets come from: a folder here, or a repository on the Hub by way of huggingface_hub's cache."""
+"""Where models and data sets are loaded from: a local folder, or a repository on the Hub, by way of a local cache."""
 
-import hashlib
 import os
 import re
 import time
@@ -9,17 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HFValidationError,
-    HTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import errors, hf_hub_download, snapshot_download
+from huggingface_hub.errors import HTTPError
+from huggingface_hub.utils.sha import git_hash, sha_fileobj
 
 from ..errors import ExprGANError, WeightsError
 
@@ -29,12 +20,12 @@ HUB_MODEL = "org/exprgan"
 """The published model."""
 
 RepoType = Literal["model", "dataset", "space"]
-WORDS: dict[RepoType, str] = {"model": "model", "dataset": "data set", "space": "Space"}
-HUB_ERRORS = (OSError, HTTPError, HFValidationError)
-"""What huggingface_hub raises for what goes wrong outside the program; HTTPError is httpx's in its 1.x, httpx2's in 2.x."""
-WAITS_S = (1.0, 4.0)
-"""How long is waited before the Hub is asked again after an answer of 500 or more, or half of one. Others are final, or
-huggingface_hub repeats the question itself."""
+REPO_TYPE_NAMES: dict[RepoType, str] = {"model": "model", "dataset": "data set", "space": "Space"}
+HUB_ERRORS = (OSError, HTTPError, errors.HFValidationError)
+"""Errors of huggingface_hub with a cause outside the program. HTTPError is httpx's in its 1.x, httpx2's in its 2.x."""
+RETRY_WAITS_S = (1.0, 4.0)
+"""Waits before a request is repeated. Only responses of 500 or more and broken connections are repeated here; other
+responses are final, or huggingface_hub repeats the request itself."""
 
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _LOG_IN = "log in with `hf auth login` or pass a token"
@@ -43,33 +34,33 @@ _Result = TypeVar("_Result")
 
 
 def default_model() -> str:
-    """The model to load if none is named: the bundled weights, or `HUB_MODEL` where there are none."""
+    """Returns the model to load if none is named: the bundled weights, or `HUB_MODEL` where there are none."""
     return str(BUNDLED_WEIGHTS) if BUNDLED_WEIGHTS.is_dir() else HUB_MODEL
 
 
 @dataclass(frozen=True)
 class HubSource:
-    """A folder, or a repository on the Hub.
+    """A local folder, or a repository on the Hub.
 
     Attributes:
         name: a folder, `org/name`, or `org/name@revision`.
-        kind: what it is if it is on the Hub.
+        repo_type: type of the repository, if it is one.
         revision: branch, tag or commit; the default branch if None and not in the name.
         token, cache_dir, force_download, local_files_only: as in `huggingface_hub.hf_hub_download`.
-        error: what is raised; its message says what is wrong and what to do.
+        error_class: class of the errors raised; their messages say what is wrong and what to do.
 
     Raises:
         ValueError: an @ without a revision behind it, or two revisions.
     """
 
     name: str
-    kind: RepoType = "model"
+    repo_type: RepoType = "model"
     revision: str | None = None
     token: str | bool | None = None
     cache_dir: str | Path | None = None
     force_download: bool = False
     local_files_only: bool = False
-    error: type[ExprGANError] = WeightsError
+    error_class: type[ExprGANError] = WeightsError
 
     def __post_init__(self):
         name, at, revision = self.name.partition("@")
@@ -82,141 +73,143 @@ class HubSource:
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is here already."""
+        """Whether `name` is an existing local folder."""
         return Path(self.name).is_dir()
 
-    def file(self, file: str, without: str) -> Path:
-        """One file, downloaded if it is not in the cache yet, and checked against its hash where the cache knows it.
+    def file(self, name: str, hint_if_missing: str) -> Path:
+        """Returns the path of one file, downloaded if it is not cached, and compared with its hash where the cache has it.
 
         Args:
-            file: its name in the folder or repository.
-            without: what to say where there is no such file, after "... has no FILE; ".
+            name: path of the file in the folder or repository.
+            hint_if_missing: end of the error message "... has no FILE; " where there is no such file.
         """
         if self.is_folder:
-            path = Path(self.name) / file
+            path = Path(self.name) / name
             if not path.is_file():
-                raise self.error(f"{self.name} has no {file}; {without}")
-            if _leads_out(path):
-                raise self.error(f"{file} in {self.name} is a link to a file elsewhere; put the file itself there")
+                raise self.error_class(f"{self.name} has no {name}; {hint_if_missing}")
+            if _links_outside(path):
+                raise self.error_class(f"{name} in {self.name} is a link to a file elsewhere; put the file itself there")
             return path
         try:
-            path = self._download(file)
-            if damaged(path) and not self.local_files_only:  # once more: a cache that is damaged mends itself
-                path = replace(self, force_download=True)._download(file)
-        except (*HUB_ERRORS, ValueError, RuntimeError) as error:  # those two of a failed repetition
-            if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
-                raise self.error(f"{self.name} has no {file}; {without}") from error
-            raise self.error(self._explain(error)) from error
-        if damaged(path):
+            path = self._download(name)
+            if is_damaged(path) and not self.local_files_only:  # downloaded once more, which repairs the cache
+                path = replace(self, force_download=True)._download(name)
+        except (*HUB_ERRORS, ValueError, RuntimeError) as error:  # the last two: of a repetition that failed
+            if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
+                raise self.error_class(f"{self.name} has no {name}; {hint_if_missing}") from error
+            raise self.error_class(self._explain(error)) from error
+        if is_damaged(path):
             remedy = "is damaged in the local cache; let it be downloaded again, without local_files_only"
             if not self.local_files_only:
                 remedy = "arrives damaged (its hash is not the one the Hub names); try again, or from another network"
-            raise self.error(f"{file} of {self.name} {remedy}")
+            raise self.error_class(f"{name} of {self.name} {remedy}")
         return path
 
     def folder(self) -> Path:
-        """All of it: the folder, or a copy of the repository in the cache."""
+        """Returns the folder itself, or a complete copy of the repository in the cache."""
         if self.is_folder:
             return Path(self.name)
-        options: dict[str, Any] = self._options | {"repo_type": self.kind}
         try:
-            return Path(with_retries(lambda: snapshot_download(self.name, **options)))
-        except (*HUB_ERRORS, ValueError, RuntimeError) as error:  # those two of a failed repetition
-            raise self.error(self._explain(error)) from error
+            return Path(with_retries(snapshot_download, self.name, **self._options))
+        except (*HUB_ERRORS, ValueError, RuntimeError) as error:  # the last two: of a repetition that failed
+            raise self.error_class(self._explain(error)) from error
 
     @property
     def _options(self) -> dict[str, Any]:
-        names = ("revision", "token", "cache_dir", "force_download", "local_files_only")
+        names = ("repo_type", "revision", "token", "cache_dir", "force_download", "local_files_only")
         return {name: getattr(self, name) for name in names}
 
-    def _download(self, file: str) -> Path:
-        return Path(with_retries(lambda: hf_hub_download(self.name, file, repo_type=self.kind, **self._options)))
+    def _download(self, name: str) -> Path:
+        return Path(with_retries(hf_hub_download, self.name, name, **self._options))
 
     def _explain(self, error: BaseException) -> str:
-        return explain_hub_error(error, self.name, kind=self.kind, revision=self.revision, online=not self.local_files_only)
+        online = not self.local_files_only
+        return explain_hub_error(error, self.name, repo_type=self.repo_type, revision=self.revision, online=online)
 
 
-def _leads_out(path: Path) -> bool:
-    """Whether a file of a folder is a link to one outside of it; the Hub's cache has such links, to its own blobs."""
+def _links_outside(path: Path) -> bool:
+    """Whether a file of a folder links to a file outside of it. The Hub's cache may: it links to its own blobs."""
     folder, target = path.parent.resolve(), path.resolve()
     in_cache = folder.parent.name == "snapshots" and target.parent == folder.parents[1] / "blobs"
     return not (in_cache or target.is_relative_to(folder))
 
 
-def damaged(path: Path) -> bool:
-    """Whether a file of the cache is other than its name says: a large one's is its SHA-256, a small one's git's SHA-1.
+def is_damaged(path: Path) -> bool:
+    """Whether the content of a cached file differs from its name: the SHA-256 of a large file, git's SHA-1 of a small one.
 
-    A file that is no link into the cache, as where there are no links at all, passes.
+    False for a file that is no link into the cache, as on systems without symbolic links.
     """
     blob = Path(os.readlink(path)) if path.is_symlink() else path
     if blob.parent.name != "blobs" or not _HASH.fullmatch(blob.name):
         return False
-    content = hashlib.sha256() if len(blob.name) == 64 else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+    if len(blob.name) == 40:
+        return git_hash(path.read_bytes()) != blob.name
     with path.open("rb") as file:
-        while chunk := file.read(1 << 22):
-            content.update(chunk)
-    return content.hexdigest() != blob.name
+        return sha_fileobj(file).hex() != blob.name
 
 
-def with_retries(ask: Callable[[], _Result]) -> _Result:
-    """Asks the Hub again, twice, if it answers with 500 or more, or breaks off."""
-    for wait in WAITS_S:
+def with_retries(request: Callable[..., _Result], *args: Any, **kwargs: Any) -> _Result:
+    """Calls `request`, and up to twice more if the Hub responds with 500 or more or the connection breaks."""
+    for wait in RETRY_WAITS_S:
         try:
-            return ask()
+            return request(*args, **kwargs)
         except HTTPError as error:
-            if 0 < status(error) < 500 or type(error).__name__ == "ConnectError":
+            if 0 < status_code(error) < 500 or type(error).__name__ == "ConnectError":
                 raise
             time.sleep(wait)
-    return ask()
+    return request(*args, **kwargs)
 
 
-def status(error: BaseException) -> int:
-    """The number of the Hub's answer; 0 if there was none."""
+def status_code(error: BaseException | None) -> int:
+    """Returns the HTTP status of the Hub's response; 0 if there was none."""
     return getattr(getattr(error, "response", None), "status_code", 0)
 
 
-def explain_hub_error(error: BaseException, name: str, *, kind: RepoType = "model", revision: str | None = None, online: bool = True,
-            verb: str = "read") -> str:  # fmt: skip
-    """What is wrong, and what to do, in a sentence.
+def explain_hub_error(error: BaseException, name: str, *, repo_type: RepoType = "model", revision: str | None = None,
+                      online: bool = True, verb: str = "read") -> str:  # fmt: skip
+    """Explains an error in one sentence: what is wrong, and what to do.
 
     Args:
         error: one of `HUB_ERRORS`, or what huggingface_hub made of one.
-        name, kind, revision: what was asked for.
-        online: whether the Hub was to be asked at all.
-        verb: what was to be done with it: "read" or "write".
+        name, repo_type, revision: the repository that was requested.
+        online: whether requests to the Hub were allowed.
+        verb: the attempted operation, "read" or "write".
     """
-    thing = WORDS[kind]
-    code, below = status(error), error.__cause__
-    if isinstance(error, GatedRepoError):
+    type_name = REPO_TYPE_NAMES[repo_type]
+    status, cause = status_code(error), error.__cause__
+    if isinstance(error, errors.GatedRepoError):
         return f"{name} is gated; ask for access on its page on the Hub, then {_LOG_IN}"
-    if code == 401 and not isinstance(error, RepositoryNotFoundError):
+    if status == 401 and not isinstance(error, errors.RepositoryNotFoundError):
         return f"you are not logged in, or the Hub does not accept your token (401); {_LOG_IN} that may {verb} {name}"
-    if isinstance(error, RepositoryNotFoundError):
-        which = f"is neither a folder here nor a {thing} on the Hub that you may read" if verb == "read" else (
-            f"is no {thing} on the Hub that you may write")  # fmt: skip
-        return f"{name} {which}; check the name, and if it is right {_LOG_IN}"
-    if isinstance(error, RevisionNotFoundError):
+    if isinstance(error, errors.RepositoryNotFoundError):
+        problem = f"is no {type_name} on the Hub that you may write"
+        if verb == "read":
+            problem = f"is neither a folder here nor a {type_name} on the Hub that you may read"
+        return f"{name} {problem}; check the name, and if it is right {_LOG_IN}"
+    if isinstance(error, errors.RevisionNotFoundError):
         return f"{name} has no revision {revision or 'main'!r}; name one of its branches, tags or commits"
-    if isinstance(error, HFValidationError):
-        return f"{name} is neither a folder here nor a {thing} on the Hub, where it would be called org/name"
-    if code == 403:
+    if isinstance(error, errors.HFValidationError):
+        return f"{name} is neither a folder here nor a {type_name} on the Hub, where it would be called org/name"
+    if status == 403:
         return f"your token may not {verb} {name} (403); make one that may in the settings of your account on the Hub"
-    if code in (409, 412):
-        return f"{name} was changed on the Hub at the same time ({code}); start the same line again"
-    if code == 429:
+    if status in (409, 412):
+        return f"{name} was changed on the Hub at the same time ({status}); start the same line again"
+    if status == 429:
         return f"the Hub answers that you ask too often (429); {_LATER}; who has logged in may ask more"
-    if code:
-        return f"the Hub cannot serve {name} now (it answers {code}); {_LATER}"
-    if isinstance(error, LocalEntryNotFoundError) and not online:
+    if status:
+        return f"the Hub cannot serve {name} now (it answers {status}); {_LATER}"
+    not_cached = isinstance(error, errors.LocalEntryNotFoundError)
+    if not_cached and not online:
         return f"{name} is not in the local cache; let it be downloaded once, without local_files_only, or name a folder"
-    again = isinstance(error, RuntimeError) and "closed" in str(error)  # 1.x goes on with a client that it closed
-    not_here = isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)) and not status(below)
-    if not_here or (again and verb == "read"):  # what is in the cache is not asked for again
-        offline = " (HF_HUB_OFFLINE is set)" if isinstance(below or error, OfflineModeIsEnabled) else ""
+    unreachable = (not_cached or isinstance(error, errors.OfflineModeIsEnabled)) and not status_code(cause)
+    # huggingface_hub 1.x repeats a failed request with a client that it has closed; a cached file needs no request
+    client_closed = isinstance(error, RuntimeError) and "closed" in str(error)
+    if unreachable or (client_closed and verb == "read"):
+        offline = " (HF_HUB_OFFLINE is set)" if isinstance(cause or error, errors.OfflineModeIsEnabled) else ""
         return (f"{name} is not in the local cache, and the Hub cannot be reached{offline}; check the connection, "
                 "or name a folder")  # fmt: skip
-    if below is not None and not isinstance(error, HTTPError):
-        return explain_hub_error(below, name, kind=kind, revision=revision, online=online, verb=verb)
+    if cause is not None and not isinstance(error, HTTPError):
+        return explain_hub_error(cause, name, repo_type=repo_type, revision=revision, online=online, verb=verb)
     if type(error).__name__ in ("ConnectError", "RuntimeError"):
         return f"the Hub cannot be reached; check the connection and start again to {verb} {name}"
     if isinstance(error, HTTPError) or "Consistency check failed" in str(error):

@@ -1,164 +1,154 @@
-"""What an opening mouth shows, which no pixel of the photo does: the last part of T (detail.py).
+"""The second part of T (`warp_network`): what an opening mouth shows, which no pixel of the photo can provide.
 
-It looks at the lower face after the photo's pixels were moved. There the lips are where they will be, and between them lies
-what was stretched over the opening: so the border of what must be drawn is seen, not guessed. Of the inside it says what is
-smooth: the light, the dark behind, and where the two rows of teeth are; teeth.py lays them in, sharp at any size.
+It sees the lower face after the photo was warped: the lips are then where they will be, and between them lies stretched
+skin, so the boundary of the opening is visible to it. It predicts smooth fields: a mask, background, shading, and uv
+coordinates on the two rows of teeth, which `teeth_texture` renders sharply at any resolution.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import ResidualBlock, leaky_relu_, group_multiple
+from .backward_warp import FIELD_SCALE, upsample_fields
+from .blocks import GROUPS, ResidualBlock, leaky_relu_, round_to_groups
 
 LOWER_FACE = (0.40625, 0.25, 0.5)
-"""The lower face in sides of T's frame: top, left, side."""
-DEEPEST, FADE = 0.82, 0.04
-"""Sides of the frame: below it nothing is drawn, after a fade. No mouth of the set reaches below 0.77, dropped jaws
-included; the edge of a collar does, and was taken for one."""
-WIDEST = 3.4
-"""Cm beside the middle of the teeth, likewise: no mouth is wider, but a fold of the neck was taken for one."""
-TALLEST, SHALLOW = 1.6, 0.4
-"""Cm from a row's edges towards its gums, and over how many more what is drawn fades: of 15 photos no mouth is deeper than
-1.5, but a collar was taken for one at 2."""
-FIELD_SCALE = 2
-"""What T sees, and the border of what is drawn, has this many times `image_size` px."""
+"""Window of the lower face in sides of the wide crop: top, left, side."""
 MOUTH_CHANNELS = (32, 48, 64)
-"""Of its scales, from `image_size` px down; times `width`."""
-FLOW_SCALE = 16.0
-"""Flow, in sides of the frame, is small beside colours; times this it is of their size."""
+"""Channels of the three scales, from `image_size` px down; multiplied by `width`."""
+FLOW_GAIN = 16.0
+"""Factor on the input flow, which is small beside colours."""
 CM_IN_WIDE_CROP = 0.0415
-"""A centimetre of teeth.py's rows in sides of the frame: 6.3 cm lie between the pupils."""
-USUAL = 0.6
-"""How far from the frame's top both rows' edges meet in a usual face; from side to side they lie about its middle."""
-SEATED, CELLS = 16, 8
-"""Where the rows are as a whole is told by so many maps of CELLS x CELLS over the lower face: dense layers alone see lips
-too near by, and were off by half a tooth's height."""
-TINT, BRIGHT = 0.5, 0.95
-"""Teeth are about as white as the whites of the eyes, in every light: power of their tint that teeth have, and how bright a
-white tooth is at most beside what is brighter, eyes or cheeks. In 36 photos in good light T's teeth are 0.74 to 1.08 as
-bright as the whites of the eyes."""
-BRIGHTEST = 1.25
-"""What a white tooth looks like at most."""
+"""One centimetre of the teeth in sides of the wide crop: the pupils are 6.3 cm apart."""
+TEETH_HEIGHT = 0.6
+"""Distance of the edges of both rows from the top of the wide crop, in an average face."""
+MASK_BOTTOM, MASK_FADE = 0.82, 0.04
+"""The mask is 0 below MASK_BOTTOM, after a fade, in sides of the wide crop. No mouth of the training set reaches below
+0.77, dropped jaws included; the edge of a collar does, and was taken for a mouth."""
+MASK_HALF_WIDTH_CM = 3.4
+"""Likewise, distance from the midline of the teeth: no mouth is wider, but folds of the neck were taken for one."""
+MASK_HEIGHT_CM, MASK_HEIGHT_FADE_CM = 1.6, 0.4
+"""Likewise, distance from the edges towards the gums: in 15 photos no mouth was deeper than 1.5, a collar was at 2."""
+ALIGNMENT_CHANNELS, ALIGNMENT_CELLS = 16, 8
+"""The rows are aligned as a whole from this many maps of ALIGNMENT_CELLS x ALIGNMENT_CELLS over the lower face:
+convolutions alone see too small a neighbourhood of the lips, and were off by half the height of a tooth."""
+SCLERA_TINT, SCLERA_BRIGHTNESS = 0.5, 0.95
+"""Teeth are about as white as the sclera in every light: exponent of its tint that teeth take over, and their largest mean
+brightness relative to it. In 36 well lit photos T's teeth are 0.74 to 1.08 times as bright as the sclera."""
+MAX_SHADING = 1.25
 
 
 class MouthNetwork(nn.Module):
-    """A U-Net over `LOWER_FACE`; the code sets scale and shift of every block's maps, as in T.
+    """A U-Net over the lower face, conditioned on the code as `WarpNetwork` is.
 
     Args:
-        code_dim: numbers in c, K * d.
-        width: 1 for CHANNELS as they stand.
+        code_dim: K * d.
+        width: factor on MOUTH_CHANNELS.
     """
 
     def __init__(self, code_dim: int, width: float = 1.0):
         super().__init__()
-        fine, middle, coarse = (group_multiple(c * width) for c in MOUTH_CHANNELS)
-        self.entry = nn.Conv2d(3 * FIELD_SCALE**2 + 2 + 6, fine, 3, padding=1)
-        self.seen = nn.ModuleList(
-            (ResidualBlock(fine, code_dim), ResidualBlock(middle, code_dim), ResidualBlock(coarse, code_dim))
-        )
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in ((fine, middle), (middle, coarse)))
-        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in ((fine, middle), (middle, coarse)))
-        self.told = nn.ModuleList((ResidualBlock(fine, code_dim), ResidualBlock(middle, code_dim)))
-        self.norm = nn.GroupNorm(8, fine)
+        fine, middle, coarse = (round_to_groups(c * width) for c in MOUTH_CHANNELS)
+        scales = (fine, middle), (middle, coarse)
+        self.stem = nn.Conv2d(3 * FIELD_SCALE**2 + 2 + 6, fine, 3, padding=1)
+        self.down_blocks = nn.ModuleList(ResidualBlock(c, code_dim) for c in (fine, middle, coarse))
+        self.downsamplers = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in scales)
+        self.upsamplers = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in scales)
+        self.up_blocks = nn.ModuleList((ResidualBlock(fine, code_dim), ResidualBlock(middle, code_dim)))
+        self.norm = nn.GroupNorm(GROUPS, fine)
         self.head = nn.Conv2d(fine, FIELD_SCALE**2 + 3 + 3 + 4, 3, padding=1)
-        self.calm, self.squeeze = nn.GroupNorm(8, coarse), nn.Conv2d(coarse, SEATED, 1)
-        self.seat = nn.Linear(SEATED * CELLS**2, 2 * 2 * 3)
-        with torch.no_grad():  # at first nothing is drawn, and the teeth are where they usually are
-            self.seat.weight.zero_()
-            self.seat.bias.zero_()
+        self.alignment_norm, self.alignment_conv = nn.GroupNorm(GROUPS, coarse), nn.Conv2d(coarse, ALIGNMENT_CHANNELS, 1)
+        self.alignment = nn.Linear(ALIGNMENT_CHANNELS * ALIGNMENT_CELLS**2, 2 * 2 * 3)
+        with torch.no_grad():  # at the start the mask is near 0 and the teeth are at their average position
+            self.alignment.weight.zero_()
+            self.alignment.bias.zero_()
             self.head.weight.mul_(0.05)
-            self.head.bias.zero_()
-            self.head.bias[: FIELD_SCALE**2] = -4
+            self.head.bias.copy_(torch.tensor([-4.0] * FIELD_SCALE**2 + [0.0] * 10))  # type: ignore[union-attr]
 
-    def forward(self, moved: Tensor, flow: Tensor, decoded: Tensor, c: Tensor,
-                white: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-        """What is drawn, over all of T's frame.
+    def forward(self, warped: Tensor, flow: Tensor, decoded: Tensor, c: Tensor,
+                sclera: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+        """Predicts the inside of the mouth over the wide crop; S = `image_size`, R = FIELD_SCALE * S.
 
         Args:
-            moved: (B, 3, FINE * S, FINE * S) in [-1, 1], the photo's pixels, moved and lit.
-            flow: (B, 2, S, S), which moved them, in sides of the frame.
-            decoded: (B, 6, S, S), the decoder's two pictures, over the frame.
+            warped: (B, 3, R, R) in [-1, 1], the warped and relit photo.
+            flow: (B, 2, S, S), which warped it, in sides of the wide crop.
+            decoded: (B, 6, S, S), the decoder's two pictures as in `FlowPrediction`.
             c: (B, K * d).
-            white: (B, 3), positive, what is white in the photo's light, as in `of_one_light`.
+            sclera: (B, 3), positive, as `sclera_color` gives it.
 
         Returns:
-            mask (B, 1, FINE * S, FINE * S) in [0, 1], how much of a point is drawn; and behind (B, 3, S, S), light
-            (B, 3, S, S) and places (B, 4, S, S), as `teeth.laid_in` takes them.
+            mask (B, 1, R, R) in [0, 1]; background (B, 3, S, S), shading (B, 3, S, S) and uv (B, 4, S, S) of
+            `teeth_texture.composite_teeth`.
         """
         side = flow.shape[-1]
-        small = torch.cat((flow * FLOW_SCALE, decoded), dim=1)
-        h = self.entry(torch.cat((F.pixel_unshuffle(lower_face(moved), FIELD_SCALE), lower_face(small)), dim=1))
-        skips = [h := self.seen[0](h, c)]
-        for down, block in zip(self.down, self.seen[1:], strict=True):
-            skips.append(h := block(down(h), c))
-        whole = F.adaptive_avg_pool2d(leaky_relu_(self.squeeze(self.calm(h))), CELLS).flatten(1)
-        seat = self.seat(whole / whole.shape[1] ** 0.5)
+        small = torch.cat((flow * FLOW_GAIN, decoded), dim=1)
+        h = self.stem(torch.cat((F.pixel_unshuffle(lower_face(warped), FIELD_SCALE), lower_face(small)), dim=1))
+        skips = [h := self.down_blocks[0](h, c)]
+        for downsample, block in zip(self.downsamplers, list(self.down_blocks)[1:], strict=True):
+            skips.append(h := block(downsample(h), c))
+        pooled = F.adaptive_avg_pool2d(leaky_relu_(self.alignment_conv(self.alignment_norm(h))), ALIGNMENT_CELLS).flatten(1)
+        alignment = self.alignment(pooled / pooled.shape[1] ** 0.5).unflatten(1, (2, 2, 3))
         for i in (1, 0):
-            h = F.interpolate(self.up[i](h), scale_factor=2, mode="bilinear", align_corners=False) + skips[i]
-            h = self.told[i](h, c)
-        mask, behind, light, places = self.head(leaky_relu_(self.norm(h))).float().split((FIELD_SCALE**2, 3, 3, 4), dim=1)
-        places = places + seated(lower_face(usual_places(side).to(places, non_blocking=True)), seat.unflatten(1, (2, 2, 3)))
-        beside, beyond = upsample_fields(places[:, :1].abs()), upsample_fields(torch.maximum(places[:, 1:2], places[:, 3:]))
-        drawn = torch.sigmoid(F.pixel_shuffle(mask, FIELD_SCALE)) * (
-            1 - (beside - WIDEST) * (CM_IN_WIDE_CROP / FADE)
-        ).clamp(0, 1)
-        drawn = drawn * (1 - (beyond - TALLEST) / SHALLOW).clamp(0, 1)
-        height = torch.linspace(0, 1, FIELD_SCALE * side, device=moved.device)[:, None]
-        drawn = _in_frame(drawn, FIELD_SCALE * side) * ((DEEPEST + FADE - height) / FADE).clamp(0, 1)
-        light = of_one_light(BRIGHTEST * torch.sigmoid(light + 1), lower_face(F.avg_pool2d(drawn, FIELD_SCALE)), white)
-        return drawn, *(_in_frame(part, side) for part in (torch.sigmoid(behind - 1.5), light, places))
+            h = F.interpolate(self.upsamplers[i](h), scale_factor=2, mode="bilinear", align_corners=False) + skips[i]
+            h = self.up_blocks[i](h, c)
+        mask, background, shading, uv = self.head(leaky_relu_(self.norm(h))).float().split((FIELD_SCALE**2, 3, 3, 4), dim=1)
+        uv = uv + align_teeth(lower_face(average_uv(side).to(uv, non_blocking=True)), alignment)
+        from_midline, from_edges = upsample_fields(uv[:, :1].abs()), upsample_fields(torch.maximum(uv[:, 1:2], uv[:, 3:]))
+        mask = torch.sigmoid(F.pixel_shuffle(mask, FIELD_SCALE))
+        mask = mask * (1 - (from_midline - MASK_HALF_WIDTH_CM) * (CM_IN_WIDE_CROP / MASK_FADE)).clamp(0, 1)
+        mask = mask * (1 - (from_edges - MASK_HEIGHT_CM) / MASK_HEIGHT_FADE_CM).clamp(0, 1)
+        y = torch.linspace(0, 1, FIELD_SCALE * side, device=warped.device)[:, None]
+        mask = _over_wide_crop(mask, FIELD_SCALE * side) * ((MASK_BOTTOM + MASK_FADE - y) / MASK_FADE).clamp(0, 1)
+        weight = lower_face(F.avg_pool2d(mask, FIELD_SCALE))
+        shading = match_sclera(MAX_SHADING * torch.sigmoid(shading + 1), weight, sclera)
+        background, shading, uv = (_over_wide_crop(part, side) for part in (torch.sigmoid(background - 1.5), shading, uv))
+        return mask, background, shading, uv
 
 
-def seated(usual: Tensor, seat: Tensor) -> Tensor:
-    """Both rows of teeth, moved, turned and stretched as a whole.
+def align_teeth(uv: Tensor, alignment: Tensor) -> Tensor:
+    """Applies an affine correction to the uv coordinates of each row.
 
     Args:
-        usual: (1, 4, H, W) in cm.
-        seat: (B, 2, 2, 3): a row each, what its two coordinates gain: a shift, and parts of themselves.
+        uv: (1, 4, H, W) in cm.
+        alignment: (B, 2, 2, 3): for each row and each of its two coordinates a shift and factors of (u, v), all added.
     """
-    rows = usual.unflatten(1, (2, 2))
-    gained = torch.einsum("brij,brjhw->brihw", seat[..., 1:], rows.expand(len(seat), -1, -1, -1, -1))
-    return (rows + gained + seat[..., :1, None]).flatten(1, 2)
+    rows = uv.unflatten(1, (2, 2))
+    gained = torch.einsum("brij,brjhw->brihw", alignment[..., 1:], rows.expand(len(alignment), -1, -1, -1, -1))
+    return (rows + gained + alignment[..., :1, None]).flatten(1, 2)
 
 
-def of_one_light(light: Tensor, drawn: Tensor, white: Tensor) -> Tensor:
-    """The brightness that T says, in the photo's light: of one tint, and no brighter than what is white there.
+def match_sclera(shading: Tensor, mask: Tensor, sclera: Tensor) -> Tensor:
+    """Gives the shading one tint and limits its mean brightness, both relative to the sclera.
 
     Args:
-        light: (B, 3, H, W), positive.
-        drawn: (B, 1, H, W) in [0, 1], where it counts.
-        white: (B, 3), positive: colour of what is white.
+        shading: (B, 3, H, W), positive.
+        mask: (B, 1, H, W) in [0, 1], weights of the mean.
+        sclera: (B, 3), positive.
 
     Returns:
         (B, 3, H, W).
     """
-    bright, level = light.mean(1, keepdim=True), white.mean(1)[:, None, None, None]
-    weight = drawn + 1e-4
-    now = (bright * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True)
-    tint = (white[:, :, None, None] / level) ** TINT
-    return bright * tint * (BRIGHT * level / now).clamp(max=1)
+    brightness, level = shading.mean(1, keepdim=True), sclera.mean(1)[:, None, None, None]
+    weight = mask + 1e-4
+    mean = (brightness * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True)
+    tint = (sclera[:, :, None, None] / level) ** SCLERA_TINT
+    return brightness * tint * (SCLERA_BRIGHTNESS * level / mean).clamp(max=1)
 
 
-def usual_places(side: int) -> Tensor:
-    """Where the points of a frame lie on both rows of a usual face: (1, 4, side, side) in cm."""
+def average_uv(side: int) -> Tensor:
+    """The uv coordinates of both rows over the wide crop in an average face: (1, 4, side, side) in cm."""
     x = ((torch.arange(side) + 0.5) / side - 0.5).expand(side, side)
     y = ((torch.arange(side) + 0.5) / side)[:, None].expand(side, side)
-    return torch.stack((x, USUAL - y, x, y - USUAL))[None] / CM_IN_WIDE_CROP
-
-
-def upsample_fields(x: Tensor) -> Tensor:
-    """Smooth fields of `image_size` px as fine as what T sees: (B, C, S, S) -> (B, C, FINE * S, FINE * S)."""
-    return F.interpolate(x, scale_factor=FIELD_SCALE, mode="bilinear", align_corners=False)
+    return torch.stack((x, TEETH_HEIGHT - y, x, y - TEETH_HEIGHT))[None] / CM_IN_WIDE_CROP
 
 
 def lower_face(x: Tensor) -> Tensor:
-    """The lower face of pictures over T's frame: (B, C, S, S) -> (B, C, S / 2, S / 2)."""
+    """Cuts the window LOWER_FACE out of fields over the wide crop: (B, C, S, S) -> (B, C, S / 2, S / 2)."""
     top, left, side = (round(part * x.shape[-1]) for part in LOWER_FACE)
     return x[..., top : top + side, left : left + side]
 
 
-def _in_frame(x: Tensor, side: int) -> Tensor:
-    """The window in a frame of zeros."""
-    top, left, inside = (round(part * side) for part in LOWER_FACE)
-    return F.pad(x, (left, side - left - inside, top, side - top - inside))
+def _over_wide_crop(x: Tensor, side: int) -> Tensor:
+    """Pads a window LOWER_FACE with zeros to the wide crop: (B, C, S / 2, S / 2) -> (B, C, side, side)."""
+    top, left, inner = (round(part * side) for part in LOWER_FACE)
+    return F.pad(x, (left, side - left - inner, top, side - top - inner))

@@ -42,12 +42,12 @@ class ConditionedConv(nn.Module):
         """h: (B, in_channels, S, S), condition: (B, N) -> (B, out_channels, S', S')."""
         if self.upsample and h.shape[-1] <= SMALL:  # the condition costs next to nothing here
             return upsampled_products(_beside(h, condition), self.weight)
-        seen, told = self.weight.split((self.in_channels, self.weight.shape[1] - self.in_channels), dim=1)
+        kernel, condition_kernel = self.weight.split((self.in_channels, self.weight.shape[1] - self.in_channels), dim=1)
         if self.upsample:
-            out = F.conv_transpose2d(h, upsampling_kernel(seen), stride=2, padding=1)
+            out = F.conv_transpose2d(h, upsampling_kernel(kernel), stride=2, padding=1)
         else:
-            out = F.conv2d(h, seen, stride=self.stride, padding=self.weight.shape[-1] // 2)
-        return add_constant_maps(out, told, condition)
+            out = F.conv2d(h, kernel, stride=self.stride, padding=self.weight.shape[-1] // 2)
+        return add_constant_maps(out, condition_kernel, condition)
 
 
 def _beside(h: Tensor, condition: Tensor) -> Tensor:
@@ -67,20 +67,19 @@ class Encoder(nn.Module):
     def __init__(self, image_size: int, z_dim: int, width: int):
         super().__init__()
         channels = [3, *(width * 2**i for i in range(image_size.bit_length() - 3))]
-        self.blocks = nn.ModuleList(
-            nn.Conv2d(a, b, kernel_size=5, stride=2, padding=2) for a, b in itertools.pairwise(channels)
-        )
+        blocks = [nn.Conv2d(a, b, kernel_size=5, stride=2, padding=2) for a, b in itertools.pairwise(channels)]
+        self.blocks = nn.ModuleList(blocks)
         self.fc = nn.Linear(channels[-1] * 4 * 4, z_dim)
-        for block in self.blocks:
+        for block in blocks:
             nn.init.kaiming_normal_(block.weight, nonlinearity="relu")
-            nn.init.zeros_(block.bias)
+            nn.init.zeros_(block.bias)  # type: ignore[arg-type]
         nn.init.kaiming_normal_(self.fc.weight, nonlinearity="linear")
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, 3, H, W) in [-1, 1] -> z = g(x): (B, z_dim) in [-1, 1], the person without the expression."""
         for block in self.blocks:
             small = x.shape[-1] <= SMALL // 2
-            x = patch_products(x, block.weight, block.bias) if small else block(x)
+            x = patch_products(x, block.weight, block.bias) if small else block(x)  # type: ignore[arg-type]
             x = F.relu(x, inplace=True)
         return torch.tanh(self.fc(x.flatten(1)))
 
@@ -113,7 +112,7 @@ class Decoder(nn.Module):
     def arrange(self) -> None:
         """Lays the kernels out in memory as `forward` multiplies them: the same numbers, not copied at each call."""
         for block in self.blocks:
-            block.weight.data = block.weight.data.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
+            block.weight.data = block.weight.data.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)  # type: ignore
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         """z: (B, z_dim), c: (B, K * d), both in [-1, 1] -> x_hat: (B, 3, H, W) in [-1, 1]."""
@@ -225,7 +224,7 @@ class FaceNetwork(nn.Module):
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """x: (B, 3, H, W) in [-1, 1] -> five maps phi_l(x), each half the side of the one before (eq. 7)."""
-        maps = []
+        maps: list[Tensor] = []
         for block in self.blocks:
             x = block(F.max_pool2d(x, 2) if maps else x)
             maps.append(x)

@@ -1,7 +1,7 @@
-"""Export to ONNX: G_enc and G_dec as files that run without torch.
+"""Export of G_enc and G_dec to ONNX, and their plain form: the convolutions as the paper writes them.
 
-The graphs are the paper's own form of the networks: ten standard operators, 13 and 53 nodes with the bundled weights. The
-form that is fast in torch (see `convolution`) becomes 657 nodes, most of them slices and scatters, which few runtimes like.
+The plain form has ten standard operators, 13 and 53 nodes with the bundled weights. The form that is fast in torch
+(`fast_conv`) would become 657 nodes, most of them slices and scatters, which few runtimes optimise.
 """
 
 import copy
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -22,25 +23,29 @@ from torch import Tensor, nn
 from ..atomic_write import atomic_write
 from ..errors import ExprGANError
 from ..photo.ai_metadata import xmp_packet
-from .exprgan import CONFIG_NAME, ExprGAN
+from .config import CONFIG_NAME
+from .exprgan import ExprGAN
 from .networks import CODE_REPEATS, ConditionedConv, Decoder, Encoder
+
+Module = TypeVar("Module", bound=nn.Module)
 
 OPSET = 18
 NAMES = {"encoder": "encoder.onnx", "decoder": "decoder.onnx", "config": CONFIG_NAME, "mark": "mark.xmp"}
-"""What is written, by what it is."""
-NEEDED = ("onnx", "onnxscript")
+"""Name of each file by its content."""
+PACKAGES = ("onnx", "onnxscript")
 
 
 def export_onnx(model: ExprGAN, out: str | os.PathLike[str]) -> dict[str, Path]:
     """Writes G_enc and G_dec for ONNX runtimes, float32, for any number of pictures N at once.
 
     encoder.onnx takes x (N, 3, S, S) in [-1, 1], aligned faces as `Subject.crop`, and gives z (N, z_dim). decoder.onnx
-    takes z and c (N, K * d) in [-1, 1] and gives x_hat (N, 3, S, S) in [-1, 1]. config.json says S, K, d and z_dim, the
-    names of the expressions, and how c grows with intensity. mark.xmp is the XMP packet that tells that AI edited a file.
+    takes z and c (N, K * d) in [-1, 1] and gives x_hat (N, 3, S, S) in [-1, 1]. config.json holds S, K, d, z_dim, the names
+    of the expressions, and `intensity_path` (K, P, d), c_i at P evenly spaced intensities. mark.xmp is the XMP packet that
+    marks a file as edited by AI.
 
     Args:
         model: the weights.
-        out: a folder; made if it is not there. Files of these names in it are replaced.
+        out: a folder; created if it does not exist. Files of these names in it are replaced.
 
     Returns:
         The files, as in `NAMES`.
@@ -48,8 +53,8 @@ def export_onnx(model: ExprGAN, out: str | os.PathLike[str]) -> dict[str, Path]:
     Raises:
         ExprGANError: packages are missing, or the folder cannot be written.
     """
-    if missing := [name for name in NEEDED if find_spec(name) is None]:
-        what, both = " and ".join(missing), " ".join(NEEDED)
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        what, both = " and ".join(missing), " ".join(PACKAGES)
         raise ExprGANError(f'Export needs {what}, not installed here: pip install "exprgan[onnx]" or pip install {both}.')
     out = Path(out)
     files = {what: out / name for what, name in NAMES.items()}
@@ -63,17 +68,19 @@ def export_onnx(model: ExprGAN, out: str | os.PathLike[str]) -> dict[str, Path]:
     contents = {
         "encoder": _graph(PlainEncoder(model.G_enc), {"x": x}, "z"),
         "decoder": _graph(PlainDecoder(model.G_dec), {"z": z, "c": c}, "x_hat"),
-        "config": (json.dumps(dataclasses.asdict(config), indent=2) + "\n").encode(),
+        "config": (
+            json.dumps(dataclasses.asdict(config) | {"intensity_path": model.F_ctrl.path.tolist()}, indent=2) + "\n"
+        ).encode(),
         "mark": xmp_packet().encode(),
     }
-    with ExitStack() as writing:  # all of them, or none: an encoder goes with its decoder
-        for what, path in files.items():
-            writing.enter_context(atomic_write(path)).write_bytes(contents[what])
+    with ExitStack() as writing:  # all files or none: encoder and decoder belong together
+        for name, path in files.items():
+            writing.enter_context(atomic_write(path)).write_bytes(contents[name])
     return files
 
 
 class PlainEncoder(nn.Module):
-    """G_enc in convolutions alone."""
+    """G_enc as plain convolutions."""
 
     def __init__(self, encoder: Encoder):
         super().__init__()
@@ -87,12 +94,12 @@ class PlainEncoder(nn.Module):
 
 
 class PlainDecoder(nn.Module):
-    """G_dec in convolutions alone."""
+    """G_dec as plain convolutions."""
 
     def __init__(self, decoder: Decoder):
         super().__init__()
         self.fc = _plain(decoder.fc)
-        self.blocks = nn.ModuleList(PlainConv(block) for block in decoder.blocks)
+        self.blocks = nn.ModuleList(PlainConv(block) for block in decoder.blocks)  # type: ignore[arg-type]
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         """z: (N, z_dim), c: (N, K * d), both in [-1, 1] -> x_hat: (N, 3, S, S) in [-1, 1]."""
@@ -104,47 +111,48 @@ class PlainDecoder(nn.Module):
 
 
 class PlainConv(nn.Module):
-    """`ConditionedConv` of 3x3: the constant maps are convolved in a picture of 3x3 px, whose middle is then repeated."""
+    """A 3x3 `ConditionedConv`: the constant maps are convolved at 3x3 px, and the centre of the result is repeated."""
 
     def __init__(self, block: ConditionedConv):
         super().__init__()
         weight = block.weight.detach().float().cpu()
         self.upsample = block.upsample
-        self.seen = nn.Parameter(weight[:, : block.in_channels].contiguous(), requires_grad=False)
-        self.told = nn.Parameter(weight[:, block.in_channels :].contiguous(), requires_grad=False)
+        self.kernel = nn.Parameter(weight[:, : block.in_channels].contiguous(), requires_grad=False)
+        self.condition_kernel = nn.Parameter(weight[:, block.in_channels :].contiguous(), requires_grad=False)
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
         """h: (N, in_channels, S, S), condition: (N, K * d) -> (N, out_channels, S', S')."""
         if self.upsample:
             h = F.interpolate(h, scale_factor=2.0, mode="nearest")
-        nine = F.conv2d(condition[:, :, None, None].expand(-1, -1, 3, 3), self.told, padding=1)
-        place = torch.tensor([0, *[1] * (h.shape[-1] - 2), 2])  # first, middle, last
-        return F.conv2d(h, self.seen, padding=1) + nine.index_select(2, place).index_select(3, place)
+        nine = F.conv2d(condition[:, :, None, None].expand(-1, -1, 3, 3), self.condition_kernel, padding=1)
+        rows = torch.tensor([0, *[1] * (h.shape[-1] - 2), 2])  # first, middle, last
+        return F.conv2d(h, self.kernel, padding=1) + nine.index_select(2, rows).index_select(3, rows)
 
 
-def _plain(module: nn.Module) -> nn.Module:
+def _plain(module: Module) -> Module:
     """A copy in float32 on the CPU."""
     return copy.deepcopy(module).float().cpu().requires_grad_(False)
 
 
 def _graph(network: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes:
-    """One network with its weights, as a file's content."""
-    some = torch.export.Dim("N")
+    """One network with its weights as the bytes of an .onnx file."""
+    batch = torch.export.Dim("N")
     with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             network.eval(), tuple(inputs.values()), dynamo=True, verbose=False, opset_version=OPSET,
-            input_names=list(inputs), output_names=[output], dynamic_shapes=tuple({0: some} for _ in inputs),
+            input_names=list(inputs), output_names=[output], dynamic_shapes=tuple({0: batch} for _ in inputs),
         )  # fmt: skip
+    assert program is not None
     graph = program.model_proto
     for part in (graph, graph.graph, *graph.graph.node, *graph.graph.value_info, *graph.graph.input, *graph.graph.output):
-        part.ClearField("metadata_props")  # the exporter's notes, among them the paths of this machine
+        part.ClearField("metadata_props")  # notes of the exporter, which include paths of this machine
     return graph.SerializeToString()
 
 
 @contextmanager
 def _quiet(*names: str) -> Iterator[None]:
-    """Keeps to themselves what the exporter's packages would tell of every step."""
+    """Silences loggers below errors."""
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,7 +1,7 @@
-"""Teeth and gums, painted once and laid into an open mouth by coordinates: sharp at any size, where drawn colours are soft.
+"""A texture of teeth and gums, laid into an open mouth by texture coordinates, so that it is sharp at any resolution.
 
-T (detail.py) says where on the two rows every point of a mouth lies, which is smooth and can be enlarged; gaps between
-teeth, their edges and the gums' come from here.
+T (`warp_network`) predicts smooth uv coordinates on the two rows of teeth, which can be upsampled; gaps between teeth,
+their edges and the gum line come from the texture.
 """
 
 from functools import cache
@@ -13,32 +13,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 HALF_ROW_CM, ROW_TOP_CM, ROW_BOTTOM_CM = 3.0, -0.25, 2.0
-"""What is painted of a row, in cm: from -ALONG to ALONG beside its middle, and from BEYOND the teeth's edges to DEEP in the
-gums."""
+"""Extent of the texture of a row in cm: u from -HALF_ROW_CM to HALF_ROW_CM about the midline, v from ROW_TOP_CM, beyond the
+teeth's edges, to ROW_BOTTOM_CM, in the gums."""
 TEXTURE_PX_PER_CM = 128
-"""Px a cm."""
-GUMS = (0.80, 0.47, 0.48)
-ENAMEL = (0.99, 0.96, 0.90)
-WARM, CLEAR = (0.02, 0.05, 0.10), (0.07, 0.04, 0.02)
-"""What enamel lacks at the gums and at its edge."""
-SOFT_CM = 0.016
+GUMS_RGB = (0.80, 0.47, 0.48)
+ENAMEL_RGB = (0.99, 0.96, 0.90)
+WARM_RGB, CLEAR_RGB = (0.02, 0.05, 0.10), (0.07, 0.04, 0.02)
+"""Subtracted from the enamel at the gums and at the edge."""
+GAP_CM = 0.016
 """Half the width of the line between two teeth."""
 
 
 class Tooth(NamedTuple):
-    """One tooth as it is seen from the front; lengths in cm."""
+    """One tooth in front view; lengths in cm."""
 
     near: float
-    """Where it begins, beside the row's middle."""
+    """Distance of its nearer side from the midline."""
     far: float
+    """Distance of its farther side from the midline."""
     edge: float
-    """How far its edge stays behind the row's."""
+    """Recess of its edge behind the edge of the row."""
     gum: float
-    """Where it meets the gums."""
+    """Height of the gum line above the edge of the row."""
     corner: float
-    """How far its corners stay behind the middle of its edge."""
+    """Recess of its corners behind the middle of its edge."""
     shape: float
-    """Power of the edge's curve: 1.5 a canine's point, 6 an incisor's straight edge."""
+    """Exponent of the edge's curve: 1.5 for a canine's point, 6 for an incisor's straight edge."""
 
 
 # fmt: off
@@ -59,78 +59,81 @@ LOWER = (
     Tooth(2.42, 2.75, 0.14, 0.78, 0.12, 2.0),
 )
 # fmt: on
-"""From the middle outwards; both sides are alike."""
+"""From the midline outwards; the rows are symmetric."""
 
 
-def composite_teeth(behind: Tensor, light: Tensor, places: Tensor, per_cm: float = 16) -> Tensor:
-    """The inside of a mouth with its two rows of teeth.
+def composite_teeth(background: Tensor, shading: Tensor, uv: Tensor, px_per_cm: float = 16) -> Tensor:
+    """Renders the inside of a mouth: two rows of teeth over a background.
 
     Args:
-        behind: (B, 3, H, W) in [0, 1], what is seen between and beside them.
-        light: (B, 3, H, W), what a white tooth would look like there.
-        places: (B, 4, H, W) in cm: on the upper row, how far from its middle to the picture's right, and how far from the
-            teeth's edges towards the gums; then likewise on the lower one. Beyond what is painted there is nothing.
-        per_cm: px a cm of row, about: painted pixels far finer than those of the picture would flicker.
+        background: (B, 3, H, W) in [0, 1], visible between and beside the teeth.
+        shading: (B, 3, H, W), the colour of a white tooth at each point.
+        uv: (B, 4, H, W) in cm: u (from the midline to the right of the image) and v (from the teeth's edges to the gums) on
+            the upper row, then on the lower one. Outside the extent of the texture nothing is drawn.
+        px_per_cm: approximate resolution of the image, which selects the mip level of the texture.
 
     Returns:
         (B, 3, H, W) in [0, 1].
     """
-    middle, half, seen = (ROW_TOP_CM + ROW_BOTTOM_CM) / 2, (ROW_BOTTOM_CM - ROW_TOP_CM) / 2, behind
-    rows = tooth_rows(_level(per_cm)).to(places, non_blocking=True)
-    for picture, place in reversed([*zip(rows, places.split(2, dim=1), strict=True)]):  # the upper row is the nearer one
-        where = torch.stack((place[:, 0] / HALF_ROW_CM, (place[:, 1] - middle) / half), dim=-1)
-        picture = picture.expand(len(places), -1, -1, -1)
-        tooth = F.grid_sample(picture, where, mode="bilinear", padding_mode="zeros", align_corners=False)
-        seen = tooth[:, :3] * light + (1 - tooth[:, 3:]) * seen
-    return seen.clamp(0, 1)
+    middle, half, image = (ROW_TOP_CM + ROW_BOTTOM_CM) / 2, (ROW_BOTTOM_CM - ROW_TOP_CM) / 2, background
+    textures = tooth_rows(_mip_level(px_per_cm)).to(uv, non_blocking=True)
+    for texture, row_uv in reversed([*zip(textures, uv.split(2, dim=1), strict=True)]):  # the upper row occludes the lower
+        grid = torch.stack((row_uv[:, 0] / HALF_ROW_CM, (row_uv[:, 1] - middle) / half), dim=-1)
+        texture = texture.expand(len(uv), -1, -1, -1)
+        rgba = F.grid_sample(texture, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        image = rgba[:, :3] * shading + (1 - rgba[:, 3:]) * image
+    return image.clamp(0, 1)
 
 
-def _level(per_cm: float) -> int:
-    """By which power of two FINEST is divided: painted pixels are no smaller than half of the picture's."""
-    return max(0, min(5, int(np.log2(2 * TEXTURE_PX_PER_CM / max(per_cm, 1)))))
+def _mip_level(px_per_cm: float) -> int:
+    """The mip level whose pixels are at least half as large as those of the image: finer ones would flicker."""
+    return max(0, min(5, int(np.log2(2 * TEXTURE_PX_PER_CM / max(px_per_cm, 1)))))
 
 
 @cache
 def tooth_rows(level: int) -> Tensor:
-    """Both rows, upper first: (2, 4, h, w) float32, albedo in [0, 1] times cover, and cover; gums at the bottom."""
+    """Textures of both rows, upper first, halved `level` times: (2, 4, h, w) float32, premultiplied RGB and alpha."""
     if level:
         return F.avg_pool2d(tooth_rows(level - 1), 2)
-    return torch.from_numpy(np.stack([_row(UPPER), _row(LOWER)]))
+    return torch.from_numpy(np.stack([_draw_row(UPPER), _draw_row(LOWER)]))
 
 
-def _row(teeth: tuple[Tooth, ...], finer: int = 2) -> np.ndarray:
-    """One row as in `tooth_rows`, (4, h, w), painted `finer` times as fine first."""
-    per_cm = TEXTURE_PX_PER_CM * finer
-    across = np.abs((np.arange(int(2 * HALF_ROW_CM * per_cm), dtype=np.float32) + 0.5) / per_cm - HALF_ROW_CM)
-    deep = (np.arange(int((ROW_BOTTOM_CM - ROW_TOP_CM) * per_cm), dtype=np.float32)[:, None] + 0.5) / per_cm + ROW_TOP_CM
-    shape = len(deep), len(across)
-    colour = np.repeat(np.array(GUMS, np.float32), shape[0] * shape[1]).reshape(3, *shape)
-    cover, margin = np.zeros(shape, np.float32), np.full_like(across, 2 * ROW_BOTTOM_CM)
+def _draw_row(teeth: tuple[Tooth, ...], supersampling: int = 2) -> np.ndarray:
+    """The texture of one row at full resolution: (4, h, w), premultiplied RGB and alpha."""
+    px_per_cm = TEXTURE_PX_PER_CM * supersampling
+    u = np.abs((np.arange(int(2 * HALF_ROW_CM * px_per_cm), dtype=np.float32) + 0.5) / px_per_cm - HALF_ROW_CM)
+    height = int((ROW_BOTTOM_CM - ROW_TOP_CM) * px_per_cm)
+    v = (np.arange(height, dtype=np.float32)[:, None] + 0.5) / px_per_cm + ROW_TOP_CM
+    shape = len(v), len(u)
+    rgb = np.repeat(np.array(GUMS_RGB, np.float32), shape[0] * shape[1]).reshape(3, *shape)
+    alpha, gum_line = np.zeros(shape, np.float32), np.full_like(u, 2 * ROW_BOTTOM_CM)
     for tooth in teeth:
-        at = (across >= tooth.near) & (across < tooth.far)
-        side = (across[at] - tooth.near) / (tooth.far - tooth.near) * 2 - 1
+        columns = (u >= tooth.near) & (u < tooth.far)
+        side = (u[columns] - tooth.near) / (tooth.far - tooth.near) * 2 - 1
         edge = tooth.edge + tooth.corner * np.abs(side) ** tooth.shape
-        margin[at] = tooth.gum - 0.24 * np.abs(side) ** 2.2
-        cover[:, at] = deep >= edge
-        enamel = (deep >= edge) & (deep < margin[at])
-        colour[:, :, at] = np.where(enamel, _enamel(tooth, side, (deep - edge) / (margin[at] - edge)), colour[:, :, at])
-    below = deep - margin
+        gum_line[columns] = tooth.gum - 0.24 * np.abs(side) ** 2.2
+        alpha[:, columns] = v >= edge
+        is_enamel = (v >= edge) & (v < gum_line[columns])
+        enamel = _enamel_rgb(tooth, side, (v - edge) / (gum_line[columns] - edge))
+        rgb[:, :, columns] = np.where(is_enamel, enamel, rgb[:, :, columns])
+    below = v - gum_line
     rim, swelling = np.exp(-((below / 0.10) ** 2)), np.exp(-(((below - 0.22) / 0.14) ** 2))
-    colour *= np.where(below >= 0, 1 - 0.16 * rim + 0.10 * swelling, 1)
-    row = np.concatenate((colour.clip(0, 1) * cover, cover[None]))
-    return row.reshape(4, shape[0] // finer, finer, shape[1] // finer, finer).mean((2, 4), dtype=np.float32)
+    rgb *= np.where(below >= 0, 1 - 0.16 * rim + 0.10 * swelling, 1)
+    row = np.concatenate((rgb.clip(0, 1) * alpha, alpha[None]))
+    blocks = row.reshape(4, shape[0] // supersampling, supersampling, shape[1] // supersampling, supersampling)
+    return blocks.mean((2, 4), dtype=np.float32)
 
 
-def _enamel(tooth: Tooth, side: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """A tooth's colour, (3, h, w): warm at the gums, clear at its edge, dark where it meets its neighbours.
+def _enamel_rgb(tooth: Tooth, side: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """The colour of a tooth, (3, h, w): warm at the gums, translucent at the edge, dark beside its neighbours.
 
     Args:
         side: (w,), -1 at its nearer side to 1 at its farther one.
         up: (h, w), 0 at its edge to 1 at the gums.
     """
     to_side = (1 - np.abs(side)) * (tooth.far - tooth.near) / 2
-    shade = (1 - 0.16 * np.abs(side) ** 3) * (1 - 0.36 * np.exp(-((to_side / SOFT_CM) ** 2)))
+    shade = (1 - 0.16 * np.abs(side) ** 3) * (1 - 0.36 * np.exp(-((to_side / GAP_CM) ** 2)))
     shade = shade * (1 - 0.10 * np.exp(-((up / 0.08) ** 2)))
-    shine = 0.05 * np.exp(-(((side + 0.1) / 0.4) ** 2) - ((up - 0.55) / 0.22) ** 2)
-    white, warm, clear = (np.array(rgb, np.float32)[:, None, None] for rgb in (ENAMEL, WARM, CLEAR))
-    return (white - warm * np.clip((up - 0.5) / 0.5, 0, 1) ** 2 - clear * np.exp(-((up / 0.18) ** 2))) * (shade + shine)
+    highlight = 0.05 * np.exp(-(((side + 0.1) / 0.4) ** 2) - ((up - 0.55) / 0.22) ** 2)
+    white, warm, clear = (np.array(rgb, np.float32)[:, None, None] for rgb in (ENAMEL_RGB, WARM_RGB, CLEAR_RGB))
+    return (white - warm * np.clip((up - 0.5) / 0.5, 0, 1) ** 2 - clear * np.exp(-((up / 0.18) ** 2))) * (shade + highlight)

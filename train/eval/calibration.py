@@ -1,152 +1,167 @@
-"""`calibrate`: measures on training people how strong edits look, and writes into config.json what makes the slider right.
+"""`calibrate`: measures on training people how intense edits look, and writes what makes the slider even into the weights.
 
-Without T that is the way of the codes on which strength grows evenly (`intensity_path`). T is trained along that way, so
-with a T it stays, and what is sought is how much farther than T says an edit must go to look as strong as the set's own
-full expressions (`detail_emphasis`). Beside that it measures where people lie in z, for new ones to be drawn there
-(`people_mean`, `people_spread`). Weights stay as they are.
+Buffers of the model are measured; its networks stay unchanged.
+
+- `F_ctrl.path`, without T: the path of codes along which the intensity of the decoder's pictures grows linearly. T is trained
+  on codes of that path, so with T it stays.
+- `warp_emphasis.per_expression`, with T: the factors on T's flow and gain at which full edits look as intense as the training
+  set's full expressions.
+- `latent_prior`: mean and covariance of atanh(g(x)), from which new people are sampled.
 """
 
 import dataclasses
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from exprgan.editing.results import Subject
+from exprgan.editing.results import Fidelity, Subject
 from exprgan.editor import ExpressionEditor
+from exprgan.models.config import CONFIG_NAME
 from exprgan.models.controller import Controller
-from exprgan.models.exprgan import ExprGAN
-from exprgan.models.latent_prior import fit_latent_prior
+from exprgan.models.exprgan import WEIGHTS_NAME, ExprGAN
 from exprgan.photo.image_io import from_bytes
 
-from ..core.files import write_json, writes_folder
+from ..core.files import copy_together, writes_folder
 from ..data import FaceFolder
-from ..data.contact_sheets import read_one
+from ..data.contact_sheets import read_sample
 from .intensity_regressor import IntensityRegressor
 
-LEVELS = np.linspace(0, 1, 9)
-"""Where on the straight way from all -1 to c_i = 1 strength is measured."""
-KNOTS = 11
-"""Points of the calibrated way, at evenly spaced intensities."""
+PATH_LEVELS = np.linspace(0, 1, 9)
+"""Positions on the straight path from all -1 to c_i = 1 at which intensity is measured."""
+PATH_KNOTS = 11
+"""Points of the calibrated path, at evenly spaced intensities."""
 EMPHASES = (1.0, 1.2, 1.4, 1.6)
-"""How much farther than T says an edit is tried to go; beyond the last, noses and brows look pulled."""
-CLOSE = 0.02
-"""Strength that is not worth going farther for: nobody sees it, but everybody sees a pulled brow."""
-EARNED = 0.2
-"""Strength that going farther must bring for each 1 of emphasis. A surprise whose jaw drops a third farther than anyone's
-brings less, and is not worth its looks."""
-PICTURES = 3000
-"""How many are looked at, to learn where people lie in z."""
-FULL = 0.85
-"""Pictures of the set from this intensity on show how strong a full expression looks."""
+"""Factors that are measured; beyond the last, noses and brows look pulled."""
+TOLERANCE = 0.02
+"""Intensity below the target that is accepted: nobody sees it, but everybody sees a pulled brow."""
+MIN_SLOPE = 0.2
+"""Intensity that an increase of the factor by 1 must bring. A surprise whose jaw drops a third farther than anyone's brings
+less, and is not worth its looks."""
+PRIOR_PICTURES = 3000
+"""Pictures that the latent prior is fitted to."""
+FULL_INTENSITY = 0.85
+"""Pictures of at least this intensity count as full expressions."""
 
 
 @writes_folder(lambda weights, *_, **__: weights)
 def calibrate(weights: str, data: str, people: int = 24) -> np.ndarray:
-    """Calibrates published weights on the people of split `train`, and rewrites WEIGHTS/config.json.
+    """Calibrates published weights on the people of split `train`, and rewrites the folder.
 
     Args:
         weights: a folder that `publish` wrote.
         data: a folder with metadata.csv, with neutral pictures and known intensities.
-        people: how many people are edited, a neutral picture each.
+        people: number of people that are edited, one neutral picture each.
 
     Returns:
-        Mean strengths of what a visitor gets: (K, levels) on the straight way, or (K, emphases) at full intensity.
+        Mean intensities of edits: (K, levels) on the straight path, or with T (K, factors) at full intensity.
 
     Raises:
         ValueError: the folder has no neutral picture, or an expression without known intensities.
     """
     model = ExprGAN.from_pretrained(weights)
     faces = FaceFolder.load(data, "train", model.config.image_size, model.config.expressions)
-    judge = IntensityRegressor.fit(model.classifier, faces)
-    seen, found = (_path if model.T is None else _emphasis)(model, faces, judge, people)
-    mean, spread = fit_latent_prior(_identities(model, faces))
-    found |= {"people_mean": mean, "people_spread": spread}
-    write_json(Path(weights) / "config.json", dataclasses.asdict(dataclasses.replace(model.config, **found)))
-    for name, row in zip(model.config.expressions, seen, strict=True):
+    regressor = IntensityRegressor.fit(model.classifier, faces)
+    measured = (_calibrate_path if model.T is None else _calibrate_emphasis)(model, faces, regressor, people)
+    model.latent_prior.fit(_encode(model, faces))
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        copy_together(Path(folder), Path(weights), (CONFIG_NAME, WEIGHTS_NAME))
+    for name, row in zip(model.config.expressions, measured, strict=True):
         print(f"{name}: strength {' '.join(f'{value:.2f}' for value in row)}")
-    return seen
+    return measured
 
 
-def _identities(model: ExprGAN, faces: FaceFolder) -> torch.Tensor:
+def _encode(model: ExprGAN, faces: FaceFolder) -> torch.Tensor:
     """g(x) of pictures spread over the set: (N, z_dim)."""
-    chosen = torch.linspace(0, len(faces) - 1, min(len(faces), PICTURES)).round().long()
+    rows = torch.linspace(0, len(faces) - 1, min(len(faces), PRIOR_PICTURES)).round().long()
     with torch.inference_mode():
-        parts = [model.G_enc(from_bytes(faces.images[some])) for some in tqdm(chosen.split(64), desc="people")]
+        parts = [model.G_enc(from_bytes(faces.images[some])) for some in tqdm(rows.split(64), desc="people")]
     return torch.cat(parts)
 
 
-def _path(model: ExprGAN, faces: FaceFolder, judge: IntensityRegressor, people: int) -> tuple[np.ndarray, dict]:
-    config = model.config
-    model.F_ctrl = Controller(config.expressions, config.code_dim_each)  # the straight way
+def _calibrate_path(model: ExprGAN, faces: FaceFolder, regressor: IntensityRegressor, people: int) -> np.ndarray:
+    """Sets F_ctrl.path; returns intensities on the straight path, (K, levels)."""
+    names, d = model.config.expressions, model.config.code_dim_each
+    model.F_ctrl = Controller(names, d)
     editor = ExpressionEditor(model)
-    subjects = _neutral(editor, faces, people)
-    seen = np.array([
-        [_strength(editor, judge, subjects, name, level, "model") for level in LEVELS]
-        for name in tqdm(config.expressions, desc="calibrate")
+    subjects = _neutral_subjects(editor, faces, people)
+    measured = np.array([
+        [_mean_intensity(editor, regressor, subjects, name, level, "model") for level in PATH_LEVELS]
+        for name in tqdm(names, desc="calibrate")
     ])  # fmt: skip
-    path = [number for row in seen for t in even_way(row) for number in [2 * t - 1] * config.code_dim_each]
-    return seen, {"intensity_path": tuple(round(min(1.0, max(-1.0, float(number))), 4) for number in path)}
+    model.config = dataclasses.replace(model.config, intensity_knots=PATH_KNOTS)
+    model.F_ctrl = Controller(names, d, PATH_KNOTS)
+    path = torch.from_numpy(2 * np.array([linear_path(row) for row in measured]) - 1).clamp(-1, 1).round(decimals=4)
+    model.F_ctrl.path.copy_(path[:, :, None])
+    return measured
 
 
-def _emphasis(model: ExprGAN, faces: FaceFolder, judge: IntensityRegressor, people: int) -> tuple[np.ndarray, dict]:
-    names, config = model.config.expressions, model.config
+def _calibrate_emphasis(model: ExprGAN, faces: FaceFolder, regressor: IntensityRegressor, people: int) -> np.ndarray:
+    """Sets warp_emphasis.per_expression; returns intensities of full edits at each of EMPHASES, (K, factors)."""
+    names, factors = model.config.expressions, model.warp_emphasis.per_expression
     editor = ExpressionEditor(model)
-    subjects, seen = _neutral(editor, faces, people), []
+    subjects, columns = _neutral_subjects(editor, faces, people), []
     for emphasis in tqdm(EMPHASES, desc="calibrate"):
-        model.config = dataclasses.replace(config, detail_emphasis=(emphasis,) * len(names))
-        seen.append([_strength(editor, judge, subjects, name, 1.0) for name in names])
-    model.config, seen = config, np.array(seen).T
-    wanted = [_full_strength(faces, judge, i) for i in range(len(names))]
-    return seen, {"detail_emphasis": tuple(round(enough(*pair), 2) for pair in zip(seen, wanted, strict=True))}
+        factors.fill_(emphasis)
+        columns.append([_mean_intensity(editor, regressor, subjects, name, 1.0) for name in names])
+    measured = np.array(columns).T
+    for i, row in enumerate(measured):
+        factors[i] = round(smallest_emphasis(row, _full_intensity(faces, regressor, i)), 2)
+    return measured
 
 
-def _full_strength(faces: FaceFolder, judge: IntensityRegressor, number: int) -> float:
-    """How strong the set's own full expressions of one kind look on average."""
-    full = faces.select((faces.expression == number) & (faces.intensity >= FULL))
+def _full_intensity(faces: FaceFolder, regressor: IntensityRegressor, expression: int) -> float:
+    """Mean intensity, as the regressor reads it, of the set's own full pictures of an expression."""
+    full = faces.select((faces.expression == expression) & (faces.intensity >= FULL_INTENSITY))
     if not len(full):
-        name = faces.expressions[number]
-        raise ValueError(f"no picture of {name!r} has an intensity of {FULL} or more, to compare full edits with")
-    return float(judge(full.images, full.expression).mean())
+        name = faces.expressions[expression]
+        raise ValueError(f"no picture of {name!r} has an intensity of {FULL_INTENSITY} or more, to compare full edits with")
+    return float(regressor(full.images, full.expression).mean())
 
 
-def enough(strengths: np.ndarray, wanted: float) -> float:
-    """The least of EMPHASES, or between two of them, that comes CLOSE to a wanted strength or to the strongest there is
-    before strength stops being EARNED."""
-    rising = np.maximum.accumulate(strengths) + 1e-6 * np.arange(len(strengths))
-    idle = np.diff(rising) < EARNED * np.diff(EMPHASES)
-    last = int(idle.argmax()) if idle.any() else len(rising) - 1
-    return float(np.interp(min(wanted, rising[last]) - CLOSE, rising, EMPHASES))
+def smallest_emphasis(intensities: np.ndarray, target: float) -> float:
+    """The smallest factor, interpolated between EMPHASES, that brings the target intensity up to TOLERANCE.
+
+    Args:
+        intensities: measured at EMPHASES.
+        target: replaced by the largest intensity before the slope falls below MIN_SLOPE, if that is smaller.
+    """
+    rising = np.maximum.accumulate(intensities) + 1e-6 * np.arange(len(intensities))
+    flat = np.diff(rising) < MIN_SLOPE * np.diff(EMPHASES)
+    last = int(flat.argmax()) if flat.any() else len(rising) - 1
+    return float(np.interp(min(target, rising[last]) - TOLERANCE, rising, EMPHASES))
 
 
-def even_way(strengths: np.ndarray) -> np.ndarray:
-    """Strengths measured at LEVELS -> where on the straight way KNOTS evenly growing ones lie, up to the strongest."""
-    end = int(strengths.argmax())
-    if end == 0:  # it never looks stronger than neutral: nothing to calibrate
-        return np.linspace(0, 1, KNOTS)
-    rising = np.maximum.accumulate(strengths[: end + 1]) + 1e-6 * np.arange(end + 1)
-    wanted = np.linspace(rising[0], rising[-1], KNOTS)
-    return np.interp(wanted, rising, LEVELS[: end + 1])
+def linear_path(intensities: np.ndarray) -> np.ndarray:
+    """Positions on the straight path, (PATH_KNOTS,), at which intensity grows linearly up to its maximum.
+
+    Args:
+        intensities: measured at PATH_LEVELS.
+    """
+    end = int(intensities.argmax())
+    if end == 0:  # no edit looks more intense than neutral: nothing to calibrate
+        return np.linspace(0, 1, PATH_KNOTS)
+    rising = np.maximum.accumulate(intensities[: end + 1]) + 1e-6 * np.arange(end + 1)
+    return np.interp(np.linspace(rising[0], rising[-1], PATH_KNOTS), rising, PATH_LEVELS[: end + 1])
 
 
-def _neutral(editor: ExpressionEditor, faces: FaceFolder, people: int) -> list[Subject]:
-    """A neutral picture each, of people spread over the set."""
-    calm = (faces.expression == len(faces.expressions)) & (faces.intensity.nan_to_num(0.0) == 0)
-    first = {subject: index for index, subject in reversed(list(enumerate(faces.subject.tolist()))) if calm[index]}
+def _neutral_subjects(editor: ExpressionEditor, faces: FaceFolder, people: int) -> list[Subject]:
+    """A neutral picture each of people spread over the set."""
+    neutral = (faces.expression == len(faces.expressions)) & (faces.intensity.nan_to_num(0.0) == 0)
+    first = {subject: index for index, subject in reversed(list(enumerate(faces.subject.tolist()))) if neutral[index]}
     if not first:
         raise ValueError("calibration needs neutral pictures of known people, and this folder has none")
     chosen = sorted(first)[:: max(1, len(first) // people)][:people]
-    return [read_one(editor, faces, first[subject]) for subject in chosen]
+    return [read_sample(editor, faces, first[subject]) for subject in chosen]
 
 
-def _strength(
-    editor: ExpressionEditor, judge: IntensityRegressor, subjects: list[Subject], name: str, intensity: float,
-    fidelity: str = "detail",
-) -> float:  # fmt: skip
-    """How strong an expression looks on average."""
+def _mean_intensity(editor: ExpressionEditor, regressor: IntensityRegressor, subjects: list[Subject], name: str,
+                    intensity: float, fidelity: Fidelity = "detail") -> float:  # fmt: skip
+    """Mean intensity, as the regressor reads it, of edits of all subjects."""
+    edits = [editor.edit(subject, name, float(intensity), fidelity=fidelity) for subject in subjects]
+    pictures = torch.from_numpy(np.stack([np.asarray(edit.face) for edit in edits])).permute(0, 3, 1, 2)
     number = editor.model.config.expressions.index(name)
-    edits = (editor.edit(subject, name, float(intensity), fidelity=fidelity) for subject in subjects)
-    made = [np.asarray(edit.face) for edit in edits]
-    pictures = torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2)
-    return float(judge(pictures, torch.full((len(made),), number)).mean())
+    return float(regressor(pictures, torch.full((len(edits),), number)).mean())

@@ -105,8 +105,6 @@ def test_the_examples_codes_are_those_of_the_library(model, files):
         for intensity in (0, 0.33, 1):
             ours = model.F_ctrl.code(expression, intensity).numpy()
             assert np.abs(code(config, expression, intensity)[0] - ours).max() < 1e-6
-            straight = code(config | {"intensity_path": []}, expression, intensity)
-            assert straight.max() == pytest.approx(-1 if expression == "neutral" else 2 * intensity - 1, abs=1e-6)
 
 
 def test_the_command_writes_the_files_and_replaces_old_ones(tiny_model, tmp_path, capsys):

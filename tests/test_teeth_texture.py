@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from exprgan.editing.mouth_overlay import MouthOverlay
-from exprgan.models.mouth_network import BRIGHT, CM_IN_WIDE_CROP, FIELD_SCALE, of_one_light, seated, usual_places
-from exprgan.models.teeth_texture import HALF_ROW_CM, ROW_TOP_CM, ROW_BOTTOM_CM, UPPER, composite_teeth, tooth_rows
+from exprgan.models.backward_warp import FIELD_SCALE
+from exprgan.models.mouth_network import CM_IN_WIDE_CROP, SCLERA_BRIGHTNESS, align_teeth, average_uv, match_sclera
+from exprgan.models.teeth_texture import HALF_ROW_CM, ROW_BOTTOM_CM, ROW_TOP_CM, UPPER, composite_teeth, tooth_rows
 from exprgan.models.warp_network import WIDE_CROP_SCALE, WarpPrediction, sclera_color
 from exprgan.photo.alignment import EYES
 from exprgan.photo.image_io import LUMA
@@ -61,20 +62,20 @@ def said(side=64, mask=1.0):
     cover[..., side // 2 : side * 3 // 4, side // 4 : side * 3 // 4] = mask
     flat = torch.ones(1, 3, side // FIELD_SCALE, side // FIELD_SCALE)
     still = torch.zeros(1, 3, side, side)
-    return WarpPrediction(still[:, :2], still, cover, flat * DARK, flat * LIT, usual_places(side // FIELD_SCALE))
+    return WarpPrediction(still[:, :2], still, cover, flat * DARK, flat * LIT, average_uv(side // FIELD_SCALE))
 
 
 def laid(detail, scale, colour=(0, 0, 255)):
     """T's frame in a photo of one colour, `scale` px for one of the mask, with the mouth laid over it."""
     side = detail.mask.shape[-1] * scale
     photo = Image.new("RGB", (side, side), colour)
-    MouthOverlay.of(detail).lay_over(photo, np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]]), 0.0)
+    MouthOverlay.from_prediction(detail).paint(photo, np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]]), 0.0)
     return np.asarray(photo, np.float32)
 
 
 def test_a_mouth_is_painted_as_finely_as_the_photo_shows_it_and_in_its_place():
     soft = torch.nn.functional.avg_pool2d(said().mask, 5, stride=1, padding=2)
-    detail = said()._replace(mask=soft, light=torch.zeros(1, 3, 32, 32), behind=torch.zeros(1, 3, 32, 32))
+    detail = said()._replace(mask=soft, shading=torch.zeros(1, 3, 32, 32), background=torch.zeros(1, 3, 32, 32))
     border = []
     for scale in (1, 4, 12, 40):
         blue = laid(detail, scale)[..., 2] / 255
@@ -89,7 +90,7 @@ def test_a_mouth_is_painted_as_finely_as_the_photo_shows_it_and_in_its_place():
 @pytest.mark.parametrize("scale", [1, 3])
 def test_what_is_painted_finely_is_what_t_drew(scale):
     detail = said()
-    drawn = (detail.drawn(detail.places)[0] + 1) * 127.5
+    drawn = (detail.render_mouth(detail.uv)[0] + 1) * 127.5
     middle = np.s_[36:44, 20:44]
     small = laid(detail, scale).reshape(64, scale, 64, scale, 3).mean((1, 3))[middle]
     assert np.abs(small - drawn.permute(1, 2, 0).numpy()[middle]).mean() < scale**2
@@ -102,12 +103,12 @@ def test_beside_the_mouth_no_pixel_is_touched():
 
 
 def test_rows_are_seated_as_a_whole():
-    usual = usual_places(16)
+    usual = average_uv(16)
     seat = torch.zeros(2, 2, 2, 3)
-    torch.testing.assert_close(seated(usual, seat), usual.expand(2, -1, -1, -1))
+    torch.testing.assert_close(align_teeth(usual, seat), usual.expand(2, -1, -1, -1))
     seat[1, 0, 1, 0] = 0.5  # the upper row half a centimetre up
     seat[1, 1, 0, 1] = -0.1  # the lower one wider
-    moved = seated(usual, seat)
+    moved = align_teeth(usual, seat)
     torch.testing.assert_close(moved[0], usual[0])
     torch.testing.assert_close(moved[1, :2], usual[0, :2] + torch.tensor([0.0, 0.5])[:, None, None])
     torch.testing.assert_close(moved[1, 2:], usual[0, 2:] * torch.tensor([0.9, 1.0])[:, None, None])
@@ -123,14 +124,14 @@ def test_all_teeth_are_in_one_light_and_no_brighter_than_what_is_white():
     drawn = torch.zeros(2, 1, 8, 8)
     drawn[..., 2:6, 2:6] = 1
     white = torch.tensor([[0.9, 0.8, 0.7], [0.09, 0.08, 0.07]])  # a bright room and a dim one
-    one = of_one_light(light, drawn, white)
+    one = match_sclera(light, drawn, white)
     tint = one / one.mean(1, keepdim=True)
     torch.testing.assert_close(tint, tint[..., :1, :1].expand_as(tint))
     assert (tint[0, 0] > tint[0, 1]).all() and (tint[0, 1] > tint[0, 2]).all()
     torch.testing.assert_close(tint[0], tint[1])
     seen = one[..., 2:6, 2:6].mean((1, 2, 3))
     assert seen[0].item() == pytest.approx(light[0, :, 2:6, 2:6].mean().item(), rel=0.01)
-    assert seen[1].item() == pytest.approx(BRIGHT * 0.08, rel=0.01)
+    assert seen[1].item() == pytest.approx(SCLERA_BRIGHTNESS * 0.08, rel=0.01)
 
 
 def test_white_is_what_eyes_show_beside_iris_lid_and_highlight_or_as_bright_as_a_cheek():
