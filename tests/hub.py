@@ -1,6 +1,6 @@
-"""A stand-in for the Hub: an HTTP server on loopback that speaks its contract to the real client, with faults on demand.
+"""A fake of the Hub: an HTTP server on loopback that speaks its protocol to the real client, with faults on demand.
 
-Only what huggingface_hub asks for when it creates, pushes, tags, lists and pulls; git's history is a list of whole trees.
+It answers the requests that huggingface_hub makes to create, push, tag, list and pull; git history is a list of trees.
 """
 
 import base64
@@ -18,15 +18,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
-KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
-LARGE = (".safetensors", ".bin", ".png", ".jpg")
+REPO_TYPES = {"models": "model", "datasets": "dataset", "spaces": "space"}
+LFS_SUFFIXES = (".safetensors", ".bin", ".png", ".jpg")
 
 
 @dataclass
 class Repo:
-    """One repository: commits in order, each a whole tree, and names for some of them."""
+    """One repository: commits in order, each a complete tree (path -> content), and names for some of them."""
 
-    kind: str
+    repo_type: str
     private: bool = False
     gated: bool = False
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Repo:
         return self.commits[self.refs["main"]]
 
     def commit(self, tree: dict[str, bytes], title: str, ref: str = "main") -> str:
-        sha = hashlib.sha1(f"{self.kind}{len(self.commits)}{title}".encode()).hexdigest()
+        sha = hashlib.sha1(f"{self.repo_type}{len(self.commits)}{title}".encode()).hexdigest()
         self.commits[sha], self.refs[ref] = tree, sha
         self.titles.append(title)
         return sha
@@ -50,8 +50,8 @@ class Repo:
 
 
 @dataclass
-class Answer:
-    """What goes back; `body` may be cut short of the length that is announced."""
+class Response:
+    """A response; after `cut` bytes of the body the connection breaks."""
 
     status: int
     body: bytes = b""
@@ -59,33 +59,41 @@ class Answer:
     cut: int | None = None
 
 
+class Refusal(Exception):
+    """Raised by an endpoint to send an error response."""
+
+    def __init__(self, status: int, **headers: str):
+        super().__init__(status)
+        self.response = Response(status, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
 @dataclass
 class Fault:
-    """Changes the answers to requests whose "METHOD /path" matches, so many times; or answers instead."""
+    """Changes (or, with `instead`, replaces) the next `times` responses to requests whose "METHOD /path" matches."""
 
     pattern: str
-    change: Callable[[Answer], Answer]
+    change: Callable[[Response], Response]
     times: int
     instead: bool = False
 
 
-class StandIn:
-    """The server. `with StandIn() as hub:` runs it at `hub.url`."""
+class FakeHub:
+    """The server. `with FakeHub() as hub:` runs it at `hub.url`."""
 
     def __init__(self, tokens: tuple[str, ...] = ("good",)):
         self.tokens, self.redirects = tokens, False
         self.repos: dict[str, Repo] = {}
-        self.large: dict[str, bytes] = {}  # what git LFS holds, by SHA-256
+        self.lfs: dict[str, bytes] = {}  # SHA-256 -> content
         self.faults: list[Fault] = []
         self.requests: list[str] = []
-        self.sent: list[int] = []  # bytes of the body of each answer
+        self.sent: list[int] = []  # bytes of each response's body
         self.yaml_errors: list[str] = []
-        handler = type("Bound", (Handler,), {"hub": self})
-        self.open: list[socket.socket] = []
+        self.connections: list[socket.socket] = []
+        handler = type("BoundHandler", (Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
-    def __enter__(self) -> "StandIn":
+    def __enter__(self) -> "FakeHub":
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
@@ -97,44 +105,48 @@ class StandIn:
         if self.server.socket.fileno() >= 0:
             self.server.shutdown()
             self.server.server_close()
-        for connection in self.open:  # which the client keeps for later
+        for connection in self.connections:  # which the client would reuse
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def add(self, name: str, files: dict[str, bytes], kind: str = "model", **settings) -> Repo:
-        """A repository with files in it."""
-        repo = self.repos[f"{kind}/{name}"] = Repo(kind, **settings)
+    def add(self, name: str, files: dict[str, bytes], repo_type: str = "model", **settings) -> Repo:
+        """Creates a repository with files in it."""
+        repo = self.repos[f"{repo_type}/{name}"] = Repo(repo_type, **settings)
         repo.commit(dict(files), "first")
-        self.large |= {hashlib.sha256(data).hexdigest(): data for data in files.values()}
+        self.lfs |= {hashlib.sha256(data).hexdigest(): data for data in files.values()}
         return repo
 
     def fail(self, pattern: str, status: int, *, code: str = "", message: str = "", times: int = 1, **headers: str) -> None:
-        """Answers with an error."""
-        told = {"X-Error-Code": code, "X-Error-Message": message} | {k.replace("_", "-"): v for k, v in headers.items()}
-        self.faults.append(Fault(pattern, lambda _: Answer(status, b"", {k: v for k, v in told.items() if v}), times, True))
+        """Responds with an error."""
+        headers |= {"X_Error_Code": code} if code else {}
+        headers |= {"X_Error_Message": message} if message else {}
+        self.faults.append(Fault(pattern, lambda _: Refusal(status, **headers).response, times, True))
 
     def cut(self, pattern: str, keep: int, times: int = 1) -> None:
-        """Breaks the connection off after `keep` bytes of the body."""
-        self.faults.append(Fault(pattern, lambda a: Answer(a.status, a.body, a.headers, keep), times))
+        """Breaks the connection after `keep` bytes of the body."""
+        self.faults.append(Fault(pattern, lambda r: Response(r.status, r.body, r.headers, keep), times))
 
-    def spoil(self, pattern: str, times: int = 1) -> None:
-        """Other bytes of the same number."""
-        self.faults.append(
-            Fault(pattern, lambda a: Answer(a.status, a.body[:-9] + bytes(b ^ 255 for b in a.body[-9:]), a.headers), times)
-        )
+    def corrupt(self, pattern: str, times: int = 1) -> None:
+        """Inverts the last bytes of the body."""
 
-    def asked(self, pattern: str) -> list[str]:
-        """The requests so far that match."""
+        def change(response: Response) -> Response:
+            tail = bytes(byte ^ 255 for byte in response.body[-9:])
+            return Response(response.status, response.body[:-9] + tail, response.headers)
+
+        self.faults.append(Fault(pattern, change, times))
+
+    def requests_matching(self, pattern: str) -> list[str]:
+        """Returns the requests so far whose "METHOD /path" matches."""
         return [request for request in self.requests if re.search(pattern, request)]
 
 
 class Handler(BaseHTTPRequestHandler):
-    hub: StandIn
+    hub: FakeHub
     protocol_version = "HTTP/1.1"
 
     def setup(self) -> None:
         super().setup()
-        self.hub.open.append(self.connection)
+        self.hub.connections.append(self.connection)
 
     def log_message(self, *_) -> None:
         pass
@@ -142,75 +154,75 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         self.query, self.body = parse_qs(url.query), self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        path, request = unquote(url.path), f"{self.command} {unquote(url.path)}"
+        request = f"{self.command} {unquote(url.path)}"
         self.hub.requests.append(request)
-        fault = next((one for one in self.hub.faults if one.times and re.search(one.pattern, request)), None)
-        answer = Answer(0) if fault and fault.instead else self.route(path)
+        fault = next((f for f in self.hub.faults if f.times and re.search(f.pattern, request)), None)
+        response = Response(0) if fault and fault.instead else self.respond(request)
         if fault:
             fault.times -= 1
-            answer = fault.change(answer)
-        self.send(answer)
+            response = fault.change(response)
+        self.send(response)
 
-    do_HEAD = do_POST = do_PUT = do_GET
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
-    def send(self, answer: Answer) -> None:
-        self.send_response(answer.status)
-        for name, value in answer.headers.items():
+    def respond(self, request: str) -> Response:
+        for pattern, endpoint in ROUTES:
+            if match := re.fullmatch(pattern, request):
+                try:
+                    return endpoint(self, **match.groupdict())
+                except Refusal as refusal:
+                    return refusal.response
+        return Response(404)
+
+    def send(self, response: Response) -> None:
+        self.send_response(response.status)
+        for name, value in response.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(answer.body)))
+        self.send_header("Content-Length", str(len(response.body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.hub.sent.append(len(answer.body[: answer.cut]))
-            self.wfile.write(answer.body[: answer.cut])
-        if answer.cut is not None:
+            self.hub.sent.append(len(response.body[: response.cut]))
+            self.wfile.write(response.body[: response.cut])
+        if response.cut is not None:
             self.close_connection = True
-
-    def route(self, path: str) -> Answer:
-        for pattern, method in ROUTES:
-            if match := re.fullmatch(pattern, f"{self.command} {path}"):
-                return method(self, **match.groupdict())
-        return Answer(404)
 
     def json(self) -> dict:
         return json.loads(self.body)
-
-    # Who asks, and for what.
 
     @property
     def token(self) -> str:
         return self.headers.get("Authorization", "").removeprefix("Bearer ")
 
-    def repo(self, kind: str, name: str) -> Repo | Answer:
-        """The repository, or the refusal."""
+    def repo(self, kind: str | None, name: str) -> Repo:
+        """The requested repository; `kind` is part of the path, such as "datasets/"."""
         if self.token and self.token not in self.hub.tokens:
-            return Answer(401, b"", {"X-Error-Message": "Invalid credentials in Authorization header"})
-        repo = self.hub.repos.get(f"{KINDS.get((kind or 'models').rstrip('/'), kind)}/{name}")
+            raise Refusal(401, X_Error_Message="Invalid credentials in Authorization header")
+        repo = self.hub.repos.get(f"{REPO_TYPES[(kind or 'models').rstrip('/')]}/{name}")
         if repo is None or (repo.private and not self.token):
-            return Answer(404 if self.token else 401, b"", {"X-Error-Code": "RepoNotFound"})
+            raise Refusal(404 if self.token else 401, X_Error_Code="RepoNotFound")
         return repo
 
-    def at(self, kind: str, name: str, revision: str) -> tuple[Repo, str] | Answer:
+    def repo_and_commit(self, kind: str | None, name: str, revision: str) -> tuple[Repo, str]:
         repo = self.repo(kind, name)
-        if isinstance(repo, Answer):
-            return repo
-        sha = repo.find(revision)
-        return (repo, sha) if sha else Answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
+        if sha := repo.find(revision):
+            return repo, sha
+        raise Refusal(404, X_Error_Code="RevisionNotFound")
 
     # The endpoints.
 
-    def create(self) -> Answer:
-        asked = self.json()
+    def create(self) -> Response:
+        settings = self.json()
         if self.token not in self.hub.tokens:
-            return Answer(401, b"", {"X-Error-Message": "Invalid credentials in Authorization header"})
-        name, kind = f"{asked['organization']}/{asked['name']}", asked.get("type", "model")
-        told = {"url": f"{self.hub.url}/{name}", "name": name}
-        if f"{kind}/{name}" in self.hub.repos:
-            return as_json(told | {"error": "You already created this repo"}, 409)
-        repo = self.hub.repos[f"{kind}/{name}"] = Repo(kind, asked.get("visibility") == "private")
+            raise Refusal(401, X_Error_Message="Invalid credentials in Authorization header")
+        name, repo_type = f"{settings['organization']}/{settings['name']}", settings.get("type", "model")
+        info = {"url": f"{self.hub.url}/{name}", "name": name}
+        if f"{repo_type}/{name}" in self.hub.repos:
+            return json_response(info | {"error": "You already created this repo"}, 409)
+        repo = self.hub.repos[f"{repo_type}/{name}"] = Repo(repo_type, settings.get("visibility") == "private")
         repo.commit({".gitattributes": b""}, "initial commit")
-        return as_json(told)
+        return json_response(info)
 
-    def validate(self) -> Answer:
+    def validate(self) -> Response:
         front = re.match(r"---\n(.*?)\n---\n", self.json()["content"], re.S)
         try:
             values = yaml.safe_load(front[1]) if front else {}
@@ -218,147 +230,139 @@ class Handler(BaseHTTPRequestHandler):
         except yaml.YAMLError as error:
             errors = [{"message": str(error)}]
         self.hub.yaml_errors += [error["message"] for error in errors]
-        return as_json({"errors": errors, "warnings": []}, 400 if errors else 200)
+        return json_response({"errors": errors, "warnings": []}, 400 if errors else 200)
 
-    def whoami(self) -> Answer:
-        return as_json({"name": "ann", "orgs": []}) if self.token in self.hub.tokens else Answer(401)
+    def whoami(self) -> Response:
+        return json_response({"name": "ann", "orgs": []}) if self.token in self.hub.tokens else Response(401)
 
-    def info(self, kind: str, name: str, revision: str | None) -> Answer:
-        found = self.at(kind, name, revision or "main")
-        if isinstance(found, Answer):
-            return found
-        repo, sha = found
-        told = {"id": name, "sha": sha, "private": repo.private, "gated": repo.gated, "tags": [], "downloads": 0}
+    def info(self, kind: str, name: str, revision: str | None) -> Response:
+        repo, sha = self.repo_and_commit(kind, name, revision or "main")
         siblings = []
         for path, data in repo.commits[sha].items():
-            one = {"rfilename": path, "size": len(data), "blobId": git_sha1(data)}
-            if path.endswith(LARGE):
-                one["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
-            siblings.append(one)
-        return as_json(told | {"siblings": siblings})
+            lfs = {"lfs": {"sha256": sha256(data), "size": len(data), "pointerSize": 134}} if is_lfs(path) else {}
+            siblings.append({"rfilename": path, "size": len(data), "blobId": git_sha1(data)} | lfs)
+        return json_response({"id": name, "sha": sha, "private": repo.private, "gated": repo.gated, "tags": [],
+                              "downloads": 0, "siblings": siblings})  # fmt: skip
 
-    def tree(self, kind: str, name: str, revision: str) -> Answer:
-        found = self.at(kind, name, revision)
-        if isinstance(found, Answer):
-            return found
-        repo, sha = found
+    def tree(self, kind: str, name: str, revision: str) -> Response:
+        repo, sha = self.repo_and_commit(kind, name, revision)
         files = []
         for path, data in repo.commits[sha].items():
-            one = {"type": "file", "path": path, "size": len(data), "oid": git_sha1(data)}
-            if path.endswith(LARGE):
-                one["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
-            files.append(one)
-        return as_json(files)
+            lfs = {"lfs": {"oid": sha256(data), "size": len(data), "pointerSize": 134}} if is_lfs(path) else {}
+            files.append({"type": "file", "path": path, "size": len(data), "oid": git_sha1(data)} | lfs)
+        return json_response(files)
 
-    def refs(self, kind: str, name: str) -> Answer:
+    def refs(self, kind: str, name: str) -> Response:
         repo = self.repo(kind, name)
-        if isinstance(repo, Answer):
-            return repo
         branches, tags = (
-            [{"name": one, "ref": f"refs/{where}/{one}", "targetCommit": sha} for one, sha in names.items()]
-            for where, names in (("heads", repo.refs), ("tags", repo.tags))
+            [{"name": ref, "ref": f"refs/{folder}/{ref}", "targetCommit": sha} for ref, sha in refs.items()]
+            for folder, refs in (("heads", repo.refs), ("tags", repo.tags))
         )
-        return as_json({"branches": branches, "converts": [], "tags": tags})
+        return json_response({"branches": branches, "converts": [], "tags": tags})
 
-    def tag(self, kind: str, name: str, revision: str) -> Answer:
-        found = self.at(kind, name, revision)
-        if isinstance(found, Answer):
-            return found
-        repo, sha = found
+    def tag(self, kind: str, name: str, revision: str) -> Response:
+        repo, sha = self.repo_and_commit(kind, name, revision)
         if (tag := self.json()["tag"]) in repo.tags:
-            return Answer(409)
+            return Response(409)
         repo.tags[tag] = sha
-        return as_json({})
+        return json_response({})
 
-    def preupload(self, kind: str, name: str, revision: str) -> Answer:
-        found = self.at(kind, name, revision)
-        if isinstance(found, Answer):
-            return found
-        repo, sha = found
+    def preupload(self, kind: str, name: str, revision: str) -> Response:
+        repo, sha = self.repo_and_commit(kind, name, revision)
         files = []
-        for file in self.json()["files"]:
-            path, large = file["path"], file["path"].endswith(LARGE)
-            told = {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False}
+        for path in (file["path"] for file in self.json()["files"]):
+            info = {"path": path, "uploadMode": "lfs" if is_lfs(path) else "regular", "shouldIgnore": False}
             if (data := repo.commits[sha].get(path)) is not None:
-                told["oid"] = hashlib.sha256(data).hexdigest() if large else git_sha1(data)
-            files.append(told)
-        return as_json({"files": files})
+                info["oid"] = file_hash(path, data)
+            files.append(info)
+        return json_response({"files": files})
 
-    def batch(self, kind: str | None, name: str) -> Answer:
+    def batch(self, kind: str | None, name: str) -> Response:
         objects = []
-        for one in self.json()["objects"]:
-            actions = {
-                "upload": {"href": f"{self.hub.url}/lfs/{one['oid']}"},
-                "verify": {"href": f"{self.hub.url}/lfs/verify"},
-            }
-            objects.append(one if one["oid"] in self.hub.large else one | {"actions": actions})
-        return as_json({"transfer": "basic", "objects": objects})
+        for info in self.json()["objects"]:
+            urls = {"upload": f"{self.hub.url}/lfs/{info['oid']}", "verify": f"{self.hub.url}/lfs/verify"}
+            actions = {"actions": {action: {"href": url} for action, url in urls.items()}}
+            objects.append(info if info["oid"] in self.hub.lfs else info | actions)
+        return json_response({"transfer": "basic", "objects": objects})
 
-    def put(self, oid: str) -> Answer:
-        if hashlib.sha256(self.body).hexdigest() != oid:
-            return Answer(400)
-        self.hub.large[oid] = self.body
-        return Answer(200)
+    def put(self, oid: str) -> Response:
+        if sha256(self.body) != oid:
+            return Response(400)
+        self.hub.lfs[oid] = self.body
+        return Response(200)
 
-    def verify(self) -> Answer:
-        asked = self.json()
-        return as_json({}) if len(self.hub.large.get(asked["oid"], b"")) == asked["size"] else Answer(404)
+    def verify(self) -> Response:
+        info = self.json()
+        return json_response({}) if len(self.hub.lfs.get(info["oid"], b"")) == info["size"] else Response(404)
 
-    def commit(self, kind: str, name: str, revision: str) -> Answer:
-        found = self.at(kind, name, revision)
-        if isinstance(found, Answer):
-            return found
-        repo, sha = found
+    def commit(self, kind: str, name: str, revision: str) -> Response:
+        repo, sha = self.repo_and_commit(kind, name, revision)
         lines = [json.loads(line) for line in self.body.decode().splitlines() if line]
         header = next(line["value"] for line in lines if line["key"] == "header")
         if header.get("parentCommit") not in (None, sha):
-            return Answer(412)
+            return Response(412)
         tree = dict(repo.commits[sha])
         for line in lines:
             value = line["value"]
             if line["key"] == "file":
                 tree[value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "lfsFile":
-                tree[value["path"]] = self.hub.large[value["oid"]]
+                tree[value["path"]] = self.hub.lfs[value["oid"]]
             elif line["key"] == "deletedFile":
                 del tree[value["path"]]
-        pull = "create_pr" in self.query
-        ref = f"refs/pr/{next(n for n in itertools.count(1) if f'refs/pr/{n}' not in repo.refs)}" if pull else revision
-        made = repo.commit(tree, header["summary"], ref)
-        told = {"success": True, "commitOid": made, "commitUrl": f"{self.hub.url}/{name}/commit/{made}", "hookOutput": ""}
-        return as_json(told | ({"pullRequestUrl": f"{self.hub.url}/{name}/discussions/1"} if pull else {}))
+        is_pull_request = "create_pr" in self.query
+        if is_pull_request:
+            revision = next(ref for ref in map("refs/pr/{}".format, itertools.count(1)) if ref not in repo.refs)
+        commit = repo.commit(tree, header["summary"], revision)
+        info = {
+            "success": True,
+            "commitOid": commit,
+            "commitUrl": f"{self.hub.url}/{name}/commit/{commit}",
+            "hookOutput": "",
+        }
+        pull_request = {"pullRequestUrl": f"{self.hub.url}/{name}/discussions/1"} if is_pull_request else {}
+        return json_response(info | pull_request)
 
-    def resolve(self, kind: str | None, name: str, revision: str, path: str) -> Answer:
-        found = self.at(kind, name, revision)
-        if isinstance(found, Answer):
-            return found
-        repo, sha = found
+    def resolve(self, kind: str | None, name: str, revision: str, path: str) -> Response:
+        repo, sha = self.repo_and_commit(kind, name, revision)
         if repo.gated and not self.token:
-            return Answer(401, b"", {"X-Error-Code": "GatedRepo", "X-Error-Message": f"Access to {name} is restricted."})
+            raise Refusal(401, X_Error_Code="GatedRepo", X_Error_Message=f"Access to {name} is restricted.")
         if path not in repo.commits[sha]:
-            return Answer(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": sha})
-        data, told = repo.commits[sha][path], {"X-Repo-Commit": sha}
-        etag = hashlib.sha256(data).hexdigest() if path.endswith(LARGE) else git_sha1(data)
-        if self.hub.redirects and path.endswith(LARGE):
-            elsewhere = f"{self.hub.url.replace('127.0.0.1', 'localhost')}/cdn/{etag}"
-            told |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(data)), "Location": elsewhere}
-            return Answer(302, b"", told)
-        return self.content(data, told | {"ETag": f'"{etag}"'})
+            raise Refusal(404, X_Error_Code="EntryNotFound", X_Repo_Commit=sha)
+        data, headers = repo.commits[sha][path], {"X-Repo-Commit": sha}
+        etag = file_hash(path, data)
+        if self.hub.redirects and is_lfs(path):
+            location = f"{self.hub.url.replace('127.0.0.1', 'localhost')}/cdn/{etag}"
+            headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(data)), "Location": location}
+            return Response(302, b"", headers)
+        return self.content(data, headers | {"ETag": f'"{etag}"'})
 
-    def cdn(self, oid: str) -> Answer:
-        return self.content(self.hub.large[oid], {}) if not self.token else Answer(400)
+    def cdn(self, oid: str) -> Response:
+        return self.content(self.hub.lfs[oid], {}) if not self.token else Response(400)
 
-    def content(self, data: bytes, headers: dict[str, str]) -> Answer:
-        """All of it, or from where the client was cut off."""
-        if asked := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
-            start = int(asked[1])
-            told = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
-            return Answer(206, data[start:], headers | told)
-        return Answer(200, data, headers)
+    def content(self, data: bytes, headers: dict[str, str]) -> Response:
+        """The whole content, or the rest after the position where the connection broke."""
+        if match := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
+            start = int(match[1])
+            content_range = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
+            return Response(206, data[start:], headers | content_range)
+        return Response(200, data, headers)
 
 
-def as_json(values, status: int = 200) -> Answer:
-    return Answer(status, json.dumps(values).encode(), {"Content-Type": "application/json"})
+def json_response(values, status: int = 200) -> Response:
+    return Response(status, json.dumps(values).encode(), {"Content-Type": "application/json"})
+
+
+def is_lfs(path: str) -> bool:
+    return path.endswith(LFS_SUFFIXES)
+
+
+def file_hash(path: str, data: bytes) -> str:
+    return sha256(data) if is_lfs(path) else git_sha1(data)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def git_sha1(data: bytes) -> str:

@@ -1,30 +1,32 @@
-"""To the Hub and from it: one commit of what changed, and the data set behind a name."""
+"""Uploads files to the Hub in one commit of what changed, and downloads data sets by name."""
 
-import fnmatch
-import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_download
 from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.utils.sha import git_hash
 
-from exprgan.models.hub_source import HUB_ERRORS, RepoType, HubSource, explain_hub_error, with_retries
+from exprgan.models.hub_source import HUB_ERRORS, HubSource, RepoType, explain_hub_error, with_retries
 
 from ..core.config_flags import option
-from ..core.files import RunError
-from ..data.metadata import DataError
+from ..core.errors import DataError, RunError
 from .model_card import CARD_NAME, was_edited
 
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+REPO_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+"""org/name or org/name@revision."""
+MAX_LISTED = 20
+"""Of uploads of more files only those that change are listed."""
 
 
 @dataclass(frozen=True)
 class HubConfig:
-    """Where on the Hub something goes, and how.
+    """The repository on the Hub to upload to, and how.
 
     Raises:
         ValueError: settings that contradict each other; the message names them.
@@ -44,112 +46,101 @@ class HubConfig:
             raise ValueError("a pull request has no tag: leave out --create-pr or --revision")
 
 
-NOWHERE = HubConfig()
+NO_UPLOAD = HubConfig()
 
 
 def data_folder(name: str) -> str:
-    """The folder behind what a verb is given as DATA: itself, or the Hub's data set `org/name` or `org/name@revision`.
+    """Returns the local folder of a data set: `name` itself, or a download of the Hub's `org/name` or `org/name@revision`.
 
     Raises:
         DataError: there is no such data set, or it cannot be reached.
     """
-    if Path(name).exists() or not REPOSITORY.fullmatch(name):
+    if Path(name).exists() or not REPO_NAME.fullmatch(name):
         return name
-    return str(HubSource(name, kind="dataset", error=DataError).folder())
+    return str(HubSource(name, repo_type="dataset", error_class=DataError).folder())
 
 
-def push(files: Mapping[str, Path | bytes], config: HubConfig, *, kind: RepoType, title: str, stale: Iterable[str]) -> None:
-    """Sends what differs from the Hub, in one commit; without a difference there is none.
+def push(files: Mapping[str, Path | bytes], config: HubConfig, *, repo_type: RepoType, title: str,
+         stale: Iterable[str]) -> None:  # fmt: skip
+    """Uploads the files that differ from those on the Hub, in one commit; makes no commit if there are none.
+
+    `HfApi.upload_folder` is not enough: it cannot tell what would change, nor keep a card that was edited on the Hub.
 
     Args:
-        files: path in the repository -> a file, or its content; README.md, the card, among them.
+        files: path in the repository -> file or content, with README.md, the card, among them.
         config: the repository.
-        kind: what it holds.
+        repo_type: its type.
         title: of the commit.
-        stale: patterns of files that are deleted there if they are not among `files`; others are left alone.
+        stale: patterns (`fnmatch`) of files to delete there if they are not in `files`; other files are left alone.
 
     Raises:
         RunError: the Hub cannot be reached or refuses; its card was edited, or the tag is taken. Nothing was changed.
     """
     api, repo = HfApi(), config.repo
-    with _explained(repo, kind):
-        there = _repository(api, repo, kind)
-        if there and config.private and not there.private:
+    with hub_errors_explained(repo, repo_type):
+        try:
+            info = with_retries(api.repo_info, repo, repo_type=repo_type, files_metadata=True)
+        except RepositoryNotFoundError:
+            info = None
+        if info and config.private and not info.private:
             raise RunError(f"{repo} is on the Hub already, for everyone to see; change that in its settings, "
                            "or leave out --private")  # fmt: skip
-        held = {one.rfilename: one.lfs.sha256 if one.lfs else one.blob_id for one in there.siblings} if there else {}
-        state = {path: _state(content, held.get(path)) for path, content in files.items()}
-        if config.card != "replace" and state[CARD_NAME] == "changed" and _card_was_edited(repo, kind, there.sha):
+        siblings = info.siblings if info else ()
+        hashes = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in siblings}
+        additions = {path: CommitOperationAdd(path, content) for path, content in files.items()}
+        states = {path: _compare(addition, hashes.get(path)) for path, addition in additions.items()}
+        if config.card != "replace" and states[CARD_NAME] == "changed" and _card_was_edited(repo, repo_type, info.sha):
             if config.card == "refuse":
                 raise RunError(f"the card of {repo} was edited on the Hub: bring the edits into the template that it is "
                                "made of and start again with --card replace, or leave it alone by --card keep")  # fmt: skip
-            state[CARD_NAME] = "kept as edited"
-        gone = [path for path in held if path not in files and any(fnmatch.fnmatch(path, one) for one in stale)]
-        changed = [path for path, one in state.items() if one in ("new", "changed")]
-        print(f"{repo}: {'exists' if there else 'will be made'}, {len(changed)} of {len(files)} files differ")
-        for path in [*(changed if len(files) > 20 else state), *gone]:  # a data set's are not all of interest
-            print(f"  {state.get(path, 'deleted'):<8} {path}{_size_of(files.get(path))}")
+            states[CARD_NAME] = "kept as edited"
+        changed = [path for path, state in states.items() if state in ("new", "changed")]
+        deleted = [path for path in hashes if path not in files and any(fnmatch(path, pattern) for pattern in stale)]
+        print(f"{repo}: {'exists' if info else 'will be made'}, {len(changed)} of {len(files)} files differ")
+        for path in changed if len(files) > MAX_LISTED else states:
+            size = additions[path].upload_info.size
+            print(f"  {states[path]:<8} {path}  " + (f"{size / 1e6:.1f} MB" if size > 1e5 else f"{size:,} B"))
+        for path in deleted:
+            print(f"  {'deleted':<8} {path}")
         if config.dry_run:
             return
-        taken = _tags(api, repo, kind) if there and config.revision else {}
-        if config.revision in taken and (changed or gone or taken[config.revision] != there.sha):
+        refs = with_retries(api.list_repo_refs, repo, repo_type=repo_type) if info and config.revision else None
+        tags = {tag.name: tag.target_commit for tag in refs.tags} if refs else {}
+        if config.revision in tags and (changed or deleted or tags[config.revision] != info.sha):
             raise RunError(f"{repo} has a tag {config.revision!r} already, on another commit; choose another --revision")
-        if not there:
-            with_retries(lambda: api.create_repo(repo, private=config.private, repo_type=kind, exist_ok=True))
-        if changed or gone:
-            additions = [CommitOperationAdd(path, files[path]) for path in changed]
-            deletions = [CommitOperationDelete(path) for path in gone]
-            operations, parent = [*additions, *deletions], there.sha if there else None
-            commit = with_retries(lambda: api.create_commit(repo, operations, commit_message=title, repo_type=kind,
-                                                         create_pr=config.create_pr, parent_commit=parent))  # fmt: skip
+        if not info:
+            with_retries(api.create_repo, repo, private=config.private, repo_type=repo_type, exist_ok=True)
+        if changed or deleted:
+            operations = [*(additions[path] for path in changed), *map(CommitOperationDelete, deleted)]
+            commit = with_retries(api.create_commit, repo, operations, commit_message=title, repo_type=repo_type,
+                                  create_pr=config.create_pr, parent_commit=info.sha if info else None)  # fmt: skip
             print(commit.pr_url or commit.commit_url)
         else:
             print(f"{repo} holds the same already; nothing was sent")
-        if config.revision and config.revision not in taken:
-            with_retries(lambda: api.create_tag(repo, tag=config.revision, repo_type=kind))
+        if config.revision and config.revision not in tags:
+            with_retries(api.create_tag, repo, tag=config.revision, repo_type=repo_type)
             print(f"tagged {config.revision}")
 
 
 @contextmanager
-def _explained(repo: str, kind: RepoType):
-    """What goes wrong on the way, in a sentence."""
+def hub_errors_explained(repo: str, repo_type: RepoType) -> Iterator[None]:
+    """Turns errors of huggingface_hub while writing to a repository into a RunError of one sentence."""
     try:
         yield
-    except RuntimeError as error:  # around what broke an upload
-        raise RunError(explain_hub_error(error.__cause__ or error, repo, kind=kind, verb="write")) from error
-    except HUB_ERRORS as error:
-        raise RunError(explain_hub_error(error, repo, kind=kind, verb="write")) from error
+    except (RuntimeError, *HUB_ERRORS) as error:
+        cause = error.__cause__ if isinstance(error, RuntimeError) else None  # it wraps what stopped an upload
+        raise RunError(explain_hub_error(cause or error, repo, repo_type=repo_type, verb="write")) from error
 
 
-def _repository(api: HfApi, repo: str, kind: RepoType) -> Any:
-    """What the Hub says of it, with the hashes of its files; None if it is not there (or not to be seen)."""
-    try:
-        return with_retries(lambda: api.repo_info(repo, repo_type=kind, files_metadata=True))
-    except RepositoryNotFoundError:
-        return None
-
-
-def _tags(api: HfApi, repo: str, kind: RepoType) -> dict[str, str]:
-    """Tag -> commit."""
-    return {tag.name: tag.target_commit for tag in with_retries(lambda: api.list_repo_refs(repo, repo_type=kind)).tags}
-
-
-def _card_was_edited(repo: str, kind: RepoType, commit: str) -> bool:
-    path = with_retries(lambda: hf_hub_download(repo, CARD_NAME, repo_type=kind, revision=commit))
+def _card_was_edited(repo: str, repo_type: RepoType, commit: str) -> bool:
+    path = with_retries(hf_hub_download, repo, CARD_NAME, repo_type=repo_type, revision=commit)
     return was_edited(Path(path).read_text(encoding="utf-8"))
 
 
-def _state(content: Path | bytes, held: str | None) -> str:
-    """Against the hash that the Hub holds: git's SHA-1 of a small file, the SHA-256 of a large one."""
-    if held is None:
+def _compare(addition: CommitOperationAdd, remote_hash: str | None) -> Literal["new", "same", "changed"]:
+    """Compares with the hash that the Hub has: git's SHA-1 of a small file, the SHA-256 of a large one."""
+    if remote_hash is None:
         return "new"
-    data = content if isinstance(content, bytes) else content.read_bytes()
-    sha1 = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-    return "same" if held in (sha1, hashlib.sha256(data).hexdigest()) else "changed"
-
-
-def _size_of(content: Path | bytes | None) -> str:
-    if content is None:
-        return ""
-    size = len(content) if isinstance(content, bytes) else content.stat().st_size
-    return f"  {size / 1e6:.1f} MB" if size > 1e5 else f"  {size:,} B"
+    with addition.as_file() as file:
+        same = remote_hash in (addition.upload_info.sha256.hex(), git_hash(file.read()))
+    return "same" if same else "changed"

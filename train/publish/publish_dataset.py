@@ -1,29 +1,30 @@
-"""A training folder to the Hub: metadata.csv, the pictures it names, and a card. The form is the Hub's imagefolder."""
+"""Uploads a training folder to the Hub in its imagefolder form: metadata.csv, the pictures it names, and a card."""
 
 from pathlib import Path
 
 from exprgan.expressions import EXPRESSIONS, NEUTRAL
 
+from ..core.errors import DataError
 from ..data.fingerprint import fingerprint
 from ..data.licences import SOURCES_NAME, SourceSet, credit_lines
-from ..data.metadata import METADATA_NAME, DataError, read_metadata, raise_listing
-from ..data.validation import problems
+from ..data.metadata import METADATA_NAME, raise_listing, read_metadata
+from ..data.validation import find_problems
 from .hub_upload import HubConfig, push
-from .model_card import CARD_NAME, DATA_CARD, licence_of, render
+from .model_card import CARD_NAME, DATA_CARD, licence_id, render_card
 
-PICTURES = ("*.png", "*.jpg", "*.jpeg", "*.webp")
+PICTURE_PATTERNS = ("*.png", "*.jpg", "*.jpeg", "*.webp")
 
 
 def publish_data(data: str, hub: HubConfig) -> None:
-    """Checks a training folder and sends it, in one commit.
+    """Validates a training folder and uploads it in one commit.
 
     Args:
-        data: the folder; a README.md in it is taken as the card, otherwise one is made of metadata.csv and sources.csv.
-        hub: where on the Hub it goes. Pictures there that metadata.csv does not name any more are deleted.
+        data: the folder. A README.md in it is used as the card; otherwise one is made from metadata.csv and sources.csv.
+        hub: the repository. Pictures there that metadata.csv does not name are deleted.
 
     Raises:
         ValueError: no repository is named.
-        DataError: the folder is not sound, or names a picture outside of it.
+        DataError: the folder is not valid, or names a picture outside of it.
         RunError: the Hub cannot be reached or refuses.
     """
     if not hub.repo:
@@ -31,17 +32,14 @@ def publish_data(data: str, hub: HubConfig) -> None:
     root = Path(data)
     rows = read_metadata(root)
     labels = {row["expression"].strip().lower() for row in rows} - {"", NEUTRAL, *EXPRESSIONS}
-    raise_listing(data, problems(root, (*EXPRESSIONS, *sorted(labels))))
+    raise_listing(data, find_problems(root, (*EXPRESSIONS, *sorted(labels))))
     files: dict[str, Path | bytes] = {row["file_name"]: root / row["file_name"] for row in rows}
     if outside := [name for name in files if not (root / name).resolve().is_relative_to(root.resolve())]:
         raise DataError(f"{outside[0]} lies outside of {data}; only what is in the folder is published")
-    files[METADATA_NAME] = root / METADATA_NAME
-    if (root / SOURCES_NAME).is_file():
-        files[SOURCES_NAME] = root / SOURCES_NAME
-    known = fingerprint(root)
-    own = root / CARD_NAME
-    files[CARD_NAME] = own if own.is_file() else render(
-        DATA_CARD, repo=hub.repo, data=known, licence=licence_of(known), columns=list(rows[0]),
-        sources=credit_lines(SourceSet(**one) for one in known["sources"]),
-    ).encode()  # fmt: skip
-    push(files, hub, kind="dataset", title="Publish a training folder", stale=(*PICTURES, SOURCES_NAME))
+    files |= {name: root / name for name in (METADATA_NAME, SOURCES_NAME, CARD_NAME) if (root / name).is_file()}
+    if CARD_NAME not in files:
+        info = fingerprint(root)
+        sources = credit_lines(SourceSet(**row) for row in info["sources"])
+        files[CARD_NAME] = render_card(DATA_CARD, repo=hub.repo, data=info, licence=licence_id(info), columns=list(rows[0]),
+                                       sources=sources).encode()  # fmt: skip
+    push(files, hub, repo_type="dataset", title="Publish a training folder", stale=(*PICTURE_PATTERNS, SOURCES_NAME))

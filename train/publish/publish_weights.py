@@ -1,42 +1,49 @@
-"""A run to what the Hub and the app read: config.json, model.safetensors (fp16), README.md (the card); and to the Hub."""
+"""Publishes a run as the folder that the Hub and the app read: config.json, model.safetensors in fp16, and the card."""
 
 import hashlib
 import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 
-from exprgan.models.exprgan import CONFIG_NAME, WEIGHTS_NAME, ExprGAN, ExprGANConfig
+from exprgan.models.blocks import CalibratedModule
+from exprgan.models.config import CONFIG_NAME, ExprGANConfig
+from exprgan.models.exprgan import WEIGHTS_NAME, ExprGAN, read_weights
+from exprgan.models.hub_source import HUB_MODEL
 from exprgan.models.networks import Decoder
 from exprgan.models.self_test import REFERENCE_NAME, write_reference
 
 from ..core.checkpoints import Checkpoints
-from ..core.files import RunError, exclusive, git_commit, copy_together, write_json, atomic_write
+from ..core.errors import RunError
+from ..core.files import copy_together, durable_write, exclusive, read_json, write_bytes, write_json
+from ..core.git import git_commit
 from ..data.fingerprint import fingerprint
-from ..eval.reference_network import JUDGE_NAME
-from .hub_upload import NOWHERE, HubConfig, push
-from .model_card import CARD_NAME, REPO, write_card
+from .hub_upload import NO_UPLOAD, HubConfig, push
+from .model_card import CARD_NAME, JUDGE_NAME, RESULTS_NAME, TRAINING_NAME, write_card
 
-LOCAL = ("out", "face", "init", "phi_file", "cpu")
-"""Settings that say nothing to anyone else."""
-RESULTS_NAME, TRAINING_NAME = "results.json", "training.json"
-OPTIONAL = (TRAINING_NAME, RESULTS_NAME, REFERENCE_NAME, JUDGE_NAME, "figures/*.*")
-"""What is published where it is there, and deleted on the Hub where it is not."""
+LOCAL_SETTINGS = ("out", "face", "init", "phi_file", "cpu")
+"""Settings that mean something on this machine only; they are not published."""
+OPTIONAL_FILES = (TRAINING_NAME, RESULTS_NAME, REFERENCE_NAME, JUDGE_NAME, "figures/*.*")
+"""Uploaded if the folder has them, and otherwise deleted on the Hub."""
+METADATA_KEY = "exprgan"
+"""The one key of model.safetensors' metadata, whose value is JSON. safetensors writes several keys in random order."""
 
 
-def publish(run: str, out: str, data: str = "", hub: HubConfig = NOWHERE) -> Path:
-    """Writes a run's latest checkpoint as a folder that `ExprGAN.from_pretrained` reads, and sends it where `hub` says.
+def publish(run: str, out: str, data: str = "", hub: HubConfig = NO_UPLOAD) -> Path:
+    """Writes a run's latest checkpoint as a folder that `ExprGAN.from_pretrained` reads, and uploads it if asked to.
 
-    What is in `out` already stays if it is of the same weights: what `calibrate`, `evaluate` and people added to it.
+    Files that are already in `out` are kept if they belong to the same weights: the results of `calibrate` and `evaluate`,
+    and what people added.
 
     Args:
         run: the run folder; or a folder that `publish` wrote, which is then completed in place.
-        out: the folder to write, made if missing.
-        data: the folder that was trained on, to write down its hash, numbers and credit lines.
-        hub: where on the Hub it goes; nowhere by default.
+        out: the folder to write, created if missing.
+        data: the training folder, to record its hash, numbers and credit lines.
+        hub: the repository; by default nothing is uploaded.
 
     Returns:
         The folder.
@@ -45,127 +52,109 @@ def publish(run: str, out: str, data: str = "", hub: HubConfig = NOWHERE) -> Pat
         RunError: the run has no checkpoint yet, or the Hub cannot be reached or refuses.
         DataError: `data` is no training folder.
     """
-    published = not Checkpoints(run).paths() and Path(run, WEIGHTS_NAME).is_file()
-    folder = Path(run if published else out)
-    with exclusive(folder), tempfile.TemporaryDirectory() as passing:
+    is_published = not Checkpoints(run).paths() and Path(run, WEIGHTS_NAME).is_file()
+    folder = Path(run if is_published else out)
+    with exclusive(folder), tempfile.TemporaryDirectory() as temporary:
         if hub.dry_run:
-            place = Path(passing) / "weights"
+            copy = Path(temporary) / "weights"
             if folder.is_dir():
-                shutil.copytree(folder, place)
-            folder = place
-        if not published:
+                shutil.copytree(folder, copy)
+            folder = copy
+        if not is_published:
             steps = _write_run(run, folder)
-            print(f"{out}: published after {steps}" if not hub.dry_run else f"{out} would be published after {steps}")
-        _complete(folder, data, hub.repo or REPO)
-        files = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
+            print(f"{out} would be published after {steps}" if hub.dry_run else f"{out}: published after {steps}")
+        _complete(folder, data, hub.repo or HUB_MODEL)
+        paths = [folder / name for name in (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME)]
+        paths += [path for pattern in OPTIONAL_FILES for path in sorted(folder.glob(pattern)) if path.is_file()]
+        files = {path.relative_to(folder).as_posix(): path for path in paths}
         if hub.repo:
-            push(files, hub, kind="model", title="Publish ExprGAN", stale=OPTIONAL)
+            push(files, hub, repo_type="model", title="Publish ExprGAN", stale=OPTIONAL_FILES)
         elif hub.dry_run:
             print("\n".join(f"  {name}  {path.stat().st_size:,} B" for name, path in files.items()))
     return folder
 
 
-def published_weights(state: dict) -> dict[str, torch.Tensor]:
-    """The running average of G_enc and G_dec, the rest as it stands."""
-    return state["model"] | state["ema"]
-
-
 def _write_run(run: str, folder: Path) -> dict[str, int]:
-    """config.json, model.safetensors and training.json; what was measured of other weights goes. Returns steps by stage."""
+    """Writes config.json, model.safetensors and training.json; deletes results of other weights. Returns steps by stage."""
     state = Checkpoints(run).latest()
     if state is None:
         raise RunError(f"{run} has no checkpoint yet; train first, or name another run folder")
-    told = {
-        stage: {name: value for name, value in settings.items() if name not in LOCAL}
-        for stage, settings in state["settings"].items()
-    }
-    before = _tensors(folder / WEIGHTS_NAME)
     model = ExprGAN(ExprGANConfig(**state["model_config"]))
-    model.load_state_dict(published_weights(state))
+    model.load_state_dict(state["model"] | state["ema"])  # the running average of G_enc and G_dec, the rest as it is
     if {settings.get("condition") for settings in state["settings"].values()} == {"none"}:
-        _forget_code(model.G_dec, model.config.z_dim)
-    with tempfile.TemporaryDirectory() as passing:
-        model.save_pretrained(passing)
-        same = _tensors(Path(passing) / WEIGHTS_NAME) == before
-        if not same:
-            stale = (RESULTS_NAME, REFERENCE_NAME)
-            copy_together(Path(passing), folder, (CONFIG_NAME, WEIGHTS_NAME), stale)
-    known = _read(folder / TRAINING_NAME) if same else {}
-    kept = {name: known[name] for name in ("data", "cost") if name in known}
-    kept |= {"before": state["before"]} if state.get("before") else {}
-    write_json(folder / TRAINING_NAME, {"steps": state["history"], "settings": told} | kept)
+        _zero_code_weights(model.G_dec, model.config.z_dim)
+    with tempfile.TemporaryDirectory() as temporary:
+        model.save_pretrained(temporary)
+        is_same = _same_networks(model, Path(temporary) / WEIGHTS_NAME, folder / WEIGHTS_NAME)
+        if not is_same:
+            copy_together(Path(temporary), folder, (CONFIG_NAME, WEIGHTS_NAME), stale=(RESULTS_NAME, REFERENCE_NAME))
+    settings = {
+        stage: {name: value for name, value in values.items() if name not in LOCAL_SETTINGS}
+        for stage, values in state["settings"].items()
+    }
+    training = {"steps": state["history"], "settings": settings}
+    if is_same:
+        previous = read_json(folder / TRAINING_NAME)
+        training |= {name: previous[name] for name in ("data", "cost") if name in previous}
+    if state.get("before"):
+        training["before"] = state["before"]
+    write_json(folder / TRAINING_NAME, training)
     return state["history"]
 
 
+def _same_networks(model: ExprGAN, path: Path, other: Path) -> bool:
+    """Whether two weights files of `model` hold the same tensors, except for those that are calibrated after training."""
+    if not other.is_file():
+        return False
+    tensors, others = read_weights(path), read_weights(other)
+    calibrated = tuple(f"{name}." for name, part in model.named_modules() if isinstance(part, CalibratedModule))
+    return tensors.keys() == others.keys() and all(
+        tensor.dtype == others[name].dtype and torch.equal(tensor, others[name])
+        for name, tensor in tensors.items() if not name.startswith(calibrated)
+    )  # fmt: skip
+
+
 @torch.no_grad()
-def _forget_code(G_dec: Decoder, z_dim: int) -> None:
-    """Of AAE, whose decoder saw no code but 0: whichever it is given, it does what it does with 0."""
+def _zero_code_weights(G_dec: Decoder, z_dim: int) -> None:
+    """Makes the decoder of AAE ignore the code: its training used the code 0 alone, so these weights are untrained."""
     G_dec.fc.weight[:, z_dim:] = 0
     for block in G_dec.blocks:
         block.weight[:, block.in_channels :] = 0
 
 
 def _complete(folder: Path, data: str, repo: str) -> None:
-    """reference.safetensors, what the weights' file says of itself, and the card."""
-    training, results = _read(folder / TRAINING_NAME), _read(folder / RESULTS_NAME)
+    """Writes reference.safetensors, the metadata of model.safetensors, and the card."""
+    training, results = read_json(folder / TRAINING_NAME), read_json(folder / RESULTS_NAME)
     if data:
         training["data"] = fingerprint(data)
         write_json(folder / TRAINING_NAME, training)
-    weights = folder / WEIGHTS_NAME
     if not (folder / REFERENCE_NAME).is_file():
-        model = ExprGAN.from_pretrained(folder)  # as it is read: rounded to fp16
-        atomic_write(folder / REFERENCE_NAME, lambda temporary: write_reference(model, temporary))
-    measured = results.pop("weights_sha256", None) == _sha256(weights.read_bytes())
-    known = {"commit": git_commit()} | _header(weights).get("__metadata__", {})  # the commit that first wrote these weights
-    known.pop("results_sha256", None)
-    known |= {"data_sha256": training["data"]["sha256"]} if "data" in training else {}
-    known |= {"results_sha256": _sha256(json.dumps(results, sort_keys=True).encode())} if measured else {}
-    _stamp(weights, known)
-    if measured:
-        write_json(folder / RESULTS_NAME, results | {"weights_sha256": _sha256(weights.read_bytes())})
-    elif results:
+        model = ExprGAN.from_pretrained(folder)  # as it will be read: rounded to fp16
+        with durable_write(folder / REFERENCE_NAME) as part:
+            write_reference(model, part)
+    weights = folder / WEIGHTS_NAME
+    if results and results.pop("weights_sha256", None) != _sha256(weights.read_bytes()):
         raise RunError(f"{folder / RESULTS_NAME} was measured of other weights; run `python -m train evaluate` again")
+    info = {}
+    if "data" in training:
+        info["data_sha256"] = training["data"]["sha256"]
+    if results:
+        info["results_sha256"] = _sha256(json.dumps(results, sort_keys=True).encode())
+    _write_metadata(weights, info)
+    if results:
+        write_json(folder / RESULTS_NAME, results | {"weights_sha256": _sha256(weights.read_bytes())})
     write_card(folder, repo)
 
 
-def _files(folder: Path) -> list[Path]:
-    """What goes to the Hub: what is known to be part of a model, and no other file that lies there."""
-    needed = [folder / name for name in (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME)]
-    return needed + [path for pattern in OPTIONAL for path in sorted(folder.glob(pattern)) if path.is_file()]
-
-
-def _header(path: Path) -> dict[str, Any]:
-    """The header of a safetensors file: its tensors' names, types, shapes and places, and its metadata."""
-    with path.open("rb") as file:
-        return json.loads(file.read(int.from_bytes(file.read(8), "little")))
-
-
-def _body(path: Path) -> bytes:
-    data = path.read_bytes()
-    return data[8 + int.from_bytes(data[:8], "little") :]
-
-
-def _tensors(path: Path) -> str | None:
-    """The hash of a safetensors file without its metadata; None if there is no such file."""
-    if not path.is_file():
-        return None
-    places = {name: place for name, place in _header(path).items() if name != "__metadata__"}
-    return _sha256(json.dumps(places, sort_keys=True).encode() + _body(path))
-
-
-def _stamp(path: Path, metadata: dict[str, str]) -> None:
-    """Replaces the metadata of a safetensors file, in a fixed order: the package itself writes them in any."""
-    places = {name: place for name, place in _header(path).items() if name != "__metadata__"}
-    header = json.dumps({"__metadata__": dict(sorted(metadata.items()))} | places, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    content = len(header).to_bytes(8, "little") + header + _body(path)
-    if content != path.read_bytes():
-        atomic_write(path, lambda temporary: temporary.write_bytes(content))
+def _write_metadata(weights: Path, info: dict[str, str]) -> None:
+    """Writes `info` and the commit that first published the weights into the metadata of model.safetensors."""
+    with safe_open(weights, "pt") as file:
+        previous = file.metadata() or {}
+    commit = json.loads(previous.get(METADATA_KEY, "{}")).get("commit") or git_commit()
+    metadata = {METADATA_KEY: json.dumps(info | {"commit": commit}, sort_keys=True)}
+    if metadata != previous:
+        write_bytes(weights, save(read_weights(weights), metadata=metadata))
 
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
