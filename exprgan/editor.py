@@ -1,11 +1,12 @@
-"""The editor: photo in, edited photo out. Holds weights only, so its calls are safe side by side.
+"""The editor: photo in, edited photo out. It holds weights only, so concurrent calls are safe.
 
-A photo is read once into a `Subject` (find, align, encode); every edit after that is one pass of G_dec and a paste.
+A photo is read once into a `Subject` (detect, align, encode); each further edit of it costs one pass of G_dec or T and a
+paste.
 """
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,30 +17,31 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .editing.animation import Animation, Kind, check_kind, frames_in, path_of
-from .editing.multi_face import GroupResult, EditRequest, EditRequests, requests_by_face
+from .editing.animation import Animation, Kind, check_kind, codes_over_time, num_frames
+from .editing.multi_face import EditRequest, EditRequests, ExpressionMix, GroupResult, requests_by_face
 from .editing.pivotal_tuning import TuningProgress, tune
 from .editing.results import FIDELITIES, EditResult, Fidelity, Reading, Subject
-from .editing.retrieval import By, Match, check_by, distances, pictures_in, vector
+from .editing.retrieval import By, Match, check_by, distances, feature_vector, pictures_in
 from .editing.warp_cache import predict_warp
 from .errors import BadImageError, NoFaceError
 from .expressions import NEUTRAL
+from .models.backward_warp import FIELD_SCALE
 from .models.controller import check_intensity
 from .models.exprgan import ExprGAN
 from .models.latent_prior import Prior
 from .models.networks import Decoder
-from .models.warp_network import FIELD_SCALE, WIDE_CROP_SCALE
-from .photo.ai_metadata import mark_generated
-from .photo.alignment import crop_face, crop_from_photo, photo_from_wide_crop, invert
+from .models.warp_network import WIDE_CROP_SCALE
+from .photo.ai_metadata import mark_edited, mark_generated
+from .photo.alignment import crop_face, crop_from_photo, invert, photo_from_enlarged_crop
 from .photo.detection import Face, choose_face, find_faces
-from .photo.image_io import mark_edited, load_photo, to_image, to_tensor
+from .photo.image_io import load_photo, to_image, to_tensor
 
 
 class ExpressionEditor:
     """Edits photos with a model. Every method takes a photo (path, bytes, PIL image, array) or a `Subject`.
 
     Args:
-        model: loaded weights; they are only read, and laid out in memory as is quickest.
+        model: loaded weights; not changed, apart from their layout in memory.
 
     Example:
         >>> editor = ExpressionEditor(ExprGAN.from_pretrained("weights"))
@@ -55,11 +57,11 @@ class ExpressionEditor:
 
     @property
     def expressions(self) -> tuple[str, ...]:
-        """What `edit` accepts: the model's expressions, and neutral."""
+        """The expressions that `edit` accepts: the model's, and neutral."""
         return (*self.model.config.expressions, NEUTRAL)
 
     def find(self, photo: Any) -> list[Face]:
-        """All faces, largest first; empty if there is none.
+        """Finds all faces, largest first; empty if there is none.
 
         Raises:
             BadImageError: the photo cannot be read.
@@ -67,11 +69,11 @@ class ExpressionEditor:
         return find_faces(load_photo(photo))
 
     def read(self, photo: Any, face: int | Face | None = None) -> Subject:
-        """Finds, aligns and encodes one face.
+        """Detects, aligns and encodes one face.
 
         Args:
-            photo: a path, bytes, a file, a PIL image or an array; a `Subject` is returned as it is.
-            face: which face: an index into `find`'s list, or one of its faces; the largest unless given.
+            photo: a path, bytes, a file, a PIL image or an array; a `Subject` is returned unchanged.
+            face: index into `find`'s list, or one of its faces; the largest if None.
 
         Raises:
             BadImageError: the photo cannot be read.
@@ -87,7 +89,7 @@ class ExpressionEditor:
         return self._encode(photo, face, crop_face(photo, matrix, size), invert(matrix))
 
     def read_crop(self, crop: Any) -> Subject:
-        """A picture that is an aligned crop already, such as one of the training set: nothing is sought or moved.
+        """Encodes a picture that is an aligned crop already, such as one of the training set.
 
         Raises:
             BadImageError: it cannot be read.
@@ -97,7 +99,7 @@ class ExpressionEditor:
         return self._encode(crop, None, crop.resize((size, size), Image.Resampling.LANCZOS), photo_from_crop)
 
     def read_expression(self, crop: Any) -> Reading:
-        """What an aligned crop shows, such as `EditResult.face`, without encoding it.
+        """Reads the expression of an aligned crop, such as `EditResult.face`, without encoding it.
 
         Raises:
             BadImageError: it cannot be read.
@@ -106,23 +108,39 @@ class ExpressionEditor:
         with torch.inference_mode():
             return self._read_expression(self._to_batch(load_photo(crop).resize((size, size), Image.Resampling.LANCZOS)))
 
-    def edit(
-        self,
-        photo: Any,
-        expression: str | Mapping[str, float],
-        intensity: float = 1.0,
-        *,
-        style: int | None = None,
-        face: int | Face | None = None,
-        fidelity: Fidelity = "detail",
-    ) -> EditResult:
+    def read_all(self, photo: Any, faces: Iterable[int] | None = None) -> dict[int, Subject]:
+        """Reads several faces of a photo, or all: subjects by index into `find`'s list.
+
+        Args:
+            photo: a photo; a `Subject` counts as face 0; of a result of this method the faces asked for are returned.
+            faces: indices; all if None.
+
+        Raises:
+            BadImageError: the photo cannot be read.
+            NoFaceError: no face was found, or not that many.
+        """
+        if isinstance(photo, Subject):
+            photo = {0: photo}
+        if isinstance(photo, Mapping):
+            for index in set(faces or ()) - photo.keys():
+                raise NoFaceError(f"Face {index} was not read, only {', '.join(map(str, photo))}. Choose among these.")
+            return {index: photo[index] for index in (photo if faces is None else sorted(set(faces)))}
+        photo = load_photo(photo)
+        found = find_faces(photo)
+        choose_face(found)
+        indices = range(len(found)) if faces is None else sorted(set(faces))
+        chosen = {index: choose_face(found, index) for index in indices}
+        return {index: dataclasses.replace(self.read(photo, face), photo=photo) for index, face in chosen.items()}
+
+    def edit(self, photo: Any, expression: ExpressionMix, intensity: float = 1.0, *, style: int | None = None,
+             face: int | Face | None = None, fidelity: Fidelity = "detail") -> EditResult:  # fmt: skip
         """Gives the face another expression.
 
         Args:
             photo: a photo or a `Subject`.
             expression: one of `expressions`, or a mix of several: {"happy": 0.6, "surprise": 0.4}.
             intensity: 0 (neutral) to 1 (full strength); multiplies the numbers of a mix.
-            style: one of the d ways to show the expression alone, 0..d-1; all of them together unless given.
+            style: one of the d ways to show the expression, 0..d-1; all of them together if None.
             face: which face of a photo, as in `read`.
             fidelity: "detail", "model" or "tuned", see `Fidelity`.
 
@@ -133,13 +151,34 @@ class ExpressionEditor:
         code = self._code(expression, intensity, style)
         return self.decode(self.read(photo, face), code, fidelity=fidelity)
 
+    def edit_many(self, photo: Any, requests: EditRequests, intensity: float = 1.0, *, style: int | None = None,
+                  fidelity: Fidelity = "detail") -> GroupResult:  # fmt: skip
+        """Gives several faces of a photo other expressions, each its own or all the same.
+
+        Args:
+            photo: a photo, a `Subject`, or a result of `read_all`.
+            requests: an expression or a mix for all faces, or one each by index into `find`'s list:
+                {0: "happy", 2: ("sad", 0.6)}. The other faces stay as they are.
+            intensity: 0 (neutral) to 1 (full strength), of requests that give none.
+            style, fidelity: as in `edit`.
+
+        Raises:
+            ValueError: no request, or as in `edit`.
+            BadImageError, NoFaceError: as in `read_all`.
+        """
+        by_face = requests_by_face(requests, intensity)
+        codes = {index: self._code(mix, strength, style) for index, (mix, strength) in by_face.items()}
+        subjects = self.read_all(photo, None if None in codes else [index for index in codes if index is not None])
+        return GroupResult({index: self.decode(subject, codes[None if None in codes else index], fidelity=fidelity)
+                            for index, subject in subjects.items()})  # fmt: skip
+
     def transfer(self, photo: Any, source: Any, intensity: float = 1.0, *, face: int | Face | None = None,
                  source_face: int | Face | None = None, fidelity: Fidelity = "detail") -> EditResult:  # fmt: skip
         """Gives the face in `photo` the expression of the face in `source`: G_dec(g(x_A), c_B).
 
         Args:
             photo: whose face is edited.
-            source: whose expression is taken; the classifier says y_B, Q reads c_B.
+            source: whose expression is taken; the classifier predicts y_B, Q reads c_B.
             intensity: 0 (neutral) to 1 (as in the source).
             face, source_face: which face of either photo, as in `read`.
             fidelity: "detail", "model" or "tuned", see `Fidelity`.
@@ -147,46 +186,42 @@ class ExpressionEditor:
         Raises:
             ValueError, BadImageError, NoFaceError: as in `edit`.
         """
-        strength = check_intensity(intensity)
-        code = self.read(source, source_face).reading.code
-        neutral = self.model.F_ctrl.neutral()
-        return self.decode(self.read(photo, face), torch.lerp(neutral, code, strength), fidelity=fidelity)
+        intensity = check_intensity(intensity)
+        code = torch.lerp(self.model.F_ctrl.neutral(), self.read(source, source_face).reading.code, intensity)
+        return self.decode(self.read(photo, face), code, fidelity=fidelity)
 
     def decode(self, subject: Subject, code: Tensor, *, fidelity: Fidelity = "detail") -> EditResult:
-        """Any code: c (K * d,) in [-1, 1] -> the subject with it."""
-        if fidelity not in FIDELITIES:
-            raise ValueError(f"fidelity must be one of {', '.join(FIDELITIES)}, not {fidelity!r}")
+        """Edits with any code: c (K * d,) in [-1, 1]."""
+        _check_fidelity(fidelity)
         if fidelity == "tuned" and subject.decoder is None:
             subject = self.tune(subject)
         decode = partial(self._decode, subject.z, decoder=subject.decoder)
-        detail = None
-        if fidelity != "model" and self.model.T is not None:
-            detail = predict_warp(self.model.T, self.model.config.detail_emphasis, subject, code, decode)
-        return EditResult(subject, code, fidelity, partial(decode, code), detail)
+        uses_warp = fidelity != "model" and self.model.T is not None
+        prediction = predict_warp(self.model, subject, code, decode) if uses_warp else None
+        return EditResult(subject, code, fidelity, partial(decode, code), prediction)
 
     def tune(self, photo: Any, *, face: int | Face | None = None, progress: TuningProgress | None = None) -> Subject:
-        """Fits a copy of the decoder to one face, for some seconds; edits of the result with "tuned" use it.
+        """Fits a copy of the decoder to one face, in some seconds; edits of the result with "tuned" use it.
 
         Args:
             photo: a photo or a `Subject`.
             face: which face of a photo, as in `read`.
-            progress: called with the share done, 0..1.
+            progress: called with the fraction done, 0..1.
 
         Raises:
             BadImageError, NoFaceError: as in `read`.
         """
         return tune(self.model, self.read(photo, face), progress)
 
-    def generate(self, count: int, expression: str | Mapping[str, float] = "happy", intensity: float = 1.0, *,
-                 style: int | None = None, seed: int | None = None,
-                 prior: Prior = "people") -> list[Image.Image]:  # fmt: skip
-        """New people, G_dec(z, c) with z drawn at random: `count` pictures of `image_size` px.
+    def generate(self, count: int, expression: ExpressionMix = "happy", intensity: float = 1.0, *, style: int | None = None,
+                 seed: int | None = None, prior: Prior = "people") -> list[Image.Image]:  # fmt: skip
+        """Generates new people, G_dec(z, c) with random z: `count` pictures of `image_size` px.
 
         Args:
-            count: how many.
+            count: at least 1.
             expression, intensity, style: what they show, as in `edit`.
-            seed: the same one gives the same people, whatever the expression; None draws a new one each time.
-            prior: "people", like those that were trained on, or "uniform", the paper's P_z; see `Prior`.
+            seed: the same seed gives the same people, whatever the expression; None gives others each time.
+            prior: "people", similar to the training people, or "uniform", the paper's P_z; see `Prior`.
 
         Raises:
             ValueError: a count below 1, an unknown prior, or as in `edit`.
@@ -194,112 +229,60 @@ class ExpressionEditor:
         if count < 1:
             raise ValueError(f"count must be at least 1, not {count!r}")
         code = self._code(expression, intensity, style)
-        chance = torch.Generator()
-        chance.seed() if seed is None else chance.manual_seed(seed)
-        z = self.model.people.draw(count, chance, prior)
-        return [mark_generated(person) for person in self.decode_many(z, code)]
+        generator = torch.Generator()
+        generator.seed() if seed is None else generator.manual_seed(seed)
+        z = self.model.latent_prior.sample(count, generator, prior)
+        return [mark_generated(picture) for picture in self.decode_many(z, code)]
 
-    def read_all(self, photo: Any, faces: Iterable[int] | None = None) -> dict[int, Subject]:
-        """Reads several faces of a photo, or all, by their places in `find`'s list: to be edited together, or one by one.
-
-        Args:
-            photo: a photo; a `Subject` is taken as face 0, and of what this method returned those asked for are returned.
-            faces: which; all unless given.
-
-        Raises:
-            BadImageError: the photo cannot be read.
-            NoFaceError: no face was found, or not that many.
-        """
-        if isinstance(photo, Subject):
-            photo = {0: photo}
-        if isinstance(photo, Mapping):
-            for place in set(faces or ()) - photo.keys():
-                raise NoFaceError(f"Face {place} was not read, only {', '.join(map(str, photo))}. Choose among these.")
-            return {place: photo[place] for place in (photo if faces is None else sorted(set(faces)))}
-        photo = load_photo(photo)
-        found = find_faces(photo)
-        choose_face(found)
-        chosen = {
-            place: choose_face(found, place) for place in (range(len(found)) if faces is None else sorted(set(faces)))
-        }
-        return {place: dataclasses.replace(self.read(photo, face), photo=photo) for place, face in chosen.items()}
-
-    def edit_many(self, photo: Any, wishes: EditRequests, intensity: float = 1.0, *, style: int | None = None,
-                  fidelity: Fidelity = "detail") -> GroupResult:  # fmt: skip
-        """Gives several faces of a photo other expressions, each its own or all the same.
-
-        Args:
-            photo: a photo, a `Subject`, or what `read_all` made of one.
-            wishes: an expression or a mix for all, or one each by place in `find`'s list: {0: "happy", 2: ("sad", 0.6)}.
-                The other faces stay as they are.
-            intensity: 0 (neutral) to 1 (full strength), of wishes that say none.
-            style, fidelity: as in `edit`.
-
-        Raises:
-            ValueError: no wish, or as in `edit`.
-            BadImageError, NoFaceError: as in `read_all`.
-        """
-        looks = requests_by_face(wishes, intensity)
-        codes = {place: self._code(look, strength, style) for place, (look, strength) in looks.items()}
-        people = self.read_all(photo, None if None in codes else codes)
-        return GroupResult({place: self.decode(one, codes[None if None in codes else place], fidelity=fidelity)
-                            for place, one in people.items()})  # fmt: skip
-
-    def animate(self, photo: Any, kind: Kind = "sweep", wishes: EditRequests = "happy", intensity: float = 1.0, *,
+    def animate(self, photo: Any, kind: Kind = "sweep", requests: EditRequests = "happy", intensity: float = 1.0, *,
                 start: EditRequest | None = None, style: int | None = None, seconds: float = 2.0, fps: float = 25,
                 face: int | Face | Sequence[int] | Literal["all"] | None = None,
                 fidelity: Fidelity = "detail") -> Animation:  # fmt: skip
-        """An expression that comes and goes: frames at the photo's size, made when asked for, to save as MP4, GIF or WebP.
+        """Animates an expression that comes and goes, at the photo's size; `Animation.save` writes MP4, GIF or WebP.
 
         Args:
-            photo: a photo, a `Subject`, or what `read_all` made of it.
+            photo: a photo, a `Subject`, or a result of `read_all`.
             kind: "sweep", "tour" or "morph", see `Kind`.
-            wishes: the look at the top, as in `edit_many`; a tour shows all expressions in turn.
-            intensity: the strength at the top, of wishes that say none.
-            start: where a morph sets out, ("sad", 0.5) say; from the face as it is in the photo unless given.
+            requests: the expressions at the peak, as in `edit_many`; a tour shows all expressions in turn.
+            intensity: the intensity at the peak, of requests that give none.
+            start: where a morph starts, such as ("sad", 0.5); the expression in the photo if None.
             style, fidelity: as in `edit`.
-            seconds: how long one rise and fall takes; a tour has one for each expression.
-            fps: frames a second, 1 to 50.
-            face: which face, as in `read`, or several, or "all"; unless given, those of `wishes`, or the largest.
+            seconds: duration of one rise and fall; a tour has one for each expression.
+            fps: frames per second, 1 to 50.
+            face: which face, as in `read`, or several, or "all"; if None those of `requests`, or the largest.
 
         Raises:
             ValueError: an unknown kind, seconds or fps out of range, or as in `edit_many`.
             BadImageError, NoFaceError: as in `read_all`.
         """
         check_kind(kind)
-        frames, looks = frames_in(seconds, fps), requests_by_face(wishes, intensity)
+        _check_fidelity(fidelity)
+        frames, by_face = num_frames(seconds, fps), requests_by_face(requests, intensity)
         code = partial(self._code, style=style)
-        for look, strength in looks.values():
-            code(look, strength)  # says what is wrong before anything slow
-        if fidelity not in FIDELITIES:
-            raise ValueError(f"fidelity must be one of {', '.join(FIDELITIES)}, not {fidelity!r}")
-        begin = None if start is None else code(*requests_by_face(start, 1.0)[None])
-        people = self._people(photo, face if None in looks else list(looks))
+        for mix, strength in by_face.values():
+            code(mix, strength)  # raises before anything slow
+        start_code = None if start is None else code(*requests_by_face(start, 1.0)[None])
+        subjects = self._read_faces(photo, face if None in by_face else list(by_face))
         if fidelity == "tuned":
-            people = {place: one if one.decoder else self.tune(one) for place, one in people.items()}
-        paths = [path_of(kind, frames, code, looks.get(place) or looks[None], self.model.config.expressions,
-                         one.reading.own_code if begin is None else begin) for place, one in people.items()]  # fmt: skip
-        return Animation([*people.values()], [*zip(*paths, strict=True)], fps, partial(self.decode, fidelity=fidelity))
+            subjects = {index: subject if subject.decoder else self.tune(subject) for index, subject in subjects.items()}
+        paths = [
+            codes_over_time(kind, frames, code, by_face.get(index) or by_face[None], self.model.config.expressions,
+                            subject.reading.source_code if start_code is None else start_code)
+            for index, subject in subjects.items()
+        ]  # fmt: skip
+        return Animation([*subjects.values()], [*zip(*paths, strict=True)], fps, partial(self.decode, fidelity=fidelity))
 
-    def _people(self, photo: Any, face: int | Face | Sequence[int] | str | None) -> dict[int, Subject]:
-        """One face or several, by their places; the place of a face that was given as such counts for nothing."""
-        if isinstance(photo, (Subject, Mapping)) or isinstance(face, Sequence):
-            if isinstance(face, str) and face != "all":
-                raise ValueError(f'face must be a number, several of them, or "all", not {face!r}')
-            return self.read_all(photo, None if face in (None, "all") else [face] if isinstance(face, int) else face)
-        return {face if isinstance(face, int) else 0: self.read(photo, face)}
-
-    def interpolate(self, photo_a: Any, photo_b: Any, steps: int = 8, expression: str | Mapping[str, float] = NEUTRAL,
+    def interpolate(self, photo_a: Any, photo_b: Any, steps: int = 8, expression: ExpressionMix = NEUTRAL,
                     intensity: float = 1.0) -> list[Image.Image]:  # fmt: skip
-        """From one person to another on a straight line in z = g(x), which D_z keeps free of holes (paper, eq. 8).
+        """Interpolates linearly in z = g(x) from one person to another; D_z keeps z free of holes (paper, eq. 8).
 
         Args:
             photo_a, photo_b: photos or `Subject`s.
-            steps: pictures on the way, both ends among them.
+            steps: number of pictures, both ends included.
             expression, intensity: what all of them show, as in `edit`.
 
         Returns:
-            `steps` pictures of `image_size` px, the decoder's own; the ends are those of `edit(...).crop`.
+            `steps` pictures of `image_size` px by the decoder; the ends equal `edit(...).crop`.
 
         Raises:
             ValueError: fewer than 2 steps, or as in `edit`.
@@ -312,83 +295,86 @@ class ExpressionEditor:
         return self.decode_many(torch.lerp(z_a, z_b, torch.linspace(0, 1, steps)[:, None]), code)
 
     def retrieve(self, photo: Any, folder: Any, by: By = "c", count: int = 5) -> list[Match]:
-        """The pictures most like a photo, nearest first: with the same expression by c, of the same look by x.
+        """Finds the pictures nearest to a photo: of the same expression by c, of the same appearance by x.
 
         Args:
             photo: a photo or a `Subject`.
-            folder: a folder of pictures, or a list of photos and `Subject`s. What in a folder cannot be read or has no
-                face is passed over. Aligned crops go in as a list: `[editor.read_crop(path) for path in paths]`.
-            by: "c", the code that Q reads; "y", the classifier's probabilities; "x", the aligned crop's pixels.
-            count: how many to return; fewer if there are not that many.
+            folder: a folder of pictures, or a list of photos and `Subject`s. Files that cannot be read or show no face are
+                skipped. Aligned crops are passed as a list: `[editor.read_crop(path) for path in paths]`.
+            by: "c", the code that Q reads; "y", the classifier's probabilities; "x", the pixels of the aligned crop.
+            count: largest number of matches.
 
         Raises:
             ValueError: an unknown `by`, or a count below 1.
-            BadImageError: the folder is missing or holds nothing that can be used; else as in `read`.
+            BadImageError: the folder is missing or holds no usable picture; else as in `read`.
         """
         check_by(by)
         if count < 1:
             raise ValueError(f"count must be at least 1, not {count!r}")
-        query = self.read(photo)
-        if isinstance(folder, (str, os.PathLike)):
-            photos = pictures_in(folder)
-            subjects = list(self._readable(photos))
-        else:
-            photos = list(folder)
-            subjects = [(i, self.read(one)) for i, one in enumerate(photos)]
+        query, subjects = feature_vector(self.read(photo), by)[None], {}
+        is_folder = isinstance(folder, (str, os.PathLike))
+        photos = pictures_in(folder) if is_folder else list(folder)
+        skipped = (BadImageError, NoFaceError) if is_folder else ()
+        for i, candidate in enumerate(photos):
+            with suppress(*skipped):
+                subjects[i] = self.read(candidate)
         if not subjects:
             raise BadImageError(f"There is no face to choose from in {folder}. Name a folder or list of photos with faces.")
-
-        apart = distances(vector(query, by)[None], torch.stack([vector(one, by) for _, one in subjects]))[0].tolist()
-        paths = [Path(one) if isinstance(one, (str, os.PathLike)) else None for one in photos]
-        matches = [Match(i, paths[i], distance) for (i, _), distance in zip(subjects, apart, strict=True)]
+        vectors = torch.stack([feature_vector(subject, by) for subject in subjects.values()])
+        paths = [Path(candidate) if isinstance(candidate, (str, os.PathLike)) else None for candidate in photos]
+        matches = [Match(i, paths[i], distance)
+                   for i, distance in zip(subjects, distances(query, vectors)[0].tolist(), strict=True)]  # fmt: skip
         return sorted(matches, key=lambda match: match.distance)[:count]
 
     def decode_many(self, z: Tensor, code: Tensor) -> list[Image.Image]:
-        """G_dec for many: z (N, z_dim), and c (K * d,) for all or (N, K * d) for each -> N pictures of `image_size` px."""
+        """Decodes z (N, z_dim) with c, (K * d,) for all or (N, K * d): N pictures of `image_size` px."""
         weights, codes = next(self.model.parameters()), code.expand(len(z), -1)
         with torch.inference_mode():
-            parts = [self.model.G_dec(some.to(weights), c.to(weights)).float().cpu()
-                     for some, c in zip(z.split(16), codes.split(16), strict=True)]  # fmt: skip
-        return [mark_edited(to_image(x_hat)) for x_hat in torch.cat(parts)]
+            batches = [self.model.G_dec(some.to(weights), c.to(weights)).float().cpu()
+                       for some, c in zip(z.split(16), codes.split(16), strict=True)]  # fmt: skip
+        return [mark_edited(to_image(x_hat)) for x_hat in torch.cat(batches)]
 
-    def _code(self, expression: str | Mapping[str, float], intensity: float, style: int | None) -> Tensor:
+    def _code(self, expression: ExpressionMix, intensity: float, style: int | None) -> Tensor:
         """The code of an expression or a mix at an intensity: (K * d,)."""
-        strength = check_intensity(intensity)
-        parts = {expression: 1.0} if isinstance(expression, str) else expression
-        return self.model.F_ctrl.mix({name: strength * part for name, part in parts.items()}, style=style)
+        intensity = check_intensity(intensity)
+        mix = {expression: 1.0} if isinstance(expression, str) else expression
+        return self.model.F_ctrl.mix({name: intensity * part for name, part in mix.items()}, style=style)
 
-    def _readable(self, paths: Iterable[Path]) -> Iterator[tuple[int, Subject]]:
-        """The files in which a face is found, with their places."""
-        for i, path in enumerate(paths):
-            with suppress(BadImageError, NoFaceError):
-                yield i, self.read(path)
+    def _read_faces(self, photo: Any, face: int | Face | Sequence[Any] | None) -> dict[int, Subject]:
+        """One face or several, by index; a face given as `Face` gets index 0."""
+        if isinstance(photo, (Subject, Mapping)) or isinstance(face, Sequence):
+            if isinstance(face, str) and face != "all":
+                raise ValueError(f'face must be a number, several of them, or "all", not {face!r}')
+            indices = [face] if isinstance(face, int) else face
+            return self.read_all(photo, None if face in (None, "all") else indices)  # type: ignore[arg-type]
+        return {face if isinstance(face, int) else 0: self.read(photo, face)}
 
     def _encode(self, photo: Image.Image, face: Face | None, crop: Image.Image, photo_from_crop: np.ndarray) -> Subject:
         x = self._to_batch(crop)
         with torch.inference_mode():
             z, reading = self.model.G_enc(x)[0], self._read_expression(x)
-        frame = self._frame(photo, photo_from_crop) if self.model.T is not None else None
-        return Subject(photo, face, crop, photo_from_crop, z, reading, self._decode(z, reading.own_code), frame)
+        wide_crop = self._wide_crop(photo, photo_from_crop) if self.model.T is not None else None
+        reconstruction = self._decode(z, reading.source_code)
+        return Subject(photo, face, crop, photo_from_crop, z, reading, reconstruction, wide_crop)
 
-    def _frame(self, photo: Image.Image, photo_from_crop: np.ndarray) -> Tensor:
-        """The photo as T sees it."""
-        crop_px = self.model.config.image_size
-        frame_px = FIELD_SCALE * crop_px
-        matrix = invert(photo_from_wide_crop(photo_from_crop, crop_px, WIDE_CROP_SCALE, frame_px))
-        return to_tensor(crop_face(photo, matrix, frame_px))
+    def _wide_crop(self, photo: Image.Image, photo_from_crop: np.ndarray) -> Tensor:
+        """The wide crop of a photo, the input of T: (3, R, R) in [-1, 1]."""
+        size = self.model.config.image_size
+        matrix = photo_from_enlarged_crop(photo_from_crop, size, WIDE_CROP_SCALE, FIELD_SCALE * size)
+        return to_tensor(crop_face(photo, invert(matrix), FIELD_SCALE * size))
 
     def _to_batch(self, crop: Image.Image) -> Tensor:
-        """One crop as the networks take it: (1, 3, S, S) in [-1, 1]."""
+        """One crop as input of the networks: (1, 3, S, S) in [-1, 1]."""
         weights = next(self.model.parameters())
         return to_tensor(crop)[None].to(weights.device, weights.dtype)
 
     def _decode(self, z: Tensor, code: Tensor, decoder: Decoder | None = None) -> Tensor:
-        """G_dec, or another's, for one: z (z_dim,) and c (K * d,) -> x_hat (3, S, S) float32 on the CPU."""
+        """Decodes one face, with G_dec if no decoder is given: (z_dim,), (K * d,) -> (3, S, S) float32 on the CPU."""
         with torch.inference_mode():
             return (decoder or self.model.G_dec)(z[None], code.to(z)[None])[0].float().cpu()
 
     def _read_expression(self, x: Tensor) -> Reading:
-        """x: (1, 3, H, W). The classifier gives y; Q gives c, unless the face is neutral (no class of y)."""
+        """Reads y by the classifier and c by Q, which needs a y that is not neutral; x: (1, 3, H, W)."""
         certainty = self.model.classifier(x)[0].softmax(dim=1)[0].float().cpu()
         names, best = self.expressions, int(certainty.argmax())
         code = self.model.F_ctrl.neutral()
@@ -396,3 +382,8 @@ class ExpressionEditor:
             y = torch.eye(len(self.model.config.expressions), dtype=x.dtype, device=x.device)[best][None]
             code = self.model.Q(x, y)[0].float().cpu()
         return Reading(names[best], dict(zip(names, certainty.tolist(), strict=True)), code)
+
+
+def _check_fidelity(fidelity: str) -> None:
+    if fidelity not in FIDELITIES:
+        raise ValueError(f"fidelity must be one of {', '.join(FIDELITIES)}, not {fidelity!r}")

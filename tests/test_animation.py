@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from exprgan import ExprGANError, NoFaceError
-from exprgan.editing.animation import Animation, frames_in, in_srgb, rise_and_fall
+from exprgan.editing.animation import Animation, num_frames, in_srgb, rise_and_fall
 from exprgan.models.warp_network import WIDE_CROP_SCALE
 from exprgan.photo.ai_metadata import DIGITAL_SOURCE, SOFTWARE
 from exprgan.photo.alignment import transform
@@ -141,10 +141,10 @@ def test_frames_are_made_one_at_a_time(editor, subject):
 
 
 def test_few_edited_faces_are_kept(editor, subject, monkeypatch):
-    monkeypatch.setattr("exprgan.editing.animation.KEPT_BYTES", 2 * 3 * subject.photo.width * subject.photo.height)
+    monkeypatch.setattr("exprgan.editing.animation.CACHE_BYTES", 2 * 3 * subject.photo.width * subject.photo.height)
     animation = editor.animate(subject, "sweep", "happy", seconds=1, fps=10)
     for _ in animation.frames:
-        assert 1 <= len(animation._kept) <= 2 + 1
+        assert 1 <= len(animation._cache) <= 2 + 1
 
 
 def test_it_can_be_made_smaller_before_it_is_edited(editor, subject, sweep):
@@ -182,7 +182,7 @@ def test_a_rise_and_fall_is_smooth_and_leads_into_itself(frames):
         ({"fps": 60}, "not 60"),
         ({"seconds": 0}, "seconds must be more than 0"),
         ({"seconds": 10**6}, "at most 600"),
-        ({"wishes": "bored"}, "unknown expression 'bored'"),
+        ({"requests": "bored"}, "unknown expression 'bored'"),
         ({"intensity": -1}, "intensity must lie between"),
         ({"kind": "morph", "start": "bored"}, "unknown expression 'bored'"),
         ({"style": 9}, "style must be one of"),
@@ -324,4 +324,4 @@ def test_without_imageio_ffmpeg_it_says_how_to_get_it(sweep, tmp_path, monkeypat
 
 
 def test_how_many_frames_there_are():
-    assert frames_in(2, 25) == 50 and frames_in(0.01, 1) == 2  # a rise needs a top
+    assert num_frames(2, 25) == 50 and num_frames(0.01, 1) == 2  # a rise needs a top

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from exprgan import EXPRESSIONS, ExpressionEditor, ExprGAN, Face, NoFaceError
-from exprgan.models.warp_network import EMPHASIS, emphasis_of
+from exprgan.models.warp_network import DEFAULT_EMPHASIS, WarpEmphasis
 from exprgan.photo.ai_metadata import EditedImage, GeneratedImage
-from exprgan.photo.alignment import EYES, crop_face, face_mask, invert
+from exprgan.photo.alignment import EYES, crop_face, invert
+from exprgan.photo.blending import face_mask
 from exprgan.photo.image_io import is_marked, to_tensor
 
 
@@ -207,41 +208,41 @@ def test_the_second_edit_of_a_subject_takes_under_a_tenth_of_a_second(portrait):
 def t_editor(tiny_config):
     """An editor whose model has a T, with weights as they begin."""
     torch.manual_seed(0)
-    return ExpressionEditor(ExprGAN(dataclasses.replace(tiny_config, detail_width=0.25)))
+    return ExpressionEditor(ExprGAN(dataclasses.replace(tiny_config, warp_width=0.25)))
 
 
 def test_with_a_t_the_photo_is_edited_as_t_says(t_editor, portrait, face):
     subject = t_editor.read(portrait, face)
-    assert subject.frame.shape == (3, 64, 64)
+    assert subject.wide_crop.shape == (3, 64, 64)
     result = t_editor.edit(subject, "happy")
-    said = t_editor.model.T(subject.frame[None], subject.own[None], result.x_hat[None], result.code[None], EMPHASIS)
-    torch.testing.assert_close(result.detail.flow, said.flow.detach())
-    assert t_editor.edit(subject, "happy", fidelity="model").detail is None
+    said = t_editor.model.T(subject.wide_crop[None], subject.reconstruction[None], result.x_hat[None], result.code[None], DEFAULT_EMPHASIS)
+    torch.testing.assert_close(result.prediction.flow, said.flow.detach())
+    assert t_editor.edit(subject, "happy", fidelity="model").prediction is None
     assert result.image.size == portrait.size
 
 
-def test_an_edit_goes_as_much_farther_as_its_expressions_need(t_editor, portrait, face, monkeypatch):
-    control, each = t_editor.model.F_ctrl, (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
-    code, calm = control.code, control.neutral()
-    assert emphasis_of(code("happy"), (), calm) == emphasis_of(calm, each, calm) == EMPHASIS
-    assert emphasis_of(code("happy", 0.3), each, calm) == pytest.approx(1.3)
-    assert emphasis_of(code("happy", style=2), each, calm) == pytest.approx(1.3)
-    assert emphasis_of(control.mix({"angry": 0.5, "surprise": 1.0}), each, calm) == pytest.approx((0.5 * 1.0 + 1.5) / 1.5)
-    assert emphasis_of(code("angry"), each, code("happy", 0.4)) == 1  # from a smile, as T says
-    assert emphasis_of(calm, each, code("happy")) == EMPHASIS
+def test_the_emphasis_of_an_edit_is_that_of_its_expressions(t_editor, portrait, face, monkeypatch):
+    control, emphasis = t_editor.model.F_ctrl, t_editor.model.warp_emphasis
+    code, neutral = control.code, control.neutral()
+    assert WarpEmphasis(6)(code("happy"), neutral) == DEFAULT_EMPHASIS
+    emphasis.per_expression.copy_(torch.tensor([1.0, 1.1, 1.2, 1.3, 1.4, 1.5], dtype=torch.float64))
+    assert emphasis(code("happy", 0.3), neutral) == pytest.approx(1.3)
+    assert emphasis(code("happy", style=2), neutral) == pytest.approx(1.3)
+    assert emphasis(control.mix({"angry": 0.5, "surprise": 1.0}), neutral) == pytest.approx((0.5 * 1.0 + 1.5) / 1.5)
+    assert emphasis(code("angry"), code("happy", 0.4)) == 1  # the face shows an expression already
+    assert emphasis(neutral, code("happy")) == emphasis(neutral, neutral) == DEFAULT_EMPHASIS
 
-    subject, asked = t_editor.read(portrait, face), []
-    assert (subject.reading.own_code == calm).all()
-    t_editor.model.config = dataclasses.replace(t_editor.model.config, detail_emphasis=each)
-    say = t_editor.model.T.moves
-    monkeypatch.setattr(t_editor.model.T, "moves", lambda *seen: asked.append(seen[-1]) or say(*seen))
+    subject, factors = t_editor.read(portrait, face), []
+    assert (subject.reading.source_code == neutral).all()
+    predict = t_editor.model.T.predict_flow
+    monkeypatch.setattr(t_editor.model.T, "predict_flow", lambda *inputs: factors.append(inputs[-1]) or predict(*inputs))
     t_editor.edit(subject, "sad")
-    assert asked == [pytest.approx(1.4)]
+    assert factors == [pytest.approx(1.4)]
 
 
 def test_what_t_sees_is_the_photo_around_the_crop(t_editor, portrait, face):
     subject = t_editor.read(portrait, face)
-    inner = torch.nn.functional.interpolate(subject.frame[None], (64, 64))[0, :, 5:59, 5:59]
+    inner = torch.nn.functional.interpolate(subject.wide_crop[None], (64, 64))[0, :, 5:59, 5:59]
     crop = torch.nn.functional.interpolate(to_tensor(subject.crop)[None], (54, 54), mode="bilinear")[0]
     assert (inner - crop).abs().mean() < 0.05
 
@@ -251,12 +252,12 @@ def test_tuning_brings_the_decoder_nearer_to_one_face_and_leaves_the_shared_one_
     before, shares = copy.deepcopy(t_editor.model.state_dict()), []
     tuned = t_editor.tune(subject, progress=shares.append)
     x = to_tensor(subject.crop)
-    assert (tuned.own - x).abs().mean() < (subject.own - x).abs().mean()
+    assert (tuned.reconstruction - x).abs().mean() < (subject.reconstruction - x).abs().mean()
     assert shares == sorted(shares) and shares[-1] == 1 and len(shares) > 10
     after = t_editor.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     again = t_editor.tune(subject)
-    assert torch.equal(again.own, tuned.own)
+    assert torch.equal(again.reconstruction, tuned.reconstruction)
 
 
 def test_a_tuned_edit_uses_the_subjects_own_decoder(t_editor, portrait, face):
@@ -281,7 +282,7 @@ def test_a_weak_edit_is_a_part_of_a_stronger_one(t_editor, portrait, face):
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.2)
 
     def flow(strength):
-        return t_editor.decode(subject, F_ctrl.neutral().lerp(F_ctrl.code("happy"), strength)).detail.flow
+        return t_editor.decode(subject, F_ctrl.neutral().lerp(F_ctrl.code("happy"), strength)).prediction.flow
 
     calm, weak, strong = flow(0.0), flow(0.2), flow(0.4)
     assert (strong - calm).abs().max() > 1e-4
@@ -295,12 +296,12 @@ def test_t_says_once_what_a_face_is_when_neutral_and_not_at_all_of_one_that_show
 ):
     t_editor.model.classifier.expression.bias[4 if shows_something else -1] = 100.0
     subject, asked = t_editor.read(portrait, face), []
-    say = t_editor.model.T.moves
-    monkeypatch.setattr(t_editor.model.T, "moves", lambda *seen: asked.append(1) or say(*seen))
+    say = t_editor.model.T.predict_flow
+    monkeypatch.setattr(t_editor.model.T, "predict_flow", lambda *seen: asked.append(1) or say(*seen))
     for intensity in (0.1, 0.0, 0.2):
         t_editor.edit(subject, "happy", intensity)
     assert len(asked) == shows_something + 1  # neutral, and a stronger one for both of the weak
-    other = dataclasses.replace(subject, own=-subject.own, told={})  # as tuning does
+    other = dataclasses.replace(subject, reconstruction=-subject.reconstruction, warp_cache={})  # as tuning does
     none = t_editor.edit(other, "happy", 0.0)
     assert len(asked) == 2 * shows_something + 1
     if not shows_something:

@@ -73,9 +73,9 @@ def test_chosen_faces_get_their_own_expressions_and_nothing_else_changes(editor,
 
 
 def test_together_is_what_each_would_be_alone(editor, photo, people):
-    wishes = {0: "happy", 1: "surprise", 2: ("sad", 0.6)}
-    together = pixels(editor.edit_many(people, wishes).image)
-    for place, wish in wishes.items():
+    requests = {0: "happy", 1: "surprise", 2: ("sad", 0.6)}
+    together = pixels(editor.edit_many(people, requests).image)
+    for place, wish in requests.items():
         alone = pixels(editor.edit_many(people, {place: wish}).image)
         start, end = reach(people[place])
         middle = slice(start + 60, end - 60)
@@ -116,7 +116,7 @@ def test_the_picture_says_that_ai_edited_it(editor, people, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wishes", "message"),
+    ("requests", "message"),
     [
         ({}, "names no face"),
         ({0: "happy", "sad": 1.0}, "faces or expressions, not both"),
@@ -124,9 +124,9 @@ def test_the_picture_says_that_ai_edited_it(editor, people, tmp_path):
         ({1: ("happy", 1.5)}, "must lie between 0 .* and 1"),
     ],
 )
-def test_a_wish_that_cannot_be_is_named(tiny_editor, wishes, message):
+def test_a_wish_that_cannot_be_is_named(tiny_editor, requests, message):
     with pytest.raises(ValueError, match=message):
-        tiny_editor.edit_many("not even opened.jpg", wishes)
+        tiny_editor.edit_many("not even opened.jpg", requests)
 
 
 def test_a_face_that_is_not_there_is_named(editor, photo, people):

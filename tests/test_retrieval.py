@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from exprgan import BadImageError
-from exprgan.editing.retrieval import distances, pictures_in, vector
+from exprgan.editing.retrieval import distances, pictures_in, feature_vector
 
 
 @pytest.fixture
@@ -26,15 +26,15 @@ def test_a_picture_is_its_own_nearest_and_the_others_follow_by_distance(tiny_edi
         apart = [match.distance for match in matches]
         assert apart == sorted(apart)
         for match in matches:
-            expected = (vector(subjects[i], by) - vector(subjects[match.index], by)).norm().item()
+            expected = (feature_vector(subjects[i], by) - vector(subjects[match.index], by)).norm().item()
             assert match.distance == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_codes_labels_and_pixels_are_what_is_compared(tiny_editor, subjects):
     subject = subjects[0]
-    assert torch.equal(vector(subject, "c"), subject.reading.code)
-    assert vector(subject, "y").tolist() == pytest.approx(list(subject.reading.certainties.values()))
-    assert vector(subject, "x").shape == (3 * 32 * 32,)
+    assert torch.equal(feature_vector(subject, "c"), subject.reading.code)
+    assert feature_vector(subject, "y").tolist() == pytest.approx(list(subject.reading.certainties.values()))
+    assert feature_vector(subject, "x").shape == (3 * 32 * 32,)
     assert (distances(torch.ones(2, 4), torch.zeros(3, 4)) == 2).all()
 
 

@@ -1,4 +1,4 @@
-"""The open mouth that T drew, painted as finely as the photo shows it: a sharp border, and teeth with gaps."""
+"""The mouth interior that T predicts, rendered into a photo at the photo's resolution."""
 
 from dataclasses import dataclass
 
@@ -7,56 +7,56 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ..models.mouth_network import CM_IN_WIDE_CROP, upsample_fields
+from ..models.backward_warp import upsample_fields
+from ..models.mouth_network import CM_IN_WIDE_CROP
 from ..models.teeth_texture import composite_teeth
 from ..models.warp_network import WarpPrediction
-from ..photo.alignment import blend_planes, planes_in_photo, scale_of, smooth_step
+from ..photo.alignment import scale_of
+from ..photo.blending import blend_planes, planes_in_photo, smooth_step
 
-UNSURE, SURE = 0.3, 0.7
-"""A mask below the one draws nothing, above the other all: half of a drawn tooth over half of a lip looks like neither. In
-a photo n times as fine as the mask they are nearer to one another, by the root of n, so that lips end as sharply there."""
-FINEST = 16
-"""Beyond so many px of the photo for one of the mask, lips end no sharper."""
-NEAR = 3
-"""Px of the mask: what is no farther from something drawn has a say in where it ends."""
+MASK_LOW, MASK_HIGH = 0.3, 0.7
+"""The opacity rises from 0 to 1 between these values of the mask; a half-transparent tooth over a lip looks like neither.
+In a photo n times as fine as the mask the range is narrower by sqrt(n), so that the edge stays sharp."""
+MAX_SHARPENING = 16
+"""Largest n for which the range is narrowed."""
+MARGIN_PX = 3
+"""Pixels of the mask within this distance of a value above MASK_LOW are kept, since they shape the edge."""
 
 
 @dataclass(frozen=True)
 class MouthOverlay:
-    """What is drawn, over T's frame; S px a side.
+    """The mouth interior over the wide crop, R px a side.
 
     Attributes:
-        mask: (S, S) in [0, 1]; 0 wherever it is too low to matter.
-        inside: (10, S, S): behind, light and places, as `teeth.composite_teeth` takes them.
+        mask: (R, R) in [0, 1]; 0 far from the mouth.
+        fields: (10, R, R): background, shading and uv of `teeth_texture.composite_teeth`.
     """
 
     mask: np.ndarray
-    inside: np.ndarray
+    fields: np.ndarray
 
     @classmethod
-    def of(cls, detail: WarpPrediction) -> "MouthOverlay":
-        """Of one face, whose mask reaches UNSURE somewhere."""
-        calm = F.avg_pool2d(detail.mask[:1], 3, stride=1, padding=1, count_include_pad=False)  # else its px show as steps
-        near = F.max_pool2d(calm, (2 * NEAR + 1, 1), stride=1, padding=(NEAR, 0))
-        matters = F.max_pool2d(near, (1, 2 * NEAR + 1), stride=1, padding=(0, NEAR)) > UNSURE
-        inside = upsample_fields(torch.cat((detail.behind, detail.light, detail.places), dim=1)[:1])
-        return cls((calm * matters)[0, 0].numpy(), inside[0].numpy())
+    def from_prediction(cls, prediction: WarpPrediction) -> "MouthOverlay":
+        """The overlay of one face (B = 1)."""
+        smooth = F.avg_pool2d(prediction.mask[:1], 3, stride=1, padding=1, count_include_pad=False)  # hides its pixel steps
+        near = F.max_pool2d(smooth, (2 * MARGIN_PX + 1, 1), stride=1, padding=(MARGIN_PX, 0))
+        near = F.max_pool2d(near, (1, 2 * MARGIN_PX + 1), stride=1, padding=(0, MARGIN_PX)) > MASK_LOW
+        fields = upsample_fields(torch.cat((prediction.background, prediction.shading, prediction.uv), dim=1)[:1])
+        return cls((smooth * near)[0, 0].numpy(), fields[0].numpy())
 
-    def lay_over(self, photo: Image.Image, photo_from_frame: np.ndarray, grain: float) -> None:
-        """Paints it into a photo, which is changed.
+    def paint(self, photo: Image.Image, photo_from_mask: np.ndarray, grain: float) -> None:
+        """Paints the overlay into a photo, in place.
 
         Args:
             photo: RGB.
-            photo_from_frame: (2, 3), from px of the mask.
-            grain: standard deviation of the noise that it gets, in levels of 255.
+            photo_from_mask: (2, 3), mask px -> photo px.
+            grain: standard deviation of the noise added to it, in levels of 255.
         """
-        scale = scale_of(photo_from_frame)
-        half = (SURE - UNSURE) / 2 / min(FINEST, max(1, scale)) ** 0.5
-        low = (SURE + UNSURE) / 2 - half
-        for band, inside, mask in planes_in_photo(self.inside, photo_from_frame, self.mask, photo.size):
-            behind, light, places = torch.from_numpy(np.stack(inside))[None].split((3, 3, 4), dim=1)
-            colour = (
-                composite_teeth(behind, light, places, per_cm=len(self.mask) * CM_IN_WIDE_CROP * scale)[0].numpy() * 255
-            )
-            shown = smooth_step((mask - low) / (2 * half))
-            blend_planes(photo, band, colour, shown, grain)
+        scale = scale_of(photo_from_mask)
+        half_range = (MASK_HIGH - MASK_LOW) / 2 / min(MAX_SHARPENING, max(1, scale)) ** 0.5
+        low = (MASK_HIGH + MASK_LOW) / 2 - half_range
+        px_per_cm = len(self.mask) * CM_IN_WIDE_CROP * scale
+        for box, fields, mask in planes_in_photo(self.fields, photo_from_mask, self.mask, photo.size):
+            background, shading, uv = torch.from_numpy(np.stack(fields))[None].split((3, 3, 4), dim=1)
+            rgb = composite_teeth(background, shading, uv, px_per_cm)[0].numpy() * 255
+            blend_planes(photo, box, rgb, smooth_step((mask - low) / (2 * half_range)), grain)

@@ -1,6 +1,6 @@
-"""Several faces of one photo: numbered for somebody to choose from, and edited together.
+"""Edits of several faces of one photo, and a preview that numbers them.
 
-Each edit goes onto what the one before it left, so that faces beside each other do not undo each other.
+Each edit is applied to the result of the one before, so that neighbouring faces do not overwrite each other.
 """
 
 import dataclasses
@@ -8,36 +8,38 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, floor
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..photo.ai_metadata import mark_edited
-from ..photo.alignment import Box, transform
+from ..photo.alignment import transform
+from ..photo.blending import Box
 from ..photo.detection import Face
 from .results import EditResult, Subject
 
 ExpressionMix = str | Mapping[str, float]
 """An expression, or a mix of several: {"happy": 0.6, "surprise": 0.4}."""
 EditRequest = ExpressionMix | tuple[ExpressionMix, float]
-"""A look, or one and how strong it is to be: ("sad", 0.6)."""
+"""An expression or a mix, or a pair of it and its intensity: ("sad", 0.6)."""
 EditRequests = EditRequest | Mapping[int, EditRequest]
-"""One for all faces, or one each for some of them, by their places in `find`'s list."""
+"""One request for all faces, or one each for some of them, by index into the list of `find`."""
 
-AROUND = 1.8
-"""Side of the part of a photo that an edit needs to see, in sides of the crop: what it changes, and what it moves there."""
-LABEL = 0.22
-"""A number's height in widths of its face, unless that is too small to read or too large for the photo."""
-LABEL_LEAST, LABEL_MOST = 0.03, 0.08
-"""Its least and its largest height in long sides of the photo."""
+PATCH_SCALE = 1.8
+"""Side of a face patch in sides of the crop: it contains all pixels that an edit changes, and all that they come from."""
+LABEL_HEIGHT = 0.22
+"""Height of a number in widths of its face."""
+MIN_LABEL_HEIGHT, MAX_LABEL_HEIGHT = 0.03, 0.08
+"""Its limits in long sides of the photo."""
 
 
 @dataclass(frozen=True)
 class GroupResult:
-    """Edits of several faces of one photo. The pasted photos are made when asked for, and say that AI edited them."""
+    """Edits of several faces of one photo. The edited photos are computed on first access and marked as edited by AI."""
 
     edits: dict[int, EditResult]
-    """By the face's place in `find`'s list, the largest first; each as if it were the only one."""
+    """By index into the list of `find`, largest first; each as if it were the only one."""
 
     @cached_property
     def image(self) -> Image.Image:
@@ -53,18 +55,18 @@ class GroupResult:
 
 @dataclass(frozen=True)
 class FacePatch:
-    """A face with as much of its photo as an edit of it needs."""
+    """A face with the part of its photo that an edit needs."""
 
     box: Box
-    """(x0, y0, x1, y1) in whole px of the photo."""
+    """Position of the part in the photo."""
     subject: Subject
-    """The face in that part alone."""
+    """The face, with the part as its photo."""
 
     @classmethod
-    def of(cls, subject: Subject) -> "FacePatch":
-        """The face cut out, with what is around it."""
+    def cut_out(cls, subject: Subject) -> "FacePatch":
+        """Cuts the patch out of the subject's photo."""
         size, photo = subject.crop.width, subject.photo
-        ends = size * (0.5 - AROUND / 2), size * (0.5 + AROUND / 2)
+        ends = size * (0.5 - PATCH_SCALE / 2), size * (0.5 + PATCH_SCALE / 2)
         corners = transform(subject.photo_from_crop, [(x, y) for x in ends for y in ends])
         left, top = (min(max(0, floor(v)), end - 1) for v, end in zip(corners.min(0), photo.size, strict=True))
         right, bottom = (max(min(ceil(v), end), start + 1)
@@ -74,66 +76,65 @@ class FacePatch:
         return cls(box, dataclasses.replace(subject, photo=photo.crop(box), photo_from_crop=matrix))
 
 
-def requests_by_face(wishes: EditRequests, intensity: float) -> dict[int | None, tuple[ExpressionMix, float]]:
-    """Looks and their strengths by face; {None: ...} is one for all.
+def requests_by_face(requests: EditRequests, intensity: float) -> dict[int | None, tuple[ExpressionMix, float]]:
+    """Expressions and intensities by face; the key None stands for all faces.
 
     Args:
-        wishes: one for all, or by face.
-        intensity: of those that say none.
+        requests: one for all faces, or one each.
+        intensity: of requests that give none.
 
     Raises:
-        ValueError: no wish at all, or places of faces mixed with names of expressions.
+        ValueError: no request, or indices of faces mixed with names of expressions.
     """
-    if not isinstance(wishes, Mapping):
-        return {None: _strong(wishes, intensity)}
-    if not wishes:
-        raise ValueError('wishes names no face; pass an expression for all, or one each: {0: "happy", 2: ("sad", 0.6)}')
-    faces = [isinstance(key, int) for key in wishes]
-    if not any(faces):
-        return {None: (wishes, intensity)}
-    if not all(faces):
-        raise ValueError(f"wishes must name faces or expressions, not both: {', '.join(map(repr, wishes))}")
-    return {face: _strong(wish, intensity) for face, wish in sorted(wishes.items())}
+    if not isinstance(requests, Mapping):
+        return {None: _with_intensity(requests, intensity)}
+    if not requests:
+        raise ValueError('requests names no face; pass an expression for all, or one each: {0: "happy", 2: ("sad", 0.6)}')
+    by_index: dict = {key: request for key, request in requests.items() if isinstance(key, int)}
+    if not by_index:
+        return {None: (cast(ExpressionMix, requests), intensity)}
+    if len(by_index) < len(requests):
+        raise ValueError(f"requests must name faces or expressions, not both: {', '.join(map(repr, requests))}")
+    return {face: _with_intensity(request, intensity) for face, request in sorted(by_index.items())}
 
 
 def paste_all(edits: Sequence[EditResult]) -> Image.Image:
-    """Edits of different faces of one photo, all in it.
+    """Applies edits of different faces to their photo.
 
     Args:
-        edits: at least one; their photos are the same. Where two meet, the first lies over the later ones.
+        edits: at least one, of the same photo. Where two overlap, the first is on top.
 
     Returns:
-        RGB, the size of the photo; where no edit reaches it has the photo's very pixels.
+        RGB, the size of the photo; its pixels are unchanged where no edit reaches.
     """
     if len(edits) == 1:
         return edits[0].image
-    photo = edits[0].subject.photo
-    parts = [FacePatch.of(edit.subject) for edit in edits]
+    parts = [FacePatch.cut_out(edit.subject) for edit in edits]
     local = [dataclasses.replace(edit, subject=part.subject) for edit, part in zip(edits, parts, strict=True)]
-    return composite(photo, patches([part.box for part in parts], local))
+    return composite(edits[0].subject.photo, edit_patches([part.box for part in parts], local))
 
 
-def patches(boxes: Sequence[Box], edits: Sequence[EditResult]) -> list[tuple[Box, Image.Image]]:
-    """What to lay over a photo, in this order: the last edit comes first, and the others see what it left.
+def edit_patches(boxes: Sequence[Box], edits: Sequence[EditResult]) -> list[tuple[Box, Image.Image]]:
+    """Edited patches in the order in which they are pasted: the last edit first; later ones see the result of earlier ones.
 
     Args:
-        boxes: of `FacePatch`s, in px of the photo.
-        edits: of these parts.
+        boxes: positions of the patches in the photo.
+        edits: of the subjects of these patches.
     """
-    made: list[tuple[Box, Image.Image]] = []
+    pasted: list[tuple[Box, Image.Image]] = []
     for box, edit in zip(reversed(boxes), reversed(edits), strict=True):
-        below = [one for one in made if _meet(one[0], box)]
-        if below:
-            under = edit.subject.photo.copy()
-            for (left, top, *_), patch in below:
-                under.paste(patch, (left - box[0], top - box[1]))
-            edit = dataclasses.replace(edit, subject=dataclasses.replace(edit.subject, photo=under))
-        made.append((box, edit.image))
-    return made
+        overlapping = [patch for patch in pasted if _overlap(patch[0], box)]
+        if overlapping:
+            photo = edit.subject.photo.copy()
+            for (left, top, *_), picture in overlapping:
+                photo.paste(picture, (left - box[0], top - box[1]))
+            edit = dataclasses.replace(edit, subject=dataclasses.replace(edit.subject, photo=photo))
+        pasted.append((box, edit.image))
+    return pasted
 
 
 def composite(photo: Image.Image, patches: Iterable[tuple[Box, Image.Image]]) -> Image.Image:
-    """A copy of the photo, with patches on it one after the other."""
+    """A copy of the photo with the patches pasted in order, marked as edited by AI."""
     result = mark_edited(photo)
     for box, patch in patches:
         result.paste(patch, box)
@@ -141,25 +142,25 @@ def composite(photo: Image.Image, patches: Iterable[tuple[Box, Image.Image]]) ->
 
 
 def draw_numbers(photo: Image.Image, faces: Sequence[Face], first: int = 0, chosen: Iterable[int] = ()) -> Image.Image:
-    """The photo with a frame and a number at every face.
+    """Draws a frame and a number at every face.
 
     Args:
         photo: RGB.
-        faces: as `find` gives them.
-        first: the number of the first face. 0 makes the numbers places in `find`'s list.
-        chosen: places of faces to set off from the others.
+        faces: from `find`.
+        first: the number of the first face; 0 makes the numbers indices into the list of `find`.
+        chosen: indices of faces drawn in another colour.
 
     Returns:
-        RGB, the size of `photo`: something to look at, not an edited photo.
+        RGB, the size of `photo`; not marked as edited.
     """
     chosen, drawn = set(chosen), photo.copy()
     pen, long = ImageDraw.Draw(drawn), max(photo.size)
     line = max(1, round(long / 400))
     for i, face in enumerate(faces):
-        height = min(max(LABEL * face.width, LABEL_LEAST * long), LABEL_MOST * long)
+        height = min(max(LABEL_HEIGHT * face.width, MIN_LABEL_HEIGHT * long), MAX_LABEL_HEIGHT * long)
         paper, ink = ("#0f766e", "white") if i in chosen else ("white", "#1c1917")
         x0, y0, x1, y1 = (round(v) for v in face.box)
-        for grow, colour in ((line, "#1c1917"), (0, paper)):  # two colours: one of them is seen on any photo
+        for grow, colour in ((line, "#1c1917"), (0, paper)):  # two colours: one of them contrasts with any photo
             pen.rectangle((x0 - grow, y0 - grow, x1 + grow, y1 + grow), outline=colour, width=line)
         _label(pen, str(first + i), (x0, y0), height, line, paper, ink)
     return drawn
@@ -167,7 +168,7 @@ def draw_numbers(photo: Image.Image, faces: Sequence[Face], first: int = 0, chos
 
 def _label(pen: ImageDraw.ImageDraw, text: str, corner: tuple[int, int], height: float, line: int, paper: str,
            ink: str) -> None:  # fmt: skip
-    """A number on a plate above a corner, or below it where the photo ends."""
+    """Draws a number on a plate above a corner, or below it at the top of the photo."""
     font = ImageFont.load_default(max(8, 0.8 * height))
     width = max(height, pen.textlength(text, font) + 0.4 * height)
     photo_width, photo_height = pen.im.size
@@ -178,9 +179,9 @@ def _label(pen: ImageDraw.ImageDraw, text: str, corner: tuple[int, int], height:
     pen.text((left + width / 2, top + height / 2), text, fill=ink, font=font, anchor="mm")
 
 
-def _strong(wish: EditRequest, intensity: float) -> tuple[ExpressionMix, float]:
-    return wish if isinstance(wish, tuple) else (wish, intensity)
+def _with_intensity(request: EditRequest, intensity: float) -> tuple[ExpressionMix, float]:
+    return request if isinstance(request, tuple) else (request, intensity)
 
 
-def _meet(a: Box, b: Box) -> bool:
+def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,10 +1,11 @@
-"""A face that was read, and one edit of it: what the editor hands out. Both are values; nothing that they say changes."""
+"""Values that the editor returns: a face that was read (`Subject`), what it shows (`Reading`), and an edit
+(`EditResult`)."""
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -12,25 +13,26 @@ from PIL import Image
 from torch import Tensor
 
 from ..models.networks import Decoder
-from ..models.warp_network import WarpPrediction, FlowPrediction
-from ..photo.alignment import face_mask, match_color, paste_back
+from ..models.warp_network import FlowPrediction, WarpPrediction
+from ..photo.ai_metadata import mark_edited
+from ..photo.blending import estimate_grain, face_mask, match_color, paste_back
 from ..photo.detection import Face
-from ..photo.film_grain import estimate_grain
-from ..photo.image_io import mark_edited, to_image
-from .warp_field import WarpField, motion_between, apply_warp
+from ..photo.image_io import to_image
+from .warp_field import WarpField, apply_warp
 
 Fidelity = Literal["detail", "tuned", "model"]
-"""How an edit goes back into the photo. `detail`: the photo's own pixels carry it (see motion.py). `tuned`: the same, after
-the decoder was fitted to this face for some seconds (tuning.py). `model`: the decoder's picture pasted, as in the paper."""
-FIDELITIES: tuple[Fidelity, ...] = ("detail", "tuned", "model")
+"""How an edit is put back into the photo. `detail`: the photo's own pixels are warped by T (`warp_field`). `tuned`: the
+same, after a copy of the decoder was fitted to the face for some seconds (`pivotal_tuning`). `model`: the decoder's picture
+is pasted, as in the paper; without a T all three do so."""
+FIDELITIES: tuple[Fidelity, ...] = get_args(Fidelity)
 PREVIEW_PX = 1024
 MIN_CERTAINTY = 0.8
-"""A face whose expression is read with less certainty than this is edited as if it were neutral."""
+"""A face whose expression is read with less certainty is edited as if it were neutral."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The expression a face shows, as the classifier and Q see it."""
+    """The expression of a face, as the classifier and Q read it."""
 
     expression: str
     """One of the K expressions, or "neutral"."""
@@ -40,8 +42,8 @@ class Reading:
     """c, (K * d,): Q's reading given the expression; all -1 for a neutral face."""
 
     @property
-    def own_code(self) -> Tensor:
-        """The code from which edits depart: as read if the expression is sure, else neutral."""
+    def source_code(self) -> Tensor:
+        """The code from which edits start: `code` if the certainty is at least MIN_CERTAINTY, else neutral."""
         return self.code if self.certainties[self.expression] >= MIN_CERTAINTY else torch.full_like(self.code, -1.0)
 
 
@@ -52,7 +54,7 @@ class Subject:
     photo: Image.Image
     """The full photo, RGB, upright."""
     face: Face | None
-    """Where it is; None for a crop that came aligned."""
+    """Its position in the photo; None if the crop was given aligned."""
     crop: Image.Image
     """The aligned face, `image_size` px, as G_enc sees it."""
     photo_from_crop: np.ndarray
@@ -60,24 +62,24 @@ class Subject:
     z: Tensor
     """(z_dim,): g(x)."""
     reading: Reading
-    own: Tensor
-    """(3, S, S) in [-1, 1]: the decoder's picture of the face with the expression it has, from which edits depart."""
-    frame: Tensor | None = None
-    """(3, 2 S, 2 S) in [-1, 1]: the photo as T sees it, over a frame larger than the crop; None without a T."""
+    reconstruction: Tensor
+    """(3, S, S) in [-1, 1]: the decoder's picture of the face with `reading.source_code`."""
+    wide_crop: Tensor | None = None
+    """(3, 2 S, 2 S) in [-1, 1]: the input of T, see `warp_network`; None without a T."""
     decoder: Decoder | None = field(default=None, repr=False)
     """A decoder fitted to this face, used instead of the model's; None before `tune`."""
 
-    told: dict[tuple[float, bytes], FlowPrediction] = field(default_factory=dict, repr=False, compare=False)
-    """What T said of some edits of this face, by emphasis and code (between.py). All sizes of its photo share it; who
-    changes what T sees of the face, its own picture or its decoder, gives it a new one."""
+    warp_cache: dict[tuple[float, bytes], FlowPrediction] = field(default_factory=dict, repr=False, compare=False)
+    """Recent predictions of T, by emphasis and code (`warp_cache.predict_warp`). Copies in other photo sizes share it;
+    whoever changes reconstruction or decoder starts a new one."""
 
     @cached_property
     def preview(self) -> "Subject":
-        """The same subject in a photo of at most 1,024 px, for quick looks."""
+        """The same subject in a copy of the photo of at most PREVIEW_PX."""
         scale = PREVIEW_PX / max(self.photo.size)
         if scale >= 1:
             return self
-        size = tuple(max(1, round(side * scale)) for side in self.photo.size)
+        size = max(1, round(self.photo.width * scale)), max(1, round(self.photo.height * scale))
         small = self.photo.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
         factors = np.array([[size[0] / self.photo.width], [size[1] / self.photo.height]])
         return dataclasses.replace(self, photo=small, photo_from_crop=self.photo_from_crop * factors)
@@ -85,16 +87,16 @@ class Subject:
 
 @dataclass(frozen=True)
 class EditResult:
-    """One edit; the pasted photos are made when asked for, and say in their files that AI edited them."""
+    """One edit. The edited photos are computed on first access, and their files are marked as edited by AI."""
 
     subject: Subject
     code: Tensor
-    """c, (K * d,), that the face was decoded with."""
+    """c, (K * d,), of the edit."""
     fidelity: Fidelity
     decode: Callable[[], Tensor] = field(repr=False, compare=False)
-    """Makes `x_hat`."""
-    detail: WarpPrediction | None = None
-    """What T says of the edit; None without a T, or where it was not asked."""
+    """Computes `x_hat`."""
+    prediction: WarpPrediction | None = None
+    """T's prediction for the edit; None without a T and for the fidelity "model"."""
 
     @cached_property
     def x_hat(self) -> Tensor:
@@ -105,13 +107,6 @@ class EditResult:
     def crop(self) -> Image.Image:
         """The decoder's picture, `image_size` px."""
         return mark_edited(to_image(self.x_hat))
-
-    @cached_property
-    def motion(self) -> WarpField:
-        """How the photo's own pixels move, and what is laid over them."""
-        if self.detail is not None:
-            return WarpField.of(self.detail)
-        return motion_between(self.subject.own, self.x_hat)
 
     @cached_property
     def image(self) -> Image.Image:
@@ -125,13 +120,17 @@ class EditResult:
 
     @cached_property
     def face(self) -> Image.Image:
-        """The edited face alone, aligned, `image_size` px: what `read_crop` would read from `image`."""
+        """The edited face alone, aligned, `image_size` px: the crop that would be read from `image`."""
         return self._paste(dataclasses.replace(self.subject, photo=self.subject.crop, photo_from_crop=np.eye(2, 3)))
 
+    @cached_property
+    def _warp_field(self) -> WarpField | None:
+        return None if self.prediction is None else WarpField.from_prediction(self.prediction)
+
     def _paste(self, subject: Subject) -> Image.Image:
-        size = self.subject.own.shape[-1]
-        if self.fidelity != "model":
-            return mark_edited(apply_warp(subject.photo, self.motion, subject.photo_from_crop, size))
+        size = self.subject.reconstruction.shape[-1]
+        if self._warp_field is not None:
+            return mark_edited(apply_warp(subject.photo, self._warp_field, subject.photo_from_crop, size))
         mask = face_mask(size)
         patch = match_color(self.crop, subject.crop, mask)
         grain = estimate_grain(subject.photo, subject.photo_from_crop, size)

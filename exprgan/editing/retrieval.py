@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,46 +13,42 @@ from ..photo.image_io import SUFFIXES, to_tensor
 from .results import Subject
 
 By = Literal["c", "y", "x"]
-"""What is compared: `c`, the code that Q reads; `y`, the classifier's probabilities; `x`, the aligned crop's pixels."""
-BY: tuple[By, ...] = ("c", "y", "x")
+"""Features compared: `c`, the code read by Q; `y`, the classifier's probabilities; `x`, the pixels of the aligned crop."""
+BY: tuple[By, ...] = get_args(By)
 
 
 @dataclass(frozen=True)
 class Match:
-    """One picture that was found."""
+    """One retrieved picture."""
 
     index: int
-    """Where it stands in the list that was searched; of a folder, in the order of its file names."""
+    """Index into the list that was searched, or into the sorted file names of the folder."""
     path: Path | None
-    """Its file, where it was given as one."""
+    """Its file; None if it was given otherwise."""
     distance: float
-    """Euclidean, 0 for the same; comparable within one search only."""
+    """Euclidean distance, comparable within one search only."""
 
 
 def check_by(by: str) -> None:
-    """Refuses what is no way to compare.
-
-    Raises:
-        ValueError: `by` is none of "c", "y" and "x".
-    """
+    """Raises ValueError unless `by` is one of BY."""
     if by not in BY:
         raise ValueError(f"by must be one of {', '.join(BY)} (code, label, pixels), not {by!r}")
 
 
-def vector(subject: Subject, by: By) -> Tensor:
-    """What is compared of one face, flat: (K * d,) in [-1, 1] for c, (K + 1,) in [0, 1] for y, (3 * S * S,) for x."""
+def feature_vector(subject: Subject, by: By) -> Tensor:
+    """The features of one face: (K * d,) in [-1, 1] for c, (K + 1,) in [0, 1] for y, (3 * S * S,) in [-1, 1] for x."""
     if by == "c":
         return subject.reading.code
     return torch.tensor(list(subject.reading.certainties.values())) if by == "y" else to_tensor(subject.crop).flatten()
 
 
 def distances(queries: Tensor, others: Tensor) -> Tensor:
-    """Euclidean distances of (M, F) and (N, F): (M, N), exactly 0 between equal rows."""
+    """Euclidean distances between the rows of (M, F) and (N, F): (M, N), exactly 0 for equal rows."""
     return torch.cdist(queries.float(), others.float(), compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def pictures_in(folder: str | os.PathLike[str]) -> list[Path]:
-    """Every picture in a folder and the folders in it, by name.
+    """All pictures in a folder and its subfolders, sorted by path.
 
     Raises:
         BadImageError: there is no such folder, or no picture in it.

@@ -1,7 +1,8 @@
-"""Edits of one face between few strengths at which T is asked: a slider's step needs neither the decoder nor most of T.
+"""Predicts warps at a few intensities of an expression and interpolates between them, so that a slider step is fast.
 
-What T says of flow and light changes smoothly along an expression's strength, so it is asked at LEVELS and mixed between
-them. Only the mouth is looked at anew each time, because what is half drawn would be half transparent.
+Flow and gain change smoothly with the intensity of a code, so T predicts them at INTENSITIES only, once for a face; in
+between they are interpolated, and neither the decoder nor most of T runs. The mouth network runs for every edit, because an
+interpolated mask would be half transparent.
 """
 
 from bisect import bisect_right
@@ -10,86 +11,94 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..models.warp_network import WarpPrediction, WarpNetwork, FlowPrediction, emphasis_of
+from ..models.exprgan import ExprGAN
+from ..models.warp_network import FlowPrediction, WarpPrediction
 from .results import Subject
 
-LEVELS = (0.4, 0.6, 0.8, 1.0)
-"""Strengths of a code, (max(c) + 1) / 2. To weaker codes than the first T answers too strongly, though it saw such pairs:
-they are part of the way from neutral to the first, to the power CURVE, which is how the slider's codes rise."""
-CURVE = 1.6
-KEPT = 8
-"""Edits of a face that are remembered to mix others from, 0.7 MB each at 128 px."""
+INTENSITIES = (0.4, 0.6, 0.8, 1.0)
+"""Intensities of a code, (max(c) + 1) / 2, at which T predicts. T overreacts to weaker codes than the first, although it
+was
+trained on such pairs: they are interpolated between neutral and the first."""
+WEAK_EXPONENT = 1.6
+"""Exponent of that interpolation: how the slider's codes grow with intensity."""
+CACHE_SIZE = 8
+"""Predictions kept for a face, 0.7 MB each at 128 px."""
 
 
-def predict_warp(network: WarpNetwork, each: tuple[float, ...], subject: Subject, code: Tensor,
-                   decode: Callable[[Tensor], Tensor]) -> WarpPrediction:  # fmt: skip
-    """What T says of one edit.
+def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callable[[Tensor], Tensor]) -> WarpPrediction:
+    """T's prediction for one edit.
 
     Args:
-        network: T.
-        each: the expressions' own emphases, as in `emphasis_of`.
-        subject: remembers what T said of it.
+        model: with a T.
+        subject: caches predictions.
         code: c, (K * d,) in [-1, 1].
-        decode: makes the decoder's picture (3, S, S) with a code.
+        decode: computes the decoder's picture (3, S, S) of a code.
 
     Returns:
-        For B = 1, float32 on the CPU.
+        The prediction for B = 1, float32 on the CPU.
     """
+    network, source_code = model.T, subject.reading.source_code
+    assert network is not None and subject.wide_crop is not None
     weights, neutral = next(network.parameters()), torch.full_like(code, -1.0)
-    shows_nothing = bool(subject.reading.own_code.max() <= -1)
+    wide_crop = subject.wide_crop[None].to(weights)
 
-    def asked(wanted: Tensor) -> FlowPrediction:
-        emphasis = emphasis_of(wanted, each, subject.reading.own_code)
-        key = emphasis, wanted.numpy().tobytes()
-        moves = subject.told.get(key)  # other threads may add to it, and take away
-        if moves is None:
-            seen = (part[None].to(weights) for part in (subject.frame, subject.own, decode(wanted), wanted))
-            moves = network.moves(*seen, emphasis)
-            for oldest in [*subject.told][: 1 - KEPT]:
-                subject.told.pop(oldest, None)
-            subject.told[key] = moves
-        return moves
+    def flow_at(c: Tensor) -> FlowPrediction:
+        emphasis = model.warp_emphasis(c, source_code)
+        key = emphasis, c.numpy().tobytes()
+        prediction = subject.warp_cache.get(key)  # other threads may add and remove entries
+        if prediction is None:
+            reconstruction, x_hat, codes = (part[None].to(weights) for part in (subject.reconstruction, decode(c), c))
+            prediction = network.predict_flow(wide_crop, reconstruction, x_hat, codes, emphasis)
+            for oldest in [*subject.warp_cache][: 1 - CACHE_SIZE]:
+                subject.warp_cache.pop(oldest, None)
+            subject.warp_cache[key] = prediction
+        return prediction
 
-    def completed(moves: FlowPrediction, wanted: Tensor) -> WarpPrediction:
-        said = network.completed(subject.frame[None].to(weights), moves, wanted[None].to(weights))
-        return WarpPrediction(*(part.float().cpu() for part in said))
+    def complete(prediction: FlowPrediction, c: Tensor) -> WarpPrediction:
+        completed = network.complete(wide_crop, prediction, c[None].to(weights))
+        return WarpPrediction(*(part.float().cpu() for part in completed))
 
-    strength = (code.max().item() + 1) / 2
+    intensity = (code.max().item() + 1) / 2
     with torch.inference_mode():
-        if strength >= LEVELS[0]:
-            weaker, stronger, share = ends_of(code)
-            moves = asked(stronger)
-            return completed(moves if share == 1 else asked(weaker).towards(moves, share), code)
-        calm = WarpPrediction.still(network.image_size) if shows_nothing else completed(asked(neutral), neutral)
-        if strength == 0:
-            return calm
-        stronger = at_strength(code, LEVELS[0])
-        return calm.towards(completed(asked(stronger), stronger), (strength / LEVELS[0]) ** CURVE)
+        if intensity >= INTENSITIES[0]:
+            weaker, stronger, weight = surrounding_codes(code)
+            prediction = flow_at(stronger)
+            return complete(prediction if weight == 1 else flow_at(weaker).lerp(prediction, weight), code)
+        shows_expression = bool(source_code.max() > -1)
+        start = complete(flow_at(neutral), neutral) if shows_expression else WarpPrediction.identity(network.image_size)
+        if intensity == 0:
+            return start
+        weakest = at_intensity(code, INTENSITIES[0])
+        return start.lerp(complete(flow_at(weakest), weakest), (intensity / INTENSITIES[0]) ** WEAK_EXPONENT)
 
 
-def ends_of(code: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Two codes that T is asked for, a weaker and a stronger one, and how far on the way between them a code lies.
+def surrounding_codes(code: Tensor) -> tuple[Tensor, Tensor, float]:
+    """The codes at the neighbouring INTENSITIES, and the weight of the stronger one.
 
-    Only codes whose numbers above -1 are all alike, as those of one expression are, lie between others; any other one is
-    its own end.
+    Only codes whose elements above -1 are all equal, as those of one expression are, are interpolated; for others both
+    codes are the code itself.
 
     Args:
-        code: (K * d,), at least as strong as LEVELS[0].
+        code: (K * d,), of at least INTENSITIES[0].
+
+    Returns:
+        The weaker code, the stronger code, and the weight in [0, 1] of the stronger one.
     """
-    if not _alike(code):
+    if not _is_uniform(code):
         return code, code, 1.0
-    strength = (code.max().item() + 1) / 2
-    i = min(bisect_right(LEVELS, strength), len(LEVELS) - 1)
-    below, above = LEVELS[i - 1], LEVELS[i]
-    return at_strength(code, below), at_strength(code, above), (strength - below) / (above - below)
+    intensity = (code.max().item() + 1) / 2
+    i = min(bisect_right(INTENSITIES, intensity), len(INTENSITIES) - 1)
+    below, above = INTENSITIES[i - 1], INTENSITIES[i]
+    return at_intensity(code, below), at_intensity(code, above), (intensity - below) / (above - below)
 
 
-def at_strength(code: Tensor, strength: float) -> Tensor:
-    """The same look, stronger or weaker: a code on the line through it from neutral, the very same for all on that line."""
-    if _alike(code):
-        return torch.where(code > -1, 2 * strength - 1, -1.0)
-    return torch.lerp(torch.full_like(code, -1.0), code, 2 * strength / (code.max() + 1))
+def at_intensity(code: Tensor, intensity: float) -> Tensor:
+    """The code of an intensity on the line from neutral through `code`; for uniform codes the same bits from any of them."""
+    if _is_uniform(code):
+        return torch.where(code > -1, 2 * intensity - 1, -1.0)
+    return torch.lerp(torch.full_like(code, -1.0), code, 2 * intensity / (code.max() + 1))
 
 
-def _alike(code: Tensor) -> bool:
+def _is_uniform(code: Tensor) -> bool:
+    """Whether all elements above -1 are equal."""
     return bool((code[code > -1] == code.max()).all())

@@ -1,7 +1,6 @@
-"""How an edit changes a photo: pixels moved, lit, and where no pixel will do, invented. Found small, done at full size.
+"""Applies T's prediction to a photo at the photo's resolution: pixels are warped and relit, the mouth interior is painted.
 
-Flow and light are smooth, so both are enlarged to the photo's resolution without loss; sharpness is the photo's own. What
-turns one face into another comes from T (detail.py) or, where a model has none, from the decoder's two pictures (flow.py).
+Flow and gain are smooth, so they are upsampled to the photo without loss; sharpness is the photo's own.
 """
 
 from collections.abc import Sequence
@@ -13,231 +12,189 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
 
-from ..models.warp_network import WIDE_CROP_SCALE, MAX_GAIN, WarpPrediction
-from ..models.warping import dense_flow, backward_warp
-from ..photo.alignment import (
-    EYES,
-    Box,
-    photo_from_wide_crop,
-    face_mask,
-    match_color,
-    planes_in_photo,
-    mask_bounds,
-    smooth_step,
-)
-from ..photo.film_grain import estimate_grain
-from ..photo.image_io import LUMA
-from .mouth_overlay import SURE, UNSURE, MouthOverlay
+from ..models.warp_network import MAX_GAIN, WIDE_CROP_SCALE, WarpPrediction
+from ..photo.alignment import EYES, photo_from_enlarged_crop
+from ..photo.blending import Box, estimate_grain, mask_bounds, planes_in_photo, smooth_step
+from .mouth_overlay import MASK_HIGH, MASK_LOW, MouthOverlay
 
-EMPHASIS = 1.4
-"""How much farther the photo moves than the decoder's two pictures differ, without T. Theirs is the difference of two
-averages, and looks faint on a sharp photo."""
-STILL, MOVING = 0.0012, 0.005
-"""Sides of the frame (0.15 and 0.6 px of 128): a shorter flow is taken for noise, and a longer one is kept whole."""
-OPENED = 0.5
-"""An editor opens eyes by this part of what T says. A lid slides over an eye that stays where it is; a flow, which is
-smooth, pulls lashes and iris along, and the farther the plainer."""
-BESIDE, ABOVE = (0.25, 0.45), (0.18, 0.42)
-"""So far from a pupil, in eye distances, in full, and from there on not at all."""
-BROWS, HIGHEST = (0.05, 0.11), 0.04
-"""Sides of the frame: so far above the eyes brows begin, and all is brow; and they come near so high, never over it,
-however far T raises them. Between a lid that stays and a brow that rises by more, the skin tears into streaks."""
-LIT, LOWER = 0.12, (0.5, 0.55)
-"""How much brighter, as a change of log brightness, the lower face gets at most where nothing is drawn: in 20 photos only
-rims of lips got more, since T lights teeth and is not sure where they end; from where to where on the frame that begins."""
-TOGETHER = 8
-"""So many bands are cut out of the photo at once and shared out to threads, however many there are: where a cut begins
-decides how places are rounded, so that another number of threads would change a pixel here and there."""
-EDGE = 0.06
-"""Sides of the frame over which every change fades out at its edge."""
+MIN_FLOW, FULL_FLOW = 0.0012, 0.005
+"""In sides of the wide crop, 0.15 and 0.6 px of 128: a shorter flow is treated as noise, from the longer one on it is
+kept."""
+MIN_GAIN, FULL_GAIN = 0.02, 0.07
+"""Likewise for the change of log brightness."""
+LID_OPENING = 0.5
+"""Factor on flow that opens the eyes. A lid slides over a resting eyeball, but a smooth flow drags lashes and iris
+along."""
+LID_BESIDE, LID_ABOVE = (0.25, 0.45), (0.18, 0.42)
+"""Distances from the pupil, in eye distances, up to which LID_OPENING applies in full, and from which on not at all."""
+BROW_ABOVE, MAX_BROW_RAISE = (0.05, 0.11), 0.04
+"""Distances above the eyes over which brows begin, and the limit that their upward flow approaches; in sides of the wide
+crop. Between a resting lid and a brow raised by more, the skin would tear into streaks."""
+MAX_LIP_GAIN, LOWER_FACE_TOP = 0.12, (0.5, 0.55)
+"""Limit of the gain in the lower face outside the mouth mask, and where on the wide crop that begins. In 20 photos only the
+rims of lips exceeded it, since T brightens teeth and is uncertain of their boundary."""
+BORDER_FADE = 0.06
+"""Width, in sides of the wide crop, over which every change fades out at its border."""
+BANDS_AT_ONCE = 8
+"""Bands that share one cut-out of the photo. It is independent of the number of threads, because the position of a cut-out
+decides how sampling positions are rounded."""
 
 
 @dataclass(frozen=True)
 class WarpField:
-    """What turns a photo of a face into the edited one, over a frame about the crop's centre."""
+    """A warp over the wide crop, R px a side."""
 
-    frame: float
-    """The frame's side in sides of the crop."""
     flow: np.ndarray
-    """(S, S, 2), x first, in sides of the frame: where each point's pixels come from, relative to it."""
+    """(R, R, 2), x component first, in sides of the wide crop: offset of the point that each pixel comes from."""
     gain: np.ndarray
-    """(S, S, 3): change of the logarithm of the moved pixels' brightness."""
+    """(R, R, 3): change of the logarithm of brightness of the warped pixels."""
     cover: np.ndarray
-    """(S, S) in [0, 1]: where it is 0 the photo keeps its very pixels; the others have faded to nothing there."""
+    """(R, R) in [0, 1]: where it is 0 the photo's pixels stay unchanged; flow and gain fade to 0 with it."""
     mouth: MouthOverlay | None = None
-    """What no pixel of the photo can show."""
 
     @classmethod
-    def of(cls, detail: WarpPrediction) -> "WarpField":
-        """What T said of one face, without the noise where nothing happens."""
-        flow, gain, mask = (part[0].permute(1, 2, 0).numpy() for part in detail[:3])
-        flow = _calm_eyes(flow)
-        drawn = smooth_step((mask[..., 0] - UNSURE) / (SURE - UNSURE))
-        gain = np.minimum(gain, _brightest(drawn)[..., None])
-        length, light = np.hypot(flow[..., 0], flow[..., 1]), np.maximum.reduce([*np.moveaxis(np.abs(gain), 2, 0)])
-        cover = smooth_step((length - STILL) / (MOVING - STILL))
-        cover = np.maximum(cover, smooth_step((light - 0.02) / 0.05))
-        cover = _spread(np.maximum(cover, drawn)) * _inside(len(flow))
-        mouth = MouthOverlay.of(detail) if drawn.any() else None
-        return cls(WIDE_CROP_SCALE, flow * cover[..., None], gain * cover[..., None], cover, mouth)
+    def from_prediction(cls, prediction: WarpPrediction) -> "WarpField":
+        """The warp of one face (B = 1), with noise and implausible movement removed."""
+        flow, gain, mask = (part[0].permute(1, 2, 0).numpy() for part in prediction[:3])
+        flow = _limit_lids_and_brows(flow)
+        opacity = smooth_step((mask[..., 0] - MASK_LOW) / (MASK_HIGH - MASK_LOW))
+        gain = np.minimum(gain, _gain_limit(opacity)[..., None])
+        length, change = np.hypot(flow[..., 0], flow[..., 1]), np.maximum.reduce([*np.moveaxis(np.abs(gain), 2, 0)])
+        cover = smooth_step((length - MIN_FLOW) / (FULL_FLOW - MIN_FLOW))
+        cover = np.maximum(cover, smooth_step((change - MIN_GAIN) / (FULL_GAIN - MIN_GAIN)))
+        cover = _dilate(np.maximum(cover, opacity)) * _border_fade(len(flow))
+        mouth = MouthOverlay.from_prediction(prediction) if opacity.any() else None
+        return cls(flow * cover[..., None], gain * cover[..., None], cover, mouth)
 
 
-def motion_between(own: Tensor, edited: Tensor) -> WarpField:
-    """How the edited picture comes about from the one with its own expression, where there is no T.
-
-    The decoder's faults stay out of the photo: light is matched first, and of what no movement explains only smooth
-    brightness is kept, no tint and no grain. Its caution is made up for by EMPHASIS.
-
-    Args:
-        own: (3, S, S) float in [-1, 1], decoded with the face's own expression.
-        edited: likewise, with the wanted one.
-    """
-    before, after = ((x.permute(1, 2, 0).numpy() + 1) * 127.5 for x in (own, edited))
-    cover = face_mask(len(before))
-    lit = match_color(after, before, cover)
-    luma = own.new_tensor(LUMA)[:, None, None]
-    with torch.inference_mode():
-        edited = torch.from_numpy(lit).permute(2, 0, 1) / 127.5 - 1
-        flow = dense_flow(own, edited) / own.shape[-1]
-        moved = backward_warp(own[None], flow[None])
-        now, wanted = (((x * luma).sum(1, keepdim=True) + 1) / 2 for x in (moved, edited[None]))
-        gain = wanted.clamp(min=0.05).log() - now.clamp(min=0.05).log()
-        for _ in range(2):
-            gain = F.avg_pool2d(gain, 3, stride=1, padding=1, count_include_pad=False)
-    scale = EMPHASIS * cover[..., None]
-    light = gain[0].expand(3, -1, -1).permute(1, 2, 0).numpy()
-    return WarpField(1.0, flow.permute(1, 2, 0).numpy() * scale, light * scale, cover)
-
-
-def apply_warp(photo: Image.Image, motion: WarpField, photo_from_crop: np.ndarray, size: int) -> Image.Image:
-    """Moves and lights the photo's own pixels, and lays what is invented over them, with the photo's own grain.
+def apply_warp(photo: Image.Image, field: WarpField, photo_from_crop: np.ndarray, size: int) -> Image.Image:
+    """Warps and relights the face of a photo and paints the mouth interior, with the photo's grain.
 
     Args:
         photo: RGB.
-        motion: over the crop's frame.
+        field: over the wide crop of the face.
         photo_from_crop: (2, 3), for a crop of side `size`.
         size: side of that crop in px.
 
     Returns:
         RGB, the size of `photo`, with its `info`.
     """
-    cells = len(motion.cover)
-    photo_from_frame = photo_from_wide_crop(photo_from_crop, size, motion.frame, cells)
-    (xx, xy), (yx, yy) = photo_from_frame[:, :2].astype(np.float32) * cells
-    along, down = np.moveaxis(motion.flow, 2, 0)
-    in_photo = xx * along + xy * down, yx * along + yy * down
-    planes = *in_photo, *np.exp(np.moveaxis(motion.gain, 2, 0))
-    reach = int(np.ceil(np.abs(in_photo).max(initial=0))) + 3  # and what bicubic looks at
+    side = len(field.cover)
+    photo_from_field = photo_from_enlarged_crop(photo_from_crop, size, WIDE_CROP_SCALE, side)
+    (xx, xy), (yx, yy) = photo_from_field[:, :2].astype(np.float32) * side
+    flow_x, flow_y = np.moveaxis(field.flow, 2, 0)
+    flow_px = xx * flow_x + xy * flow_y, yx * flow_x + yy * flow_y
+    planes = *flow_px, *np.exp(np.moveaxis(field.gain, 2, 0))
+    reach = int(np.ceil(np.abs(flow_px).max(initial=0))) + 3  # and the support of bicubic sampling
     result = photo.copy()
-    source = _Source(photo, mask_bounds(motion.cover, photo_from_frame, photo.size), reach)
-    bands = planes_in_photo(planes, photo_from_frame, motion.cover, photo.size, smooth=True)
+    sampler = _BandSampler(photo, mask_bounds(field.cover, photo_from_field, photo.size), reach)
+    bands = planes_in_photo(planes, photo_from_field, field.cover, photo.size, smooth=True)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        while several := [*islice(bands, TOGETHER)]:
-            source.hold([band for band, *_ in several])
-            for (band, *_), pixels in zip(several, pool.map(source.moved_and_lit, several), strict=True):
-                result.paste(Image.fromarray(pixels), band)
-    if motion.mouth is not None:
-        motion.mouth.lay_over(result, photo_from_frame, estimate_grain(photo, photo_from_crop, size))
+        while batch := [*islice(bands, BANDS_AT_ONCE)]:
+            sampler.load([box for box, *_ in batch])
+            for (box, *_), pixels in zip(batch, pool.map(sampler.warp, batch), strict=True):
+                result.paste(Image.fromarray(pixels), box)
+    if field.mouth is not None:
+        field.mouth.paint(result, photo_from_field, estimate_grain(photo, photo_from_crop, size))
     return result
 
 
-class _Source:
-    """A photo whose pixels are looked up band by band; cut out for several at once, as what they ask for overlaps.
+class _BandSampler:
+    """Samples a photo band by band, from a cut-out shared by several bands.
 
     Args:
         photo: RGB.
-        reached: the box that all bands lie in; None: there are none.
-        reach: px beyond a band that may be asked for.
+        bounds: the box that contains all bands; None if there are none.
+        reach: largest distance in px between a pixel and the point it is sampled from.
     """
 
-    def __init__(self, photo: Image.Image, reached: Box | None, reach: int):
-        self.photo, self.reached, self.reach = photo, reached, reach
+    def __init__(self, photo: Image.Image, bounds: Box | None, reach: int):
+        self.photo, self.bounds, self.reach = photo, bounds or (0, 0, 0, 0), reach
         self.box = (0, 0, 0, 0)
         self.pixels = torch.empty(1, 3, 0, 0)
 
-    def hold(self, bands: Sequence[Box]) -> None:
-        """Cuts out what bands, from top to bottom, may ask for."""
-        (width, height), reach = self.photo.size, self.reach
-        rows = max(0, bands[0][1] - reach), min(height, bands[-1][3] + reach)
-        self.box = max(0, self.reached[0] - reach), rows[0], min(width, self.reached[2] + reach), rows[1]
+    def load(self, boxes: Sequence[Box]) -> None:
+        """Cuts out what the bands, ordered from top to bottom, may sample."""
+        (width, height), (left, _, right, _), reach = self.photo.size, self.bounds, self.reach
+        top, bottom = max(0, boxes[0][1] - reach), min(height, boxes[-1][3] + reach)
+        self.box = max(0, left - reach), top, min(width, right + reach), bottom
         self.pixels = torch.from_numpy(np.asarray(self.photo.crop(self.box)).astype(np.float32)).permute(2, 0, 1)[None]
 
-    def moved_and_lit(self, asked: tuple[Box, Sequence[np.ndarray], np.ndarray]) -> np.ndarray:
-        """One band's pixels (h, w, 3): the photo's own where nothing changes.
+    def warp(self, band: tuple[Box, Sequence[np.ndarray], np.ndarray]) -> np.ndarray:
+        """The pixels of one loaded band: (h, w, 3) uint8.
 
         Args:
-            asked: the band, which is held; x and y in px, and three factors of light; above 0 where something changes.
+            band: its box; flow x and y in px and three factors of brightness, (h, w) each; the cover (h, w).
         """
-        band, (x, y, *light), weight = asked
-        made, pixels, changed = self._look_up(band, x, y), np.array(self.photo.crop(band)), weight > 0
+        box, (x, y, *factors), cover = band
+        warped, pixels, changed = self._sample(box, x, y), np.array(self.photo.crop(box)), cover > 0
         for channel in range(3):  # one by one: numpy is slow along an axis of three
-            made[channel] *= light[channel]
-            np.rint(made[channel], out=made[channel]).clip(0, 255, out=made[channel])
-            np.copyto(pixels[..., channel], made[channel], where=changed, casting="unsafe")
+            warped[channel] *= factors[channel]
+            np.rint(warped[channel], out=warped[channel]).clip(0, 255, out=warped[channel])
+            np.copyto(pixels[..., channel], warped[channel], where=changed, casting="unsafe")
         return pixels
 
-    def _look_up(self, band: Box, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Bicubic: every pixel of a band moved by x and y (h, w) px -> (3, h, w) float32."""
-        where = np.empty((*x.shape, 2), np.float32)  # -1..1 over what is cut out
-        for axis, (move, start, sides) in enumerate(zip((x, y), self.box, self.pixels.shape[:1:-1], strict=False)):
-            place = np.arange(move.shape[1 - axis], dtype=np.float32) + (band[axis] - start + 0.5)
-            np.multiply(move, 2 / sides, out=where[..., axis])
-            where[..., axis] += (place * (2 / sides) - 1)[:, None] if axis else place * (2 / sides) - 1
-        there = torch.from_numpy(where)[None]
-        return F.grid_sample(self.pixels, there, mode="bicubic", padding_mode="border", align_corners=False)[0].numpy()
+    def _sample(self, box: Box, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Bicubic sampling at an offset of x and y (h, w) px: (3, h, w) float32."""
+        grid = np.empty((*x.shape, 2), np.float32)  # -1..1 over the cut-out
+        for axis, (offset, start, side) in enumerate(zip((x, y), self.box, self.pixels.shape[:1:-1], strict=False)):
+            position = np.arange(offset.shape[1 - axis], dtype=np.float32) + (box[axis] - start + 0.5)
+            np.multiply(offset, 2 / side, out=grid[..., axis])
+            grid[..., axis] += (position * (2 / side) - 1)[:, None] if axis else position * (2 / side) - 1
+        points = torch.from_numpy(grid)[None]
+        return F.grid_sample(self.pixels, points, mode="bicubic", padding_mode="border", align_corners=False)[0].numpy()
 
 
-def _calm_eyes(flow: np.ndarray) -> np.ndarray:
-    """T's flow, but that eyes open less, lids alone, both of them, and not where they close; and brows rise less."""
-    place = (np.arange(len(flow), dtype=np.float32) + 0.5) / len(flow) - 0.5
-    near = np.zeros(flow.shape[:2], np.float32)
+def _limit_lids_and_brows(flow: np.ndarray) -> np.ndarray:
+    """T's flow with opening lids and rising brows reduced; see LID_OPENING and MAX_BROW_RAISE."""
+    position = (np.arange(len(flow), dtype=np.float32) + 0.5) / len(flow) - 0.5
+    near_eye = np.zeros(flow.shape[:2], np.float32)
     for eye in EYES:
-        across, down = (np.abs(place * WIDE_CROP_SCALE - at + 0.5) / (EYES[1][0] - EYES[0][0]) for at in eye)
-        near = np.maximum(near, _within(across, BESIDE) * _within(down, ABOVE)[:, None])
-    above = ((EYES[0][1] - 0.5) / WIDE_CROP_SCALE - place)[:, None]
-    opens = np.where(above < 0, flow[..., 1] < 0, flow[..., 1] > 0)
-    down = flow[..., 1] * (1 - (1 - OPENED) * near * opens)
-    raised = down.clip(0)
-    lower = raised / (1 + (raised / HIGHEST) ** 3) ** (1 / 3)
-    brow = smooth_step((above - BROWS[0]) / (BROWS[1] - BROWS[0]))
-    return np.stack([flow[..., 0], down - (raised - lower) * brow], axis=2)
+        dx, dy = (np.abs(position * WIDE_CROP_SCALE - at + 0.5) / (EYES[1][0] - EYES[0][0]) for at in eye)
+        near_eye = np.maximum(near_eye, _fade(dx, LID_BESIDE) * _fade(dy, LID_ABOVE)[:, None])
+    above_eyes = ((EYES[0][1] - 0.5) / WIDE_CROP_SCALE - position)[:, None]
+    opens = np.where(above_eyes < 0, flow[..., 1] < 0, flow[..., 1] > 0)
+    flow_y = flow[..., 1] * (1 - (1 - LID_OPENING) * near_eye * opens)
+    raised = flow_y.clip(0)
+    limited = raised / (1 + (raised / MAX_BROW_RAISE) ** 3) ** (1 / 3)
+    brow = smooth_step((above_eyes - BROW_ABOVE[0]) / (BROW_ABOVE[1] - BROW_ABOVE[0]))
+    return np.stack([flow[..., 0], flow_y - (raised - limited) * brow], axis=2)
 
 
-def _brightest(drawn: np.ndarray) -> np.ndarray:
-    """How much brighter each point may get, as a change of log brightness: no lip glows beside the teeth that T lights."""
-    down = (np.arange(len(drawn), dtype=np.float32) + 0.5)[:, None] / len(drawn)
-    free = np.maximum(drawn, smooth_step((LOWER[1] - down) / (LOWER[1] - LOWER[0])))
-    return LIT + (MAX_GAIN - LIT) * free
+def _gain_limit(opacity: np.ndarray) -> np.ndarray:
+    """The largest gain at each point: MAX_LIP_GAIN in the lower face outside the mouth, MAX_GAIN elsewhere."""
+    y = (np.arange(len(opacity), dtype=np.float32) + 0.5)[:, None] / len(opacity)
+    unlimited = np.maximum(opacity, smooth_step((LOWER_FACE_TOP[1] - y) / (LOWER_FACE_TOP[1] - LOWER_FACE_TOP[0])))
+    return MAX_LIP_GAIN + (MAX_GAIN - MAX_LIP_GAIN) * unlimited
 
 
-def _within(distance: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
-    """1 up to the first end, 0 from the second on."""
+def _fade(distance: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+    """1 up to the first distance, 0 from the second on."""
     return smooth_step((ends[1] - distance) / (ends[1] - ends[0]))
 
 
-def _spread(cover: np.ndarray) -> np.ndarray:
-    """A cover without holes and spikes of a few cells: the largest value around, then twice the mean around."""
-    near = _around(cover, 4, np.maximum)
+def _dilate(cover: np.ndarray) -> np.ndarray:
+    """Closes small holes of a cover: a maximum over 9 x 9 px, then twice a mean over 5 x 5."""
+    cover = _combine_neighbours(cover, 4, np.maximum)
     for _ in range(2):
-        near = _around(near, 2, np.add) / 25
-    return near
+        cover = _combine_neighbours(cover, 2, np.add) / 25
+    return cover
 
 
-def _around(values: np.ndarray, reach: int, combine: np.ufunc) -> np.ndarray:
-    """Each cell of (S, S) combined with all those up to `reach` away along the axes."""
+def _combine_neighbours(values: np.ndarray, radius: int, combine: np.ufunc) -> np.ndarray:
+    """Combines each value of (R, R) with all others in the square of the given radius."""
     for _ in range(2):
-        all_of = values.copy(order="K")
-        for step in range(1, reach + 1):
-            combine(all_of[step:], values[:-step], out=all_of[step:])
-            combine(all_of[:-step], values[step:], out=all_of[:-step])
-        values = all_of.T
+        combined = values.copy(order="K")
+        for step in range(1, radius + 1):
+            combine(combined[step:], values[:-step], out=combined[step:])
+            combine(combined[:-step], values[step:], out=combined[:-step])
+        values = combined.T
     return values
 
 
-def _inside(side: int) -> np.ndarray:
-    """1 over the frame, fading to 0 at its edge: (side, side)."""
-    place = (np.arange(side, dtype=np.float32) + 0.5) / side
-    ramp = smooth_step((np.minimum(place, 1 - place) - 1 / side) / EDGE)
+def _border_fade(side: int) -> np.ndarray:
+    """1 inside, fading to 0 at the border: (side, side)."""
+    position = (np.arange(side, dtype=np.float32) + 0.5) / side
+    ramp = smooth_step((np.minimum(position, 1 - position) - 1 / side) / BORDER_FADE)
     return ramp[:, None] * ramp

@@ -1,4 +1,4 @@
-"""How an edit moves, lights and completes the photo's own pixels."""
+"""Warp fields: how an edit warps, relights and completes the pixels of a photo."""
 
 import math
 
@@ -8,31 +8,29 @@ import torch
 from PIL import Image
 
 from exprgan.editing.mouth_overlay import MouthOverlay
-from exprgan.editing.warp_field import HIGHEST, LIT, OPENED, WarpField, motion_between, apply_warp
-from exprgan.models.mouth_network import CM_IN_WIDE_CROP, DEEPEST, FADE, SHALLOW, TALLEST, USUAL, WIDEST
-from exprgan.models.warp_network import FIELD_SCALE, WIDE_CROP_SCALE, WarpPrediction, WarpNetwork
-from exprgan.models.warping import dense_flow, backward_warp
-from exprgan.photo.alignment import EYES, crop_from_photo, face_mask, invert
+from exprgan.editing.warp_field import LID_OPENING, MAX_BROW_RAISE, MAX_LIP_GAIN, WarpField, apply_warp
+from exprgan.models.backward_warp import FIELD_SCALE
+from exprgan.models.mouth_network import (
+    CM_IN_WIDE_CROP,
+    MASK_BOTTOM,
+    MASK_FADE,
+    MASK_HALF_WIDTH_CM,
+    MASK_HEIGHT_CM,
+    MASK_HEIGHT_FADE_CM,
+    TEETH_HEIGHT,
+)  # fmt: skip
+from exprgan.models.warp_network import WIDE_CROP_SCALE, WarpNetwork, WarpPrediction
+from exprgan.photo.alignment import EYES, crop_from_photo, invert
+from exprgan.photo.blending import face_mask
 
 SIZE = 64
 MASK = face_mask(SIZE)
 
 
-def blobs(dx=0.0, dy=0.0):
-    """Soft spots of three colours, moved by (dx, dy) px: (3, SIZE, SIZE) in [-1, 1]."""
-    rows, columns = torch.meshgrid(torch.arange(SIZE) + 0.5, torch.arange(SIZE) + 0.5, indexing="ij")
-    spots = [(20, 24, 0), (44, 24, 1), (32, 44, 2), (24, 50, 0), (42, 38, 1)]
-    picture = torch.zeros(3, SIZE, SIZE)
-    for x, y, channel in spots:
-        picture[channel] += torch.exp(-((columns - x - dx) ** 2 + (rows - y - dy) ** 2) / 50)
-    return picture.clamp(max=1) * 1.6 - 0.8
-
-
-def still(flow=(0.0, 0.0), gain=0.0, mouth=None, cover=MASK, frame=1.0):
-    """The same everywhere, faded by the cover; flow in px of the frame's grid."""
+def constant_field(flow=(0.0, 0.0), gain=0.0, mouth=None, cover=MASK):
+    """The same flow, in px of the field, and gain everywhere, faded by the cover."""
     side = len(cover)
     return WarpField(
-        frame,
         np.tile(np.float32(flow) / side, (side, side, 1)) * cover[..., None],
         np.full((side, side, 3), gain, np.float32) * cover[..., None],
         cover,
@@ -63,48 +61,23 @@ def difference(a, b):
     return np.abs(np.asarray(a, int) - np.asarray(b, int)).max(axis=2)
 
 
-@pytest.mark.parametrize("move", [(3.0, 0.0), (-2.0, 2.5), (0.0, 4.0)])
-def test_flow_says_where_the_pixels_came_from(move):
-    flow = dense_flow(blobs(), blobs(*move))
-    middle = flow[:, 20:48, 20:48].flatten(1)
-    np.testing.assert_allclose(middle.mean(1), (-move[0], -move[1]), atol=0.8)
+def test_no_flow_leaves_every_pixel(photo, photo_from_crop):
+    assert apply_warp(photo, constant_field(), photo_from_crop, SIZE).tobytes() == photo.tobytes()
 
 
-def test_looking_up_along_the_flow_gives_the_other_picture():
-    own, edited = blobs(), blobs(-2.0, 3.0)
-    moved = backward_warp(own[None], dense_flow(own, edited)[None] / SIZE)[0]
-    assert (moved - edited).abs().mean() < 0.35 * (own - edited).abs().mean()
-
-
-def test_two_equal_pictures_do_not_move():
-    motion = motion_between(blobs(), blobs())
-    assert np.abs(motion.flow).max() < 1e-5 and np.abs(motion.gain).max() < 1e-4 and motion.mouth is None
-
-
-def test_what_no_movement_explains_becomes_light():
-    own, edited = blobs(), blobs()
-    edited[:, 28:36, 28:36] = 1.0  # teeth
-    gain = motion_between(own, edited).gain
-    assert gain[30:34, 30:34].mean() > 0.2 and np.abs(gain[:8]).mean() < 0.05
-
-
-def test_no_motion_leaves_every_pixel(photo, photo_from_crop):
-    assert apply_warp(photo, still(), photo_from_crop, SIZE).tobytes() == photo.tobytes()
-
-
-@pytest.mark.parametrize("frame", [1.0, WIDE_CROP_SCALE])
-def test_the_photo_is_moved_by_as_much_as_the_frame_says(photo, frame):
+def test_the_photo_is_moved_by_as_much_as_the_flow_says(photo):
     photo_from_crop = np.array([[4.0, 0.0, 100.0], [0.0, 4.0, 60.0]])  # a crop px is 4 photo px
-    moved = apply_warp(photo, still(flow=(1.5 / frame, -2.0 / frame), frame=frame), photo_from_crop, SIZE)
+    field = constant_field(flow=(1.5 / WIDE_CROP_SCALE, -2.0 / WIDE_CROP_SCALE))
+    moved = apply_warp(photo, field, photo_from_crop, SIZE)
     y, x = 60 + 4 * 28, 100 + 4 * 32  # where the cover is 1
-    taken = photo.crop((x + 6 - 16, y - 8 - 16, x + 6 + 16, y - 8 + 16))
-    assert difference(moved.crop((x - 16, y - 16, x + 16, y + 16)), taken).max() <= 1
+    source = photo.crop((x + 6 - 16, y - 8 - 16, x + 6 + 16, y - 8 + 16))
+    assert difference(moved.crop((x - 16, y - 16, x + 16, y + 16)), source).max() <= 1
 
 
 def test_light_multiplies_and_is_clipped():
     photo = Image.new("RGB", (400, 400), (100, 250, 5))
     photo_from_crop = np.array([[4.0, 0.0, 60.0], [0.0, 4.0, 60.0]])
-    pasted = apply_warp(photo, still(gain=np.log(1.2)), photo_from_crop, SIZE)
+    pasted = apply_warp(photo, constant_field(gain=np.log(1.2)), photo_from_crop, SIZE)
     assert pasted.getpixel((60 + 4 * 32, 60 + 4 * 26)) == (120, 255, 6)
 
 
@@ -115,7 +88,7 @@ def test_what_is_invented_covers_the_photo_with_the_photos_own_grain():
     rough = Image.fromarray(np.tile(noise, 3).clip(0, 255).astype(np.uint8))
     middle = (60 + 4 * 28, 60 + 4 * 22, 60 + 4 * 36, 60 + 4 * 30)
     for photo, low, high in ((smooth, 0, 0.1), (rough, 4, 8)):
-        pasted = apply_warp(photo, still(mouth=toothless((200, 150, 90))), photo_from_crop, SIZE)
+        pasted = apply_warp(photo, constant_field(mouth=toothless((200, 150, 90))), photo_from_crop, SIZE)
         seen = np.asarray(pasted.crop(middle), np.float32)
         assert low <= seen.std(axis=(0, 1)).mean() <= high
         np.testing.assert_allclose(seen.mean(axis=(0, 1)), (200, 150, 90), atol=1)
@@ -125,11 +98,11 @@ def test_a_wide_mouth_is_laid_where_it_was_drawn():
     detail = said(mask=0.9)
     wide = torch.zeros_like(detail.mask)
     wide[..., 70:80, 40:100] = 1
-    motion = WarpField.of(detail._replace(mask=wide))
+    field = WarpField.from_prediction(detail._replace(mask=wide))
     photo = Image.new("RGB", (512, 512), (200, 150, 130))
-    frame_in_photo = 512 / WIDE_CROP_SCALE / SIZE
-    shift = (512 - SIZE * frame_in_photo) / 2
-    pasted = apply_warp(photo, motion, np.array([[frame_in_photo, 0, shift], [0, frame_in_photo, shift]]), SIZE)
+    field_in_photo = 512 / WIDE_CROP_SCALE / SIZE
+    shift = (512 - SIZE * field_in_photo) / 2
+    pasted = apply_warp(photo, field, np.array([[field_in_photo, 0, shift], [0, field_in_photo, shift]]), SIZE)
     changed = np.argwhere(difference(photo, pasted) > 60)
     scale = 512 / (FIELD_SCALE * SIZE)
     np.testing.assert_allclose(changed.min(0), (70 * scale, 40 * scale), atol=3)
@@ -137,8 +110,8 @@ def test_a_wide_mouth_is_laid_where_it_was_drawn():
 
 
 def test_outside_the_cover_no_pixel_changes(photo, photo_from_crop):
-    motion = still(flow=(9.0, 9.0), gain=0.3, mouth=toothless((255, 0, 255)))
-    pasted = apply_warp(photo, motion, photo_from_crop, SIZE)
+    field = constant_field(flow=(9.0, 9.0), gain=0.3, mouth=toothless((255, 0, 255)))
+    pasted = apply_warp(photo, field, photo_from_crop, SIZE)
     crop_from_photo_px = invert(photo_from_crop)
     over = Image.fromarray(MASK).transform(
         photo.size, Image.Transform.AFFINE, tuple(crop_from_photo_px.ravel()), Image.Resampling.BILINEAR
@@ -152,7 +125,7 @@ def test_outside_the_cover_no_pixel_changes(photo, photo_from_crop):
 def test_a_face_at_the_edge_of_the_photo_is_moved_as_far_as_it_goes(photo, middle):
     x, y = middle
     matrix = invert(crop_from_photo([(x - 40, y - 10), (x + 40, y + 10)], SIZE))
-    pasted = apply_warp(photo, still(flow=(3.0, 3.0), gain=0.4, mouth=toothless((40, 10, 10))), matrix, SIZE)
+    pasted = apply_warp(photo, constant_field(flow=(3.0, 3.0), gain=0.4, mouth=toothless((40, 10, 10))), matrix, SIZE)
     assert pasted.size == photo.size and (difference(photo, pasted).max() > 20) == (middle != (5000, 5000))
 
 
@@ -163,16 +136,16 @@ def said(flow=0.0, gain=0.0, mask=0.0):
     return WarpPrediction(flow * area.expand(-1, 2, -1, -1), gain * area.expand(-1, 3, -1, -1), mask * area, *inside(SIZE))
 
 
-def inside(side, behind=0.3):
+def inside(side, background=0.3):
     """The rest of a `WarpPrediction`: no teeth anywhere."""
-    return torch.full((1, 3, side, side), behind), torch.ones(1, 3, side, side), torch.full((1, 4, side, side), 9.0)
+    return torch.full((1, 3, side, side), background), torch.ones(1, 3, side, side), torch.full((1, 4, side, side), 9.0)
 
 
 def test_what_t_says_covers_where_something_happens_and_nothing_else():
     for detail in (said(flow=0.02), said(gain=0.2), said(mask=0.9)):
-        motion = WarpField.of(detail)
-        assert motion.cover[SIZE, SIZE] == 1 and not motion.cover[: SIZE // 2].any()
-    assert not WarpField.of(said(flow=0.0005, gain=0.01, mask=0.25)).cover.any()
+        field = WarpField.from_prediction(detail)
+        assert field.cover[SIZE, SIZE] == 1 and not field.cover[: SIZE // 2].any()
+    assert not WarpField.from_prediction(said(flow=0.0005, gain=0.01, mask=0.25)).cover.any()
 
 
 def test_eyes_open_less_than_t_says_and_only_brows_that_it_raises_far_rise_less():
@@ -186,23 +159,23 @@ def test_eyes_open_less_than_t_says_and_only_brows_that_it_raises_far_rise_less(
     def calmed(amount):
         flow = torch.zeros(1, 2, side, side)
         flow[:, 1] = amount
-        moved = WarpField.of(WarpPrediction(flow, flow[:, :1].expand(-1, 3, -1, -1), flow[:, :1] * 0, *inside(SIZE))).flow
+        moved = WarpField.from_prediction(WarpPrediction(flow, flow[:, :1].expand(-1, 3, -1, -1), flow[:, :1] * 0, *inside(SIZE))).flow
         assert moved[round(y + 1.2 * apart), round(x), 1] == pytest.approx(amount, abs=1e-3)
         return moved[:, round(x), 1]
 
-    for amount, shares in ((0.01, {lid: OPENED, brow: 1, under: 1}), (-0.03, {lid: 1, brow: 1, under: OPENED})):
+    for amount, shares in ((0.01, {lid: LID_OPENING, brow: 1, under: 1}), (-0.03, {lid: 1, brow: 1, under: LID_OPENING})):
         for row, share in shares.items():
             assert calmed(amount)[row] == pytest.approx(amount * share, abs=3e-4)
     heights = [calmed(amount)[brow] for amount in (0.02, 0.04, 0.06, 0.12)]
-    assert heights[0] > 0.019 and heights == sorted(heights) and 0.036 < heights[2] < heights[3] < HIGHEST
+    assert heights[0] > 0.019 and heights == sorted(heights) and 0.036 < heights[2] < heights[3] < MAX_BROW_RAISE
 
 
 def test_at_the_edge_of_the_frame_everything_has_faded():
     side = FIELD_SCALE * SIZE
     flow = torch.full((1, 2, side, side), 0.05)
-    motion = WarpField.of(WarpPrediction(flow, flow[:, :1].expand(-1, 3, -1, -1), flow[:, :1], *inside(SIZE)))
-    assert motion.cover[SIZE, SIZE] == 1 and not motion.cover[[0, -1]].any() and not motion.cover[:, [0, -1]].any()
-    assert not motion.flow[0].any() and not motion.gain[:, -1].any() and motion.mouth is None
+    field = WarpField.from_prediction(WarpPrediction(flow, flow[:, :1].expand(-1, 3, -1, -1), flow[:, :1], *inside(SIZE)))
+    assert field.cover[SIZE, SIZE] == 1 and not field.cover[[0, -1]].any() and not field.cover[:, [0, -1]].any()
+    assert not field.flow[0].any() and not field.gain[:, -1].any() and field.mouth is None
 
 
 @pytest.fixture
@@ -216,7 +189,7 @@ def test_an_untrained_t_leaves_the_photo_nearly_alone(network):
     decoded = torch.rand(2, 3, 32, 32) * 2 - 1
     made = network(x, decoded, decoded.flip(0), torch.rand(2, 30))
     assert made.flow.shape == (2, 2, 64, 64) and made.gain.shape == x.shape
-    assert made.behind.shape == made.light.shape == decoded.shape and made.places.shape == (2, 4, 32, 32)
+    assert made.background.shape == made.shading.shape == decoded.shape and made.uv.shape == (2, 4, 32, 32)
     assert made.mask.shape == (2, 1, 64, 64) and made.mask.max() < 0.05 and made.flow.abs().max() < 0.01
     assert (made.apply(x) - x).abs().mean() < 0.06
 
@@ -231,7 +204,7 @@ def test_every_input_of_t_reaches_the_edit(network):
 
 def test_the_edit_is_the_moved_and_lit_photo_beneath_what_is_invented():
     x = torch.rand(1, 3, 8, 8) * 2 - 1
-    nothing, mouth = torch.zeros(1, 3, 8, 8), inside(4, behind=0.65)
+    nothing, mouth = torch.zeros(1, 3, 8, 8), inside(4, background=0.65)
     to_right = torch.tensor([1 / 8, 0.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8)
     moved = WarpPrediction(to_right, nothing, nothing[:, :1], *mouth).apply(x)
     torch.testing.assert_close(moved[..., :-1], x[..., 1:], atol=1e-5, rtol=0)  # pixels come from one to the right
@@ -243,33 +216,33 @@ def test_the_edit_is_the_moved_and_lit_photo_beneath_what_is_invented():
 
 def test_beyond_the_usual_emphasis_the_nose_stays(network):
     with torch.no_grad():
-        network.move.weight.zero_()
-        network.move.bias[:] = torch.tensor([1.0, -1.0, 0.0, 0.0, 0.0])  # everything to one side and down
+        network.head.weight.zero_()
+        network.head.bias[:] = torch.tensor([1.0, -1.0, 0.0, 0.0, 0.0])  # everything to one side and down
         inputs = torch.zeros(1, 3, 64, 64), *torch.zeros(2, 1, 3, 32, 32), torch.zeros(1, 30)
-        told, usual, far = (network(*inputs, emphasis).flow[0] / network(*inputs).flow[0] for emphasis in (1.0, 1.25, 1.5))
+        plain, default, strong = (network(*inputs, emphasis).flow[0] / network(*inputs).flow[0] for emphasis in (1.0, 1.25, 1.5))
     nose, cheek = (slice(None), 30, 32), (slice(None), 30, 6)
-    for seen, there, factor in ((told, nose, 1), (usual, nose, 1.25), (far, nose, 1.25), (far, cheek, 1.5)):
-        torch.testing.assert_close(seen[there], torch.full((2,), float(factor)), atol=1e-4, rtol=0)
+    for ratio, area, factor in ((plain, nose, 1), (default, nose, 1.25), (strong, nose, 1.25), (strong, cheek, 1.5)):
+        torch.testing.assert_close(ratio[area], torch.full((2,), float(factor)), atol=1e-4, rtol=0)
 
 
 def test_below_the_lowest_jaw_no_mouth_is_drawn(network):
     with torch.no_grad():
         network.mouth.head.bias[: FIELD_SCALE**2] = 8  # a mouth wherever it looks
     mask = network(torch.zeros(1, 3, 64, 64), *torch.zeros(2, 1, 3, 32, 32), torch.zeros(1, 30)).mask[0, 0]
-    assert mask[36, 32] > 0.99 and mask[36, 32 + math.ceil(64 * (CM_IN_WIDE_CROP * WIDEST + FADE)) :].max() == 0
-    assert mask[math.ceil(64 * (DEEPEST + FADE)) :].max() == 0
-    assert mask[math.ceil(64 * (USUAL + CM_IN_WIDE_CROP * (TALLEST + SHALLOW))) + 1 :].max() == 0
+    assert mask[36, 32] > 0.99 and mask[36, 32 + math.ceil(64 * (CM_IN_WIDE_CROP * MASK_HALF_WIDTH_CM + MASK_FADE)) :].max() == 0
+    assert mask[math.ceil(64 * (MASK_BOTTOM + MASK_FADE)) :].max() == 0
+    assert mask[math.ceil(64 * (TEETH_HEIGHT + CM_IN_WIDE_CROP * (MASK_HEIGHT_CM + MASK_HEIGHT_FADE_CM))) + 1 :].max() == 0
 
 
 def test_the_number_of_threads_changes_no_pixel():
     noise = np.random.default_rng(2).integers(0, 256, (400, 400, 3), np.uint8)
     photo = Image.fromarray(noise).resize((2000, 2000), Image.Resampling.BICUBIC)
     matrix = np.array([[24.0, 3.0, 150.0], [-3.0, 24.0, 300.0]])
-    motion, made, before = still(flow=(0.7, -1.3), gain=0.1), [], torch.get_num_threads()
+    field, made, before = constant_field(flow=(0.7, -1.3), gain=0.1), [], torch.get_num_threads()
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            made.append(apply_warp(photo, motion, matrix, SIZE).tobytes())
+            made.append(apply_warp(photo, field, matrix, SIZE).tobytes())
     finally:
         torch.set_num_threads(before)
     assert made[0] == made[1] == made[2] != photo.tobytes()
@@ -280,6 +253,6 @@ def test_no_lip_glows_beside_teeth_but_drawn_ones_and_brows_may_be_lit():
     drawn = torch.zeros_like(detail.mask)
     drawn[..., 84:92, 50:78] = 1
     lit = detail._replace(mask=drawn, gain=torch.full_like(detail.gain, 0.4))
-    for place, wanted in {(88, 64): 0.4, (42, 64): 0.4, (78, 64): LIT, (88, 40): LIT}.items():
-        np.testing.assert_allclose(WarpField.of(lit).gain[place], wanted, atol=1e-4)
-        np.testing.assert_allclose(WarpField.of(lit._replace(gain=-lit.gain)).gain[place], -0.4, atol=1e-4)
+    for place, wanted in {(88, 64): 0.4, (42, 64): 0.4, (78, 64): MAX_LIP_GAIN, (88, 40): MAX_LIP_GAIN}.items():
+        np.testing.assert_allclose(WarpField.from_prediction(lit).gain[place], wanted, atol=1e-4)
+        np.testing.assert_allclose(WarpField.from_prediction(lit._replace(gain=-lit.gain)).gain[place], -0.4, atol=1e-4)
