@@ -1,1 +1,1 @@
-"""Training of T, the detail network: pairs of pictures of one person in one frame."""
+"""Training of T, the warp network, on pairs of pictures of one person."""

@@ -1,7 +1,7 @@
-"""Flow between any two pictures of a person, from what the renderer says of each: where its pixels were in the neutral one.
+"""Flow between any two rendered pictures of a person, composed from each picture's flow to the neutral photo.
 
-Fields are (..., S, S, 2) in sides of the frame, x first: a pixel at p came from p + flow(p). Masks are (..., S, S) in
-[0, 1], 1 where no pixel of the other picture will do.
+Flow fields are (..., S, S, 2) in sides of the picture, x component first: a pixel at p comes from p + flow(p). Masks are
+(..., S, S) in [0, 1], 1 where no pixel of the other picture corresponds.
 """
 
 import cv2
@@ -10,63 +10,60 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SPREAD_PX = 0.7
-"""By how much each pixel is spread when it is carried over, so that a stretched face has no gaps."""
-THIN, DENSE = 0.15, 0.35
-"""Of the neutral picture's pixels, how much must arrive: below the one nothing is seen of it, above the other it is."""
-NEIGHBOURS = {2.5: 2e-2, 10.0: 1e-3}
-"""How far (px) what is not seen looks for what its surroundings do, and how little they count where it is seen."""
+SPLAT_SIGMA_PX = 0.7
+"""Blur of the splatted pixels, which closes gaps in a stretched face."""
+HIDDEN_BELOW, VISIBLE_ABOVE = 0.15, 0.35
+"""Splatted weight below which a pixel of the neutral picture is hidden in the rendered one, and above which it is
+visible."""
+FILL_WEIGHTS = {2.5: 2e-2, 10.0: 1e-3}
+"""Blurs (sigma in px) that fill hidden pixels from their surroundings, with weights that are small beside visible ones."""
 
 
-def inverse(flow: np.ndarray, invented: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """From the neutral picture to the one that was rendered from it.
-
-    Every pixel of the rendered picture is carried to where it came from, and says there where it went.
+def invert_flow(flow: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Inverts the flow of a rendered picture, by splatting its pixels onto the neutral picture.
 
     Args:
-        flow: (S, S, 2) float32, of the rendered picture.
-        invented: (S, S) in [0, 1], what of it the neutral picture has not.
+        flow: (S, S, 2) float32, from the rendered to the neutral picture.
+        mask: (S, S) in [0, 1], pixels that the neutral picture does not show.
 
     Returns:
-        flow of the neutral picture's pixels, (S, S, 2) float32: where in the rendered one they are; and (S, S) float32, 1
-        where they are hidden there.
+        The flow from the neutral to the rendered picture, (S, S, 2) float32, and a mask (S, S) float32 of the pixels that
+        are hidden there.
     """
     side = len(flow)
     y, x = np.mgrid[:side, :side]
-    place = np.stack((x, y), axis=2) + flow * side
-    weight = 1 - invented
-    corner = np.floor(place).astype(np.int32)
-    (left, top), (across, down) = np.moveaxis(corner, 2, 0), np.moveaxis(place - corner, 2, 0)
-    indices, shares = [], []
-    for x, share_x in ((left, 1 - across), (left + 1, across)):
-        for y, share_y in ((top, 1 - down), (top + 1, down)):
-            inside = (x >= 0) & (x < side) & (y >= 0) & (y < side)
-            indices.append(np.where(inside, y * side + x, 0).ravel())
-            shares.append((weight * share_x * share_y * inside).ravel())
-    index, share = np.concatenate(indices), np.stack(shares)
-    values = (-flow[..., 0], -flow[..., 1], np.ones_like(weight))
-    carried = (np.bincount(index, (share * value.ravel()).ravel(), side * side) for value in values)
-    total = np.stack([one.reshape(side, side) for one in carried], axis=2).astype(np.float32)
-    total = cv2.GaussianBlur(total, (0, 0), SPREAD_PX)
-    known = total + sum(share * cv2.GaussianBlur(total, (0, 0), px) for px, share in NEIGHBOURS.items())
-    hidden = 1 - np.clip((total[..., 2] - THIN) / (DENSE - THIN), 0, 1)
-    return known[..., :2] / np.maximum(known[..., 2:], 1e-6), hidden.astype(np.float32)
+    target = np.stack((x, y), axis=2) + flow * side
+    corner = np.floor(target).astype(np.int32)
+    (left, top), (dx, dy) = np.moveaxis(corner, 2, 0), np.moveaxis(target - corner, 2, 0)
+    indices, weights = [], []
+    for column, weight_x in ((left, 1 - dx), (left + 1, dx)):
+        for row, weight_y in ((top, 1 - dy), (top + 1, dy)):
+            inside = (column >= 0) & (column < side) & (row >= 0) & (row < side)
+            indices.append(np.where(inside, row * side + column, 0).ravel())
+            weights.append(((1 - mask) * weight_x * weight_y * inside).ravel())
+    index, weight = np.concatenate(indices), np.stack(weights)
+    planes = (-flow[..., 0], -flow[..., 1], np.ones_like(mask))
+    splats = [np.bincount(index, (weight * plane.ravel()).ravel(), side * side).reshape(side, side) for plane in planes]
+    splatted = cv2.GaussianBlur(np.stack(splats, axis=2).astype(np.float32), (0, 0), SPLAT_SIGMA_PX)
+    filled = splatted + sum(share * cv2.GaussianBlur(splatted, (0, 0), px) for px, share in FILL_WEIGHTS.items())
+    hidden = 1 - np.clip((splatted[..., 2] - HIDDEN_BELOW) / (VISIBLE_ABOVE - HIDDEN_BELOW), 0, 1)
+    return filled[..., :2] / np.maximum(filled[..., 2:], 1e-6), hidden.astype(np.float32)
 
 
-def through_neutral(back: Tensor, hidden: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-    """From one rendered picture A to another, B, by way of the neutral one.
+def compose_flow(inverse: Tensor, hidden: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+    """The flow from one rendered picture, B, by way of the neutral one to another, A.
 
     Args:
-        back, hidden: (B, S, S, 2) and (B, S, S), from neutral to A.
+        inverse, hidden: (B, S, S, 2) and (B, S, S), from neutral to A, by `invert_flow`.
         flow: (B, S, S, 2), from B to neutral.
 
     Returns:
-        flow from B to A, float32; and (B, S, S), how much of what B shows of the neutral picture A hides.
+        The flow from B to A, float32, and a mask (B, S, S) of the pixels of B whose neutral pixels are hidden in A.
     """
     side = flow.shape[1]
-    here = (torch.arange(side, dtype=torch.float32, device=flow.device) + 0.5) / side
-    grid = torch.stack(torch.meshgrid(here, here, indexing="xy"), dim=2) + flow.float()
-    fields = torch.cat((back.float(), hidden.float()[..., None]), dim=3).permute(0, 3, 1, 2)
-    found = F.grid_sample(fields, grid * 2 - 1, mode="bilinear", padding_mode="border", align_corners=False)
-    onwards, lost = found.permute(0, 2, 3, 1).split((2, 1), dim=3)
-    return flow.float() + onwards, lost[..., 0]
+    centers = (torch.arange(side, dtype=torch.float32, device=flow.device) + 0.5) / side
+    grid = torch.stack(torch.meshgrid(centers, centers, indexing="xy"), dim=2) + flow.float()
+    fields = torch.cat((inverse.float(), hidden.float()[..., None]), dim=3).permute(0, 3, 1, 2)
+    sampled = F.grid_sample(fields, grid * 2 - 1, mode="bilinear", padding_mode="border", align_corners=False)
+    onward, lost = sampled.permute(0, 2, 3, 1).split((2, 1), dim=3)
+    return flow.float() + onward, lost[..., 0]

@@ -1,8 +1,9 @@
-"""Pairs for T: two pictures of one person in one frame, what moved between them, and what is new in the second.
+"""Training pairs for T: two pictures of one person, the flow between them, and what the second shows that the first does
+not.
 
-The folder comes from `render --no-jitter --flow --frame 1.1852 --image-size 304 --weakest 0.05`: every picture over T's
-frame, metadata.csv, and beside each picture that was made of a neutral one a .npz with its flow. Others, such as a photo of
-a smile, have a frame of their own and are passed over.
+The folder is made by `render --no-jitter --flow --frame 1.1852 --image-size 304 --weakest 0.05`: every picture covers the
+wide crop, and beside each picture that was rendered from a neutral one lies a .npz with its fields. Pictures without one,
+such as the photo of a smile, are skipped.
 """
 
 import dataclasses
@@ -19,46 +20,47 @@ from tqdm import tqdm
 
 from exprgan.expressions import NEUTRAL, canonical
 
-from ..data.metadata import DataError, read_metadata, raise_listing
+from ..core.errors import DataError
+from ..data.metadata import raise_listing, read_metadata
 from ..data.validation import open_picture
-from .flow_composition import inverse, through_neutral
+from .flow_composition import compose_flow, invert_flow
 from .style_codes import Label
 
-NEUTRAL_SOURCE = 0.5
-"""Share of pairs that start from the neutral picture."""
-SMILING = 0.15
-"""Share of pairs that start from a real smile: its teeth are none of `exprgan.models.teeth_texture`."""
-UNCHANGED = 0.1
-"""Share of pairs that end in the picture they start from: who laughs already is to be left alone by more of it."""
-TO_NEUTRAL = 0.15
-"""Share of pairs that end in the neutral picture."""
-ONLY_SOURCE = "morph"
-"""The style of steps to a real smile, where the head moved too, and no code says how: pairs start there, but never end."""
+NEUTRAL_SOURCE_SHARE = 0.5
+"""Share of pairs whose source is the neutral picture."""
+SMILE_SOURCE_SHARE = 0.15
+"""Share of pairs whose source is a real smile, with teeth other than those of `exprgan.models.teeth_texture`."""
+UNCHANGED_SHARE = 0.1
+"""Share of pairs whose target is the source, so that a face that shows the target expression already is left alone."""
+NEUTRAL_TARGET_SHARE = 0.15
+"""Share of pairs whose target is the neutral picture."""
+SMILE_STYLE = "morph"
+"""Style of morphs to a real smile. The head moved in them, which no code describes: they are sources, never targets."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """All pictures of one person; the first is the neutral photo. Fields as in `fields`, at half the pictures' side, but
-    for what is new, whose corners are thinner than that.
+    """All N pictures of one person; the first is the neutral photo. Fields have half the pictures' side, S' = S / 2, except
+    the mask, which has thinner corners than that.
 
     Attributes:
         images: (N, S, S, 3) uint8.
-        flow: (N, S', S', 2) float16: where in the neutral picture a pixel came from.
-        invented: (N, S, S) uint8, 255 where no pixel of the neutral picture explains it.
-        back: (N, S', S', 2) float16: where a pixel of the neutral picture went.
-        hidden: (N, S', S') uint8, 255 where it is not to be seen.
-        places: (N, S', S', 4) float16, cm: where on both rows of teeth a pixel lies, 0 where that is not known.
-        known: (N, S', S', 2) uint8, 255 where it is.
-        labels: what each shows.
+        flow: (N, S', S', 2) float16, from each picture to the neutral one, as in `flow_composition`.
+        mask: (N, S, S) uint8, 255 where the neutral picture has no corresponding pixel.
+        inverse: (N, S', S', 2) float16, flow from the neutral picture to each one.
+        hidden: (N, S', S') uint8, 255 where the neutral picture's pixel is hidden.
+        uv: (N, S', S', 4) float16, cm: coordinates on both rows of teeth, 0 where unknown.
+        uv_known: (N, S', S', 2) uint8, 255 where they are known.
+        labels: N labels.
     """
 
     images: Tensor
     flow: Tensor
-    invented: Tensor
-    back: Tensor
+    mask: Tensor
+    inverse: Tensor
     hidden: Tensor
-    places: Tensor
-    known: Tensor
+    uv: Tensor
+    uv_known: Tensor
     labels: tuple[Label, ...]
 
     def to(self, device: torch.device) -> "Person":
@@ -68,56 +70,51 @@ class Person:
 
     @cached_property
     def smiles(self) -> list[int]:
-        """Which are steps to a real smile."""
-        return [i for i, label in enumerate(self.labels) if label.style == ONLY_SOURCE]
+        """Indices of morphs to a real smile."""
+        return [i for i, label in enumerate(self.labels) if label.style == SMILE_STYLE]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """A batch before augmentation. Labels are the targets'.
+    """A batch before augmentation.
 
     Attributes:
         source, target: (B, S, S, 3) uint8.
-        flow, invented: (B, S', S', 2) and (B, S, S) float32, from target to source.
-        places, known: (B, S', S', 4) and (B, S', S', 2) float32, of the target's teeth; known is 0 or 1.
+        flow, mask: (B, S', S', 2) and (B, S, S) float32, from target to source.
+        uv, uv_known: (B, S', S', 4) and (B, S', S', 2) float32, of the target's teeth; uv_known is 0 or 1.
+        labels: of the targets.
     """
 
     source: Tensor
     target: Tensor
     flow: Tensor
-    invented: Tensor
-    places: Tensor
-    known: Tensor
+    mask: Tensor
+    uv: Tensor
+    uv_known: Tensor
     labels: tuple[Label, ...]
 
 
 def load_people(root: str | Path, split: str, expressions: tuple[str, ...]) -> list[Person]:
-    """Everyone of a split who has a neutral picture and another.
+    """Loads everyone of a split who has a neutral picture and at least one other.
 
     Raises:
-        DataError: the folder is no such folder, or has nobody to learn from; the message says what is wrong.
+        DataError: the folder is not of this kind, or has nobody to train on; the message says what is wrong.
     """
-    root = Path(root)
-    rows: dict[str, list[dict[str, str]]] = {}
+    root, rows = Path(root), {}
     for row in read_metadata(root):
-        if row["split"] == split:
+        if row["split"] == split and (_is_neutral(row) or _field_file(root, row).is_file()):
             rows.setdefault(row["subject"], []).append(row)
-    chosen = {}
-    for subject in sorted(rows):
-        framed = [row for row in rows[subject] if _starts(row) or _flow_of(root, row).is_file()]
-        ordered = sorted(framed, key=lambda row: not _starts(row))
-        if not ordered or not _starts(ordered[0]) or len(ordered) < 2:
-            continue
-        chosen[subject] = ordered
-    people, found = [], []
+    ordered = {subject: sorted(rows[subject], key=lambda row: not _is_neutral(row)) for subject in sorted(rows)}
+    ordered = {subject: some for subject, some in ordered.items() if _is_neutral(some[0]) and len(some) > 1}
+    people, problems = [], []
     with ThreadPoolExecutor() as pool:
-        started = [pool.submit(_person, root, ordered, expressions) for ordered in chosen.values()]
-        for subject, one in zip(chosen, tqdm(started, desc="pairs"), strict=True):
+        futures = [pool.submit(_load_person, root, some, expressions) for some in ordered.values()]
+        for subject, future in zip(ordered, tqdm(futures, desc="pairs"), strict=True):
             try:
-                people.append(one.result())
+                people.append(future.result())
             except (DataError, OSError, ValueError, KeyError) as error:
-                found.append(f"{subject}: {error}")
-    raise_listing(root, found, "render it again with --no-jitter --flow")
+                problems.append(f"{subject}: {error}")
+    raise_listing(root, problems, "render it again with --no-jitter --flow")
     if not people:
         raise DataError(
             f"{root} has nobody with a neutral photo and a picture made of it, with its flow, in split {split!r}; "
@@ -126,90 +123,91 @@ def load_people(root: str | Path, split: str, expressions: tuple[str, ...]) -> l
     return people
 
 
-def draw_pairs(people: list[Person], count: int, chance: torch.Generator) -> Pairs:
-    """`count` pairs, people alike often."""
+def draw_pairs(people: list[Person], count: int, generator: torch.Generator) -> Pairs:
+    """Draws pairs at random; each person is equally likely."""
 
     def below(end: int) -> int:
-        return int(torch.randint(end, (), generator=chance))
+        return int(torch.randint(end, (), generator=generator))
 
-    def happens(share: float) -> bool:
-        return torch.rand((), generator=chance).item() < share
+    def happens(probability: float) -> bool:
+        return torch.rand((), generator=generator).item() < probability
 
-    smiling, chosen = [person for person in people if person.smiles], []
+    smiling, drawn = [person for person in people if person.smiles], []
     for _ in range(count):
-        from_smile = happens(SMILING) and bool(smiling)
+        from_smile = happens(SMILE_SOURCE_SHARE) and bool(smiling)
         person = smiling[below(len(smiling))] if from_smile else people[below(len(people))]
-        ends = [i for i, label in enumerate(person.labels) if label.style != ONLY_SOURCE]
-        target = 0 if happens(TO_NEUTRAL) else ends[below(len(ends))]
-        source = 0 if happens(NEUTRAL_SOURCE) else below(len(person.labels))
+        targets = [i for i, label in enumerate(person.labels) if label.style != SMILE_STYLE]
+        target = 0 if happens(NEUTRAL_TARGET_SHARE) else targets[below(len(targets))]
+        source = 0 if happens(NEUTRAL_SOURCE_SHARE) else below(len(person.labels))
         source = person.smiles[below(len(person.smiles))] if from_smile else source
-        target = source if happens(UNCHANGED) else target
-        chosen.append((person, source, target))
-    same = torch.tensor([source == target for _, source, target in chosen])
+        target = source if happens(UNCHANGED_SHARE) else target
+        drawn.append((person, source, target))
+
+    def stack(name: str, of_source: bool = False) -> Tensor:
+        return torch.stack([getattr(person, name)[source if of_source else target] for person, source, target in drawn])
+
+    same = torch.tensor([source == target for _, source, target in drawn])
     same = same.to(people[0].images.device, non_blocking=True)
-    flow, lost = through_neutral(
-        torch.stack([person.back[source] for person, source, _ in chosen]),
-        torch.stack([person.hidden[source] for person, source, _ in chosen]).float() / 255,
-        torch.stack([person.flow[target] for person, _, target in chosen]),
-    )
-    invented = torch.stack([person.invented[target] for person, _, target in chosen]).float() / 255
-    lost = F.interpolate(lost[:, None], invented.shape[1:], mode="bilinear", align_corners=False)[:, 0]
+    flow, lost = compose_flow(stack("inverse", True), stack("hidden", True).float() / 255, stack("flow"))
+    mask = stack("mask").float() / 255
+    lost = F.interpolate(lost[:, None], mask.shape[1:], mode="bilinear", align_corners=False)[:, 0]
     return Pairs(
-        source=torch.stack([person.images[source] for person, source, _ in chosen]),
-        target=torch.stack([person.images[target] for person, _, target in chosen]),
+        source=stack("images", True),
+        target=stack("images"),
         flow=torch.where(same[:, None, None, None], 0.0, flow),
-        invented=torch.where(same[:, None, None], 0.0, torch.maximum(invented, lost)),
-        places=torch.stack([person.places[target] for person, _, target in chosen]).float(),
-        known=torch.stack([person.known[target] for person, _, target in chosen]).float() / 255,
-        labels=tuple(person.labels[target] for person, _, target in chosen),
+        mask=torch.where(same[:, None, None], 0.0, torch.maximum(mask, lost)),
+        uv=stack("uv").float(),
+        uv_known=stack("uv_known").float() / 255,
+        labels=tuple(person.labels[target] for person, _, target in drawn),
     )
 
 
-def _starts(row: dict[str, str]) -> bool:
-    """Whether it is the neutral picture that the others were made from."""
+def _is_neutral(row: dict[str, str]) -> bool:
+    """Whether it is the neutral picture that the others were rendered from."""
     return row["expression"] == NEUTRAL and row.get("style") in ("real", "virtual")
 
 
-def _person(root: Path, rows: list[dict[str, str]], expressions: tuple[str, ...]) -> Person:
+def _load_person(root: Path, rows: list[dict[str, str]], expressions: tuple[str, ...]) -> Person:
     images = np.stack([np.asarray(open_picture(root / row["file_name"])) for row in rows])
-    side = images.shape[1]
-    fields: tuple[list, ...] = ([], [], [], [], [], [])
+    columns: tuple[list, ...] = ([], [], [], [], [], [])
     for row in rows:
-        flow, invented, places, known = _still(side) if _starts(row) else _read(_flow_of(root, row))
-        for kept, field in zip(fields, (flow, invented, *inverse(flow, _halved(invented)), places, known), strict=True):
-            kept.append(_packed(field))
+        flow, mask, uv, uv_known = (
+            _neutral_fields(images.shape[1]) if _is_neutral(row) else _read_fields(_field_file(root, row))
+        )
+        for column, field in zip(columns, (flow, mask, *invert_flow(flow, _halve(mask)), uv, uv_known), strict=True):
+            column.append(_compress(field))
     labels = [
-        Label(canonical(r["expression"], expressions), r.get("style", ""), float(r.get("intensity") or 1)) for r in rows
+        Label(canonical(row["expression"], expressions), row.get("style", ""), float(row.get("intensity") or 1))
+        for row in rows
     ]
-    return Person(torch.from_numpy(images), *(torch.from_numpy(np.stack(field)) for field in fields), tuple(labels))
+    return Person(torch.from_numpy(images), *(torch.from_numpy(np.stack(column)) for column in columns), tuple(labels))
 
 
-def _flow_of(root: Path, row: dict[str, str]) -> Path:
+def _field_file(root: Path, row: dict[str, str]) -> Path:
     return root / f"{row['file_name']}.npz"
 
 
-def _still(side: int) -> tuple[np.ndarray, ...]:
-    """What `_read` says of the neutral picture."""
+def _neutral_fields(side: int) -> tuple[np.ndarray, ...]:
+    """The fields of `_read_fields` for the neutral picture itself."""
     half, fields = (side // 2, side // 2), ((2, np.float32), (4, np.float32), (2, bool))
-    flow, places, known = (np.zeros((*half, channels), dtype) for channels, dtype in fields)
-    return flow, np.zeros((side, side), np.float32), places, known
+    flow, uv, uv_known = (np.zeros((*half, channels), dtype) for channels, dtype in fields)
+    return flow, np.zeros((side, side), np.float32), uv, uv_known
 
 
-def _read(file: Path) -> tuple[np.ndarray, ...]:
-    """Flow (S', S', 2) in sides of the frame, invented (S, S) in [0, 1], places (S', S', 4) in cm, and where they are
-    known, (S', S', 2), 0 or 1: all but invented at half the size that the file has."""
-    with np.load(file) as made:
-        flow, invented, places, known = (made[name].astype(np.float32) for name in ("flow", "invented", "places", "known"))
-    sure = _halved(known) > 0.99
-    return _halved(flow) / len(flow), invented / 255, _halved(places) * np.repeat(sure, 2, axis=2), sure
+def _read_fields(file: Path) -> tuple[np.ndarray, ...]:
+    """Reads flow (S', S', 2) in sides, mask (S, S) in [0, 1], uv (S', S', 4) in cm and uv_known (S', S', 2), bool."""
+    with np.load(file) as fields:
+        flow, mask, uv, known = (fields[name].astype(np.float32) for name in ("flow", "invented", "places", "known"))
+    uv_known = _halve(known) > 0.99
+    return _halve(flow) / len(flow), mask / 255, _halve(uv) * np.repeat(uv_known, 2, axis=2), uv_known
 
 
-def _halved(field: np.ndarray) -> np.ndarray:
-    """Means of 2 x 2 pixels: T finds flow at half the side of what it sees."""
+def _halve(field: np.ndarray) -> np.ndarray:
+    """Means of 2 x 2 pixels."""
     even = field[: len(field) // 2 * 2, : field.shape[1] // 2 * 2]
     return (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
 
 
-def _packed(field: np.ndarray) -> np.ndarray:
-    """Flow and places in float16, masks in uint8."""
+def _compress(field: np.ndarray) -> np.ndarray:
+    """Flow and uv to float16, masks to uint8."""
     return field.astype(np.float16) if field.ndim == 3 and field.dtype != bool else np.rint(field * 255.0).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What visitors' photos differ in from a studio's, done to both pictures of a pair, so that the flow between stays true."""
+"""Augmentations applied to both pictures of a pair alike, so that the flow between them stays exact."""
 
 import math
 
@@ -6,98 +6,99 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from exprgan.models.warping import backward_warp
+from exprgan.models.backward_warp import backward_warp
 
-GLASSES = 0.2
-"""Share of pairs that get glasses drawn on: they must stay where they are while the brows move."""
+GLASSES_SHARE = 0.2
+"""Share of pairs with glasses drawn on, which must stay where they are while the brows move."""
+HOLD_PX = 7
+"""Distance from the rim of glasses over which the flow fades to 0: a smooth flow cannot go round a line."""
 
-HOLD = 7
-"""Cells about the rim of glasses over which a flow comes to rest: one that is smooth cannot go round a line."""
 
-
-def frames(x: Tensor, matrix: Tensor, size: int) -> Tensor:
-    """Pictures (B, C, H, W) seen through (B, 2, 3) affine matrices of `F.affine_grid` -> (B, C, size, size)."""
+def affine_sample(x: Tensor, matrix: Tensor, size: int) -> Tensor:
+    """Samples pictures (B, C, H, W) through affine matrices (B, 2, 3) of `F.affine_grid`: (B, C, size, size)."""
     grid = F.affine_grid(matrix, [len(x), x.shape[1], size, size], align_corners=False)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def affine(count: int, generator: torch.Generator) -> Tensor:
-    """Flips, turns, scales, shears and shifts a little: (count, 2, 3)."""
+def random_affine(count: int, generator: torch.Generator) -> Tensor:
+    """Random flips with small rotations, scales, shears and shifts: (count, 2, 3)."""
 
-    def draw(reach: float) -> Tensor:
-        return (torch.rand(count, generator=generator) * 2 - 1) * reach
+    def uniform(limit: float) -> Tensor:
+        return (torch.rand(count, generator=generator) * 2 - 1) * limit
 
-    angle, shear, wide, high = draw(math.radians(6)), draw(0.06), 1 + draw(0.08), 1 + draw(0.06)
-    wide = torch.where(torch.rand(count, generator=generator) < 0.5, wide, -wide)
+    angle, shear, scale_x, scale_y = uniform(math.radians(6)), uniform(0.06), 1 + uniform(0.08), 1 + uniform(0.06)
+    scale_x = torch.where(torch.rand(count, generator=generator) < 0.5, scale_x, -scale_x)
     cos, sin = angle.cos(), angle.sin()
-    rows = torch.stack((torch.stack((cos, shear - sin), 1), torch.stack((sin, cos), 1)), 1)
-    rows = rows * torch.stack((wide, high), 1)[:, None]
-    return torch.cat((rows, torch.stack((draw(0.05), draw(0.05)), 1)[:, :, None]), dim=2)
+    linear = torch.stack((torch.stack((cos, shear - sin), 1), torch.stack((sin, cos), 1)), 1)
+    linear = linear * torch.stack((scale_x, scale_y), 1)[:, None]
+    return torch.cat((linear, torch.stack((uniform(0.05), uniform(0.05)), 1)[:, :, None]), dim=2)
 
 
-def glasses(eyes: Tensor, size: int, chance: torch.Generator, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Drawn spectacles, from the distance of every pixel to their rims, bridge and temples.
+def draw_glasses(eyes: Tensor, size: int, generator: torch.Generator,
+                 device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Draws spectacles, from the distance of each pixel to their rims, bridge and temples.
 
     Args:
         eyes: (B, 2, 2), x and y of both pupils in px, the left one first.
         size: side of the pictures in px.
+        generator: random number generator, on the CPU.
+        device: of the result.
 
     Returns:
-        Colours (B, 3, 1, 1) and covers (B, 1, size, size), both in [0, 1].
+        Colours (B, 3, 1, 1) and opacities (B, 1, size, size), both in [0, 1].
     """
-    told = torch.cat((eyes.flatten(1), torch.rand(len(eyes), 9, generator=chance)), dim=1).to(device, non_blocking=True)
-    x0, y0, x1, y1, *drawn = told[:, :, None, None].unbind(1)
-    left = iter(drawn)
+    parameters = torch.cat((eyes.flatten(1), torch.rand(len(eyes), 9, generator=generator)), dim=1)
+    x0, y0, x1, y1, *rest = parameters.to(device, non_blocking=True)[:, :, None, None].unbind(1)
+    numbers = iter(rest)
 
-    def draw(low: float, high: float) -> Tensor:
-        return low + (high - low) * next(left)
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * next(numbers)
 
-    apart = torch.hypot(x1 - x0, y1 - y0)
-    line = (draw(0.015, 0.07) * apart).clamp(min=1 / 3)
-    wide, high = draw(0.34, 0.46) * apart, draw(0.22, 0.36) * apart
-    corner, strength = draw(0.1, 0.9) * high, draw(0.6, 1.0)
-    shade = torch.stack([draw(0, 0.5) for _ in range(3)], dim=1) * draw(0.1, 1.0)[:, None]
-    x = (torch.arange(size, device=told.device) + 0.5).expand(size, size)
+    eye_distance = torch.hypot(x1 - x0, y1 - y0)
+    thickness = (uniform(0.015, 0.07) * eye_distance).clamp(min=1 / 3)
+    width, height = uniform(0.34, 0.46) * eye_distance, uniform(0.22, 0.36) * eye_distance
+    radius, strength = uniform(0.1, 0.9) * height, uniform(0.6, 1.0)
+    color = torch.stack([uniform(0, 0.5) for _ in range(3)], dim=1) * uniform(0.1, 1.0)[:, None]
+    x = (torch.arange(size, device=x0.device) + 0.5).expand(size, size)
     y = x.mT
-    rims = [_box(x - eye_x, y - eye_y - 0.1 * high, wide, high, corner) + line / 2 for eye_x, eye_y in ((x0, y0), (x1, y1))]
-    reach, drop = 0.35 * apart, 0.03 * apart
-    lines = [
-        _line(x, y, x0 + wide, y0, x1 - wide, y1),
-        _line(x, y, x0 - wide, y0, x0 - wide - reach, y0 - drop),
-        _line(x, y, x1 + wide, y1, x1 + wide + reach, y1 - drop),
-    ]
-    away = torch.stack([part.abs() for part in (*rims, *lines)]).amin(0)
-    return shade, ((line / 2 + 0.5 - away).clamp(0, 1) * strength)[:, None]
+    eyes_xy = ((x0, y0), (x1, y1))
+    rims = [_box_distance(x - ex, y - ey - 0.1 * height, width, height, radius) + thickness / 2 for ex, ey in eyes_xy]
+    length, drop = 0.35 * eye_distance, 0.03 * eye_distance
+    bridge = _line_distance(x, y, x0 + width, y0, x1 - width, y1)
+    temple0 = _line_distance(x, y, x0 - width, y0, x0 - width - length, y0 - drop)
+    temple1 = _line_distance(x, y, x1 + width, y1, x1 + width + length, y1 - drop)
+    distance = torch.stack([part.abs() for part in (*rims, bridge, temple0, temple1)]).amin(0)
+    return color, ((thickness / 2 + 0.5 - distance).clamp(0, 1) * strength)[:, None]
 
 
-def _box(x: Tensor, y: Tensor, wide: Tensor, high: Tensor, corner: Tensor) -> Tensor:
-    """Signed distance to a rounded box about the origin, half as wide and high as said."""
-    across, down = x.abs() - wide + corner, y.abs() - high + corner
-    return torch.hypot(across.clamp(min=0), down.clamp(min=0)) + torch.maximum(across, down).clamp(max=0) - corner
+def _box_distance(x: Tensor, y: Tensor, half_width: Tensor, half_height: Tensor, radius: Tensor) -> Tensor:
+    """Signed distance to a box with rounded corners about the origin."""
+    dx, dy = x.abs() - half_width + radius, y.abs() - half_height + radius
+    return torch.hypot(dx.clamp(min=0), dy.clamp(min=0)) + torch.maximum(dx, dy).clamp(max=0) - radius
 
 
-def _line(x: Tensor, y: Tensor, x0: Tensor, y0: Tensor, x1: Tensor, y1: Tensor) -> Tensor:
-    """Distance to a line from one point to another."""
+def _line_distance(x: Tensor, y: Tensor, x0: Tensor, y0: Tensor, x1: Tensor, y1: Tensor) -> Tensor:
+    """Distance to a line segment."""
     dx, dy = x1 - x0, y1 - y0
     along = (((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy + 1e-6)).clamp(0, 1)
     return torch.hypot(x - x0 - along * dx, y - y0 - along * dy)
 
 
-def held(source: Tensor, target: Tensor, flow: Tensor, cover: Tensor) -> tuple[Tensor, Tensor]:
-    """What pairs would be if nothing moved at the rim of glasses, nor much near it.
+def hold_at_glasses(source: Tensor, target: Tensor, flow: Tensor, opacity: Tensor) -> tuple[Tensor, Tensor]:
+    """Changes pairs such that nothing moves at the rim of the glasses, and little near it.
 
     Args:
         source, target: (B, 3, n S, n S), without glasses.
         flow: (B, 2, S, S) in sides, from target to source.
-        cover: (B, 1, S, S) in [0, 1], the glasses.
+        opacity: (B, 1, S, S) in [0, 1], of the glasses.
 
     Returns:
-        The target and the flow; where they are held, the target is the source as the flow moves it.
+        The target and the flow; near the rim the target becomes the source warped by that flow.
     """
-    hold = F.max_pool2d((cover > 0.1).float(), HOLD, stride=1, padding=HOLD // 2)
+    hold = F.max_pool2d((opacity > 0.1).float(), HOLD_PX, stride=1, padding=HOLD_PX // 2)
     for _ in range(2):
-        hold = F.avg_pool2d(hold, HOLD, stride=1, padding=HOLD // 2)
-    hold = (hold * 1.6).clamp(max=1)  # after which the rim itself is held in full
+        hold = F.avg_pool2d(hold, HOLD_PX, stride=1, padding=HOLD_PX // 2)
+    hold = (hold * 1.6).clamp(max=1)  # 1 at the rim itself
     flow = flow * (1 - hold)
     large = F.interpolate(torch.cat((flow, hold), dim=1), target.shape[2:], mode="bilinear", align_corners=False)
     return torch.lerp(target, backward_warp(source, large[:, :2]), large[:, 2:]), flow

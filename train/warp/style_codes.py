@@ -1,4 +1,5 @@
-"""Which code a picture of known expression, style and strength gets, so that T learns what each number of c looks like."""
+"""The code of a rendered picture of known expression, style and intensity, from which T learns what each element of c
+means."""
 
 import math
 from dataclasses import dataclass
@@ -17,55 +18,64 @@ STYLES = {
     "sad": ("closed", "droop", "cry"),
     "surprise": ("mild", "open", "drop"),
 }
-"""The rendered styles, from the calmest to the widest mouth: spread in this order over the d elements of c_i."""
-USUAL = {"angry": "closed", "disgust": "raised", "fear": "bared", "happy": "teeth", "sad": "closed", "surprise": "open"}
+"""The rendered styles, from the least to the widest open mouth, spread in this order over the d elements of c_i."""
+USUAL_STYLE = {
+    "angry": "closed",
+    "disgust": "raised",
+    "fear": "bared",
+    "happy": "teeth",
+    "sad": "closed",
+    "surprise": "open",
+}
 """The style that all elements of c_i together stand for."""
-READ, ALL = 0.15, 0.6
-"""Of pictures in the usual style, the shares whose code is the one that Q reads, and whose code moves all of c_i. Q hardly
-tells styles apart: codes that it reads from the others would mean all of them, and their mean is a blur."""
-BETWEEN = 0.4
-"""Strength of an element just above a style, as a part of the next one's; it grows from there to the next style's own."""
+READ_SHARE, ALL_SHARE = 0.15, 0.6
+"""Of pictures in the usual style, the shares whose code is read by Q, and whose code moves all of c_i. Q hardly tells
+styles
+apart: codes read from pictures of the other styles would stand for all of them, and their mean is a blur."""
+MIN_STRENGTH = 0.4
+"""Strength of an element just above a style's, relative to the next style; it grows to 1 at the next style's element."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """What is known of a rendered picture."""
+    """What a rendered picture shows."""
 
     expression: str
     style: str
     intensity: float
 
 
-def code_of(label: Label, F_ctrl: Controller, chance: torch.Generator) -> Tensor | None:
-    """c (K * d,) for one picture; None: the one that Q reads from it.
+def code_for(label: Label, F_ctrl: Controller, generator: torch.Generator) -> Tensor | None:
+    """The code of one picture: c (K * d,), or None if it is to be read by Q.
 
     Args:
-        label: what it shows.
-        F_ctrl: makes codes; its calibrated path says which code looks how strong.
-        chance: chooses among the codes that mean the same.
+        label: what the picture shows.
+        F_ctrl: makes codes; its calibrated path maps intensity to codes.
+        generator: chooses among codes of the same meaning.
     """
-    draw = torch.rand((), generator=chance).item()
+    draw = torch.rand((), generator=generator).item()
     if label.expression == NEUTRAL:
         return F_ctrl.neutral()
     styles = STYLES.get(label.expression, ())
-    usual = label.style == USUAL.get(label.expression, label.style)
-    if usual and draw < READ:
+    is_usual = label.style == USUAL_STYLE.get(label.expression, label.style)
+    if is_usual and draw < READ_SHARE:
         return None
-    if label.style not in styles or (usual and draw < READ + ALL):
+    if label.style not in styles or (is_usual and draw < READ_SHARE + ALL_SHARE):
         return F_ctrl.code(label.expression, label.intensity)
-    place, d = styles.index(label.style), F_ctrl.numbers_each
-    shown = [(k, strength) for k, (style, strength) in enumerate(meanings(len(styles), d)) if style == place]
-    reached = [(k, label.intensity / strength) for k, strength in shown if label.intensity <= strength]
-    k, intensity = (reached or shown)[int(torch.randint(len(reached or shown), (), generator=chance))]
+    elements = enumerate(style_of_elements(len(styles), F_ctrl.numbers_each))
+    of_style = [(k, strength) for k, (style, strength) in elements if styles[style] == label.style]
+    reaching = [(k, label.intensity / strength) for k, strength in of_style if label.intensity <= strength]
+    k, intensity = (reaching or of_style)[int(torch.randint(len(reaching or of_style), (), generator=generator))]
     return F_ctrl.code(label.expression, min(intensity, 1.0), style=k)
 
 
-def meanings(places: int, numbers: int) -> list[tuple[int, float]]:
-    """What each element 0..numbers-1 stands for at its fullest, when `places` styles are spread over them.
+def style_of_elements(num_styles: int, num_elements: int) -> list[tuple[int, float]]:
+    """The meaning of each element at its maximum, when styles are spread evenly over them.
 
     Returns:
-        For each a style and its strength: an element between two styles is a weaker form of the wider one.
+        For each element a style's index and its strength: an element between two styles is a weaker form of the wider one.
     """
-    where = [k * (places - 1) / max(numbers - 1, 1) for k in range(numbers)]
-    share = [w - math.floor(w) for w in where]
-    return [(math.ceil(w), BETWEEN + (1 - BETWEEN) * s if s else 1.0) for w, s in zip(where, share, strict=True)]
+    positions = [k * (num_styles - 1) / max(num_elements - 1, 1) for k in range(num_elements)]
+    fractions = [position - math.floor(position) for position in positions]
+    return [(math.ceil(position), MIN_STRENGTH + (1 - MIN_STRENGTH) * fraction if fraction else 1.0)
+            for position, fraction in zip(positions, fractions, strict=True)]  # fmt: skip

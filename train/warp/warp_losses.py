@@ -1,6 +1,6 @@
-"""What T minimises: one row a term.
+"""The losses of T: each a function of a `WarpBatch` registered with its weight.
 
-L_warp, L_light, L_new and L_teeth compare with the renderer, the others with the target picture.
+Flow, gain, mask and uv are compared with the renderer's fields, the other terms compare with the target picture.
 """
 
 from collections.abc import Callable
@@ -11,219 +11,211 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from exprgan.models.mouth_network import CM_IN_WIDE_CROP, upsample_fields, lower_face
+from exprgan.models.backward_warp import FIELD_SCALE, backward_warp, upsample_fields
+from exprgan.models.mouth_network import CM_IN_WIDE_CROP, lower_face
 from exprgan.models.teeth_texture import composite_teeth
-from exprgan.models.warp_network import FIELD_SCALE, WarpPrediction
-from exprgan.models.warping import backward_warp
+from exprgan.models.warp_network import WarpPrediction
 
-NEAR, WIDE, FAINT = 7, 25, 0.02
-"""Over so many cells T's error of the flow about a mouth is averaged; over many more, that count little, where all about is
+NEAR_PX, WIDE_PX, WIDE_WEIGHT = 7, 25, 0.02
+"""Windows over which T's error of the flow is averaged about a mouth; the wide one counts where all pixels nearby are
 new."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One batch after augmentation, with what T makes of it.
+class WarpBatch:
+    """One batch after augmentation, with T's prediction; R px a side, S = R / FIELD_SCALE.
 
     Attributes:
-        x: (B, 3, S, S) in [-1, 1], the source.
+        x: (B, 3, R, R) in [-1, 1], the source.
         target: likewise.
-        flow: (B, 2, S / FINE, S / FINE), sides of the frame.
-        invented: (B, 1, S, S) in [0, 1].
-        gain: (B, 3, S / FINE, S / FINE), how the light changes, as in `WarpPrediction`.
-        places, known: (B, 4, S / FINE, S / FINE) in cm and (B, 2, ...), 0 or 1: the target's teeth.
-        made: what T says.
-        edited: the source as T edits it; what it draws learns from the terms of the mouth alone.
+        flow: (B, 2, S, S) in sides, from target to source.
+        mask: (B, 1, R, R) in [0, 1], pixels of the target that the source does not show.
+        gain: (B, 3, S, S), change of log brightness as in `WarpPrediction`.
+        uv, uv_known: (B, 4, S, S) in cm and (B, 2, S, S), 0 or 1: the target's teeth.
+        prediction: by T.
+        edited: the source as T edits it; only the mouth losses train its mouth interior.
     """
 
     x: Tensor
     target: Tensor
     flow: Tensor
-    invented: Tensor
+    mask: Tensor
     gain: Tensor
-    places: Tensor
-    known: Tensor
-    made: WarpPrediction
+    uv: Tensor
+    uv_known: Tensor
+    prediction: WarpPrediction
     edited: Tensor
 
     @cached_property
-    def kept(self) -> Tensor:
-        """(B, 1, S / FINE, S / FINE) in [0, 1]: what is not new."""
-        return 1 - F.avg_pool2d(self.invented, FIELD_SCALE)
+    def visible(self) -> Tensor:
+        """(B, 1, S, S) in [0, 1]: pixels that the source shows."""
+        return 1 - F.avg_pool2d(self.mask, FIELD_SCALE)
 
     @cached_property
-    def mouth(self) -> "MouthSeen":
-        """The lower face, as it is to be drawn and as T draws it.
+    def mouth(self) -> "MouthBatch":
+        """The lower face, aligned with the lips as T warped them.
 
-        T sees where it moved the lips, and it moves them a little otherwise than the renderer. What is to be drawn between
-        them is therefore looked up in the target where the target's lips are: compared in place, a mouth would be the mean
-        of all those it might be, round at its corners and soft at its border.
+        T warps the lips slightly differently from the renderer, and the mouth network sees T's lips. The target is
+        therefore
+        warped to them: compared in place, a mouth would become the mean of all mouths it might be, with blurred edges.
         """
-        said = lower_face(F.avg_pool2d(self.made.flow.detach(), FIELD_SCALE))
-        true = lower_face(torch.cat((self.flow, self.kept), dim=1))
-        shift = torch.zeros_like(said)
-        for _ in range(2):  # T's pixel at p is the target's at q, where p + flow(p) = q + true(q)
-            flow, kept = backward_warp(true, shift).split((2, 1), dim=1)
-            off = torch.cat(((said - flow) * kept, kept), dim=1)
-            near, wide = (_around(off, reach) for reach in (NEAR, WIDE))
-            total_off, weight = (near + FAINT * wide).split((2, 1), dim=1)
-            shift = total_off / (weight + 1e-4) * 2  # the window is half the frame
-        fine = upsample_fields(shift)
-        target, invented = (backward_warp(lower_face(part), fine) for part in (self.target, self.invented))
-        known = (backward_warp(lower_face(self.known), shift) > 0.99).float()
-        places = backward_warp(lower_face(self.places), shift)
-        behind, light, found = (lower_face(part) for part in (self.made.behind, self.made.light, self.made.places))
-        each = known.repeat_interleave(2, dim=1)
-        laid = torch.where(each > 0, places, found.detach())  # gaps cannot say how dark a mouth is unless they meet
-        drawn = (
-            composite_teeth(
-                upsample_fields(behind),
-                upsample_fields(light),
-                upsample_fields(laid),
-                per_cm=self.x.shape[-1] * CM_IN_WIDE_CROP,
-            )
-            * 2
-            - 1
-        )
-        return MouthSeen(target, invented, places, each, drawn, lower_face(self.made.mask), found)
+        predicted = lower_face(F.avg_pool2d(self.prediction.flow.detach(), FIELD_SCALE))
+        true = lower_face(torch.cat((self.flow, self.visible), dim=1))
+        shift = torch.zeros_like(predicted)
+        for _ in range(2):  # T's pixel at p is the target's at q, where p + predicted(p) = q + true(q)
+            flow, visible = backward_warp(true, shift).split((2, 1), dim=1)
+            error = torch.cat(((predicted - flow) * visible, visible), dim=1)
+            near, wide = (_blur(error, window) for window in (NEAR_PX, WIDE_PX))
+            total, weight = (near + WIDE_WEIGHT * wide).split((2, 1), dim=1)
+            shift = total / (weight + 1e-4) * 2  # the lower face is half the wide crop
+        target, mask = (backward_warp(lower_face(part), upsample_fields(shift)) for part in (self.target, self.mask))
+        known = (backward_warp(lower_face(self.uv_known), shift) > 0.99).float().repeat_interleave(2, dim=1)
+        uv = backward_warp(lower_face(self.uv), shift)
+        background, shading, predicted_uv = (lower_face(part) for part in self.prediction[3:])
+        # the texture is placed at the true coordinates: gaps that do not align would not train the shading
+        placed = torch.where(known > 0, uv, predicted_uv.detach())
+        fields = (upsample_fields(part) for part in (background, shading, placed))
+        rendered = composite_teeth(*fields, px_per_cm=self.x.shape[-1] * CM_IN_WIDE_CROP) * 2 - 1
+        return MouthBatch(target, mask, uv, known, rendered, lower_face(self.prediction.mask), predicted_uv)
 
 
 @dataclass(frozen=True)
-class MouthSeen:
-    """The lower face; M = S / 2.
+class MouthBatch:
+    """The lower face; M = R / 2.
 
     Attributes:
         target: (B, 3, M, M) in [-1, 1].
-        invented: (B, 1, M, M) in [0, 1].
-        places, known: (B, 4, M / FINE, M / FINE) in cm, and 0 or 1.
-        drawn: (B, 3, M, M) in [-1, 1], with the teeth where the target's are.
-        mask: (B, 1, M, M) in [0, 1], as T says.
-        said: (B, 4, M / FINE, M / FINE) in cm, likewise.
+        mask: (B, 1, M, M) in [0, 1].
+        uv, uv_known: (B, 4, M / FIELD_SCALE, M / FIELD_SCALE) in cm, and 0 or 1.
+        rendered: (B, 3, M, M) in [-1, 1], T's mouth interior with the teeth at the target's coordinates.
+        predicted_mask, predicted_uv: by T, like mask and uv.
     """
 
     target: Tensor
-    invented: Tensor
-    places: Tensor
-    known: Tensor
-    drawn: Tensor
     mask: Tensor
-    said: Tensor
+    uv: Tensor
+    uv_known: Tensor
+    rendered: Tensor
+    predicted_mask: Tensor
+    predicted_uv: Tensor
 
 
-def _around(x: Tensor, reach: int) -> Tensor:
-    """Means over squares of `reach` cells, twice."""
+def _blur(x: Tensor, window: int) -> Tensor:
+    """Means over squares of `window` px, twice."""
     for _ in range(2):
-        x = F.avg_pool2d(x, (reach, 1), stride=1, padding=(reach // 2, 0))
-        x = F.avg_pool2d(x, (1, reach), stride=1, padding=(0, reach // 2))
+        x = F.avg_pool2d(x, (window, 1), stride=1, padding=(window // 2, 0))
+        x = F.avg_pool2d(x, (1, window), stride=1, padding=(0, window // 2))
     return x
 
 
-TERMS: dict[str, tuple[Callable[[Seen], Tensor], float]] = {}
+LOSSES: dict[str, tuple[Callable[[WarpBatch], Tensor], float]] = {}
+"""Name -> the function and its weight."""
 
 
-def term(weight: float) -> Callable:
-    """Files a loss under its function's name, with its weight."""
+def register_warp_loss(weight: float) -> Callable:
+    """Registers a loss in LOSSES under its function's name."""
 
-    def file(function: Callable[[Seen], Tensor]) -> Callable[[Seen], Tensor]:
-        TERMS[function.__name__] = (function, weight)
+    def register(function: Callable[[WarpBatch], Tensor]) -> Callable[[WarpBatch], Tensor]:
+        LOSSES[function.__name__] = (function, weight)
         return function
 
-    return file
+    return register
 
 
-def total(seen: Seen) -> tuple[Tensor, dict[str, Tensor]]:
-    """The sum of weight x term, and the unweighted terms by name."""
-    parts = {name: function(seen) for name, (function, _) in TERMS.items()}
-    loss = torch.stack([TERMS[name][1] * part for name, part in parts.items()]).sum()
-    return loss, {name: part.detach() for name, part in parts.items()}
+def total_loss(batch: WarpBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted sum, and the unweighted losses by name."""
+    values = {name: function(batch) for name, (function, _) in LOSSES.items()}
+    loss = torch.stack([LOSSES[name][1] * value for name, value in values.items()]).sum()
+    return loss, {name: value.detach() for name, value in values.items()}
 
 
-@term(1.0)
-def pixel(seen: Seen) -> Tensor:
-    """Mean |edited - target|, five times as heavy over the lower face, where the eye looks for faults of the mouth."""
-    off = (seen.edited - seen.target).abs()
-    return off.mean() + lower_face(off).mean()
+@register_warp_loss(1.0)
+def pixel(batch: WarpBatch) -> Tensor:
+    """Mean |edited - target|, five times as heavy over the lower face, where faults of the mouth are most visible."""
+    error = (batch.edited - batch.target).abs()
+    return error.mean() + lower_face(error).mean()
 
 
-@term(1.0)
-def edges(seen: Seen) -> Tensor:
-    """Mean difference of the pictures' slopes: what is soft costs even where its colour is right."""
-    return sum((seen.edited.diff(dim=d) - seen.target.diff(dim=d)).abs().mean() for d in (2, 3))
+@register_warp_loss(1.0)
+def edges(batch: WarpBatch) -> Tensor:
+    """Mean difference of the image gradients, which penalises blur even where the colour is right."""
+    return sum((batch.edited.diff(dim=d) - batch.target.diff(dim=d)).abs().mean() for d in (2, 3))
 
 
-@term(0.3)
-def warp(seen: Seen) -> Tensor:
-    """L_warp: mean |flow - the renderer's| in px of the decoder's pictures, where nothing is new."""
-    return _off(seen).abs().mean()
+@register_warp_loss(0.3)
+def warp(batch: WarpBatch) -> Tensor:
+    """Mean |flow error| in px of the decoder's pictures, where the source is visible."""
+    return _flow_error(batch).abs().mean()
 
 
-@term(0.1)
-def far(seen: Seen) -> Tensor:
-    """The mean square of the same: most of a face hardly moves, and the median alone would have a jaw stay as well."""
-    return _off(seen).square().mean()
+@register_warp_loss(0.1)
+def warp_squared(batch: WarpBatch) -> Tensor:
+    """Mean squared flow error: most of a face hardly moves, and an absolute error alone leaves the jaw in place as well."""
+    return _flow_error(batch).square().mean()
 
 
-@term(1.0)
-def new(seen: Seen) -> Tensor:
-    """L_new: the mask against the renderer's, over the lower face: cross entropy, and Dice (Milletari et al. 2016), without
-    which so small a thing as a mouth is not found for hundreds of steps."""
-    mask, wanted = seen.mouth.mask, seen.mouth.invented
-    both, each = (mask * wanted).sum((1, 2, 3)), (mask + wanted).sum((1, 2, 3))
-    dice = 1 - (2 * both + 10) / (each + 10)
-    return F.binary_cross_entropy(mask.clamp(1e-4, 1 - 1e-4), wanted) + dice.mean()
+@register_warp_loss(1.0)
+def mouth_mask(batch: WarpBatch) -> Tensor:
+    """Cross entropy of the mask over the lower face, plus the Dice loss (Milletari et al. 2016), without which an area as
+    small as a mouth is not found for hundreds of steps."""
+    predicted, mask = batch.mouth.predicted_mask, batch.mouth.mask
+    overlap, areas = (predicted * mask).sum((1, 2, 3)), (predicted + mask).sum((1, 2, 3))
+    dice = 1 - (2 * overlap + 10) / (areas + 10)
+    return F.binary_cross_entropy(predicted.clamp(1e-4, 1 - 1e-4), mask) + dice.mean()
 
 
-@term(0.3)
-def colour(seen: Seen) -> Tensor:
-    """Mean |colour - target| over what is new, whether or not the mask shows it yet. A mouth is small."""
-    new = seen.mouth.invented
-    return ((seen.mouth.drawn - seen.mouth.target).abs() * new).sum() / (3 * new.sum() + 1)
+@register_warp_loss(0.3)
+def mouth_color(batch: WarpBatch) -> Tensor:
+    """Mean |rendered - target| over the mask, whether or not T's mask shows it yet."""
+    mask = batch.mouth.mask
+    return ((batch.mouth.rendered - batch.mouth.target).abs() * mask).sum() / (3 * mask.sum() + 1)
 
 
-@term(0.3)
-def colour_edges(seen: Seen) -> Tensor:
-    """Mean difference of the slopes of both, likewise: teeth are edges."""
-    new, off = seen.mouth.invented, seen.mouth.drawn - seen.mouth.target
-    return sum((off.diff(dim=d).abs() * new.narrow(d, 1, new.shape[d] - 1)).sum() for d in (2, 3)) / (3 * new.sum() + 1)
+@register_warp_loss(0.3)
+def mouth_edges(batch: WarpBatch) -> Tensor:
+    """Mean difference of the image gradients over the mask, for the edges of teeth."""
+    mask, error = batch.mouth.mask, batch.mouth.rendered - batch.mouth.target
+    gradients = sum((error.diff(dim=d).abs() * mask.narrow(d, 1, mask.shape[d] - 1)).sum() for d in (2, 3))
+    return gradients / (3 * mask.sum() + 1)
 
 
-@term(1.0)
-def teeth(seen: Seen) -> Tensor:
-    """L_teeth: mean |places - the renderer's| in cm, where a row is known, behind the lips too."""
-    mouth = seen.mouth
-    return ((mouth.said - mouth.places).abs() * mouth.known).sum() / (mouth.known.sum() + 1)
+@register_warp_loss(1.0)
+def mouth_uv(batch: WarpBatch) -> Tensor:
+    """Mean |uv error| in cm, where a row of teeth is known, behind the lips too."""
+    mouth = batch.mouth
+    return ((mouth.predicted_uv - mouth.uv).abs() * mouth.uv_known).sum() / (mouth.uv_known.sum() + 1)
 
 
-@term(0.1)
-def calm(seen: Seen) -> Tensor:
-    """Mean slope of what is behind the teeth and of their light: what no pixel shows follows its surroundings."""
-    parts = [lower_face(part) for part in (seen.made.behind, seen.made.light)]
+@register_warp_loss(0.1)
+def mouth_smoothness(batch: WarpBatch) -> Tensor:
+    """Mean gradient of background and shading: where no pixel shows them they follow their surroundings."""
+    parts = [lower_face(part) for part in (batch.prediction.background, batch.prediction.shading)]
     return sum(part.diff(dim=d).abs().mean() for part in parts for d in (2, 3))
 
 
-@term(80.0)
-def folds(seen: Seen) -> Tensor:
-    """L_light: mean |gain - what the light does| where nothing is new. A fold changes light by a tenth, on a hundredth of
-    the frame: with a weight that does not bring its gradient up to L_warp's, T lights nothing at all."""
-    return (_light_off(seen).abs() * seen.kept).mean()
+@register_warp_loss(80.0)
+def gain(batch: WarpBatch) -> Tensor:
+    """Mean |gain error| where the source is visible. A fold changes brightness by a tenth on a hundredth of the picture:
+    without a weight that brings its gradient up to that of the flow, T learns no gain at all."""
+    return (_gain_error(batch).abs() * batch.visible).mean()
 
 
-@term(600.0)
-def deep(seen: Seen) -> Tensor:
-    """The mean square of the same: folds are thin, and the median of what is not quite sure where they run is none."""
-    return (_light_off(seen).square() * seen.kept).mean()
+@register_warp_loss(600.0)
+def gain_squared(batch: WarpBatch) -> Tensor:
+    """Mean squared gain error: the absolute error alone is smallest without thin folds whose position is uncertain."""
+    return (_gain_error(batch).square() * batch.visible).mean()
 
 
-@term(0.05)
-def smooth_light(seen: Seen) -> Tensor:
-    """Mean slope of the gain: light changes over folds, not from pixel to pixel."""
-    return sum(seen.made.gain.diff(dim=d).abs().mean() for d in (2, 3))
+@register_warp_loss(0.05)
+def gain_smoothness(batch: WarpBatch) -> Tensor:
+    """Mean gradient of the gain: brightness changes over folds, not from pixel to pixel."""
+    return sum(batch.prediction.gain.diff(dim=d).abs().mean() for d in (2, 3))
 
 
-def _off(seen: Seen) -> Tensor:
-    flow = F.avg_pool2d(seen.made.flow, FIELD_SCALE)
-    return (flow - seen.flow) * flow.shape[-1] * seen.kept
+def _flow_error(batch: WarpBatch) -> Tensor:
+    flow = F.avg_pool2d(batch.prediction.flow, FIELD_SCALE)
+    return (flow - batch.flow) * flow.shape[-1] * batch.visible
 
 
-def _light_off(seen: Seen) -> Tensor:
-    return F.avg_pool2d(seen.made.gain, FIELD_SCALE) - seen.gain
+def _gain_error(batch: WarpBatch) -> Tensor:
+    return F.avg_pool2d(batch.prediction.gain, FIELD_SCALE) - batch.gain

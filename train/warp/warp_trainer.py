@@ -1,11 +1,9 @@
-"""`detail`: trains T on pairs, all else of the model fixed. Pairs -> augment -> T -> loss; read top to bottom."""
+"""`detail`: trains T on pairs; the rest of the model stays fixed."""
 
 import copy
 import dataclasses
 import json
-import math
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,38 +12,40 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from exprgan.editing.results import MIN_CERTAINTY
-from exprgan.models.exprgan import CONFIG_NAME, WEIGHTS_NAME, ExprGAN
-from exprgan.models.mouth_network import upsample_fields
-from exprgan.models.warp_network import FIELD_SCALE, WIDE_CROP_SCALE, MAX_GAIN, WarpPrediction, WarpNetwork
-from exprgan.models.warping import backward_warp
+from exprgan.models.backward_warp import FIELD_SCALE, backward_warp, upsample_fields
+from exprgan.models.config import CONFIG_NAME
+from exprgan.models.exprgan import WEIGHTS_NAME, ExprGAN
+from exprgan.models.warp_network import MAX_GAIN, WIDE_CROP_SCALE, WarpNetwork, WarpPrediction
 from exprgan.photo.alignment import EYES
 
 from ..core.allocator import keep_freed_memory
 from ..core.checkpoints import Checkpoints
-from ..core.config_flags import option, check_finite
-from ..core.files import RunError, copy_together, write_json, writes_folder
-from ..core.precision import supported_precision, try_kernels
-from ..data.transforms import light
+from ..core.config_flags import check_finite, option
+from ..core.errors import RunError
+from ..core.files import copy_together, write_json, writes_folder
+from ..core.precision import enable_fast_kernels, supported_precision
+from ..core.training_loop import TrainingLoop, cosine_decay, set_learning_rate, update_ema
+from ..data.transforms import augment_lighting
 from .pair_dataset import Pairs, draw_pairs, load_people
-from .pair_transforms import GLASSES, affine, frames, glasses, held
-from .style_codes import code_of
-from .warp_losses import Seen, total
+from .pair_transforms import GLASSES_SHARE, affine_sample, draw_glasses, hold_at_glasses, random_affine
+from .style_codes import code_for
+from .warp_losses import WarpBatch, total_loss
 
-DARK = 0.04
-"""Added to brightness in [0, 1] before its logarithm: what is nearly black says little of the light."""
-PLAIN, FARTHEST = 0.4, 1.6
-"""For a mouth that learns alone, the share of batches edited as T says, and the most that the others are emphasised by."""
-WARM_UP = 200
+MIN_BRIGHTNESS = 0.04
+"""Added to brightness in [0, 1] before the logarithm: nearly black pixels say little about light."""
+NO_EMPHASIS_SHARE, MAX_EMPHASIS = 0.4, 1.6
+"""When the mouth network is trained alone: share of batches without emphasis, and the largest emphasis of the others."""
+WARM_UP_STEPS = 200
 """Steps over which the learning rate rises; at most a tenth of all."""
+MIN_RATE = 0.02
+"""Fraction of the learning rate at the end."""
 
 
 @dataclass(frozen=True)
 class WarpTrainConfig:
-    """Training of T. AdamW with a short warm-up and cosine decay."""
+    """Training of T by AdamW with a short warm-up and cosine decay."""
 
     out: str = option("runs/detail", "run folder; a run found there goes on where it stopped")
     steps: int = option(4500, "batches to train on")
@@ -71,134 +71,106 @@ class WarpTrainConfig:
 
 
 class WarpTrainer:
-    """One run. Everything random is drawn from (seed, step), so that a resumed run needs no state of chance."""
+    """One run. All random numbers derive from (seed, step), so that a resumed run needs no generator state."""
 
     def __init__(self, pairs: str, weights: str, config: WarpTrainConfig):
         self.config, self.weights = config, Path(weights)
-        self.accelerator = Accelerator(
-            cpu=config.cpu, mixed_precision=supported_precision(config.mixed_precision, config.cpu)
-        )
+        precision = supported_precision(config.mixed_precision, config.cpu)
+        self.accelerator = Accelerator(cpu=config.cpu, mixed_precision=precision)
         self.device = self.accelerator.device
-        if self.device.type == "cpu":
-            keep_freed_memory()
-        else:
-            try_kernels()
+        keep_freed_memory() if self.device.type == "cpu" else enable_fast_kernels()
         torch.manual_seed(config.seed)
         self.model = ExprGAN.from_pretrained(weights, device=str(self.device)).requires_grad_(False)
         shape = self.model.config
         self.people = [person.to(self.device) for person in load_people(pairs, "train", shape.expressions)]
         if config.again and self.model.T is None:
             raise ValueError(f"the weights in {weights} hold no T to go on from; leave out --again")
-        self.config = config = dataclasses.replace(config, width=shape.detail_width if config.again else config.width)
+        self.config = config = dataclasses.replace(config, width=shape.warp_width if config.again else config.width)
         T = WarpNetwork(shape.image_size, self.model.F_ctrl.code_dim, config.width)
         if config.again:
             T.load_state_dict(self.model.T.state_dict())
+        # CUDA's group norm is fast on contiguous tensors only
         self.layout = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
-        """CUDA's group norm reads and writes the latter alone."""
         T.to(self.device, memory_format=self.layout)
         self.ema = copy.deepcopy(T).requires_grad_(False)
-        learning = T.mouth if config.part == "mouth" else T
         T.requires_grad_(False)
-        learning.requires_grad_(True)
-        optimizer = torch.optim.AdamW(learning.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-4)
+        trained = (T.mouth if config.part == "mouth" else T).requires_grad_(True)
+        optimizer = torch.optim.AdamW(trained.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-4)
         self.T, self.optimizer = self.accelerator.prepare(T, optimizer)
-        self.checkpoints, self.step, self.seconds = Checkpoints(config.out), 0, 0.0
+        self.checkpoints = Checkpoints(config.out)
+        self.loop = TrainingLoop(self.accelerator, "detail", steps=config.steps, minutes=config.minutes)
         if state := self.checkpoints.latest():
             self._load(state)
 
     def fit(self) -> Path:
-        """Runs what is left, then writes T into the folder of the weights. Returns that folder."""
-        config, saved = self.config, time.monotonic()
-        total, tick = None if config.minutes else config.steps, saved
-        with tqdm(initial=self.step, total=total, desc="detail") as bar:  # closed before an error is said
-            while self.done < 1:
-                values = self.train_step()
-                bar.update()
-                if self.step % 20 == 0:
-                    shown = {name: f"{value.item():.4f}" for name, value in values.items()}
-                    if not all(math.isfinite(value.item()) for value in values.values()):
-                        raise RunError(f"a loss is no number at step {self.step}; start again with a lower --lr")
-                    bar.set_postfix(shown)
-                if time.monotonic() - saved > 60 * config.save_minutes:
+        """Trains to the end, writes T into the folder of the weights, and returns that folder."""
+        with self.loop as loop:
+            while loop.fraction < 1:
+                self.train_step()
+                if loop.checkpoint_due(self.config.save_minutes):
                     self._save()
-                    saved = time.monotonic()
-                self.seconds, tick = self._agreed(self.seconds + time.monotonic() - tick), time.monotonic()
         self._save()
-        write_into(self.weights, self.ema, dataclasses.replace(config, steps=self.step))
+        write_into(self.weights, self.ema, dataclasses.replace(self.config, steps=self.loop.step))
         return self.weights
 
-    def _agreed(self, seconds: float) -> float:
-        """Clocks differ, but all processes have to stop together."""
-        if self.accelerator.num_processes == 1:
-            return seconds
-        return self.accelerator.reduce(torch.tensor(seconds, device=self.device), "mean").item()
-
-    @property
-    def done(self) -> float:
-        """How much of the run is over, from 0 to 1."""
-        return self.seconds / (60 * self.config.minutes) if self.config.minutes else self.step / self.config.steps
-
     def train_step(self) -> dict[str, Tensor]:
-        """One step; returns the unweighted terms by name."""
-        config = self.config
-        decay = 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * min(self.done, 1.0)))
-        warm_up = WARM_UP if config.minutes else min(WARM_UP, config.steps / 10 + 1)
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * decay * min(1.0, (self.step + 1) / warm_up)
-        seen = self._seen()
-        loss, values = total(seen)
+        """One step; returns the unweighted losses by name."""
+        config, loop = self.config, self.loop
+        warm_up = WARM_UP_STEPS if config.minutes else min(WARM_UP_STEPS, config.steps / 10 + 1)
+        decay = MIN_RATE + (1 - MIN_RATE) * cosine_decay(min(loop.fraction, 1.0))
+        set_learning_rate(self.optimizer, config.lr * decay * min(1.0, (loop.step + 1) / warm_up))
+        loss, values = total_loss(self.draw_batch(loop.step))
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.T.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.step += 1
-        with torch.no_grad():
-            means, now = (list(network.parameters()) for network in (self.ema, self.accelerator.unwrap_model(self.T)))
-            get_ema_multi_avg_fn(min(config.ema, (1 + self.step) / (10 + self.step)))(means, now, None)
+        update_ema(self.ema, self.accelerator.unwrap_model(self.T), config.ema, loop.step + 1)
+        loop.advance(values)
         return values
 
-    def _seen(self) -> Seen:
-        """This step's batch, as T sees and edits it."""
-        chance = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
-        pairs = draw_pairs(self.people, self.config.batch_size, chance)
-        x, target, *fields = augmented(pairs, FIELD_SCALE * self.model.config.image_size, chance)
+    def draw_batch(self, step: int) -> WarpBatch:
+        """The batch of a step with T's prediction."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
+        pairs = draw_pairs(self.people, self.config.batch_size, generator)
+        x, target, *fields = augment_pairs(pairs, FIELD_SCALE * self.model.config.image_size, generator)
         with torch.no_grad(), self.accelerator.autocast():
-            own, x_hat, c = self._decoded(x, target, pairs, chance)
+            reconstruction, x_hat, c = self._decode(x, target, pairs, generator)
         with self.accelerator.autocast():
-            made = self.T(x.contiguous(memory_format=self.layout), own, x_hat, c, self._emphasis(chance))
-        made = WarpPrediction(*(part.float() for part in made))
-        shown = made._replace(mask=made.mask.detach(), behind=made.behind.detach(), light=made.light.detach())
-        return Seen(x, target, *fields, made, shown.apply(x))
+            x_in = x.contiguous(memory_format=self.layout)
+            prediction = self.T(x_in, reconstruction, x_hat, c, self._draw_emphasis(generator))
+        prediction = WarpPrediction(*(part.float() for part in prediction))
+        flow, gain, *mouth = prediction
+        edited = WarpPrediction(flow, gain, *(part.detach() for part in mouth)).apply(x)
+        return WarpBatch(x, target, *fields, prediction, edited)
 
-    def _emphasis(self, chance: torch.Generator) -> float:
-        """How much farther than T says lips move before the mouth is drawn. Expressions differ in it, and a mouth that
-        learns alone sees them all; with flow and light that learn too, it is as T says."""
-        if self.config.part == "all" or torch.rand((), generator=chance) < PLAIN:
+    def _draw_emphasis(self, generator: torch.Generator) -> float:
+        """The emphasis of flow and gain. A mouth network trained alone sees all emphases that expressions have."""
+        if self.config.part == "all" or torch.rand((), generator=generator) < NO_EMPHASIS_SHARE:
             return 1.0
-        return 1 + torch.rand((), generator=chance).item() * (FARTHEST - 1)
+        return 1 + torch.rand((), generator=generator).item() * (MAX_EMPHASIS - 1)
 
-    def _decoded(self, x: Tensor, target: Tensor, pairs: Pairs, chance: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """The decoder's pictures and the code, as an editor would have them: own, x_hat, c."""
+    def _decode(self, x: Tensor, target: Tensor, pairs: Pairs, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """The decoder's pictures and the target code as the editor computes them: reconstruction, x_hat, c."""
         model, names = self.model, self.model.config.expressions
-        crops = crop_of(torch.cat((x, target)), model.config.image_size)
-        number = torch.tensor([names.index(one.expression) if one.expression in names else -1 for one in pairs.labels])
-        y = F.one_hot(number + 1, len(names) + 1)[:, 1:].float().to(self.device, non_blocking=True)
-        codes = [code_of(one, model.F_ctrl, chance) for one in pairs.labels]
-        unread = torch.tensor([code is not None for code in codes])[:, None].to(self.device, non_blocking=True)
+        crops, target_crops = aligned_crop(torch.cat((x, target)), model.config.image_size).chunk(2)
+        numbers = [names.index(label.expression) if label.expression in names else -1 for label in pairs.labels]
+        y = F.one_hot(torch.tensor(numbers) + 1, len(names) + 1)[:, 1:].float().to(self.device, non_blocking=True)
+        codes = [code_for(label, model.F_ctrl, generator) for label in pairs.labels]
+        given = torch.tensor([code is not None for code in codes])[:, None].to(self.device, non_blocking=True)
         c = torch.stack([model.F_ctrl.neutral() if code is None else code for code in codes])
-        c = torch.where(unread, c.to(self.device, non_blocking=True), model.Q(crops[len(x) :], y).float())
-        certainty, best = model.classifier(crops[: len(x)])[0].float().softmax(1).max(1)
+        c = torch.where(given, c.to(self.device, non_blocking=True), model.Q(target_crops, y).float())
+        certainty, best = model.classifier(crops)[0].float().softmax(1).max(1)
         y = F.one_hot(best, len(names) + 1)[:, :-1].float()
-        sure = (certainty >= MIN_CERTAINTY) & (best < len(names))
-        own = torch.where(sure[:, None], model.Q(crops[: len(x)], y).float(), -1.0)
-        z = model.G_enc(crops[: len(x)])
-        return model.G_dec(z, own).float(), model.G_dec(z, c).float(), c
+        is_expressive = (certainty >= MIN_CERTAINTY) & (best < len(names))
+        source_code = torch.where(is_expressive[:, None], model.Q(crops, y).float(), -1.0)
+        z = model.G_enc(crops)
+        return model.G_dec(z, source_code).float(), model.G_dec(z, c).float(), c
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
-            self.checkpoints.save(0, "detail", self.step, {
+            self.checkpoints.save(0, "detail", self.loop.step, {
                 "T": self.accelerator.unwrap_model(self.T).state_dict(), "ema": self.ema.state_dict(),
-                "optimizer": self.optimizer.state_dict(), "step": self.step, "seconds": self.seconds,
+                "optimizer": self.optimizer.state_dict(), "step": self.loop.step, "seconds": self.loop.seconds,
             })  # fmt: skip
 
     def _load(self, state: dict) -> None:
@@ -208,92 +180,95 @@ class WarpTrainer:
             raise RunError(f"{self.config.out} holds a run of other settings ({error}); choose another --out") from error
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = state["step"], state.get("seconds", 0.0)
+        config = self.config
+        self.loop = TrainingLoop(self.accelerator, "detail", steps=config.steps, minutes=config.minutes, step=state["step"],
+                                 seconds=state.get("seconds", 0.0))  # fmt: skip
 
 
 @writes_folder(lambda pairs, weights, config: config.out)
 def train_warp(pairs: str, weights: str, config: WarpTrainConfig) -> Path:
-    """Trains T on a folder of pairs, for and into published weights; a run found in `config.out` goes on."""
+    """Trains T on a folder of pairs and writes it into the published weights; a run in `config.out` is continued."""
     return WarpTrainer(pairs, weights, config).fit()
 
 
-def augmented(pairs: Pairs, size: int, chance: torch.Generator) -> tuple[Tensor, ...]:
-    """Both pictures of every pair, changed alike.
+def augment_pairs(pairs: Pairs, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Augments both pictures of every pair alike.
 
     Returns:
-        source and target (B, 3, size, size) in [-1, 1]; flow (B, 2, S, S) in sides of the frame, S = size / FINE;
-        invented (B, 1, size, size) in [0, 1]; gain (B, 3, S, S), places (B, 4, S, S) in cm and known (B, 2, S, S), 0 or 1.
+        source and target (B, 3, R, R) in [-1, 1], R = size; flow (B, 2, S, S), mask (B, 1, R, R), gain (B, 3, S, S),
+        uv (B, 4, S, S) and uv_known (B, 2, S, S) as in `WarpBatch`.
     """
     count, device = len(pairs.labels), pairs.source.device
-    turns = affine(count, chance)
-    matrix = turns.to(device, non_blocking=True)
+    affine = random_affine(count, generator)
+    matrix = affine.to(device, non_blocking=True)
     pictures = torch.cat((pairs.source, pairs.target)).permute(0, 3, 1, 2).float() / 255
-    pictures = torch.stack(frames(pictures, matrix.repeat(2, 1, 1), size).chunk(2), dim=1)
-    fields = torch.cat((pairs.flow, pairs.places, pairs.known), dim=3).permute(0, 3, 1, 2)
-    flow, places, known = frames(fields, matrix, size // FIELD_SCALE).split((2, 4, 2), dim=1)
-    invented = frames(pairs.invented[:, None], matrix, size)
-    known = (known > 0.99).float()
-    places = places * known.repeat_interleave(2, dim=1)
-    places[:, ::2] *= matrix[:, 0, 0].sign()[:, None, None, None]  # a mirrored row runs the other way
-    back = torch.linalg.inv(turns[:, :, :2])
-    flow = torch.einsum("bij,bjhw->bihw", back.to(device, non_blocking=True), flow)
-    pictures = light(pictures, chance)
-    chosen = (torch.rand(count, generator=chance) < GLASSES).nonzero().flatten()
+    pictures = torch.stack(affine_sample(pictures, matrix.repeat(2, 1, 1), size).chunk(2), dim=1)
+    fields = torch.cat((pairs.flow, pairs.uv, pairs.uv_known), dim=3).permute(0, 3, 1, 2)
+    flow, uv, uv_known = affine_sample(fields, matrix, size // FIELD_SCALE).split((2, 4, 2), dim=1)
+    mask = affine_sample(pairs.mask[:, None], matrix, size)
+    uv_known = (uv_known > 0.99).float()
+    uv = uv * uv_known.repeat_interleave(2, dim=1)
+    uv[:, ::2] *= matrix[:, 0, 0].sign()[:, None, None, None]  # u changes sign in a mirrored picture
+    inverse = torch.linalg.inv(affine[:, :, :2])
+    flow = torch.einsum("bij,bjhw->bihw", inverse.to(device, non_blocking=True), flow)
+    pictures = augment_lighting(pictures, generator)
+    chosen = (torch.rand(count, generator=generator) < GLASSES_SHARE).nonzero().flatten()
     if len(chosen):
-        eyes = (torch.tensor(EYES) - 0.5) / WIDE_CROP_SCALE * 2 - turns[chosen, None, :, 2]  # in -1..1 over the frame
-        eyes = torch.einsum("bij,bnj->bni", back[chosen], eyes)
+        eyes = (torch.tensor(EYES) - 0.5) / WIDE_CROP_SCALE * 2 - affine[chosen, None, :, 2]  # in -1..1
+        eyes = torch.einsum("bij,bnj->bni", inverse[chosen], eyes)
         eyes = torch.where((eyes[:, :1, :1] > eyes[:, 1:, :1]), eyes.flip(1), eyes)
-        shade, cover = glasses((eyes + 1) / 2 * size, size, chance, device)
-        at = chosen.to(device, non_blocking=True)
-        before, after = pictures[at].unbind(1)
-        after, flow[at] = held(before, after, flow[at], F.avg_pool2d(cover, FIELD_SCALE))
-        pictures[at] = torch.lerp(torch.stack((before, after), dim=1), shade[:, None], cover[:, None])
-        invented[at] = invented[at] * (1 - cover)
+        color, opacity = draw_glasses((eyes + 1) / 2 * size, size, generator, device)
+        rows = chosen.to(device, non_blocking=True)
+        source, target = pictures[rows].unbind(1)
+        target, flow[rows] = hold_at_glasses(source, target, flow[rows], F.avg_pool2d(opacity, FIELD_SCALE))
+        pictures[rows] = torch.lerp(torch.stack((source, target), dim=1), color[:, None], opacity[:, None])
+        mask[rows] = mask[rows] * (1 - opacity)
     source, target = (pictures * 2 - 1).unbind(1)
-    gain = gain_of(source, target, flow)
-    noise = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=chance)))
-    much, some = torch.rand(2, count, 1, 1, 1, generator=chance).to(device, non_blocking=True)
-    noisy = torch.randn(source.shape, generator=noise, device=device) * (0.04 * much * (some < 0.4))
-    return (source + noisy).clamp(-1, 1), target, flow, invented, gain, places, known
+    gain = gain_between(source, target, flow)
+    noise_generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+    level, chance = torch.rand(2, count, 1, 1, 1, generator=generator).to(device, non_blocking=True)
+    noise = torch.randn(source.shape, generator=noise_generator, device=device) * (0.04 * level * (chance < 0.4))
+    return (source + noise).clamp(-1, 1), target, flow, mask, gain, uv, uv_known
 
 
-def gain_of(source: Tensor, target: Tensor, flow: Tensor) -> Tensor:
-    """How the light on the moved pixels changes from one picture to the other.
+def gain_between(source: Tensor, target: Tensor, flow: Tensor) -> Tensor:
+    """The change of brightness from the warped source to the target.
 
     Args:
-        source, target: (B, 3, FINE * S, FINE * S) in [-1, 1].
-        flow: (B, 2, S, S), sides of the frame, from target to source.
+        source, target: (B, 3, R, R) in [-1, 1].
+        flow: (B, 2, S, S) in sides, from target to source.
 
     Returns:
-        (B, 3, S, S): change of the logarithm of brightness, of means over a few pixels; within MAX_GAIN.
+        (B, 3, S, S): change of the logarithm of brightness, averaged over a few pixels, within MAX_GAIN.
     """
-    before, after = (F.avg_pool2d((x + 1) / 2, FIELD_SCALE) for x in (backward_warp(source, upsample_fields(flow)), target))
-    before, after = (F.avg_pool2d(x, 3, 1, 1, count_include_pad=False) + DARK for x in (before, after))
+    warped = backward_warp(source, upsample_fields(flow))
+    before, after = (F.avg_pool2d((x + 1) / 2, FIELD_SCALE) for x in (warped, target))
+    before, after = (F.avg_pool2d(x, 3, 1, 1, count_include_pad=False) + MIN_BRIGHTNESS for x in (before, after))
     return (after / before).log().clamp(-MAX_GAIN, MAX_GAIN)
 
 
-def crop_of(frame: Tensor, size: int) -> Tensor:
-    """T's frames (B, 3, S, S) -> the crops within them, (B, 3, size, size)."""
-    side = round(frame.shape[-1] / WIDE_CROP_SCALE)
-    start = (frame.shape[-1] - side) // 2
-    inner = frame[..., start : start + side, start : start + side]
+def aligned_crop(wide_crop: Tensor, size: int) -> Tensor:
+    """Cuts the aligned crops out of wide crops: (B, 3, R, R) -> (B, 3, size, size)."""
+    side = round(wide_crop.shape[-1] / WIDE_CROP_SCALE)
+    start = (wide_crop.shape[-1] - side) // 2
+    inner = wide_crop[..., start : start + side, start : start + side]
     return F.interpolate(inner, (size, size), mode="bilinear", align_corners=False, antialias=True)
 
 
 def write_into(folder: Path, T: nn.Module, config: WarpTrainConfig) -> None:
-    """Puts T into published weights: model.safetensors, config.json and training.json; the rest of the model stays."""
-    model = ExprGAN.from_pretrained(folder)
-    shape = dataclasses.replace(model.config, detail_width=config.width, detail_emphasis=())  # that was of another T
-    whole = ExprGAN(shape)
-    own = {f"T.{name}": value.cpu() for name, value in T.state_dict().items()}
-    whole.load_state_dict({name: value for name, value in model.state_dict().items() if not name.startswith("T.")} | own)
-    with tempfile.TemporaryDirectory() as passing:
-        whole.save_pretrained(passing)
-        stale = ("reference.safetensors",)  # of the model as it was; `publish` writes it anew
-        copy_together(Path(passing), folder, (CONFIG_NAME, WEIGHTS_NAME), stale)
+    """Replaces T in published weights (model.safetensors, config.json, training.json); the rest of the model stays."""
+    published = ExprGAN.from_pretrained(folder)
+    model = ExprGAN(dataclasses.replace(published.config, warp_width=config.width))
+    replaced = ("T.", "warp_emphasis.")  # the emphasis was calibrated for the T that is replaced
+    kept = {name: value for name, value in published.state_dict().items() if not name.startswith(replaced)}
+    model.load_state_dict(model.state_dict() | kept | {f"T.{name}": value.cpu() for name, value in T.state_dict().items()})
+    with tempfile.TemporaryDirectory() as temporary:
+        model.save_pretrained(temporary)
+        stale = ("reference.safetensors",)  # `publish` writes it anew
+        copy_together(Path(temporary), folder, (CONFIG_NAME, WEIGHTS_NAME), stale)
     path = folder / "training.json"
     training = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    told = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "cpu")}
+    record = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "cpu")}
     if config.again and "detail" in training:
-        told["before"] = training["detail"]
-    write_json(path, training | {"detail": told})
+        record["before"] = training["detail"]
+    write_json(path, training | {"detail": record})

@@ -10,25 +10,25 @@ import torch
 from PIL import Image
 
 from exprgan import ExprGAN
+from exprgan.models.backward_warp import FIELD_SCALE, backward_warp
 from exprgan.models.controller import Controller
 from exprgan.models.mouth_network import lower_face
-from exprgan.models.warp_network import FIELD_SCALE, WarpPrediction
-from exprgan.models.warping import backward_warp
-from train.core.files import RunError
-from train.data.metadata import DataError, read_metadata, write_metadata
-from train.warp.flow_composition import inverse, through_neutral
+from exprgan.models.warp_network import WarpPrediction
+from train.core.errors import DataError, RunError
+from train.data.metadata import read_metadata, write_metadata
+from train.warp.flow_composition import compose_flow, invert_flow
 from train.warp.pair_dataset import Pairs, draw_pairs, load_people
-from train.warp.pair_transforms import glasses, held
-from train.warp.style_codes import STYLES, USUAL, Label, code_of, meanings
-from train.warp.warp_losses import TERMS, Seen
-from train.warp.warp_trainer import FARTHEST, WarpTrainConfig, WarpTrainer, augmented, gain_of
+from train.warp.pair_transforms import draw_glasses, hold_at_glasses
+from train.warp.style_codes import STYLES, USUAL_STYLE, Label, code_for, style_of_elements
+from train.warp.warp_losses import LOSSES, WarpBatch
+from train.warp.warp_trainer import MAX_EMPHASIS, WarpTrainConfig, WarpTrainer, augment_pairs, gain_between
 
 SIDE = 76
 MOVE = (0.0, -2.0)  # alike whichever way the picture is flipped
 
 
 def fields(flow):
-    """What the renderer says of a picture, in which nothing is new and no teeth are seen."""
+    """The renderer's fields of a picture in which everything is visible in the neutral one and no teeth are seen."""
     return {"flow": flow, "invented": np.zeros((SIDE, SIDE), np.uint8), "places": np.zeros((SIDE, SIDE, 4), np.float16),
             "known": np.zeros((SIDE, SIDE, 2), bool)}  # fmt: skip
 
@@ -68,31 +68,31 @@ def weights(tiny_config, tmp_path_factory) -> Path:
     return place
 
 
-def chance(seed=0):
+def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
 def test_styles_are_spread_over_the_elements_of_a_code():
-    assert meanings(3, 5) == [(0, 1.0), (1, 0.7), (1, 1.0), (2, 0.7), (2, 1.0)]
-    assert meanings(3, 3) == [(0, 1.0), (1, 1.0), (2, 1.0)] and meanings(3, 1) == [(0, 1.0)]
-    assert all(USUAL[name] in styles for name, styles in STYLES.items())
+    assert style_of_elements(3, 5) == [(0, 1.0), (1, 0.7), (1, 1.0), (2, 0.7), (2, 1.0)]
+    assert style_of_elements(3, 3) == [(0, 1.0), (1, 1.0), (2, 1.0)] and style_of_elements(3, 1) == [(0, 1.0)]
+    assert all(USUAL_STYLE[name] in styles for name, styles in STYLES.items())
 
 
 def test_codes_are_read_or_of_all_elements_or_of_one():
     F_ctrl = Controller()
-    usual = [code_of(Label("happy", "teeth", 0.8), F_ctrl, chance(i)) for i in range(200)]
+    usual = [code_for(Label("happy", "teeth", 0.8), F_ctrl, seeded(i)) for i in range(200)]
     kinds = {"read": 0, "all": 0, "one": 0}
     for c in usual:
         whole = c is not None and torch.equal(c, F_ctrl.code("happy", 0.8))
         kinds["read" if c is None else "all" if whole else "one"] += 1
     assert 15 <= kinds["read"] <= 50 and 95 <= kinds["all"] <= 145 and 25 <= kinds["one"] <= 75
     for i in range(50):
-        c = code_of(Label("surprise", "drop", 0.5), F_ctrl, chance(i))
+        c = code_for(Label("surprise", "drop", 0.5), F_ctrl, seeded(i))
         meant = F_ctrl.code("surprise", 0.5 / 0.7, style=3), F_ctrl.code("surprise", 0.5, style=4)
         assert any(torch.allclose(c, one) for one in meant)
-    assert torch.equal(code_of(Label("surprise", "drop", 0.9), F_ctrl, chance()), F_ctrl.code("surprise", 0.9, style=4))
-    assert torch.equal(code_of(Label("neutral", "real", 0.0), F_ctrl, chance()), F_ctrl.neutral())
-    odd = {tuple(code_of(Label("sad", "mine", 1.0), F_ctrl, chance(i)).tolist()) for i in range(50)}
+    assert torch.equal(code_for(Label("surprise", "drop", 0.9), F_ctrl, seeded()), F_ctrl.code("surprise", 0.9, style=4))
+    assert torch.equal(code_for(Label("neutral", "real", 0.0), F_ctrl, seeded()), F_ctrl.neutral())
+    odd = {tuple(code_for(Label("sad", "mine", 1.0), F_ctrl, seeded(i)).tolist()) for i in range(50)}
     assert odd == {tuple(F_ctrl.code("sad").tolist())}
 
 
@@ -100,7 +100,7 @@ def moved_error(pairs, i):
     """How far the source moved by the flow is from the target, and the source itself is; where nothing is new."""
     source, target = ((part[i].permute(2, 0, 1).float() / 255)[None] for part in (pairs.source, pairs.target))
     flow = torch.nn.functional.interpolate(pairs.flow[i].permute(2, 0, 1)[None], (SIDE, SIDE))
-    old = 1 - pairs.invented[i]
+    old = 1 - pairs.mask[i]
     inner = (..., slice(6, -6), slice(6, -6))
     moved, still = ((a - target).abs() * (old > 0.9) for a in (backward_warp(source, flow), source))
     return moved[inner].mean(), still[inner].mean()
@@ -110,14 +110,14 @@ def moved_error(pairs, i):
 def test_pairs_hold_where_pixels_came_from(folder, ends_in):
     people = load_people(folder, "train", ("happy",))
     assert len(people) == 2 and people[0].labels == (Label("neutral", "real", 0.0), Label("happy", "teeth", 1.0))
-    pairs = draw_pairs(people, 40, chance())
+    pairs = draw_pairs(people, 40, seeded())
     same = [torch.equal(pairs.source[i], pairs.target[i]) for i in range(40)]
-    assert all(not pairs.flow[i].any() and not pairs.invented[i].any() for i in range(40) if same[i])
+    assert all(not pairs.flow[i].any() and not pairs.mask[i].any() for i in range(40) if same[i])
     picked = [i for i in range(40) if not same[i] and pairs.labels[i].expression == ends_in]
     assert len(picked) >= 3
     for i in picked:
         moved, still = moved_error(pairs, i)
-        assert moved < 0.1 * still and pairs.invented[i].mean() < 0.1
+        assert moved < 0.1 * still and pairs.mask[i].mean() < 0.1
 
 
 def test_a_step_to_a_real_smile_is_a_source_alone_and_a_photo_without_flow_is_none(folder):
@@ -131,7 +131,7 @@ def test_a_step_to_a_real_smile_is_a_source_alone_and_a_photo_without_flow_is_no
     write_metadata(folder, rows)
     people = load_people(folder, "train", ("happy",))[:1]
     assert [label.style for label in people[0].labels] == ["real", "teeth", "morph"]
-    pairs, step = draw_pairs(people, 60, chance()), people[0].images[2]
+    pairs, step = draw_pairs(people, 60, seeded()), people[0].images[2]
     starts, ends = (sum(torch.equal(one, step) for one in part) for part in (pairs.source, pairs.target))
     same = sum(torch.equal(a, b) and torch.equal(a, step) for a, b in zip(pairs.source, pairs.target, strict=True))
     assert starts > ends == same
@@ -141,33 +141,33 @@ def test_the_way_back_is_the_way_there_and_what_is_covered_is_hidden():
     side = 48
     y, x = np.mgrid[:side, :side].astype(np.float32) / side
     flow = np.stack((0.03 * np.sin(6 * y), 0.04 * np.sin(5 * x)), axis=2).astype(np.float32)
-    back, hidden = inverse(flow, np.zeros((side, side), np.float32))
+    back, hidden = invert_flow(flow, np.zeros((side, side), np.float32))
     there = torch.from_numpy(back)[None], torch.from_numpy(hidden)[None]
-    round_trip, lost = through_neutral(*there, torch.from_numpy(flow)[None])
+    round_trip, lost = compose_flow(*there, torch.from_numpy(flow)[None])
     inner = slice(6, -6)
     assert round_trip[0, inner, inner].abs().max() < 0.004 and lost[0, inner, inner].max() < 0.01
 
     gone = np.zeros((side, side, 2), np.float32)
     gone[:, side // 2 :, 0] = 8 / side  # a curtain that moved 8 px to the left over what stood there
-    back, hidden = inverse(gone, np.zeros((side, side), np.float32))
+    back, hidden = invert_flow(gone, np.zeros((side, side), np.float32))
     assert hidden[:, 26:30].min() > 0.9 and hidden[:, :20].max() < 0.1 and hidden[:, 36:44].max() < 0.1
     assert np.allclose(back[inner, 36:40, 0], -8 / side, atol=0.01) and np.allclose(back[inner, :20], 0, atol=0.01)
 
 
 def test_augmentation_keeps_the_flow_true(folder):
     people = load_people(folder, "train", ("happy",))
-    calm, glad = (torch.stack([person.images[i] for person in people] * 4) for i in (0, 1))
-    flow, invented = (torch.stack([getattr(person, kind)[1] for person in people] * 4) for kind in ("flow", "invented"))
+    neutral, happy = (torch.stack([person.images[i] for person in people] * 4) for i in (0, 1))
+    flow, mask = (torch.stack([getattr(person, kind)[1] for person in people] * 4) for kind in ("flow", "mask"))
     right = torch.linspace(-2, 2, SIDE // 2)[None, None, :, None].expand(8, SIDE // 2, -1, 1)  # cm, along the upper row
-    places, known = torch.cat((right, right + 5, right * 0, right * 0), dim=3), torch.ones(8, SIDE // 2, SIDE // 2, 2)
-    known[..., 1] = 0
-    pairs = Pairs(calm, glad, flow.float(), invented / 255, places, known, (Label("happy", "teeth", 1.0),) * 8)
+    uv, uv_known = torch.cat((right, right + 5, right * 0, right * 0), dim=3), torch.ones(8, SIDE // 2, SIDE // 2, 2)
+    uv_known[..., 1] = 0
+    pairs = Pairs(neutral, happy, flow.float(), mask / 255, uv, uv_known, (Label("happy", "teeth", 1.0),) * 8)
     for seed in range(5):
-        x, target, flow, invented, gain, places, known = augmented(pairs, 64, chance(seed))
+        x, target, flow, mask, gain, uv, uv_known = augment_pairs(pairs, 64, seeded(seed))
         assert gain.shape == (8, 3, 32, 32) and gain[..., 4:-4, 4:-4].abs().mean() < 0.03  # nothing got lighter or darker
-        assert (places[:, 0].diff(dim=2)[known[:, 0, :, 1:] * known[:, 0, :, :-1] > 0] >= 0).all()  # mirrored or not
-        assert known[:, 0].mean() > 0.7 and not known[:, 1].any() and not places[:, 2:].any()
-        assert x.shape == (8, 3, 64, 64) and flow.shape == (8, 2, 32, 32) and invented.shape == (8, 1, 64, 64)
+        assert (uv[:, 0].diff(dim=2)[uv_known[:, 0, :, 1:] * uv_known[:, 0, :, :-1] > 0] >= 0).all()  # mirrored or not
+        assert uv_known[:, 0].mean() > 0.7 and not uv_known[:, 1].any() and not uv[:, 2:].any()
+        assert x.shape == (8, 3, 64, 64) and flow.shape == (8, 2, 32, 32) and mask.shape == (8, 1, 64, 64)
         large = torch.nn.functional.interpolate(flow, scale_factor=FIELD_SCALE, mode="bilinear", align_corners=False)
         inner = (..., slice(12, -12), slice(12, -12))
         left, before = ((a - target)[inner].abs().mean() for a in (backward_warp(x, large), x))
@@ -176,11 +176,11 @@ def test_augmentation_keeps_the_flow_true(folder):
 
 def test_the_change_of_light_is_found_on_what_moved():
     flow = torch.tensor([4 / 64, 0.0]).view(1, 2, 1, 1).expand(1, 2, 32, 32)
-    source = torch.rand(1, 3, 64, 64, generator=chance()) * 0.5 + 0.3  # in [0, 1]
+    source = torch.rand(1, 3, 64, 64, generator=seeded()) * 0.5 + 0.3  # in [0, 1]
     shade = torch.ones(64, 64)
     shade[20:40] = 0.7  # a broad fold
     target = backward_warp(source, torch.nn.functional.interpolate(flow, scale_factor=2)) * shade
-    gain = gain_of(source * 2 - 1, target * 2 - 1, flow)
+    gain = gain_between(source * 2 - 1, target * 2 - 1, flow)
     assert gain.shape == (1, 3, 32, 32) and gain[..., 12:18, :].mean() == pytest.approx(np.log(0.7), abs=0.03)
     assert gain[..., :8, :].abs().max() < 1e-3
 
@@ -205,79 +205,85 @@ def test_nobody_to_learn_from_is_said(folder):
 
 
 def config(tmp_path, **changes):
-    told = {"steps": 6, "batch_size": 4, "width": 0.25, "mixed_precision": "no", "cpu": True, "out": str(tmp_path / "run")}
-    return WarpTrainConfig(**(told | changes))
+    record = {
+        "steps": 6,
+        "batch_size": 4,
+        "width": 0.25,
+        "mixed_precision": "no",
+        "cpu": True,
+        "out": str(tmp_path / "run"),
+    }
+    return WarpTrainConfig(**(record | changes))
 
 
 @torch.no_grad()
-def test_a_mouth_is_compared_where_t_moved_the_lips():
+def test_the_mouth_is_compared_where_t_moved_the_lips():
     side, half = 64, 32
-    true, off = torch.tensor([0.02, -0.03]), torch.tensor([-0.03, 0.05])
-    source = torch.nn.functional.avg_pool2d(torch.rand(1, 3, side + 4, side + 4, generator=chance()), 5, stride=1) * 4 - 2
+    true, error = torch.tensor([0.02, -0.03]), torch.tensor([-0.03, 0.05])
+    source = torch.nn.functional.avg_pool2d(torch.rand(1, 3, side + 4, side + 4, generator=seeded()), 5, stride=1) * 4 - 2
 
     def flow(amount, size):
         return amount.view(1, 2, 1, 1).expand(1, 2, size, size)
 
     target = backward_warp(source, flow(true, side))
-    invented = torch.zeros(1, 1, side, side)
-    invented[..., 38:46, 24:40] = 1
-    places = torch.linspace(-1, 1, half).expand(1, 4, half, half)
+    mask = torch.zeros(1, 1, side, side)
+    mask[..., 38:46, 24:40] = 1
+    uv = torch.linspace(-1, 1, half).expand(1, 4, half, half)
     flat = torch.zeros(1, 3, half, half)
-    says = WarpPrediction(flow(true + off, side), source * 0, invented, flat, flat, places)
-    shared = source, target, flow(true, half), invented, flat, places, torch.ones(1, 2, half, half)
-    mouth = Seen(*shared, says, source).mouth
+    prediction = WarpPrediction(flow(true + error, side), source * 0, mask, flat, flat, uv)
+    shared = source, target, flow(true, half), mask, flat, uv, torch.ones(1, 2, half, half)
+    mouth = WarpBatch(*shared, prediction, source).mouth
     inner = (..., slice(4, -4), slice(4, -4))
-    moved = lower_face(backward_warp(source, says.flow))
-    old = mouth.invented < 0.01
+    moved = lower_face(backward_warp(source, prediction.flow))
+    old = mouth.mask < 0.01
     assert (moved - mouth.target)[inner].abs().mul(old[inner]).mean() < 0.1 * (moved - lower_face(target))[
         inner
     ].abs().mean()
-    rows, columns = (mouth.invented[0, 0].sum(d) for d in (1, 0))
+    rows, columns = (mouth.mask[0, 0].sum(d) for d in (1, 0))
     middle = [((part * torch.arange(half)).sum() / part.sum()).item() + 0.5 for part in (columns, rows)]
     assert middle == pytest.approx([32 - 16 + 0.03 * side, 42 - 26 - 0.05 * side], abs=0.3)  # the window begins at (16, 26)
-    assert mouth.known.all() and (mouth.places - mouth.said).mean() == pytest.approx(2 * -0.03, abs=0.02)
-    assert torch.equal(mouth.mask, lower_face(invented)) and mouth.drawn.shape == (1, 3, half, half)
+    assert mouth.uv_known.all() and (mouth.uv - mouth.predicted_uv).mean() == pytest.approx(2 * -0.03, abs=0.02)
+    assert torch.equal(mouth.predicted_mask, lower_face(mask)) and mouth.rendered.shape == (1, 3, half, half)
 
 
-def off_the_movement(trainer):
-    """L_warp on the batch of step 0."""
-    step, trainer.step = trainer.step, 0
-    value = TERMS["warp"][0](trainer._seen())
-    trainer.step = step
-    return value.item()
+def train(trainer, steps):
+    with trainer.loop:
+        for _ in range(steps):
+            trainer.train_step()
+
+
+def flow_error(trainer):
+    """The loss `warp` on the batch of step 0."""
+    return LOSSES["warp"][0](trainer.draw_batch(0)).item()
 
 
 def test_a_run_learns_the_movement_and_ends_in_the_weights(folder, weights, tmp_path, monkeypatch):
-    for name, value in {"UNCHANGED": 0, "TO_NEUTRAL": 0, "NEUTRAL_SOURCE": 1}.items():
+    for name, value in {"UNCHANGED_SHARE": 0, "NEUTRAL_TARGET_SHARE": 0, "NEUTRAL_SOURCE_SHARE": 1}.items():
         monkeypatch.setattr(f"train.warp.pair_dataset.{name}", value)
     trainer = WarpTrainer(str(folder), str(weights), config(tmp_path, steps=120, lr=3e-3))
     model = trainer.model.state_dict()
-    before = off_the_movement(trainer)
-    for _ in range(120):
-        trainer.train_step()
-    assert off_the_movement(trainer) < 0.85 * before
+    before = flow_error(trainer)
+    train(trainer, 120)
+    assert flow_error(trainer) < 0.85 * before
     trainer.fit()
     written = ExprGAN.from_pretrained(weights)
-    assert written.config.detail_width == 0.25 and written.T is not None
+    assert written.config.warp_width == 0.25 and written.T is not None
     for name, value in trainer.ema.state_dict().items():
         torch.testing.assert_close(written.T.state_dict()[name], value, atol=1e-3, rtol=1e-3)  # fp16
     assert all(torch.equal(value, written.state_dict()[name]) for name, value in model.items())
-    told = json.loads((weights / "training.json").read_text())["detail"]
-    assert told["steps"] == 120 and "out" not in told
+    record = json.loads((weights / "training.json").read_text())["detail"]
+    assert record["steps"] == 120 and "out" not in record
 
 
 def test_a_run_that_stopped_ends_as_one_that_did_not(folder, weights, tmp_path):
     straight = WarpTrainer(str(folder), str(weights), config(tmp_path, out=str(tmp_path / "straight")))
-    for _ in range(6):
-        straight.train_step()
+    train(straight, 6)
     first = WarpTrainer(str(folder), str(weights), config(tmp_path))
-    for _ in range(3):
-        first.train_step()
+    train(first, 3)
     first._save()
     second = WarpTrainer(str(folder), str(weights), config(tmp_path))
-    assert second.step == 3
-    for _ in range(3):
-        second.train_step()
+    assert second.loop.step == 3
+    train(second, 3)
     for name, value in straight.ema.state_dict().items():
         assert torch.equal(value, second.ema.state_dict()[name]), name
 
@@ -290,15 +296,15 @@ def test_a_run_goes_on_from_the_t_in_the_weights(folder, weights, tmp_path):
     assert again.config.width == 0.25
     assert all(torch.equal(value, kept[name]) for name, value in again.T.state_dict().items())
     again.fit()
-    told = json.loads((weights / "training.json").read_text())["detail"]
-    assert told["steps"] == 2 and told["before"]["steps"] == 1
+    record = json.loads((weights / "training.json").read_text())["detail"]
+    assert record["steps"] == 2 and record["before"]["steps"] == 1
 
 
 def test_a_run_by_the_clock_stops_and_tells_its_steps(folder, weights, tmp_path):
     WarpTrainer(str(folder), str(weights), config(tmp_path, steps=1000, minutes=0.02)).fit()
-    told = json.loads((weights / "training.json").read_text())["detail"]
+    record = json.loads((weights / "training.json").read_text())["detail"]
     again = WarpTrainer(str(folder), str(weights), config(tmp_path, minutes=0.02))
-    assert 0 < told["steps"] < 1000 and again.step == told["steps"] and again.done >= 1
+    assert 0 < record["steps"] < 1000 and again.loop.step == record["steps"] and again.loop.fraction >= 1
 
 
 def test_a_mouth_that_learns_alone_leaves_flow_and_light_and_sees_every_emphasis(folder, weights, tmp_path):
@@ -306,14 +312,13 @@ def test_a_mouth_that_learns_alone_leaves_flow_and_light_and_sees_every_emphasis
     settings = config(tmp_path, out=str(tmp_path / "mouth"), again=True, part="mouth", steps=4)
     trainer = WarpTrainer(str(folder), str(weights), settings)
     before = {name: value.clone() for name, value in trainer.T.state_dict().items()}
-    for _ in range(4):
-        trainer.train_step()
+    train(trainer, 4)
     changed = {name.split(".")[0] for name, value in trainer.T.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"mouth"}
-    drawn = [trainer._emphasis(chance(i)) for i in range(200)]
-    assert 50 < drawn.count(1.0) < 110 and 1.5 < max(drawn) < FARTHEST and min(drawn) == 1
+    drawn = [trainer._draw_emphasis(seeded(i)) for i in range(200)]
+    assert 50 < drawn.count(1.0) < 110 and 1.5 < max(drawn) < MAX_EMPHASIS and min(drawn) == 1
     alone = WarpTrainer(str(folder), str(weights), config(tmp_path, out=str(tmp_path / "all"), again=True))
-    assert {alone._emphasis(chance(i)) for i in range(20)} == {1.0}
+    assert {alone._draw_emphasis(seeded(i)) for i in range(20)} == {1.0}
 
 
 def test_a_run_of_another_width_is_not_gone_on_with(folder, weights, tmp_path):
@@ -331,12 +336,12 @@ def test_settings_that_cannot_work_are_named(name):
 
 
 def test_nothing_moves_at_the_rim_of_glasses_and_all_else_moves_as_before():
-    source = torch.nn.functional.avg_pool2d(torch.rand(1, 3, 132, 132, generator=chance()), 5, stride=1)
+    source = torch.nn.functional.avg_pool2d(torch.rand(1, 3, 132, 132, generator=seeded()), 5, stride=1)
     flow = torch.tensor([0.0, 0.05]).view(2, 1, 1).expand(2, 64, 64)
     target = backward_warp(source, torch.nn.functional.interpolate(flow[None], scale_factor=2))[0]
     cover = torch.zeros(1, 64, 64)
     cover[:, 20] = 0.7  # a rim from side to side
-    still, calm = (part[0] for part in held(source, target[None], flow[None], cover[None]))
+    still, calm = (part[0] for part in hold_at_glasses(source, target[None], flow[None], cover[None]))
     assert calm[1, 20, 6:-6].abs().max() < 0.001 and torch.equal(calm[:, 40:], flow[:, 40:])
     assert (still - source[0])[:, 40:42, 12:-12].abs().max() < 0.1 * (target - source[0])[:, 40:42].abs().max()
     assert torch.equal(still[:, 80:], target[:, 80:])
@@ -346,7 +351,7 @@ def test_nothing_moves_at_the_rim_of_glasses_and_all_else_moves_as_before():
 
 def test_glasses_are_drawn_about_the_eyes_and_leave_the_pupils_free():
     left, right = torch.tensor([[88.0, 100.0], [168.0, 104.0]])
-    shade, cover = glasses(torch.stack((left, right)).repeat(20, 1, 1), 256, chance())
+    shade, cover = draw_glasses(torch.stack((left, right)).repeat(20, 1, 1), 256, seeded())
     assert shade.shape == (20, 3, 1, 1) and cover.shape == (20, 1, 256, 256)
     assert shade.min() >= 0 and shade.max() <= 0.5 and cover.min() == 0 and 0.55 < cover.amax((1, 2, 3)).min() <= 1
     for x, y in ((88, 100), (168, 104)):
