@@ -1,17 +1,64 @@
-"""ExprGAN: edits the expression of a face in a photo, and how strong it is."""
+"""ExprGAN: edits the expression of a face in a photo, with controllable intensity (AAAI 2018, in PyTorch).
 
-from .batch.folder import Report, edit_folder
-from .editing.animation import Animation
-from .editing.multi_face import GroupResult, draw_numbers
-from .editing.results import EditResult, Reading, Subject
-from .editing.retrieval import Match
-from .editor import ExpressionEditor
-from .errors import BadImageError, ExprGANError, NoFaceError, WeightsError
-from .expressions import EXPRESSIONS, NEUTRAL
-from .models.controller import Controller
-from .models.exprgan import ExprGAN, ExprGANConfig
-from .models.onnx_export import export_onnx
-from .photo.detection import Face
+Example:
+    from exprgan import ExprGAN, ExpressionEditor
+
+    editor = ExpressionEditor(ExprGAN.from_pretrained("weights"))  # a folder, or "org/name" on the Hub
+    subject = editor.read("me.jpg")                                # finds, aligns and encodes the largest face
+    result = editor.edit(subject, "happy", intensity=0.8)
+    result.image.save("me-happy.png")                              # the whole photo, marked as edited by AI
+
+Editing photos:
+    ExpressionEditor   all edits of one model: find, read, edit, edit_many, animate, transfer, interpolate, generate, ...
+    edit_folder        edits all photos of a folder in several processes; a stopped run can be continued
+    draw_numbers       draws a frame and a number at every face of a photo
+    is_marked          whether a file or picture says in its metadata that AI made or edited it
+
+What the edits return:
+    Subject            a face that was found, aligned and encoded; every edit takes it in place of a photo
+    Face               where a face is in a photo: box, five landmarks, score
+    Reading            which expression the classifier reads, and how certainly
+    EditResult         an edited face; `.image` is the whole photo, `.preview` a small copy
+    GroupResult        edits of several faces of one photo
+    Animation          the frames of an animated edit, computed on demand; `.save` writes MP4, GIF or WebP
+    Match              a picture found by `ExpressionEditor.retrieve`, and its distance
+    Report             the outcome of `edit_folder`
+
+The model:
+    ExprGAN            the networks; `from_pretrained`, `save_pretrained` and `push_to_hub` as in huggingface_hub
+    ExprGANConfig      sizes and names that define a model (config.json)
+    Controller         expression and intensity -> expression code c
+    export_onnx        writes encoder and decoder as ONNX files
+    EXPRESSIONS        the six expressions of the paper
+    NEUTRAL            the name of intensity 0
+
+Errors:
+    ExprGANError       base of all; its message tells the user what to do
+    BadImageError      a photo that cannot be read
+    NoFaceError        no face in the photo, or not as many as asked for
+    WeightsError       a model that cannot be loaded
+
+Subpackages: `models` (networks, weights, ONNX), `photo` (reading, face detection, alignment, writing), `editing` (what
+`editor` is made of), `batch` (folders), `ui` (the web page; needs the extra `app`), `cli` (the commands of `exprgan`).
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .batch.folder import Report, edit_folder
+    from .editing.animation import Animation
+    from .editing.multi_face import GroupResult, draw_numbers
+    from .editing.results import EditResult, Reading, Subject
+    from .editing.retrieval import Match
+    from .editor import ExpressionEditor
+    from .errors import BadImageError, ExprGANError, NoFaceError, WeightsError
+    from .expressions import EXPRESSIONS, NEUTRAL
+    from .models.controller import Controller
+    from .models.exprgan import ExprGAN, ExprGANConfig
+    from .models.onnx_export import export_onnx
+    from .photo.detection import Face
+    from .photo.image_io import is_marked
 
 __all__ = [
     "EXPRESSIONS",
@@ -35,5 +82,33 @@ __all__ = [
     "draw_numbers",
     "edit_folder",
     "export_onnx",
+    "is_marked",
 ]
 __version__ = "0.1.0"
+
+_MODULES = {
+    "batch.folder": ("Report", "edit_folder"),
+    "editing.animation": ("Animation",),
+    "editing.multi_face": ("GroupResult", "draw_numbers"),
+    "editing.results": ("EditResult", "Reading", "Subject"),
+    "editing.retrieval": ("Match",),
+    "editor": ("ExpressionEditor",),
+    "errors": ("BadImageError", "ExprGANError", "NoFaceError", "WeightsError"),
+    "expressions": ("EXPRESSIONS", "NEUTRAL"),
+    "models.controller": ("Controller",),
+    "models.exprgan": ("ExprGAN", "ExprGANConfig"),
+    "models.onnx_export": ("export_onnx",),
+    "photo.detection": ("Face",),
+    "photo.image_io": ("is_marked",),
+}
+"""Module -> its public names."""
+
+# Public names are imported when they are first used (PEP 562), so `import exprgan` does not load torch. They are not stored
+# here, or `help(exprgan)` would document each class in full. Hidden from type checkers, which would accept any name.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        for module, names in _MODULES.items():
+            if name in names:
+                return getattr(importlib.import_module(f".{module}", __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""`python -m exprgan`: see `cli`."""
+"""Runs the command line (`cli`) as `python -m exprgan`."""
 
 import sys
 

@@ -1,9 +1,11 @@
-"""The command line: `python -m exprgan edit me.jpg happy --intensity 0.8`."""
+"""The command line: `exprgan edit me.jpg happy --intensity 0.8`."""
 
 import argparse
 import sys
 import warnings
 from pathlib import Path
+
+from PIL import Image
 
 from .atomic_write import atomic_write
 from .batch.command import edit_photos
@@ -21,21 +23,21 @@ from .photo.video_writer import check_suffix
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line of the library; returns the exit status."""
+    """Runs a command of the library and returns the exit status."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF; what matters is said in a sentence
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged EXIF; what matters is raised as an error
         return run_verb(_parser(), argv)
 
 
 def run_verb(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> int:
-    """Parses and calls the verb's `run`; what the user can mend is one sentence on stderr and status 1."""
+    """Parses and calls the verb's `run`; an error that the user can correct is one sentence on stderr and status 1."""
     args = parser.parse_args(argv)
     try:
         args.run(args)
     except (ExprGANError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except OSError as error:  # a disk that is full just here
+    except OSError as error:  # for instance a full disk
         where = f" ({error.filename})" if error.filename else ""
         print(f"error: {error.strerror or error}{where}; make room, or choose another folder", file=sys.stderr)
         return 1
@@ -46,39 +48,36 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="exprgan", description="Edits the expression of a face in a photo.")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--model", help="a folder, or org/name or org/name@revision on the Hub (default: the weights of "
-                        f"this checkout; without one, {HUB_MODEL})")  # fmt: skip
-    look = argparse.ArgumentParser(add_help=False)
-    look.add_argument("--intensity", type=float, default=1.0, help="0 (neutral) to 1 (full strength); default 1")
-    style = argparse.ArgumentParser(add_help=False)
+    # Options that several verbs have
+    model, intensity, style, faces, fidelity = (argparse.ArgumentParser(add_help=False) for _ in range(5))
+    model.add_argument("--model", help="a folder, or org/name or org/name@revision on the Hub (default: the weights of "
+                       f"this checkout; without one, {HUB_MODEL})")  # fmt: skip
+    intensity.add_argument("--intensity", type=float, default=1.0, help="0 (neutral) to 1 (full strength); default 1")
     style.add_argument("--style", type=int, help="one way alone to show the expression, counted from 0")
-    paste = argparse.ArgumentParser(add_help=False)
-    paste.add_argument("--fidelity", choices=FIDELITIES, default=FIDELITIES[0], help="detail: the photo's own pixels "
-                       "carry the edit (default); model: the decoder's picture")  # fmt: skip
-    several = argparse.ArgumentParser(add_help=False)
-    several.add_argument("--face", type=_faces, help="which face, counted from 0, the largest first (default); several: "
-                         "0,2; or all")  # fmt: skip
+    faces.add_argument("--face", type=_parse_faces, help="which face, counted from 0, the largest first (default); "
+                       "several: 0,2; or all")  # fmt: skip
+    fidelity.add_argument("--fidelity", choices=FIDELITIES, default=FIDELITIES[0], help="detail: the photo's own pixels "
+                          "carry the edit (default); model: the decoder's picture")  # fmt: skip
     picture = "file to write (.jpg, .png or .webp)"
-    words = ("one of the model's expressions, as `exprgan info` lists them, or neutral; or one for each of some faces: "
-             "0=happy 2=sad:0.6")  # fmt: skip
+    expressions = ("one of the model's expressions, as `exprgan info` lists them, or neutral; or one for each of some "
+                   "faces: 0=happy 2=sad:0.6")  # fmt: skip
 
     find = verbs.add_parser("find", help="number the faces in a photo")
     find.add_argument("photo", type=Path)
     find.add_argument("--out", type=Path, help=picture)
     find.set_defaults(run=_find)
 
-    edit = verbs.add_parser("edit", parents=[shared, look, style, several, paste], help="give faces another expression")
+    editing = [model, intensity, style, faces, fidelity]
+    edit = verbs.add_parser("edit", parents=editing, help="give faces another expression")
     edit.add_argument("photo", type=Path, help="a photo; or a folder of them, of which --out gets edited copies")
-    edit.add_argument("expression", nargs="+", help=words)
+    edit.add_argument("expression", nargs="+", help=expressions)
     edit.add_argument("--out", type=Path, help=f"{picture}; or a folder")
     edit.add_argument("--jobs", type=int, help="of a folder: how many photos at once (default: one per core)")
     edit.set_defaults(run=_edit)
 
-    animate = verbs.add_parser("animate", parents=[shared, look, style, several, paste],
-                               help="let an expression come and go")  # fmt: skip
+    animate = verbs.add_parser("animate", parents=editing, help="let an expression come and go")
     animate.add_argument("photo", type=Path)
-    animate.add_argument("expression", nargs="*", default=["happy"], help=f"{words} (default: happy)")
+    animate.add_argument("expression", nargs="*", default=["happy"], help=f"{expressions} (default: happy)")
     animate.add_argument("--kind", choices=KINDS, default=KINDS[0], help="sweep: from neutral and back (default); tour: "
                          "all expressions in turn; morph: from --start and back")  # fmt: skip
     animate.add_argument("--start", help="where a morph sets out, sad or sad:0.5 (default: the face as it is)")
@@ -88,28 +87,28 @@ def _parser() -> argparse.ArgumentParser:
     animate.add_argument("--out", type=Path, help="file to write (.mp4, .gif or .webp)")
     animate.set_defaults(run=_animate)
 
-    transfer = verbs.add_parser("transfer", parents=[shared, look, paste], help="take the expression from a photo")
+    transfer = verbs.add_parser("transfer", parents=[model, intensity, fidelity], help="take the expression from a photo")
     transfer.add_argument("photo", type=Path, help="whose face is edited")
     transfer.add_argument("source", type=Path, help="whose expression is taken")
     transfer.add_argument("--face", type=int, help="which face, counted from 0, the largest first")
     transfer.add_argument("--out", type=Path, help=picture)
     transfer.set_defaults(run=_transfer)
 
-    generate = verbs.add_parser("generate", parents=[shared, look, style], help="make pictures of new people")
+    generate = verbs.add_parser("generate", parents=[model, intensity, style], help="make pictures of new people")
     generate.add_argument("expression")
     generate.add_argument("--count", type=int, default=8)
     generate.add_argument("--seed", type=int, help="the same seed makes the same people")
     generate.add_argument("--out", type=Path, default=Path("people"), help="folder to write (default: people)")
     generate.set_defaults(run=_generate)
 
-    export = verbs.add_parser("export", parents=[shared], help="write encoder and decoder as ONNX files")
+    export = verbs.add_parser("export", parents=[model], help="write encoder and decoder as ONNX files")
     export.add_argument("out", type=Path, help="folder to write")
     export.set_defaults(run=_export)
 
-    app = verbs.add_parser("app", parents=[shared], help="serve the page, on http://127.0.0.1:7860")
+    app = verbs.add_parser("app", parents=[model], help="serve the page, on http://127.0.0.1:7860")
     app.set_defaults(run=_app)
 
-    info = verbs.add_parser("info", parents=[shared], help="say what a model is")
+    info = verbs.add_parser("info", parents=[model], help="say what a model is")
     info.add_argument("--check", action="store_true", help="let it do what it did when it was published, and compare")
     info.set_defaults(run=_info)
     return parser
@@ -118,94 +117,97 @@ def _parser() -> argparse.ArgumentParser:
 def _find(args: argparse.Namespace) -> None:
     photo = load_photo(args.photo)
     faces = find_faces(photo)
-    choose_face(faces)  # says so if there is none
+    choose_face(faces)  # raises NoFaceError if there is none
     for i, face in enumerate(faces):
         print(f"{i}: {face.width:.0f} px wide at ({face.box[0]:.0f}, {face.box[1]:.0f})")
-    out = args.out or _beside(args.photo, "faces")
-    if not (kind := SUFFIXES.get(out.suffix.lower())):
+    out = args.out or _output_path(args.photo, "faces")
+    if not (file_format := SUFFIXES.get(out.suffix.lower())):
         raise ValueError(f"cannot write {out.name!r}: choose a name that ends in {', '.join(SUFFIXES)}")
     with atomic_write(out) as part:
-        part.write_bytes(encode_image(draw_numbers(photo, faces), kind))
+        part.write_bytes(encode_image(draw_numbers(photo, faces), file_format))
     print(out)
 
 
 def _edit(args: argparse.Namespace) -> None:
     check_intensity(args.intensity)  # before anything slow
     if args.photo.is_dir():
-        return edit_photos(args, lambda: _model(args))
+        return edit_photos(args, lambda: _load_model(args))
     if args.jobs is not None:
         raise ValueError(f"--jobs is for folders, and {args.photo} is none")
-    wishes, word = _wishes(args.expression, args.face)
-    editor = _editor(args)
-    chosen = wishes if isinstance(wishes, dict) else None if args.face == "all" else args.face or [0]
-    result = editor.edit_many(editor.read_all(args.photo, chosen), wishes, args.intensity, style=args.style,
+    requests, label = _parse_requests(args.expression, args.face)
+    editor = _load_editor(args)
+    faces = requests if isinstance(requests, dict) else None if args.face == "all" else args.face or [0]
+    result = editor.edit_many(editor.read_all(args.photo, faces), requests, args.intensity, style=args.style,
                               fidelity=args.fidelity)  # fmt: skip
-    _write(result.image, args.out or _beside(args.photo, word))
+    _save(result.image, args.out or _output_path(args.photo, label))
 
 
 def _animate(args: argparse.Namespace) -> None:
     check_intensity(args.intensity)
-    wishes, word = _wishes(args.expression, args.face)
-    out = args.out or args.photo.with_name(f"{args.photo.stem}-{'tour' if args.kind == 'tour' else word}.mp4")
+    requests, label = _parse_requests(args.expression, args.face)
+    out = args.out or args.photo.with_name(f"{args.photo.stem}-{'tour' if args.kind == 'tour' else label}.mp4")
     check_suffix(out)
-    animation = _editor(args).animate(args.photo, args.kind, wishes, args.intensity, face=args.face, style=args.style,
-                                      start=args.start and _wish(args.start), seconds=args.seconds, fps=args.fps,
-                                      fidelity=args.fidelity)  # fmt: skip
-    animation.save(out, max_side=args.size, progress=_tell if sys.stderr.isatty() else None)
+    start = args.start and _parse_request(args.start)
+    animation = _load_editor(args).animate(args.photo, args.kind, requests, args.intensity, face=args.face,
+                                           style=args.style, start=start, seconds=args.seconds, fps=args.fps,
+                                           fidelity=args.fidelity)  # fmt: skip
+    animation.save(out, max_side=args.size, progress=_print_progress if sys.stderr.isatty() else None)
     print(f"{out}: {animation.seconds:g} s, {out.stat().st_size / 1e6:.1f} MB")
 
 
-def _tell(done: int, of: int) -> None:
-    print(f"\rframe {done} of {of}", end="\n" if done == of else "", file=sys.stderr, flush=True)
+def _print_progress(done: int, total: int) -> None:
+    print(f"\rframe {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
-def _faces(text: str) -> list[int] | str:
-    """What --face names: one or several, or "all"."""
+def _parse_faces(text: str) -> list[int] | str:
+    """Parses --face: one index or several, or "all"."""
     try:
         return "all" if text == "all" else [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no face; use a number from 0, several as 0,2, or all") from None
 
 
-def _wishes(words: list[str], face: list[int] | str | None) -> tuple[EditRequests, str]:
-    """What is typed of expressions, and a word for a file's name: happy, or 0=happy 2=sad:0.6."""
+def _parse_requests(words: list[str], face: list[int] | str | None) -> tuple[EditRequests, str]:
+    """Parses the expressions, happy or 0=happy 2=sad:0.6, and returns them with a label for the output's file name."""
     if not any("=" in word for word in words):
         if len(words) > 1:
             example = " ".join(f"{i}={word}" for i, word in enumerate(words))
             raise ValueError(f"say which face shows which of {', '.join(words)}, for instance: {example}")
-        wish = _wish(words[0])
-        return wish, wish if isinstance(wish, str) else wish[0]
+        return _parse_request(words[0]), words[0].partition(":")[0]
     if face is not None:
         raise ValueError(f"{' '.join(words)} names the faces already; leave --face out")
-    pairs = [word.partition("=") for word in words]
-    for place, _, what in pairs:
-        if not place.isdecimal() or not what:
-            raise ValueError(f"{place + '=' + what!r} must be a face and its expression, such as 0=happy or 2=sad:0.6")
-    wishes = {int(place): _wish(what) for place, _, what in pairs}
-    return wishes, "-".join(dict.fromkeys(what.partition(":")[0] for _, _, what in pairs))
+    requests, names = {}, []
+    for index, _, expression in (word.partition("=") for word in words):
+        if not index.isdecimal() or not expression:
+            raise ValueError(
+                f"{index + '=' + expression!r} must be a face and its expression, such as 0=happy or 2=sad:0.6"
+            )
+        requests[int(index)] = _parse_request(expression)
+        names.append(expression.partition(":")[0])
+    return requests, "-".join(dict.fromkeys(names))
 
 
-def _wish(text: str) -> EditRequest:
-    """happy, or sad:0.6."""
-    name, colon, strength = text.partition(":")
+def _parse_request(text: str) -> EditRequest:
+    """Parses happy, or sad:0.6."""
+    name, colon, intensity = text.partition(":")
     try:
-        return (name, float(strength)) if colon else name
+        return (name, float(intensity)) if colon else name
     except ValueError:
         raise ValueError(f"{text!r} must be an expression and its intensity from 0 to 1, such as sad:0.6") from None
 
 
 def _transfer(args: argparse.Namespace) -> None:
     check_intensity(args.intensity)
-    editor = _editor(args)
+    editor = _load_editor(args)
     source = editor.read(args.source)
     certainty = source.reading.certainties[source.reading.expression]
     print(f"{args.source} reads as {source.reading.expression} ({certainty:.0%} certain)")
     result = editor.transfer(args.photo, source, args.intensity, face=args.face, fidelity=args.fidelity)
-    _write(result.image, args.out or _beside(args.photo, f"like-{args.source.stem}"))
+    _save(result.image, args.out or _output_path(args.photo, f"like-{args.source.stem}"))
 
 
 def _generate(args: argparse.Namespace) -> None:
-    people = _editor(args).generate(args.count, args.expression, args.intensity, style=args.style, seed=args.seed)
+    people = _load_editor(args).generate(args.count, args.expression, args.intensity, style=args.style, seed=args.seed)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -216,8 +218,8 @@ def _generate(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    for file in export_onnx(_model(args), args.out).values():
-        print(file)
+    for path in export_onnx(_load_model(args), args.out).values():
+        print(path)
 
 
 def _app(args: argparse.Namespace) -> None:
@@ -231,7 +233,7 @@ def _app(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> None:
-    model = _model(args, check=args.check)
+    model = _load_model(args, check=args.check)
     config = model.config
     print(f"{args.model}: ExprGAN, {config.image_size} px, {len(config.expressions)} expressions x "
           f"{config.code_dim_each} numbers, z {config.z_dim}")  # fmt: skip
@@ -242,12 +244,12 @@ def _info(args: argparse.Namespace) -> None:
         print("it does here what it did when it was published")
 
 
-def _editor(args: argparse.Namespace) -> ExpressionEditor:
-    return ExpressionEditor(_model(args))
+def _load_editor(args: argparse.Namespace) -> ExpressionEditor:
+    return ExpressionEditor(_load_model(args))
 
 
-def _model(args: argparse.Namespace, check: bool = False) -> ExprGAN:
-    """What --model names; unless it names one, the bundled weights, or the Hub's where there are none."""
+def _load_model(args: argparse.Namespace, check: bool = False) -> ExprGAN:
+    """Loads the model that --model names: by default the bundled weights or, without those, the Hub's."""
     args.model = args.model or default_model()
     if args.model == HUB_MODEL:
         print(f"no weights came with this installation; taking {HUB_MODEL} from the Hub, once (--model names others)",
@@ -255,12 +257,12 @@ def _model(args: argparse.Namespace, check: bool = False) -> ExprGAN:
     return ExprGAN.from_pretrained(args.model, check=check)
 
 
-def _beside(photo: Path, word: str) -> Path:
-    """me.jpg, happy -> me-happy.jpg; formats that cannot be written become PNG."""
-    suffix = photo.suffix if photo.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp") else ".png"
-    return photo.with_name(f"{photo.stem}-{word}{suffix}")
+def _output_path(photo: Path, label: str) -> Path:
+    """The default output for a photo: me.jpg, happy -> me-happy.jpg; PNG for formats that cannot be written."""
+    suffix = photo.suffix if photo.suffix.lower() in SUFFIXES else ".png"
+    return photo.with_name(f"{photo.stem}-{label}{suffix}")
 
 
-def _write(image, path: Path) -> None:
+def _save(image: Image.Image, path: Path) -> None:
     save_photo(image, path)
     print(path)

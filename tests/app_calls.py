@@ -1,4 +1,4 @@
-"""What the tests of the app share: its settings, its API, and ways to call it that no client would take."""
+"""Shared by the tests of the app: settings, the API's parameters, and raw HTTP requests that no client would send."""
 
 import contextlib
 import http.client
@@ -25,7 +25,7 @@ PARAMETERS = {
     "/generate": ["seed", "count", "expression", "intensity"],
     "/download_people": ["seed", "count", "expression", "intensity"],
 }
-"""The API that is promised: names stay, new parameters come last."""
+"""The public API: names stay, new parameters are added at the end."""
 
 
 def pixels(path: str) -> np.ndarray:
@@ -33,7 +33,7 @@ def pixels(path: str) -> np.ndarray:
 
 
 def two_people(data_dir: Path, folder: Path) -> Path:
-    """Side by side, the larger on the left."""
+    """A photo of two people side by side, the larger on the left."""
     photo = Image.new("RGB", (1500, 900), "grey")
     photo.paste(Image.open(data_dir / "portrait.jpg"), (0, 0))
     photo.paste(Image.open(data_dir / "portrait2.jpg").resize((600, 600)), (900, 0))
@@ -41,43 +41,44 @@ def two_people(data_dir: Path, folder: Path) -> Path:
     return folder / "two.png"
 
 
-def ask(url, path, method="GET", body=None, patience=20, **headers):
-    """Status, headers and body of an address spelled exactly so; of one that breaks off or falls silent, what came."""
-    line = http.client.HTTPConnection(urlsplit(url).netloc, timeout=patience)
+def ask(url, path, method="GET", body=None, timeout_s=20, **headers):
+    """Status, headers and body of a path sent exactly as it is spelled; the body as far as it arrives in time."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout_s)
     try:
-        line.putrequest(method, path)
+        connection.putrequest(method, path)
         for name, value in headers.items():
-            line.putheader(name, value)
+            connection.putheader(name, value)
         if body is not None:
-            line.putheader("Content-Length", str(len(body)))
-        line.endheaders(body)
-        answer, came, end = line.getresponse(), b"", time.monotonic() + patience
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        response, data, deadline = connection.getresponse(), b"", time.monotonic() + timeout_s
         with contextlib.suppress(http.client.IncompleteRead, TimeoutError):
-            while (part := answer.read1()) and time.monotonic() < end:
-                came += part
-        return answer.status, answer.headers, came
+            while (part := response.read1()) and time.monotonic() < deadline:
+                data += part
+        return response.status, response.headers, data
     finally:
-        line.close()
+        connection.close()
 
 
 def post(url, path, content):
     return ask(url, path, "POST", json.dumps(content).encode(), **{"Content-Type": "application/json"})
 
 
-def upload(url, data, name="me.jpg", kind="image/jpeg"):
-    edge = uuid.uuid4().hex
-    head = f'--{edge}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: {kind}\r\n\r\n'
-    body = head.encode() + data + f"\r\n--{edge}--\r\n".encode()
-    return ask(url, "/gradio_api/upload", "POST", body, **{"Content-Type": f"multipart/form-data; boundary={edge}"})
+def upload(url, data, name="me.jpg", content_type="image/jpeg"):
+    boundary = uuid.uuid4().hex
+    disposition = f'Content-Disposition: form-data; name="files"; filename="{name}"'
+    body = f"--{boundary}\r\n{disposition}\r\nContent-Type: {content_type}\r\n\r\n".encode()
+    body += data + f"\r\n--{boundary}--\r\n".encode()
+    return ask(url, "/gradio_api/upload", "POST", body, **{"Content-Type": f"multipart/form-data; boundary={boundary}"})
 
 
 def call(url, action, *data):
-    """What an action answers: the event, and its data as text."""
+    """The last event of an API call (complete or error), and the whole answer as text."""
     status, _, body = post(url, f"/gradio_api/call/{action}", {"data": data})
     assert status == 200, body
-    event = json.loads(body)["event_id"]
-    _, _, answer = ask(url, f"/gradio_api/call/{action}/{event}")
-    return answer.decode().partition("\n")[0].removeprefix("event: "), answer.decode()
+    event_id = json.loads(body)["event_id"]
+    answer = ask(url, f"/gradio_api/call/{action}/{event_id}")[2].decode()
+    return answer.partition("\n")[0].removeprefix("event: "), answer
 
 
 def a_file(path):

@@ -1,16 +1,16 @@
-"""What every test shares: a quiet, offline process, the sample pictures, and a guard against the network."""
+"""Shared by all tests: an offline environment, fixtures, and a check that no test connects to the network."""
 
 import os
 
-# Before anything is imported: these packages read their environment once.
+# Set before other imports, as these packages read the environment when they are imported.
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-THREADS = max(1, min(4, CORES // WORKERS))  # a worker's share of the cores it may use
+THREADS = max(1, min(4, CORES // WORKERS))  # a worker's share of the available cores
 os.environ["OMP_NUM_THREADS"] = str(THREADS)  # torch
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # HF_HUB_OFFLINE=0 for the `net` tests
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # the app under test has no proxy
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # requests to the app under test use no proxy
 os.environ.pop("EXPRGAN_MODEL", None)
 
 import io
@@ -27,7 +27,7 @@ DATA = Path(__file__).parent / "data"
 CHROMIUM = Path("/usr/bin/chromium")
 
 
-# The sample pictures (tests/data/README.md).
+# Sample pictures (tests/data/README.md).
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def data_dir() -> Path:
 
 @pytest.fixture
 def faces_dir() -> Path:
-    """The training set in small: 4 people in train, 2 in test, 7 pictures each."""
+    """A small training set: 4 people in train, 2 in test, 7 pictures each."""
     return DATA / "faces"
 
 
@@ -49,14 +49,14 @@ def portrait() -> Image.Image:
 
 @pytest.fixture
 def face():
-    """Where the portrait's face is, so that most tests need not look for it."""
+    """The portrait's face, so that most tests need not run the detector."""
     from exprgan import Face
 
     eyes = ((372.0, 410.0), (532.0, 410.0))
     return Face((300.0, 300.0, 600.0, 700.0), (*eyes, (450.0, 500.0), (390.0, 570.0), (510.0, 570.0)), 1.0)
 
 
-# Models: tiny ones, with random weights. Imported inside, so that a test of pictures need not load torch.
+# Tiny models with random weights. Imports are inside, so that tests of pictures do not load torch.
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +88,7 @@ def tiny_editor(tiny_model):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """`prepare` finds a face in every photo, without looking."""
+    """Replaces the detector of `prepare` by one that knows where the drawn faces are."""
     from labelled import finder
 
     monkeypatch.setattr("train.data.prepare.find_faces", finder)
@@ -99,25 +99,25 @@ def drawn(monkeypatch):
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A stand-in that the real client takes for the Hub, with an empty cache, nobody logged in, waits that pass at once."""
+    """A fake of the Hub for the real client, with an empty cache, nobody logged in, and waits that pass at once."""
     import time
 
-    from hub import StandIn
+    from hub import FakeHub
     from huggingface_hub import constants
 
-    with StandIn() as stand_in:
-        stand_in.waits, stand_in.cache = [], tmp_path / "cache"
-        monkeypatch.setattr(time, "sleep", stand_in.waits.append)
+    with FakeHub() as fake:
+        fake.waits, fake.cache = [], tmp_path / "cache"
+        monkeypatch.setattr(time, "sleep", fake.waits.append)
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
             monkeypatch.delenv(name, raising=False)
-        template = stand_in.url + "/{repo_id}/resolve/{revision}/{filename}"
-        frozen = {
-            "ENDPOINT": stand_in.url, "HUGGINGFACE_CO_URL_TEMPLATE": template, "HF_HUB_OFFLINE": False,
-            "HF_HUB_DISABLE_XET": True, "HF_HUB_CACHE": str(stand_in.cache), "HF_TOKEN_PATH": str(tmp_path / "token"),
+        template = fake.url + "/{repo_id}/resolve/{revision}/{filename}"
+        settings = {
+            "ENDPOINT": fake.url, "HUGGINGFACE_CO_URL_TEMPLATE": template, "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True, "HF_HUB_CACHE": str(fake.cache), "HF_TOKEN_PATH": str(tmp_path / "token"),
         }  # fmt: skip
-        for name, value in frozen.items():  # read from the environment when the package was imported
+        for name, value in settings.items():  # which the package read from the environment when it was imported
             monkeypatch.setattr(constants, name, value)
-        yield stand_in
+        yield fake
 
 
 # The app and the browser.
@@ -125,7 +125,7 @@ def hub(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="session")
 def app_url(tiny_config, tmp_path_factory):
-    """The app as it is served, with a tiny model and a folder of its own for the visitors' files."""
+    """The URL of the app, served with a tiny model and its own folder for visitors' files."""
     import torch
 
     os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("visitors"))
@@ -140,7 +140,7 @@ def app_url(tiny_config, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(app_url):
-    """A program that calls the app."""
+    """An API client of the app."""
     from gradio_client import Client
 
     return Client(app_url, verbose=False)
@@ -148,14 +148,14 @@ def client(app_url):
 
 @pytest.fixture
 def visitors(tmp_path, monkeypatch):
-    """Where the app keeps files, for tests that call its functions directly."""
+    """The app's folder for files, for tests that call its functions directly."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     return tmp_path
 
 
 @pytest.fixture(scope="module")
 def photo(app_url):
-    """A visitor's photo on the server."""
+    """The path of an uploaded photo on the server."""
     from app_calls import upload
 
     data = io.BytesIO()
@@ -165,7 +165,7 @@ def photo(app_url):
 
 @pytest.fixture(scope="module")
 def browser():
-    """Debian's Chromium under Playwright, shut off from the network."""
+    """Debian's Chromium under Playwright, without network access."""
     if not CHROMIUM.exists():
         pytest.skip(f"no {CHROMIUM} here (apt install chromium)")
     playwright = pytest.importorskip("playwright.sync_api")
@@ -177,26 +177,27 @@ def browser():
         chrome.close()
 
 
-# A disk that can be filled.
+# A disk that can be full.
 
 
 @pytest.fixture
 def disk(tmp_path):
-    """A disk of 64 MB of its own."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", place], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    """The mount point of an own disk of 64 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder]
+    result = subprocess.run(mount, capture_output=True, text=True)
+    if result.returncode:
+        pytest.skip(f"mounting is not allowed here: {result.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
 
 
-# The guard: a test that connects to anything but this machine fails, even where the code swallows the error.
+# Network check: a test that connects to another machine fails, even if the code under test suppresses the error.
 
 
 class Network:
-    """Stands before socket.connect."""
+    """Checks every call of socket.connect."""
 
     def __init__(self) -> None:
         self.allowed = False
@@ -229,18 +230,18 @@ socket.socket.connect_ex = NETWORK.guard(socket.socket.connect_ex)
 
 @pytest.fixture(autouse=True)
 def network(request):
-    """Fails the test if anything connected outwards while it ran. Tests marked `net` may."""
+    """Fails the test if it tried to connect to another machine, unless it is marked `net`."""
     NETWORK.allowed = request.node.get_closest_marker("net") is not None
     yield NETWORK
     NETWORK.allowed = False
     refused, NETWORK.refused = NETWORK.refused, []
     if refused:
-        pytest.fail(f"connected outwards: {', '.join(refused)}")
+        pytest.fail(f"tried to connect to: {', '.join(refused)}")
 
 
 @pytest.fixture(autouse=True, scope="module")
 def new_accelerator():
-    """Accelerate keeps one state for a process, and refuses another precision: each file of tests begins anew."""
+    """Resets Accelerate's state after each test file: there is one per process, and it refuses another precision."""
     import sys
 
     yield

@@ -1,4 +1,4 @@
-"""The app's own functions and pages: what a visitor's sitting keeps, what is said when much goes on, what it serves."""
+"""The app's server side: what a session keeps, errors and limits, deletion of files, links, and the model it serves."""
 
 import dataclasses
 import json
@@ -19,63 +19,64 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 from exprgan import ExpressionEditor, ExprGAN, ExprGANError, WeightsError
-from exprgan.ui import components, handlers, page, tabs
+from exprgan.ui import components, endpoints, handlers, page, tabs
+from exprgan.ui.photo_session import PhotoSession
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_photo_is_read_once_however_often_it_is_edited(tiny_editor, data_dir, visitors, monkeypatch):
-    photo, sitting, searched = str(data_dir / "portrait.jpg"), None, []
+    photo, session, searched = str(data_dir / "portrait.jpg"), None, []
     find = tiny_editor.find
     monkeypatch.setattr(tiny_editor, "find", lambda photo: searched.append(photo) or find(photo))
     subjects = []
     for intensity in (0.1, 0.5, 0.9):
-        *_, sitting = handlers.edit(tiny_editor, photo, "fear", intensity, "", 0.5, 0, "detail", 0, "one", {}, sitting)
-        subjects.append(sitting.subject(tiny_editor))
+        *_, session = handlers.edit(tiny_editor, photo, "fear", intensity, "", 0.5, 0, "detail", 0, "one", {}, session)
+        subjects.append(session.subject(tiny_editor))
     assert len(searched) == 1 and len(set(map(id, subjects))) == 1
 
 
-def test_a_sitting_keeps_a_preview_and_no_more(tiny_editor, data_dir, visitors):
+def test_a_session_keeps_a_preview_instead_of_the_photo(tiny_editor, data_dir, visitors):
     Image.open(data_dir / "portrait.jpg").resize((3000, 3000)).save(visitors / "large.jpg")
-    sitting = handlers.Sitting(tiny_editor, str(visitors / "large.jpg"))
-    small, full = sitting.subject(tiny_editor), sitting.full_subject(tiny_editor)
+    session = PhotoSession(tiny_editor, str(visitors / "large.jpg"))
+    small, full = session.subject(tiny_editor), session.full_subject(tiny_editor)
     assert small.photo.size == (1024, 1024) and full.photo.size == (3000, 3000)
     corner = full.photo_from_crop @ [0, 0, 1]
     assert np.allclose(small.photo_from_crop @ [0, 0, 1], corner * 1024 / 3000, atol=0.01)
-    assert not any(getattr(value, "size", None) == (3000, 3000) for value in vars(sitting).values())
+    assert not any(getattr(value, "size", None) == (3000, 3000) for value in vars(session).values())
 
 
 def test_a_deleted_photo_is_asked_for_again(tiny_editor, data_dir, visitors):
     with pytest.raises(ExprGANError, match="add it again"):
-        handlers.Sitting(tiny_editor, "/nowhere/photo.jpg")
+        PhotoSession(tiny_editor, "/nowhere/photo.jpg")
     shutil.copy(data_dir / "portrait.jpg", visitors / "me.jpg")
-    sitting = handlers.Sitting(tiny_editor, str(visitors / "me.jpg"))
+    session = PhotoSession(tiny_editor, str(visitors / "me.jpg"))
     (visitors / "me.jpg").unlink()
     with pytest.raises(ExprGANError, match="add it again"):
-        sitting.full_subject(tiny_editor)
+        session.full_subject(tiny_editor)
 
 
-def test_what_was_not_foreseen_is_for_the_log_alone(tiny_editor, caplog):
+def test_an_unexpected_error_goes_to_the_log_only(tiny_editor, caplog):
     def broken(editor):
         raise KeyError("secret")
 
     with caplog.at_level(logging.ERROR), pytest.raises(gr.Error) as error:
-        handlers.with_error_handling(broken, tiny_editor)()
-    assert error.value.message == handlers.APOLOGY and "secret" in caplog.text
+        endpoints.with_error_handling(broken, tiny_editor)()
+    assert error.value.message == endpoints.APOLOGY and "secret" in caplog.text
 
 
-def test_an_action_that_takes_too_long_is_given_up(tiny_editor, monkeypatch):
-    monkeypatch.setattr(handlers, "LIMIT_S", 0.05)
+def test_a_handler_that_takes_too_long_is_given_up(tiny_editor, monkeypatch):
+    monkeypatch.setattr(endpoints, "TIMEOUT_S", 0.05)
     over = threading.Event()
     with pytest.raises(gr.Error) as error:
-        handlers.with_error_handling(lambda editor: over.wait(10), tiny_editor)()
+        endpoints.with_error_handling(lambda editor: over.wait(10), tiny_editor)()
     over.set()
-    assert error.value.message == handlers.TOO_LONG
+    assert error.value.message == endpoints.TOO_LONG
 
 
-def test_who_comes_to_a_full_queue_is_told_so(tiny_editor, data_dir, visitors, monkeypatch):
-    monkeypatch.setattr(page, "LONGEST_QUEUE", 1)
+def test_a_full_queue_refuses_requests_with_a_message(tiny_editor, data_dir, visitors, monkeypatch):
+    monkeypatch.setattr(page, "MAX_QUEUE_LENGTH", 1)
     small = page.build_app(tiny_editor)
     over, edit = threading.Event(), tiny_editor.edit
     monkeypatch.setattr(tiny_editor, "edit", lambda *args, **settings: over.wait(20) and edit(*args, **settings))
@@ -84,7 +85,7 @@ def test_who_comes_to_a_full_queue_is_told_so(tiny_editor, data_dir, visitors, m
         body = json.dumps({"photo": None, "expression": "sad"}).encode()
         call = urllib.request.Request(f"{url}gradio_api/call/v2/edit", body, {"Content-Type": "application/json"})
         refused = []
-        for _ in range(handlers.AT_ONCE + 2):  # two are worked on, one waits
+        for _ in range(endpoints.NUM_WORKERS + 2):  # two run, one waits
             try:
                 urllib.request.urlopen(call).read()
             except urllib.error.HTTPError as error:
@@ -106,7 +107,7 @@ def test_a_file_larger_than_the_limit_is_refused(app_url):
     assert error.value.code == 413
 
 
-# Manners.
+# Privacy.
 
 
 def test_photos_and_results_are_deleted_within_the_hour(tiny_editor, data_dir, visitors):
@@ -118,7 +119,7 @@ def test_photos_and_results_are_deleted_within_the_hour(tiny_editor, data_dir, v
     url = page.serve(built, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
         first = {path for path in visitors.rglob("*") if path.is_file()}
-        visitor = Client(url, verbose=False, download_files=str(visitors.parent / "kept by the visitor"))
+        visitor = Client(url, verbose=False, download_files=str(visitors.parent / "downloads"))
         visitor.predict(handle_file(data_dir / "portrait.jpg"), **SETTINGS, api_name="/edit")
         visitor.predict(handle_file(data_dir / "portrait.jpg"), **SETTINGS, api_name="/download_edit")
         visitor.predict(3, 2, "all", 1, api_name="/download_people")
@@ -129,23 +130,21 @@ def test_photos_and_results_are_deleted_within_the_hour(tiny_editor, data_dir, v
         visitor.predict(handle_file(two_people(data_dir, visitors.parent)), 0, api_name="/number_faces")
         files = {path for path in visitors.rglob("*") if path.is_file()} - first
         assert len(files) >= 8
-        delete_files_created_by_app(built, age)  # nothing is so old yet
+        delete_files_created_by_app(built, age)  # nothing is old enough yet
         assert all(path.exists() for path in files)
         delete_files_created_by_app(built, 0)
-        assert {path for path in visitors.rglob("*") if path.is_file()} <= first  # what the page shows at first stays
-        shown = [path for one in built.blocks.values() for path in getattr(one, "keep_in_cache", ())]
+        assert {path for path in visitors.rglob("*") if path.is_file()} <= first  # the page's own pictures stay
+        shown = [path for block in built.blocks.values() for path in getattr(block, "keep_in_cache", ())]
         assert len(shown) > 12 and all(Path(path).is_file() for path in shown)
     finally:
         built.close()
 
 
-def test_nothing_is_kept_and_nobody_is_told(tiny_editor, visitors):
-    assert (
-        page.LAUNCH["run_history"] is False and page.LAUNCH["enable_monitoring"] is False and page.LAUNCH["share"] is False
-    )
+def test_there_is_no_history_and_no_telemetry(tiny_editor, visitors):
+    assert not any(page.LAUNCH_OPTIONS[option] for option in ("run_history", "enable_monitoring", "share"))
     config = page.build_app(tiny_editor).get_config_file()
     assert config["analytics_enabled"] is False
-    shown = [one["props"]["value"] for one in config["components"] if one["type"] == "markdown"]
+    shown = [component["props"]["value"] for component in config["components"] if component["type"] == "markdown"]
     assert any(page.PRIVACY in text for text in shown) and any("deleted within" in text for text in shown)
 
 
@@ -162,33 +161,33 @@ def test_nothing_is_kept_and_nobody_is_told(tiny_editor, visitors):
         (gr.Radio([("Happy", "happy")]), None, None),
     ],
 )
-def test_of_an_address_only_what_a_setting_can_be_is_taken(component, text, value):
-    assert components.understood(component, text) == (gr.skip() if value is None else value)
+def test_an_invalid_setting_in_an_address_is_ignored(component, text, value):
+    assert components.parse_setting(component, text) == (gr.skip() if value is None else value)
 
 
 # The model it serves.
 
 
-def test_the_bundled_weights_stand_in_for_a_hub_that_cannot_be_reached(tiny_editor, visitors, monkeypatch):
+def test_the_bundled_weights_replace_a_model_that_the_hub_cannot_provide(tiny_editor, visitors, monkeypatch):
     monkeypatch.setattr(page, "BUNDLED_WEIGHTS", visitors / "weights")
     tiny_editor.model.save_pretrained(visitors / "weights")
     editor, note = page.load_editor("nobody/nothing@v1")
     assert editor.model.config == tiny_editor.model.config and "nobody/nothing@v1" in note
-    shown = [one["props"] for one in page.build_app(editor, note).get_config_file()["components"]]
+    shown = [component["props"] for component in page.build_app(editor, note).get_config_file()["components"]]
     assert any(props.get("value") == note and props["visible"] for props in shown)
     assert page.load_editor(str(visitors / "weights"))[1] == ""
-    with pytest.raises(WeightsError):  # a folder that somebody named is meant
+    with pytest.raises(WeightsError):  # a named folder is not replaced
         page.load_editor(str(visitors))
 
 
 def test_a_model_of_other_expressions_gets_an_app_of_its_own(tiny_config, visitors):
     labels = ("calm", "very_wild")
     model = ExprGAN(dataclasses.replace(tiny_config, expressions=labels))
-    told = json.dumps(page.build_app(ExpressionEditor(model)).get_config_file(), default=str)
-    assert all(label in told for label in labels) and "Disgusted" not in told
+    config = json.dumps(page.build_app(ExpressionEditor(model)).get_config_file(), default=str)
+    assert all(label in config for label in labels) and "Disgusted" not in config
 
 
-def test_every_tab_is_filed_once():
+def test_the_tabs_are_registered_in_the_order_of_the_bar():
     assert list(tabs.TABS) == ["Edit", "Transfer", "Random people", "About"]
 
 
@@ -202,15 +201,15 @@ def test_the_front_matter_is_what_a_space_needs():
     assert (ROOT / re.search(r"/resolve/main/(\S+)", front["thumbnail"])[1]).is_file()
 
 
-def test_a_face_is_tuned_once_and_its_edits_are_its_own(tiny_editor, data_dir, visitors, monkeypatch):
-    photo, sitting, tuned = str(data_dir / "portrait.jpg"), None, []
+def test_a_face_is_tuned_once_and_only_its_tuned_edits_use_it(tiny_editor, data_dir, visitors, monkeypatch):
+    photo, session, tuned = str(data_dir / "portrait.jpg"), None, []
     tune = tiny_editor.tune
     monkeypatch.setattr(tiny_editor, "tune", lambda *args, **more: tuned.append(1) or tune(*args, **more))
     pictures = {}
     for fidelity in ("detail", "tuned", "tuned", "detail"):
-        pair, _, sitting = handlers.edit(tiny_editor, photo, "fear", 1.0, "", 0.5, 0, fidelity, 0, "one", {}, sitting)
+        pair, _, session = handlers.edit(tiny_editor, photo, "fear", 1.0, "", 0.5, 0, fidelity, 0, "one", {}, session)
         pictures.setdefault(fidelity, []).append(Image.open(pair[1]).convert("RGB").tobytes())
     assert len(tuned) == 1
     assert pictures["detail"][0] == pictures["detail"][1] != pictures["tuned"][0] == pictures["tuned"][1]
-    path = handlers.download_edit(tiny_editor, photo, "fear", 1.0, "", 0.5, 0, "tuned", 0, "one", {}, sitting)
+    path = handlers.download_edit(tiny_editor, photo, "fear", 1.0, "", 0.5, 0, "tuned", 0, "one", {}, session)
     assert len(tuned) == 1 and Image.open(path).size == (900, 900)

@@ -1,4 +1,9 @@
-"""python -m exprgan: what a user types, and what comes back."""
+"""The command line of the library: arguments, output files, printed lines, errors."""
+
+import importlib
+import signal
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,20 +21,21 @@ def model(tiny_model, tmp_path):
 
 @pytest.fixture
 def photo(data_dir, tmp_path):
-    return Image.open(data_dir / "portrait.jpg").save(tmp_path / "me.jpg") or tmp_path / "me.jpg"
+    Image.open(data_dir / "portrait.jpg").save(tmp_path / "me.jpg")
+    return tmp_path / "me.jpg"
 
 
 def test_edit_writes_beside_the_photo_and_marks_it(model, photo, capsys):
     assert main(["edit", str(photo), "happy", "--intensity", "0.7", "--model", model]) == 0
-    written = photo.with_name("me-happy.jpg")
-    assert capsys.readouterr().out.strip() == str(written) and is_marked(written)
-    assert Image.open(written).size == Image.open(photo).size
+    edited = photo.with_name("me-happy.jpg")
+    assert capsys.readouterr().out.strip() == str(edited) and is_marked(edited)
+    assert Image.open(edited).size == Image.open(photo).size
     assert not is_marked(photo)
 
 
 @pytest.fixture
 def two(data_dir, tmp_path):
-    """Two people, the larger on the left."""
+    """A photo of two people, the larger on the left."""
     photo = Image.new("RGB", (700, 450), "grey")
     photo.paste(Image.open(data_dir / "portrait.jpg").resize((420, 420)), (0, 0))
     photo.paste(Image.open(data_dir / "portrait2.jpg").resize((280, 280)), (420, 0))
@@ -43,7 +49,7 @@ def test_find_numbers_the_faces(two, capsys):
     assert out[0].startswith("0: ") and out[1].startswith("1: ") and out[2] == str(two.with_name("two-faces.png"))
 
 
-def test_find_says_that_there_is_no_face(tmp_path, capsys):
+def test_find_reports_a_photo_without_a_face(tmp_path, capsys):
     Image.new("RGB", (300, 300), "skyblue").save(tmp_path / "sky.png")
     assert main(["find", str(tmp_path / "sky.png")]) == 1
     assert capsys.readouterr().err.startswith("error: No face was found in this photo.")
@@ -59,7 +65,7 @@ def test_find_says_that_there_is_no_face(tmp_path, capsys):
         (["0=happy", "1=sad:0.6"], "two-happy-sad.png", (True, True)),
     ],
 )
-def test_edit_takes_one_face_several_or_all(model, two, words, name, sides):
+def test_edit_changes_one_face_several_or_all(model, two, words, name, sides):
     assert main(["edit", str(two), *words, "--model", model]) == 0
     changed = (np.asarray(Image.open(two.with_name(name))) != np.asarray(Image.open(two))).any(axis=(0, 2))
     assert (changed[:410].any(), changed[430:].any()) == sides
@@ -74,7 +80,7 @@ def test_animate_writes_a_film_beside_the_photo(model, photo, capsys, tmp_path):
     assert Image.open(tmp_path / "x.gif").size == (120, 120) and is_marked(tmp_path / "x.gif")
 
 
-def test_transfer_says_what_it_read(model, photo, data_dir, capsys, tmp_path):
+def test_transfer_prints_the_expression_that_it_read(model, photo, data_dir, capsys, tmp_path):
     friend = data_dir / "portrait2.jpg"
     assert main(["transfer", str(photo), str(friend), "--model", model, "--out", str(tmp_path / "new.png")]) == 0
     assert "reads as" in capsys.readouterr().out and (tmp_path / "new.png").exists()
@@ -85,11 +91,11 @@ def test_generate_makes_the_same_people_for_the_same_seed(model, tmp_path):
         assert (
             main(["generate", "sad", "--count", "3", "--seed", "5", "--out", str(tmp_path / name), "--model", model]) == 0
         )
-    one, two = ([np.asarray(Image.open(p)) for p in sorted((tmp_path / name).iterdir())] for name in ("a", "b"))
-    assert len(one) == 3 and all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    first, second = ([np.asarray(Image.open(p)) for p in sorted((tmp_path / name).iterdir())] for name in ("a", "b"))
+    assert len(first) == 3 and all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_info_says_what_a_model_is(model, capsys):
+def test_info_describes_a_model(model, capsys):
     assert main(["info", "--model", model]) == 0
     out = capsys.readouterr().out
     assert "32 px, 6 expressions x 5 numbers, z 8" in out and "G_dec" in out
@@ -112,10 +118,36 @@ def test_info_says_what_a_model_is(model, capsys):
         (["info", "--model", "nowhere/at/all"], "neither a folder here nor a model on the Hub"),
     ],
 )
-def test_what_is_wrong_is_one_sentence_on_stderr(model, photo, capsys, arguments, message):
+def test_an_error_is_one_sentence_on_stderr(model, photo, capsys, arguments, message):
     arguments = [a.format(photo=photo) for a in arguments]
     extra = [] if "--model" in arguments else ["--model", model]
     assert main([*arguments, *extra]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
-    assert not list(photo.parent.glob("*.tmp*"))
+    assert not list(photo.parent.glob(".*.part"))
+
+
+# The app.
+
+
+def test_app_without_gradio_is_one_sentence_and_status_1(monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.startswith("exprgan.ui.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "gradio", None)  # importing it raises ModuleNotFoundError
+    assert main(["app"]) == 1
+    assert capsys.readouterr().err == 'error: The app needs gradio, not installed here: pip install "exprgan[app]".\n'
+
+
+def test_app_serves_the_same_page_as_app_py(model, monkeypatch, tmp_path):
+    from exprgan.ui import page
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent)
+    assert importlib.import_module("app").main is page.main
+    served = []
+    monkeypatch.setattr(page, "serve", served.append)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert main(["app", "--model", model]) == 0
+    (app,) = served
+    tabs = [block["props"]["label"] for block in app.get_config_file()["components"] if block["type"] == "tabitem"]
+    assert tabs == ["Edit", "Transfer", "Random people", "About"]

@@ -1,4 +1,4 @@
-"""pip: the wheel holds all that is needed, and works where there is no checkout."""
+"""The wheel: it contains all files, and works without a checkout."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def wheel(tmp_path_factory):
     done = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         pytest.skip("not a git checkout")
-    for name in filter(None, done.stdout.split("\0")):  # a build writes into the folder it builds
+    for name in filter(None, done.stdout.split("\0")):  # copied, as a build writes into its source folder
         if (ROOT / name).is_file() and name.split("/")[0] in ("exprgan", "train", "pyproject.toml", "README.md", "LICENSE",
                                                              "CREDITS.md"):  # fmt: skip
             (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -33,39 +33,43 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """The wheel alone, unpacked as pip does it; what it needs is taken from this environment."""
+    """The wheel, installed without its dependencies, which are taken from this environment."""
     site = tmp_path_factory.mktemp("site")
     subprocess.run([*PIP, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
     return site
 
 
 def run(site, *arguments, cwd):
-    """python in an environment where only the installed wheel is ours."""
+    """Runs Python where our packages are found in the installed wheel only."""
     environment = os.environ | {"PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cwd / "cache")}
     return subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_the_library_the_trainer_its_templates_and_types(wheel):
+def test_the_wheel_contains_code_templates_types_and_the_page(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert names >= {"exprgan/py.typed", "exprgan/models/exprgan.py", "train/model_card.md", "train/data_card.md"}
+    templates = {"train/publish/templates/model_card.md", "train/publish/templates/data_card.md"}
+    ui = {f"exprgan/ui/{name}" for name in ("style.css", "about.md", "examples/faces.json", "examples/V0018.jpg")}
+    assert names >= {"exprgan/py.typed", "exprgan/models/exprgan.py", *templates, *ui}
     assert any(name.startswith("train/paper/templates/") for name in names)
     assert {name.split("/")[0] for name in names} == {"exprgan", "train", f"exprgan-{wheel.name.split('-')[1]}.dist-info"}
 
 
 @pytest.mark.slow
-def test_what_pip_installed_works_by_itself(installed, tmp_path, tiny_model):
+def test_the_installed_wheel_works_without_a_checkout(installed, tmp_path, tiny_model):
     tiny_model.save_pretrained(tmp_path / "model")
-    where = run(installed, "-c", "import exprgan; print(exprgan.__file__)", cwd=tmp_path)
-    assert Path(where.stdout.strip()).is_relative_to(installed), where.stderr
-    told = run(installed, "-m", "exprgan", "info", "--model", "model", cwd=tmp_path)
-    assert "32 px, 6 expressions" in told.stdout, told.stderr
+    location = run(installed, "-c", "import exprgan; print(exprgan.__file__)", cwd=tmp_path)
+    assert Path(location.stdout.strip()).is_relative_to(installed), location.stderr
+    info = run(installed, "-m", "exprgan", "info", "--model", "model", cwd=tmp_path)
+    assert "32 px, 6 expressions" in info.stdout, info.stderr
+    page = "from exprgan.ui.page import *; print(len(build_app(load_editor('model')[0]).blocks) > 50)"
+    assert "True" in run(installed, "-c", page, cwd=tmp_path).stdout
     card = run(installed, "-m", "train", "publish", "model", cwd=tmp_path)
     assert (tmp_path / "model" / "README.md").is_file(), card.stderr
 
 
 @pytest.mark.slow
-def test_without_bundled_weights_it_goes_to_the_hub_and_says_so(installed, tmp_path):
+def test_without_bundled_weights_the_model_comes_from_the_hub_with_a_note(installed, tmp_path):
     done = run(installed, "-m", "exprgan", "info", cwd=tmp_path)
     note, error = done.stderr.splitlines()
     assert note == ("no weights came with this installation; taking org/exprgan from the Hub, once (--model names others)")

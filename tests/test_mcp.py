@@ -1,4 +1,4 @@
-"""The app's actions as tools of MCP; skipped where gradio's extra for it is not installed."""
+"""The app's handlers as tools of MCP; skipped if gradio's extra `mcp` is not installed."""
 
 import asyncio
 import base64
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from exprgan import ExpressionEditor, ExprGAN
-from exprgan.ui.page import LAUNCH, build_app
+from exprgan.ui.page import LAUNCH_OPTIONS, build_app
 
 mcp = pytest.importorskip("mcp")
 CALLS = {
@@ -23,7 +23,7 @@ CALLS = {
     "generate": {"seed": 3, "count": 2},
     "download_people": {"count": 2, "expression": "all"},
 }
-"""Tool -> what it is told besides the photo. A source is a photo too."""
+"""Tool -> its arguments besides the photo. A source is a photo too."""
 NO_PHOTO = ("generate", "download_people")
 
 
@@ -33,33 +33,33 @@ def mcp_url(tiny_config, tmp_path_factory):
     os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("visitors"))
     torch.manual_seed(0)
     app = build_app(ExpressionEditor(ExprGAN(tiny_config)))
-    _, url, _ = app.launch(**LAUNCH, mcp_server=True, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    _, url, _ = app.launch(**LAUNCH_OPTIONS, mcp_server=True, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     yield f"{url}gradio_api/mcp/"
     app.close()
     os.environ.pop("GRADIO_TEMP_DIR") if before is None else os.environ.update(GRADIO_TEMP_DIR=before)
 
 
-def test_every_action_is_a_tool_that_works(mcp_url, data_dir):
+def test_every_handler_is_a_tool_that_works(mcp_url, data_dir):
     from mcp.client.streamable_http import streamablehttp_client
 
     photo = "data:image/jpeg;base64," + base64.b64encode((data_dir / "portrait.jpg").read_bytes()).decode()
 
-    async def told() -> dict[str, str]:
+    async def call_all() -> dict[str, str]:
         async with streamablehttp_client(mcp_url) as (read, write, _), mcp.ClientSession(read, write) as session:
             await session.initialize()
             tools = (await session.list_tools()).tools
             assert {tool.name for tool in tools} == CALLS.keys()
             for tool in tools:
-                assert all(one.get("description") for one in tool.inputSchema["properties"].values()), tool.name
+                assert all(parameter.get("description") for parameter in tool.inputSchema["properties"].values()), tool.name
             answers = {}
             for name, settings in CALLS.items():
                 photos = {} if name in NO_PHOTO else {"photo": photo} | ({"source": photo} if "source" in settings else {})
                 answer = await session.call_tool(name, settings | photos)
-                words = " ".join(part.text for part in answer.content if part.type == "text")
-                assert not answer.isError, (name, words)
-                answers[name] = words
+                text = " ".join(part.text for part in answer.content if part.type == "text")
+                assert not answer.isError, (name, text)
+                answers[name] = text
             return answers
 
-    answers = asyncio.run(told())
+    answers = asyncio.run(call_all())
     assert "now reads as" in answers["edit"] and "The other face reads as" in answers["transfer"]
-    assert all("file=" in words for name, words in answers.items() if name not in ("read", "number_faces"))
+    assert all("file=" in text for name, text in answers.items() if name not in ("read", "number_faces"))

@@ -1,7 +1,6 @@
-"""The pieces the app's tabs are laid out of, how they look, and the links that restore their settings."""
+"""The components that the tabs are laid out with, the theme, and the links that restore a tab's settings."""
 
 import functools
-import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,17 +12,16 @@ import gradio as gr
 from gradio.data_classes import ImageData
 from gradio.utils import get_upload_folder
 
-from exprgan import ExpressionEditor
-from exprgan.ui.handlers import AT_ONCE, with_error_handling, word
+from ..editor import ExpressionEditor
+from .endpoints import COMPUTE, add_endpoint, with_error_handling
+from .handlers import adjective
 
 PLACEHOLDER = "Drop a photo here\nor click to choose one"
 NOT_UPLOADED = "This photo is not one that was uploaded here. Please add it again."
 COPY, COPIED = "Copy a link to these settings", "Copied: the link has the settings, not the photo"
 
-WORK = {"concurrency_id": "work", "concurrency_limit": AT_ONCE, "trigger_mode": "always_last"}
-"""Of an event that computes: all of them wait in one queue. The last of many moves of a slider counts."""
-QUIET = {"show_progress": "hidden", "api_visibility": "private"}
-"""Of an event that only the page needs."""
+INTERNAL = {"show_progress": "hidden", "api_visibility": "private"}
+"""Options of an event that is no endpoint of the API and shows no progress."""
 
 THEME = gr.themes.Default(
     primary_hue="teal", neutral_hue="stone", radius_size="lg", font=["system-ui", "sans-serif"], font_mono=["monospace"]
@@ -41,26 +39,29 @@ THEME = gr.themes.Default(
     checkbox_label_background_fill_selected_dark="*primary_700",
     checkbox_label_text_color_selected="white",
 )
-"""Quiet colours, with enough contrast to read; fonts of the visitor's own system, so that nothing is fetched."""
+"""Colours with enough contrast to read (WCAG AA); fonts of the visitor's own system, so that nothing is fetched."""
 
-ON_PAGE = """() => {
-  const name = (one, words) => words && one.getAttribute('aria-label') !== words && one.setAttribute('aria-label', words);
-  const mark = () => {
-    document.querySelectorAll('.block.status:not([aria-live])').forEach(line => line.setAttribute('aria-live', 'polite'));
-    document.querySelectorAll('#people button').forEach((one, i) => name(one, `Virtual person ${i + 1}`));
-    document.querySelectorAll('.player progress').forEach(one => name(one, 'Where the film is'));
-    const words = one => one.textContent.replace(/\\s+/g, ' ').trim();
-    document.querySelectorAll('button[aria-dropeffect]').forEach(one => name(one, words(one)));
-    document.querySelectorAll('.empty[aria-label]').forEach(one => one.removeAttribute('aria-label'));
-    document.querySelectorAll('.thumbnail-item').forEach(one => name(one, one.querySelector('.caption-label')?.innerText));
+LABELS_JS = """() => {
+  const name = (element, label) => {
+    if (label && element.getAttribute('aria-label') !== label) element.setAttribute('aria-label', label);
   };
-  new MutationObserver(mark).observe(document.body, {childList: true, subtree: true});
-  mark();
+  const text = element => element.textContent.replace(/\\s+/g, ' ').trim();
+  const update = () => {
+    const all = selector => document.querySelectorAll(selector);
+    all('.block.status:not([aria-live])').forEach(element => element.setAttribute('aria-live', 'polite'));
+    all('#people button').forEach((element, i) => name(element, `Virtual person ${i + 1}`));
+    all('.player progress').forEach(element => name(element, 'Where the film is'));
+    all('button[aria-dropeffect]').forEach(element => name(element, text(element)));
+    all('.empty[aria-label]').forEach(element => element.removeAttribute('aria-label'));
+    all('.thumbnail-item').forEach(element => name(element, element.querySelector('.caption-label')?.innerText));
+  };
+  new MutationObserver(update).observe(document.body, {childList: true, subtree: true});
+  update();
 }"""
-"""A screen reader says a new status, what a picture to choose shows, and what stands on the place for a photo; of an empty
-place it says nothing. (A tab is on the page only once it was opened.)"""
+"""Labels for screen readers: a new status is announced; pictures to choose, the video's progress bar and the drop area get
+names; an empty gallery loses its own. Repeated on every change, as gradio renders a tab when it is first opened."""
 
-COPY_LINK = """(...values) => {
+COPY_LINK_JS = """(...values) => {
   const url = new URL(window.location.href.split(/[?#]/)[0]);
   url.searchParams.set('tab', %s);
   %s.forEach((name, i) => url.searchParams.set(name, values[i]));
@@ -68,24 +69,24 @@ COPY_LINK = """(...values) => {
   navigator.clipboard?.writeText(String(url)).catch(() => {});
   return %s;
 }"""
-"""The link also stands in the address bar, where a browser does not let a page write to the clipboard."""
-LATER = "() => new Promise(done => setTimeout(() => done(%s), 2500))"
+"""The link is shown in the address bar as well, in case the browser does not let a page write to the clipboard."""
+DELAYED_JS = "() => new Promise(done => setTimeout(() => done(%s), 2500))"
 
 
 def photo_input(label: str) -> tuple[gr.Image, gr.State]:
-    """Where a photo is put, and the path of the last one: an Image put in another's place tells of its change twice."""
+    """Where a photo is added, and the path of the last one: replacing an Image's photo triggers its change event twice."""
     photo = gr.Image(type="filepath", sources=["upload", "clipboard", "webcam"], placeholder=PLACEHOLDER,
                      label=label, alt_text=label, buttons=[], elem_classes="photo")  # fmt: skip
-    # The file as it came: `load_photo` knows what is safe to decode, and what to say if it is not. (This would be lost
+    # The unchanged file: `load_photo` knows what is safe to decode, and what to answer if it is not. (This would be lost
     # if an event updated the component's properties, as those of gr.Examples do.)
-    photo.preprocess = uploaded
-    arrived = gr.State()
-    photo.change(lambda path: path, photo, arrived, concurrency_limit=1, **QUIET)  # the 2nd sees what the 1st set
-    return photo, arrived
+    photo.preprocess = uploaded_path
+    path = gr.State()
+    photo.change(lambda path: path, photo, path, concurrency_limit=1, **INTERNAL)  # so the second sees the first's value
+    return photo, path
 
 
-def uploaded(payload: ImageData | None) -> str | None:
-    """The path of a photo that came from a visitor. gradio sees to that only of a payload with `meta`."""
+def uploaded_path(payload: ImageData | None) -> str | None:
+    """The path of a photo that a visitor uploaded. gradio checks only payloads with `meta`."""
     if payload is None or payload.path is None:
         return None
     if not Path(payload.path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
@@ -94,69 +95,30 @@ def uploaded(payload: ImageData | None) -> str | None:
 
 
 def result_view(pair: tuple[str, str] | None, status: str) -> tuple[gr.ImageSlider, gr.Markdown]:
-    """Before and after, of one height whether or not there is a result, and the line that tells what it shows."""
+    """Before and after, of one height whether or not there is a result, and a line of text about it."""
     result = gr.ImageSlider(pair, label="Before and after", format="png", buttons=["fullscreen"], interactive=False,
                             max_height=560, elem_classes="result")  # fmt: skip
     return result, gr.Markdown(status, label="Status", elem_classes="status")
 
 
 def intensity_slider() -> gr.Slider:
+    """From neutral to full strength."""
     return gr.Slider(0, 1, 1, step=0.05, label="Intensity", buttons=[])
 
 
-def choices_of(expressions: tuple[str, ...]) -> list[tuple[str, str]]:
-    return [(word(name).capitalize(), name) for name in expressions]
+def expression_choices(expressions: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(label, value) of a Radio."""
+    return [(adjective(name).capitalize(), name) for name in expressions]
 
 
-def download_button(label: str, action: Callable, editor: ExpressionEditor, inputs: list) -> None:
-    """A button that has a file made by the action, and then handed to the browser."""
-    button, name = gr.Button(label), action.__name__
+def download_button(label: str, handler: Callable, editor: ExpressionEditor, inputs: list) -> None:
+    """A button that calls a handler for a file, and then has the browser download it."""
+    button, name = gr.Button(label), handler.__name__
     link = gr.DownloadButton(label, visible="hidden", elem_id=name)
-    endpoint(action, editor, inputs, [link])
-    made = button.click(
-        with_error_handling(action, editor), inputs, link, show_progress_on=button, api_visibility="private", **WORK
-    )
-    made.success(None, js=f"() => setTimeout(() => document.querySelector('#{name}').click(), 100)")
-
-
-def endpoint(action: Callable, editor: ExpressionEditor, inputs: list, outputs: list, **settings) -> None:
-    """What a program calls of an action: an event that nothing on the page sets off, and that keeps nothing.
-
-    It comes before the page's own events of that action: gradio gives a name to who asks first.
-    """
-    told, shown = ([one for one in some if not isinstance(one, gr.State)] for some in (inputs, outputs))
-    gr.on(
-        [],
-        with_error_handling(stateless(action, len(shown)), editor),
-        told,
-        shown,
-        api_name=action.__name__,
-        **WORK | settings,
-    )
-
-
-def stateless(action: Callable, count: int) -> Callable:
-    """An action as a program calls it, each time anew: without the sittings that the page hands on from one to the next.
-
-    (A tool of gradio's MCP that gave a sitting would give nothing else.)
-
-    Args:
-        action: what it gives ends in a sitting, if it gives one.
-        count: how many things a program is told.
-    """
-    signature = inspect.signature(action)
-    place = next((i for i, name in enumerate(signature.parameters) if name.startswith("sitting")), None)
-
-    @functools.wraps(action)
-    def once(*given):
-        result = action(*given) if place is None else action(*given[:place], None, *given[place:])
-        if not isinstance(result, tuple) or len(result) <= count:
-            return result
-        return result[0] if count == 1 else result[:count]
-
-    kept = [one for name, one in signature.parameters.items() if not name.startswith("sitting")]
-    once.__signature__ = signature.replace(parameters=kept)
-    return once
+    add_endpoint(handler, editor, inputs, [link])
+    written = button.click(with_error_handling(handler, editor), inputs, link, show_progress_on=button,
+                           api_visibility="private", **COMPUTE)  # fmt: skip
+    written.success(None, js=f"() => setTimeout(() => document.querySelector('#{name}').click(), 100)")
 
 
 # Links that restore a tab's settings.
@@ -164,63 +126,73 @@ def stateless(action: Callable, count: int) -> Callable:
 
 @dataclass(frozen=True)
 class Link:
-    """What a tab hands out of itself: the settings that a link to it carries, by their names in the address."""
+    """A tab's link button with what the link restores."""
 
     settings: dict[str, gr.components.Component]
-    then: dict[str, Any] | None
-    """The event, as of `gr.on`, that shows the restored settings at work."""
+    """Name in the address -> component."""
+    event: dict[str, Any] | None
+    """Arguments of `gr.on` for the event that applies the restored settings."""
     button: gr.Button
 
 
-def link_button(settings: dict[str, gr.components.Component], then: dict[str, Any] | None = None) -> Link:
-    """A button that copies a link to the tab with these settings; `wire_links` makes it work."""
-    return Link(settings, then, gr.Button(COPY))
+def link_button(settings: dict[str, gr.components.Component], event: dict[str, Any] | None = None) -> Link:
+    """A button that copies a link to the tab with these settings, once `connect_links` was called."""
+    return Link(settings, event, gr.Button(COPY))
 
 
-def wire_links(app: gr.Blocks, tabs: gr.Tabs, links: dict[str, Link]) -> None:
-    """The buttons that copy a link, and what happens when somebody comes by one."""
+def connect_links(app: gr.Blocks, tabs: gr.Tabs, links: dict[str, Link]) -> None:
+    """Makes the link buttons copy their links, and the page restore the settings of a link by which it is opened.
+
+    Args:
+        app: the page.
+        tabs: all tabs.
+        links: by the title of their tab.
+    """
     address, opened = gr.Textbox(visible=False), gr.State()
     outputs = [tabs, opened]
     for title, link in links.items():
-        js = COPY_LINK % (json.dumps(title), json.dumps(list(link.settings)), json.dumps(COPIED))
+        js = COPY_LINK_JS % (json.dumps(title), json.dumps(list(link.settings)), json.dumps(COPIED))
         copied = link.button.click(None, [*link.settings.values()], link.button, js=js, api_visibility="private")
-        copied.then(None, None, link.button, js=LATER % json.dumps(COPY), api_visibility="private")
+        copied.then(None, None, link.button, js=DELAYED_JS % json.dumps(COPY), api_visibility="private")
         outputs += link.settings.values()
-    restore = functools.partial(restored, links)
-    loaded = app.load(restore, address, outputs, js="() => window.location.search", queue=False, **QUIET)
+    restore = functools.partial(restore_settings, links)
+    loaded = app.load(restore, address, outputs, js="() => window.location.search", queue=False, **INTERNAL)
     for title, link in links.items():
-        if link.then:
-            loaded.success(**link.then | {"fn": only_on(title, link.then), "inputs": [opened, *link.then["inputs"]]})
+        if link.event:
+            inputs = [opened, *link.event["inputs"]]
+            loaded.success(**link.event | {"fn": only_for_tab(title, link.event), "inputs": inputs})
 
 
-def only_on(title: str, then: dict[str, Any]) -> Callable:
-    """The event's function for who came by a link to this tab; for others nothing changes."""
+def only_for_tab(title: str, event: dict[str, Any]) -> Callable:
+    """The event's function if the page was opened by a link to this tab; otherwise one that changes nothing."""
 
-    def show(opened: str | None, *settings):
+    def call(opened: str | None, *settings):
         if opened == title:
-            return then["fn"](*settings)
-        return [gr.skip()] * len(then["outputs"]) if len(then["outputs"]) > 1 else gr.skip()
+            return event["fn"](*settings)
+        return [gr.skip()] * len(event["outputs"]) if len(event["outputs"]) > 1 else gr.skip()
 
-    return show
+    return call
 
 
-def restored(links: dict[str, Link], search: str) -> list:
-    """What the page is to show for an address: the tab and its settings. What is not understood stays as it is."""
-    query = dict(parse_qsl((search or "").lstrip("?")))
-    tab, updates = query.get("tab"), []
+def restore_settings(links: dict[str, Link], query: str) -> list:
+    """The tab and the values of all its settings for an address's query; what is not valid is left unchanged."""
+    values = dict(parse_qsl((query or "").lstrip("?")))
+    tab, updates = values.get("tab"), []
     for title, link in links.items():
-        updates += [understood(one, query.get(name)) if title == tab else gr.skip() for name, one in link.settings.items()]
+        for name, component in link.settings.items():
+            updates.append(parse_setting(component, values.get(name)) if title == tab else gr.skip())
     return [gr.Tabs(selected=tab) if tab in links else gr.skip(), tab, *updates]
 
 
-def understood(component: gr.components.Component, text: str | None) -> Any:
-    """A setting's value as it stands in an address, if the component can have it."""
+def parse_setting(component: gr.components.Component, text: str | None) -> Any:
+    """A component's value from an address, or `gr.skip()` if the component cannot have it."""
     if isinstance(component, gr.Radio):
-        return {str(value): value for _, value in component.choices}.get(text, gr.skip())
+        values: dict[str | None, Any] = {str(value): value for _, value in component.choices}
+        return values.get(text, gr.skip())
     try:
-        number = float(text)
-    except (TypeError, ValueError):
+        number = float(text or "")
+    except ValueError:
         return gr.skip()
-    whole = component.step == 1 or getattr(component, "precision", None) == 0
-    inside = component.minimum <= number <= component.maximum
-    return (int(number) if whole else number) if inside else gr.skip()
+    is_integer = component.step == 1 or getattr(component, "precision", None) == 0
+    in_range = component.minimum <= number <= component.maximum
+    return (int(number) if is_integer else number) if in_range else gr.skip()

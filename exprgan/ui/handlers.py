@@ -1,89 +1,59 @@
-"""What the app's tabs do. Photos come as paths, and results go as paths of files that gradio deletes.
+"""The page's event handlers, which are also the endpoints of its API.
 
-An action takes the editor and what the visitor set; its docstring is what the API says of it. `with_error_handling` gives an action its
-editor and a limit of time, and turns whatever goes wrong in it into a sentence.
+A handler takes the editor and the values of the page's controls; photos come as paths, results go as paths of files that
+gradio deletes. Its docstring is its description in the API.
 """
 
-import contextvars
 import csv
-import functools
 import inspect
 import io
-import logging
 import random
-import re
 import zipfile
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as OutOfTime  # of Python 3.10; later the built-in one
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from PIL import Image
 
-from exprgan import NEUTRAL, EditResult, ExpressionEditor, ExprGANError, GroupResult, Reading, Subject
-from exprgan.photo.image_io import SUFFIXES
-from exprgan.ui.photo_session import EXAMPLE_FOLDER, PREVIEW_SUFFIX, PhotoSession, save_result, new_path
+from ..editing.multi_face import GroupResult
+from ..editing.results import EditResult, Reading, Subject
+from ..editor import ExpressionEditor
+from ..errors import ExprGANError
+from ..expressions import NEUTRAL
+from ..photo.image_io import SUFFIXES
+from .photo_session import EXAMPLE_FOLDER, PREVIEW_SUFFIX, PhotoSession, new_path, save_result
 
 EXAMPLES = sorted(map(str, EXAMPLE_FOLDER.glob("*.jpg")))
-WORDS = {"disgust": "disgusted", "fear": "afraid", "surprise": "surprised"}
+ADJECTIVES = {"disgust": "disgusted", "fear": "afraid", "surprise": "surprised"}
 """How an expression is called in a sentence, where its name is no adjective."""
-ALL = "all"
+ALL_EXPRESSIONS = "all"
 """In place of an expression: all of them, in a row."""
-MOST_PEOPLE = 12
-LAST_SEED = 2**32 - 1
-AT_ONCE = 2
-"""Actions worked on side by side; the others wait in the queue."""
 ONE_FACE, EACH_FACE, ALL_FACES = "one", "each", "all"
-"""Which faces are edited: the chosen one, it and those that got an expression before, or all of them alike."""
-LIMIT_S = 30
-"""The longest an action may take: ten times what the largest photo needs on two cores."""
+"""Scopes of an edit: the chosen face; it and those that got an expression before; or all of them alike."""
+MAX_PEOPLE = 12
+MAX_SEED = 2**32 - 1
 
-START = "Add a photo with a face, or choose one of the people below."
-START_TRANSFER = "Add both photos to begin."
-EXAMPLE = "This is an example; add your own photo."
+ADD_PHOTO = "Add a photo with a face, or choose one of the people below."
+ADD_BOTH_PHOTOS = "Add both photos to begin."
+EXAMPLE_SHOWN = "This is an example; add your own photo."
 NOT_EDITED = "Nothing was edited. Choose a photo with a face seen from the front."
-TOO_LONG = f"This took longer than {LIMIT_S} seconds and was given up. Please try again, or try a smaller photo."
-APOLOGY = "Sorry, something went wrong here, not with you. Please try again, or try another photo."
 
-DEFAULTS = {"expression": "", "intensity": 1.0, "second": "", "part": 0.5, "style": 0, "fidelity": "detail"}
-"""What can be set of a face, in the order of the page's controls."""
-
-LOG = logging.getLogger("exprgan.ui")
-WORKERS = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="action")
+DEFAULTS: dict[str, Any] = {
+    "expression": "", "intensity": 1.0, "second": "", "part": 0.5, "style": 0, "fidelity": "detail"
+}  # fmt: skip
+"""The settings of one face, in the order of the page's controls."""
 
 
-def with_error_handling(action: Callable, editor: ExpressionEditor) -> Callable:
-    """The action with its editor. What goes wrong reaches the visitor as a sentence; tracebacks are for the log."""
-    with_editor = functools.partial(action, editor)
+def with_args_of(other: Callable) -> Callable:
+    """Decorator: replaces "as `other`" under `Args` in a handler's docstring by the `Args` of `other`."""
+    arguments = str(inspect.getdoc(other)).partition("Args:\n    ")[2].partition("\n\n")[0]
 
-    def safe(*settings):
-        running = WORKERS.submit(contextvars.copy_context().run, with_editor, *settings)  # gradio's progress looks there
-        try:
-            return running.result(LIMIT_S)
-        except OutOfTime:
-            running.cancel()
-            raise gr.Error(TOO_LONG, print_exception=False) from None
-        except (ExprGANError, ValueError) as error:
-            raise gr.Error(str(error), print_exception=False) from None
-        except Exception:
-            LOG.exception("an action of the app failed")
-            raise gr.Error(APOLOGY, print_exception=False) from None
+    def replace(handler: Callable) -> Callable:
+        handler.__doc__ = str(inspect.getdoc(handler)).replace(f"as `{other.__name__}`", arguments)
+        return handler
 
-    # gradio names the API's parameters after these, and the tools of MCP
-    safe.__wrapped__, safe.__doc__, safe.__name__ = with_editor, in_full(inspect.getdoc(action) or ""), action.__name__
-    return safe
-
-
-def in_full(doc: str) -> str:
-    """What the API says of an action that takes what another takes: with what is said there of each."""
-    taken = re.search(r"takes what `(\w+)` takes", doc)
-    if not taken:
-        return doc
-    other = inspect.getdoc(globals()[taken[1]])
-    arguments = other[other.index("Args:") : other.index("\n\nReturns:")]
-    if "Args:" in doc:
-        return doc.replace("Args:", arguments)
-    return doc.replace("\n\nReturns:", f"\n\n{arguments}\n\nReturns:")
+    return replace
 
 
 # Edit.
@@ -99,13 +69,13 @@ def read(editor: ExpressionEditor, photo: str | None) -> tuple:
         A sentence on the largest face; a picture of every face, if there are several, largest first; the face chosen, 0.
     """
     if photo is None:
-        return START, [], 0, None
-    sitting = PhotoSession(editor, photo)
-    return sentence(sitting.subject(editor).reading), sitting.portraits, 0, sitting
+        return ADD_PHOTO, [], 0, None
+    session = PhotoSession(editor, photo)
+    return describe(session.subject(editor).reading), session.thumbnails, 0, session
 
 
 def edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity: float, second: str, part: float,
-         style: int, fidelity: str, face: int, scope: str, others: dict, sitting: PhotoSession | None,
+         style: int, fidelity: str, face: int, scope: str, others: dict, session: PhotoSession | None,
          progress=gr.Progress()) -> tuple:  # noqa: B008, so gradio knows it  # fmt: skip
     """Gives a face another expression, or several faces.
 
@@ -125,20 +95,36 @@ def edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity
     Returns:
         The photo before and after, at most 1,024 px; a sentence on what the face now shows.
     """
-    sitting, face = PhotoSession.of(editor, photo or EXAMPLES[0], sitting), int(face or 0)
-    wishes = requests_by_face(sitting, (expression, intensity, second, part, style, fidelity), face, scope, others)
-    result = edited(editor, subjects_of(sitting, editor, wishes, progress), wishes)
-    status = sentence(editor.read_expression(result.edits[face].face), f"{named(sitting, face)} now")
-    pair = sitting.before(), save_result(result.preview, PREVIEW_SUFFIX)
-    return pair, status if photo else f"{status} {EXAMPLE}", sitting
+    session, face = PhotoSession.resume(editor, photo or EXAMPLES[0], session), int(face or 0)
+    settings = expression, intensity, second, part, style, fidelity
+    requests, subjects = read_faces(editor, session, settings, face, scope, others, progress)
+    result = edit_faces(editor, subjects, requests)
+    name = f"Face {face + 1}" if len(session.faces) > 1 else "The face"
+    status = describe(editor.read_expression(result.edits[face].face), f"{name} now")
+    pair = session.save_preview(), save_result(result.preview, PREVIEW_SUFFIX)
+    return pair, status if photo else f"{status} {EXAMPLE_SHOWN}", session
 
 
-def first_of(expressions: tuple[str, ...]) -> str:
-    """What a tab shows before anything is chosen."""
-    return "happy" if "happy" in expressions else expressions[0]
+@with_args_of(edit)
+def download_edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity: float, second: str,
+                  part: float, style: int, fidelity: str, face: int, scope: str, others: dict,
+                  session: PhotoSession | None, progress=gr.Progress()) -> str:  # noqa: B008  # fmt: skip
+    """Gives a face another expression, or several faces.
+
+    Args:
+        as `edit`
+
+    Returns:
+        The photo in full size, in the format in which it came.
+    """
+    photo = photo or EXAMPLES[0]
+    session = PhotoSession.resume(editor, photo, session)
+    settings = expression, intensity, second, part, style, fidelity
+    requests, subjects = read_faces(editor, session, settings, int(face or 0), scope, others, progress)
+    return save_in_same_format(edit_faces(editor, session.full_subjects(subjects), requests), photo)
 
 
-def all_expressions(editor: ExpressionEditor, photo: str | None, face: int, sitting: PhotoSession | None) -> tuple:
+def all_expressions(editor: ExpressionEditor, photo: str | None, face: int, session: PhotoSession | None) -> tuple:
     """Shows a face with all expressions at full strength, at a glance.
 
     Args:
@@ -148,32 +134,15 @@ def all_expressions(editor: ExpressionEditor, photo: str | None, face: int, sitt
     Returns:
         A small picture of the face with each expression.
     """
-    sitting = PhotoSession.of(editor, photo or EXAMPLES[0], sitting)
-    subject = sitting.subject(editor, face or 0)
-    names = editor.model.config.expressions
-    return [
-        (save_result(editor.edit(subject, name).face, PREVIEW_SUFFIX), word(name).capitalize()) for name in names
-    ], sitting
+    session = PhotoSession.resume(editor, photo or EXAMPLES[0], session)
+    subject, pictures = session.subject(editor, face or 0), []
+    for name in editor.model.config.expressions:
+        path = save_result(editor.edit(subject, name).face, PREVIEW_SUFFIX)
+        pictures.append((path, adjective(name).capitalize()))
+    return pictures, session
 
 
-def download_edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity: float, second: str,
-                  part: float, style: int, fidelity: str, face: int, scope: str, others: dict,
-                  sitting: PhotoSession | None, progress=gr.Progress()) -> str:  # noqa: B008  # fmt: skip
-    """Gives a face another expression, or several faces; takes what `edit` takes.
-
-    Returns:
-        The photo in full size, in the format in which it came.
-    """
-    photo = photo or EXAMPLES[0]
-    sitting = PhotoSession.of(editor, photo, sitting)
-    wishes = requests_by_face(
-        sitting, (expression, intensity, second, part, style, fidelity), int(face or 0), scope, others
-    )
-    subjects = sitting.full_subjects(subjects_of(sitting, editor, wishes, progress))
-    return as_it_came(edited(editor, subjects, wishes), photo)
-
-
-def number_faces(editor: ExpressionEditor, photo: str | None, face: int, sitting: PhotoSession | None) -> tuple:
+def number_faces(editor: ExpressionEditor, photo: str | None, face: int, session: PhotoSession | None) -> tuple:
     """Shows where the faces of a photo are, if there are several.
 
     Args:
@@ -184,97 +153,116 @@ def number_faces(editor: ExpressionEditor, photo: str | None, face: int, sitting
         The photo, at most 1,024 px, with a number at every face, counted from 1; nothing where there is only one.
     """
     if photo is None:
-        return None, sitting
-    sitting = PhotoSession.of(editor, photo, sitting)
-    return sitting.numbered(int(face or 0)), sitting
+        return None, session
+    session = PhotoSession.resume(editor, photo, session)
+    return session.save_numbered(int(face or 0)), session
+
+
+def read_faces(editor: ExpressionEditor, session: PhotoSession, settings: tuple, face: int, scope: str,
+               others: Mapping | None, progress: gr.Progress) -> tuple[dict[int, dict], dict[int, Subject]]:  # fmt: skip
+    """The settings of each face to edit, and its subject in the preview, tuned if requested; both by the face's number.
+
+    Args:
+        editor, session, face, scope, others, progress: as in `edit`.
+        settings: of `face`, in the order of `DEFAULTS`.
+    """
+    requests = requests_by_face(len(session.faces), settings, face, scope, others)
+
+    def report(fraction: float) -> None:
+        progress(fraction, desc="Fitting the model to this face")
+
+    return requests, {index: session.subject(editor, index, request["fidelity"] == "tuned", report)
+                      for index, request in requests.items()}  # fmt: skip
 
 
 def requests_by_face(
-    sitting: PhotoSession, settings: tuple, face: int, scope: str, others: Mapping | None
-) -> dict[int, dict]:
-    """What each face is to show, by its number from 0."""
-    wish, last = checked(dict(zip(DEFAULTS, settings, strict=True))), len(sitting.faces) - 1
+    num_faces: int, settings: tuple, face: int, scope: str, others: Mapping | None
+) -> dict[int, dict[str, Any]]:  # fmt: skip
+    """The settings of each face to edit, by its number from 0.
+
+    Raises:
+        ValueError: an unknown scope, or settings that are no texts or numbers; the API's JSON can hold anything.
+    """
+    chosen = dict(zip(DEFAULTS, settings, strict=True))
+    check_types(chosen)
     if scope == ALL_FACES:
-        return dict.fromkeys(range(last + 1), wish)
+        return dict.fromkeys(range(num_faces), chosen)
     if scope == ONE_FACE:
-        return {face: wish}
+        return {face: chosen}
     if scope != EACH_FACE:
         raise ValueError(f"scope must be {ONE_FACE}, {EACH_FACE} or {ALL_FACES}, not {scope!r}")
-    wishes = {face: wish}
-    for place, other in (others or {}).items():
-        if (
-            not str(place).isdecimal()
-            or int(place) > last
-            or not isinstance(other, Mapping)
-            or other.keys() - DEFAULTS.keys()
-        ):
-            raise ValueError(
-                f'others must be like {{"1": {{"expression": "sad"}}}}, with faces 0 to {last}, not {others!r}'
-            )
-        wishes.setdefault(int(place), checked(DEFAULTS | other))
-    return dict(sorted(wishes.items()))
+    requests = {face: chosen}
+    for key, other in (others or {}).items():
+        is_face = str(key).isdecimal() and int(key) < num_faces
+        if not is_face or not isinstance(other, Mapping) or other.keys() - DEFAULTS.keys():
+            like = '{"1": {"expression": "sad"}}'
+            raise ValueError(f"others must be like {like}, with faces 0 to {num_faces - 1}, not {others!r}")
+        request = {**DEFAULTS, **other}
+        check_types(request)
+        requests.setdefault(int(key), request)
+    return dict(sorted(requests.items()))
 
 
-def checked(wish: dict) -> dict:
-    """What a face is to show, if all of it is of the types of `DEFAULTS`: the API's JSON can hold anything."""
-    for name, usual in DEFAULTS.items():
-        kinds, what = ((str,), "a text") if isinstance(usual, str) else ((int, float), "a number")
-        if type(wish[name]) not in kinds:
-            raise ValueError(f"{name} must be {what}, not {wish[name]!r}")
-    return wish
+def check_types(request: Mapping[str, Any]) -> None:
+    """Raises ValueError unless every setting is a text or a number, as its default is."""
+    for name, default in DEFAULTS.items():
+        types, expected = ((str,), "a text") if isinstance(default, str) else ((int, float), "a number")
+        if type(request[name]) not in types:
+            raise ValueError(f"{name} must be {expected}, not {request[name]!r}")
 
 
-def subjects_of(sitting: PhotoSession, editor: ExpressionEditor, wishes: Mapping[int, dict],
-                progress: gr.Progress) -> dict[int, Subject]:  # fmt: skip
-    """The faces that are to be edited, in the preview, with the decoders that they are to be edited with."""
-
-    def tell(share: float) -> None:
-        progress(share, desc="Fitting the model to this face")
-
-    return {place: sitting.subject(editor, place, wish["fidelity"] == "tuned", tell) for place, wish in wishes.items()}
-
-
-def edited(editor: ExpressionEditor, subjects: Mapping[int, Subject], wishes: Mapping[int, dict]) -> GroupResult:
-    """What `edit` and `download_edit` make."""
+def edit_faces(editor: ExpressionEditor, subjects: Mapping[int, Subject], requests: Mapping[int, dict]) -> GroupResult:
+    """Edits each subject as its request says."""
     edits = {}
-    for place, wish in wishes.items():
-        style = wish["style"] - 1 if wish["style"] else None
-        edits[place] = editor.edit(
-            subjects[place], expression_mix(wish), wish["intensity"], style=style, fidelity=wish["fidelity"]
-        )
+    for face, request in requests.items():
+        style = request["style"] - 1 if request["style"] else None
+        edits[face] = editor.edit(subjects[face], expression_mix(request), request["intensity"], style=style,
+                                  fidelity=request["fidelity"])  # fmt: skip
     return GroupResult(edits)
 
 
-def expression_mix(wish: Mapping) -> dict[str, float]:
-    """The expression, or the mix."""
-    first, second, part = wish["expression"], wish["second"], wish["part"]
+def expression_mix(request: Mapping[str, Any]) -> dict[str, float]:
+    """Expression -> its part; one or two expressions, and the parts sum to 1."""
+    first, second, part = request["expression"], request["second"], request["part"]
     return {first: 1 - part, second: part} if second and second != first else {first: 1.0}
 
 
-def first_look(editor: ExpressionEditor) -> tuple:
-    """What there is to see before there is a photo: an example before and after, what it shows, and all expressions."""
-    pair, status, sitting = edit(
-        editor, None, first_of(editor.expressions), *list(DEFAULTS.values())[1:], 0, ONE_FACE, {}, None
-    )
-    return pair, status, all_expressions(editor, None, 0, sitting)[0]
+def default_expression(expressions: tuple[str, ...]) -> str:
+    """The expression that a tab shows before one is chosen."""
+    return "happy" if "happy" in expressions else expressions[0]
 
 
-def chosen_face(
-    event: gr.SelectData, face: int, scope: str, others: dict, sitting: PhotoSession | None, *settings
-) -> tuple:
-    """Another face: what the last one shows is remembered where each shows its own; the controls show the new one's."""
-    chosen = event.index if isinstance(event.index, int) else sitting.face_at(*event.index)
+def edit_example(editor: ExpressionEditor) -> tuple:
+    """What the page opens with: an example before and after, its status, and all its expressions."""
+    settings = DEFAULTS | {"expression": default_expression(editor.expressions)}
+    pair, status, session = edit(editor, None, **settings, face=0, scope=ONE_FACE, others={}, session=None)
+    return pair, status, all_expressions(editor, None, 0, session)[0]
+
+
+def select_face(
+    event: gr.SelectData, face: int, scope: str, others: dict, session: PhotoSession, *settings
+) -> tuple:  # fmt: skip
+    """Chooses another face. In scope `EACH_FACE`, the last one's settings move to `others`, and the new one's come back.
+
+    Args:
+        event: a click on a thumbnail (its index), or on the numbered photo (x and y in px).
+        face, scope, others, session, settings: before the click; as in `edit`, and in the order of `DEFAULTS`.
+
+    Returns:
+        `face`, `others` and `settings` after it.
+    """
+    chosen = event.index if isinstance(event.index, int) else session.face_at(*event.index)
     if scope != EACH_FACE:
         return chosen, {}, *settings
-    remembered = {place: wish for place, wish in others.items() if place != str(chosen)}
-    if chosen != face:
-        remembered[str(face)] = dict(zip(DEFAULTS, settings, strict=True))
-    wish = others.get(str(chosen)) if chosen != face else None
-    return chosen, remembered, *(wish.values() if wish else settings)
+    new_others = {key: request for key, request in others.items() if key != str(chosen)}
+    if chosen == face:
+        return chosen, new_others, *settings
+    new_others[str(face)] = dict(zip(DEFAULTS, settings, strict=True))
+    return chosen, new_others, *(others.get(str(chosen)) or new_others[str(face)]).values()
 
 
-def forget() -> tuple:
-    """After a photo that cannot be edited, nothing is left of the one before it."""
+def clear_results() -> tuple:
+    """Empties the page's results after a photo that cannot be edited."""
     return None, [], None, NOT_EDITED, [], 0, None
 
 
@@ -282,7 +270,7 @@ def forget() -> tuple:
 
 
 def transfer(editor: ExpressionEditor, photo: str | None, source: str | None, intensity: float,
-             sittings: tuple[PhotoSession, PhotoSession] | None) -> tuple:  # fmt: skip
+             sessions: tuple[PhotoSession, PhotoSession] | None) -> tuple:  # fmt: skip
     """Gives the largest face of a photo the expression of another photo's largest face.
 
     Args:
@@ -294,34 +282,33 @@ def transfer(editor: ExpressionEditor, photo: str | None, source: str | None, in
         The photo before and after, at most 1,024 px; a sentence on the expression that was read, and how certainly.
     """
     if photo is None or source is None:
-        return None, START_TRANSFER, sittings
-    sitting, source_sitting = both_of(editor, photo, source, sittings)
-    taken = source_sitting.subject(editor)
-    result = editor.transfer(sitting.subject(editor), taken, intensity)
-    pair, status = (sitting.before(), save_result(result.preview, PREVIEW_SUFFIX)), editor.read_expression(result.face)
-    told = f"{sentence(taken.reading, 'The other face')} {sentence(status, 'The face now')}"
-    return pair, told, (sitting, source_sitting)
+        return None, ADD_BOTH_PHOTOS, sessions
+    last, last_source = sessions or (None, None)
+    session, source_session = PhotoSession.resume(editor, photo, last), PhotoSession.resume(editor, source, last_source)
+    source_subject = source_session.subject(editor)
+    result = editor.transfer(session.subject(editor), source_subject, intensity)
+    now = describe(editor.read_expression(result.face), "The face now")
+    pair = session.save_preview(), save_result(result.preview, PREVIEW_SUFFIX)
+    return pair, f"{describe(source_subject.reading, 'The other face')} {now}", (session, source_session)
 
 
+@with_args_of(transfer)
 def download_transfer(editor: ExpressionEditor, photo: str | None, source: str | None, intensity: float,
-                      sittings: tuple[PhotoSession, PhotoSession] | None) -> str:  # fmt: skip
-    """Gives a photo another's expression; takes what `transfer` takes.
+                      sessions: tuple[PhotoSession, PhotoSession] | None) -> str:  # fmt: skip
+    """Gives a photo another's expression.
+
+    Args:
+        as `transfer`
 
     Returns:
         The photo in full size, in the format in which it came.
     """
     if photo is None or source is None:
-        raise ExprGANError(START_TRANSFER)
-    sitting, source_sitting = both_of(editor, photo, source, sittings)
-    return as_it_came(editor.transfer(sitting.full_subject(editor), source_sitting.subject(editor), intensity), photo)
-
-
-def both_of(
-    editor: ExpressionEditor, photo: str, source: str, last: tuple[PhotoSession, PhotoSession] | None
-) -> tuple[PhotoSession, PhotoSession]:
-    """The two photos, each read once."""
-    one, other = last or (None, None)
-    return PhotoSession.of(editor, photo, one), PhotoSession.of(editor, source, other)
+        raise ExprGANError(ADD_BOTH_PHOTOS)
+    last, last_source = sessions or (None, None)
+    session, source_session = PhotoSession.resume(editor, photo, last), PhotoSession.resume(editor, source, last_source)
+    result = editor.transfer(session.full_subject(editor), source_session.subject(editor), intensity)
+    return save_in_same_format(result, photo)
 
 
 # Random people.
@@ -339,71 +326,73 @@ def generate(editor: ExpressionEditor, seed: int | None, count: int, expression:
     Returns:
         The pictures, person by person, with what they are to show.
     """
-    people = made_up(editor, seed, count, expression, intensity)
-    return [(save_result(picture, ".png"), f"{number}, {word(name)}") for number, name, picture in people]
+    people = generate_people(editor, choose_seed(seed), count, expression, intensity)
+    return [(save_result(picture, ".png"), f"{number}, {adjective(name)}") for number, name, picture in people]
 
 
+@with_args_of(generate)
 def download_people(editor: ExpressionEditor, seed: int | None, count: int, expression: str, intensity: float) -> str:
-    """Makes up people, labelled; takes what `generate` takes.
+    """Makes up people, labelled.
+
+    Args:
+        as `generate`
 
     Returns:
         A zip of the pictures with metadata.csv: file_name, subject, expression, intensity, as the Hub's imagefolder has it.
     """
-    seed = a_seed(seed)
+    seed = choose_seed(seed)
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(("file_name", "subject", "expression", "intensity"))
     path = new_path(".zip", f"people-{seed}-{expression}")
     with zipfile.ZipFile(path, "w") as archive:  # PNGs do not get smaller
-        for number, name, picture in made_up(editor, seed, count, expression, intensity):
+        for number, name, picture in generate_people(editor, seed, count, expression, intensity):
             subject = f"seed{seed}-{number:02d}"
             file_name = f"{subject}-{name}.png"
             rows.writerow((file_name, subject, name, 0.0 if name == NEUTRAL else intensity))
             data = io.BytesIO()
-            picture.save(data, "PNG")  # it marks itself as made by AI
+            picture.save(data, "PNG")  # with the marker of AI-generated pictures
             archive.writestr(file_name, data.getvalue())
         archive.writestr("metadata.csv", table.getvalue())
     return path
 
 
-def made_up(editor: ExpressionEditor, seed: int | None, count: int, expression: str, intensity: float) -> list[tuple]:
+def generate_people(
+    editor: ExpressionEditor, seed: int, count: int, expression: str, intensity: float
+) -> list[tuple[int, str, Image.Image]]:
     """(number from 1, expression, picture), person by person."""
-    if not 1 <= count <= MOST_PEOPLE:
-        raise ValueError(f"count must be 1 to {MOST_PEOPLE}, not {count!r}")
-    names, seed = editor.model.config.expressions if expression == ALL else (expression,), a_seed(seed)
-    shown = [editor.generate(int(count), name, intensity, seed=seed) for name in names]
-    return [(i + 1, name, shown[j][i]) for i in range(int(count)) for j, name in enumerate(names)]
+    if not 1 <= count <= MAX_PEOPLE:
+        raise ValueError(f"count must be 1 to {MAX_PEOPLE}, not {count!r}")
+    names = editor.model.config.expressions if expression == ALL_EXPRESSIONS else (expression,)
+    pictures = [editor.generate(int(count), name, intensity, seed=seed) for name in names]
+    return [(i + 1, name, pictures[j][i]) for i in range(int(count)) for j, name in enumerate(names)]
 
 
-def a_seed(seed: int | None) -> int:
-    """The one given, or one drawn."""
+def choose_seed(seed: int | None) -> int:
+    """The given seed, or a random one."""
     if seed is None:
         return random.randrange(10**6)
-    if not 0 <= seed <= LAST_SEED:
-        raise ValueError(f"seed must be 0 to {LAST_SEED}, not {seed!r}")
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed must be 0 to {MAX_SEED}, not {seed!r}")
     return int(seed)
 
 
-# Words, and files.
+# Texts and files.
 
 
-def word(expression: str) -> str:
-    return WORDS.get(expression, expression)
+def adjective(expression: str) -> str:
+    """The expression as a word of a sentence: "afraid" for "fear"."""
+    return ADJECTIVES.get(expression, expression)
 
 
-def sentence(reading: Reading, face: str = "The face") -> str:
+def describe(reading: Reading, subject: str = "The face") -> str:
+    """A sentence on the expression and its certainty."""
     certainty = reading.certainties[reading.expression]
-    return f"{face} reads as **{word(reading.expression)}**, {certainty:.0%}."
+    return f"{subject} reads as **{adjective(reading.expression)}**, {certainty:.0%}."
 
 
-def named(sitting: PhotoSession, face: int) -> str:
-    """How a face is called: by its number, where there are several."""
-    return f"Face {face + 1}" if len(sitting.faces) > 1 else "The face"
-
-
-def as_it_came(result: EditResult | GroupResult, photo: str) -> str:
-    """The edited photo in the format in which it came."""
-    came = Path(photo)
-    return save_result(
-        result.image, came.suffix.lower() if came.suffix.lower() in SUFFIXES else ".png", f"{came.stem}-edited"
-    )
+def save_in_same_format(result: EditResult | GroupResult, photo: str) -> str:
+    """Writes the edited photo in the format of the original, or as PNG, and returns its path."""
+    original = Path(photo)
+    suffix = original.suffix.lower()
+    return save_result(result.image, suffix if suffix in SUFFIXES else ".png", f"{original.stem}-edited")

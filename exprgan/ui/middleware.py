@@ -1,7 +1,7 @@
-"""What stands before gradio: addresses that the app has no use for, headers, and a folder of visitors' files that empties.
+"""What the server adds to gradio: unused addresses are blocked, headers are set, and visitors' files are deleted.
 
-gradio deletes the files that it knows of. It does not know of what an upload left that broke off, of a result that nobody
-waited for, nor of what an app left that was killed.
+gradio deletes the files that it knows of. It does not know of the remains of an interrupted upload, of a result that nobody
+waited for, nor of the files of an app that was killed.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import gradio as gr
@@ -21,147 +20,137 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-API = "/gradio_api/"
-CLOSED = ("component_server", "custom_component", "deep_link", "dev/", "monitoring", "process_recording", "proxy=",
-          "run-history", "stream/", "vibe-")  # fmt: skip
-"""What follows `API` in addresses that no part of the page uses: they store, record, convert or pass on."""
-NOT_HERE = "There is nothing here."
-NO_ADDRESS = "Send the photo itself, not an address: this app fetches nothing from elsewhere."
+from ..file_lock import hold_lock, try_lock
 
-FOLDER, LOCK = "exprgan-visitors-", ".lock"
-CLOCK_S = 60
-"""A file may seem to be so much younger than none: clocks are put right by some seconds now and then."""
+API_PREFIX = "/gradio_api/"
+UNUSED_ROUTES = ("component_server", "custom_component", "deep_link", "dev/", "monitoring", "process_recording", "proxy=",
+                 "run-history", "stream/", "vibe-")  # fmt: skip
+"""What follows `API_PREFIX` in addresses that no part of the page uses: they store, record, convert or forward."""
+NOT_FOUND = "There is nothing here."
+NO_URLS = "Send the photo itself, not an address: this app fetches nothing from elsewhere."
+
+FOLDER_PREFIX, LOCK_FILE = "exprgan-visitors-", ".lock"
+CLOCK_TOLERANCE_S = 60
+"""How far in the future a file's time may lie: clocks are corrected by some seconds now and then."""
 
 
 class Guard:
-    """ASGI middleware around an app of gradio; while the app serves, it sweeps its folder of files.
+    """ASGI middleware around a gradio app: blocks addresses, sets headers, and deletes old files while the app serves.
 
     Args:
-        app: what it stands before.
-        every_s, oldest_s: how often is swept, and how old a file may get.
+        app: the wrapped application.
+        interval_s, max_age_s: how often files are deleted, and how old a file may get.
     """
 
-    def __init__(self, app: ASGIApp, every_s: float, oldest_s: float):
-        self.app, self.every_s, self.oldest_s = app, every_s, oldest_s
+    def __init__(self, app: ASGIApp, interval_s: float, max_age_s: float):
+        self.app, self.interval_s, self.max_age_s = app, interval_s, max_age_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one ASGI scope."""
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         elif scope["type"] != "http":
             await self.app(scope, receive, send)
-        elif is_closed(scope["path"]):
-            await PlainTextResponse(NOT_HERE, 404)(scope, receive, send)
+        elif is_blocked(scope["path"]):
+            await PlainTextResponse(NOT_FOUND, 404)(scope, receive, send)
         else:
-            await self.app(scope, receive, lambda message: send(with_headers(message, scope["path"])))
+            await self.app(scope, receive, lambda message: send(add_headers(message, scope["path"])))
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def sweeping() -> None:
+        async def delete_repeatedly() -> None:
             while True:
-                await asyncio.sleep(self.every_s)
-                await asyncio.to_thread(sweep, Path(get_upload_folder()), self.oldest_s, shown_at_first(scope["app"]))
+                await asyncio.sleep(self.interval_s)
+                keep = initial_files(scope["app"])
+                await asyncio.to_thread(delete_old_files, Path(get_upload_folder()), self.max_age_s, keep)
 
-        task = asyncio.create_task(sweeping())
+        task = asyncio.create_task(delete_repeatedly())
         try:
             await self.app(scope, receive, send)
         finally:
             task.cancel()
 
 
-def is_closed(path: str) -> bool:
-    """Whether an address, decoded, is one that nobody needs; a file of another machine's among them."""
-    asked = path.partition(API)[2] or path.lstrip("/")
-    return asked.startswith(CLOSED) or (asked.startswith("file") and "://" in asked)
+def is_blocked(path: str) -> bool:
+    """Whether a decoded address is one that the page does not use, or a file on another machine."""
+    route = path.partition(API_PREFIX)[2] or path.lstrip("/")
+    return route.startswith(UNUSED_ROUTES) or (route.startswith("file") and "://" in route)
 
 
-def with_headers(message: Message, path: str) -> Message:
-    """An answer as it leaves: taken for nothing but what it says it is, and visitors' pictures are in no cache."""
+def add_headers(message: Message, path: str) -> Message:
+    """Forbids browsers to guess another content type, and to cache visitors' pictures."""
     if message["type"] == "http.response.start":
         headers = MutableHeaders(scope=message)
         headers["X-Content-Type-Options"] = "nosniff"
-        if path.startswith(API):
+        if path.startswith(API_PREFIX):
             headers["Cache-Control"] = "no-store"
     return message
 
 
-def fetch_nothing() -> None:
-    """Has gradio refuse a file that is an address instead of fetching it, except for MCP, where photos come so."""
+def disable_url_fetching() -> None:
+    """Makes gradio refuse a file given by its URL instead of fetching it, except for MCP, where photos are sent so."""
     if os.environ.get("GRADIO_MCP_SERVER", "").lower() != "true":
-        processing_utils.async_ssrf_protected_download = _refuse
+        processing_utils.async_ssrf_protected_download = _refuse_url
 
 
-async def _refuse(url: str, cache_dir: str) -> str:
-    raise gr.Error(NO_ADDRESS, print_exception=False)
+async def _refuse_url(url: str, cache_dir: str) -> str:
+    raise gr.Error(NO_URLS, print_exception=False)
 
 
 # Visitors' files.
 
 
-@contextmanager
+@contextlib.contextmanager
 def visitors_folder() -> Iterator[Path]:
-    """A folder for this process's visitors, which nobody else can read; it goes with the process.
+    """Makes gradio's folder for this process's visitors, readable by nobody else, and deletes it afterwards.
 
-    What a process left that was killed goes as well.
+    The folders of processes that were killed are deleted as well.
     """
     parent = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
-    for left in parent.glob(f"{FOLDER}*"):
-        if _is_abandoned(left):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=parent))
-    before = os.environ.get("GRADIO_TEMP_DIR")
+    for folder in parent.glob(f"{FOLDER_PREFIX}*"):
+        if _is_abandoned(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent))
+    previous = os.environ.get("GRADIO_TEMP_DIR")
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     try:
-        with _locked(folder):
+        with hold_lock(folder / LOCK_FILE, f"{folder} is in use by process {{pid}}."):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if before is None:
+        if previous is None:
             del os.environ["GRADIO_TEMP_DIR"]
         else:
-            os.environ["GRADIO_TEMP_DIR"] = before
-
-
-def shown_at_first(app: gr.routes.App) -> set[str]:
-    """The files of the page as it opens, which stay as long as the app."""
-    return {path for block in app.get_blocks().blocks.values() for path in getattr(block, "keep_in_cache", ())}
-
-
-def sweep(folder: Path, oldest_s: float, keep: Collection[str] = ()) -> None:
-    """Deletes what has been in a folder for too long, whatever put it there; and what is of the future, by its clock."""
-    now = time.time()
-
-    def old(path: str) -> bool:
-        return not -CLOCK_S <= now - os.lstat(path).st_ctime <= oldest_s
-
-    for place, folders, names in os.walk(folder, topdown=False):
-        for name in names + [name for name in folders if os.path.islink(os.path.join(place, name))]:
-            path = os.path.join(place, name)
-            with contextlib.suppress(OSError):  # another was quicker
-                if path not in keep and name != LOCK and old(path):
-                    os.unlink(path)
-        with contextlib.suppress(OSError):  # not empty
-            if place != str(folder) and old(place):
-                os.rmdir(place)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Shows others that a folder is in use, until this process ends, however it does."""
-    with open(folder / LOCK, "w") as file:
-        with contextlib.suppress(ImportError, OSError):  # Windows, or a disk that knows no locks
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+            os.environ["GRADIO_TEMP_DIR"] = previous
 
 
 def _is_abandoned(folder: Path) -> bool:
-    """Whether the process whose folder it was is gone."""
+    """Whether the process that made the folder has ended; False on a file system without locks."""
     try:
-        import fcntl
-
-        with open(folder / LOCK) as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-    except (ImportError, OSError):
+        with open(folder / LOCK_FILE) as file:
+            return try_lock(file.fileno(), unsupported=False)
+    except OSError:
         return False
+
+
+def initial_files(app: gr.routes.App) -> set[str]:
+    """The files of the page as it opens, which are kept as long as the app runs."""
+    return {path for block in app.get_blocks().blocks.values() for path in getattr(block, "keep_in_cache", ())}
+
+
+def delete_old_files(folder: Path, max_age_s: float, keep: Collection[str] = ()) -> None:
+    """Deletes all files in a folder, and links and empty subfolders, that are too old or dated in the future."""
+    now = time.time()
+
+    def is_old(path: str) -> bool:
+        return not -CLOCK_TOLERANCE_S <= now - os.lstat(path).st_ctime <= max_age_s
+
+    for root, folders, names in os.walk(folder, topdown=False):
+        for name in names + [name for name in folders if os.path.islink(os.path.join(root, name))]:
+            path = os.path.join(root, name)
+            with contextlib.suppress(OSError):  # deleted by gradio meanwhile
+                if path not in keep and name != LOCK_FILE and is_old(path):
+                    os.unlink(path)
+        with contextlib.suppress(OSError):  # not empty
+            if root != str(folder) and is_old(root):
+                os.rmdir(root)

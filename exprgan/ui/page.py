@@ -15,25 +15,25 @@ from ..errors import ExprGANError
 from ..models.exprgan import ExprGAN
 from ..models.hub_source import BUNDLED_WEIGHTS, default_model
 from ..photo.detection import load_detector
-from .components import ON_PAGE, THEME, wire_links
-from .middleware import Guard, fetch_nothing, visitors_folder
-from .photo_session import EXAMPLE_FOLDER, HOUR_S
+from .components import LABELS_JS, THEME, connect_links
+from .middleware import Guard, disable_url_fetching, visitors_folder
+from .photo_session import EXAMPLE_FOLDER, MAX_AGE_S
 from .tabs import TABS
 
 PRELOAD_AFTER_S = 10
 """The face detector is loaded this long after the start, when the first page has been served."""
-SWEEP_S = 300
+CLEANUP_INTERVAL_S = 300
 """Interval at which files are deleted. The age limit is shorter by two intervals, so that no file outlives the hour."""
-LONGEST_QUEUE = 60
-"""Requests that may wait; further ones are refused with a message. On two cores the last of them waits about half a minute."""
+MAX_QUEUE_LENGTH = 60
+"""Requests that may wait; further ones are refused. On two cores the last of them waits about half a minute."""
 
 TITLE = "# ExprGAN\nChange the expression of a face in a photo, as little or as much as you like."
 PRIVACY = "Nothing is kept: photos and results are deleted within an hour, and there is no history and no tracking."
 
-LAUNCH = {
+LAUNCH_OPTIONS = {
     "theme": THEME,
     "css_paths": Path(__file__).parent / "style.css",
-    "js": ON_PAGE,
+    "js": LABELS_JS,
     "footer_links": ["api", "settings"],
     "allowed_paths": [str(EXAMPLE_FOLDER)],
     "max_file_size": "40mb",
@@ -55,7 +55,8 @@ def build_app(editor: ExpressionEditor, note: str = "") -> gr.Blocks:
         editor: shared by all visitors; it holds weights only.
         note: a message about the model, shown above the tabs; none if empty.
     """
-    with gr.Blocks(title="ExprGAN", analytics_enabled=False, delete_cache=(SWEEP_S, HOUR_S - 2 * SWEEP_S)) as app:
+    delete_cache = CLEANUP_INTERVAL_S, MAX_AGE_S - 2 * CLEANUP_INTERVAL_S
+    with gr.Blocks(title="ExprGAN", analytics_enabled=False, delete_cache=delete_cache) as app:
         gr.Markdown(f"{TITLE}\n\n{PRIVACY}", elem_id="title")
         gr.Markdown(note, visible=bool(note), elem_id="note")
         with gr.Tabs() as tabs:
@@ -63,8 +64,8 @@ def build_app(editor: ExpressionEditor, note: str = "") -> gr.Blocks:
             for title, lay_out in TABS.items():
                 with gr.Tab(title, id=title):
                     links[title] = lay_out(editor)
-        wire_links(app, tabs, {title: link for title, link in links.items() if link})
-    return app.queue(max_size=LONGEST_QUEUE, api_open=False)
+        connect_links(app, tabs, {title: link for title, link in links.items() if link})
+    return app.queue(max_size=MAX_QUEUE_LENGTH, api_open=False)
 
 
 def serve(app: gr.Blocks, **options) -> str:
@@ -72,10 +73,11 @@ def serve(app: gr.Blocks, **options) -> str:
 
     Args:
         app: the page.
-        options: arguments of gradio's `launch` that replace those in `LAUNCH`.
+        options: arguments of gradio's `launch` that replace those in `LAUNCH_OPTIONS`.
     """
-    fetch_nothing()
-    return app.launch(**LAUNCH | options, app_kwargs={"middleware": [Middleware(Guard, *app.delete_cache)]})[1]
+    disable_url_fetching()
+    middleware = [Middleware(Guard, *app.delete_cache)]
+    return app.launch(**LAUNCH_OPTIONS | options, app_kwargs={"middleware": middleware})[1]
 
 
 def load_editor(model: str) -> tuple[ExpressionEditor, str]:

@@ -1,9 +1,9 @@
-"""A visitor's photo between two actions, and the files that the app makes, which gradio deletes."""
+"""A visitor's photo between two events, and the files that the page makes, which gradio deletes."""
 
-import dataclasses
 import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,126 +11,136 @@ import numpy as np
 from gradio.utils import get_upload_folder
 from PIL import Image, ImageOps
 
-from exprgan import ExpressionEditor, ExprGANError, Subject, draw_numbers
-from exprgan.editing.pivotal_tuning import TuningProgress
-from exprgan.photo.detection import Face, choose_face
-from exprgan.photo.image_io import encode_image, load_photo, save_photo
+from ..editing.multi_face import draw_numbers
+from ..editing.pivotal_tuning import TuningProgress
+from ..editing.results import Subject
+from ..editor import ExpressionEditor
+from ..errors import ExprGANError
+from ..photo.detection import Face, choose_face
+from ..photo.image_io import encode_image, load_photo, save_photo
 
 EXAMPLE_FOLDER = Path(__file__).parent / "examples"
-HOUR_S = 3600
+MAX_AGE_S = 3600
 """No file and no session is kept longer."""
 PREVIEW_SUFFIX = ".jpg"
-"""Of what is shown while the slider moves. PNG takes forty times as long to write and is four times as large."""
+"""Of pictures shown while a slider moves. A PNG takes forty times as long to write and is four times as large."""
 EXPIRED = "This photo was deleted, as every photo is within an hour. Please add it again."
 
 
 class PhotoSession:
-    """A visitor's photo, read once: searched when it arrives, each face encoded when first edited.
+    """A visitor's photo, read once: its faces are found when it arrives, each face is encoded when it is first edited.
 
-    It keeps a preview, and of each face some MB of what the networks said, and opens the photo again for its full size.
+    A session holds a preview and, of each face, some MB of network output; the full-size photo is opened again when needed.
+
+    Raises:
+        ExprGANError: the file was deleted, or it cannot be read (BadImageError), or it shows no face (NoFaceError).
     """
 
     def __init__(self, editor: ExpressionEditor, path: str):
         self.path = path
-        photo = self._photo()
-        self._width = photo.width
+        photo = self._load()
+        self._photo_width = photo.width
         self.faces = example_faces().get(path) or editor.find(photo)
-        choose_face(self.faces)  # says so if there is none
-        self.portraits = [(portrait(photo, face), str(i + 1)) for i, face in enumerate(self.faces) if len(self.faces) > 1]
-        self._subjects: dict[int, tuple[Subject, np.ndarray]] = {}
-        self._tuned: dict[int, Subject] = {}
-        self._read(editor, photo, 0)
-        self._before: str | None = None
+        self._subjects: dict[int, Subject] = {}
+        self._photo_from_crop: dict[int, np.ndarray] = {}
+        self._tuned_subjects: dict[int, Subject] = {}
+        self._preview_path: str | None = None
+        self._encode(editor, photo, 0)
+        several = len(self.faces) > 1
+        self.thumbnails = [(crop_thumbnail(photo, face), str(i + 1)) for i, face in enumerate(self.faces) if several]
 
     @classmethod
-    def of(cls, editor: ExpressionEditor, path: str, last: "PhotoSession | None") -> "PhotoSession":
-        """The last one, if it was of this photo."""
-        return last if last and last.path == path else cls(editor, path)
+    def resume(cls, editor: ExpressionEditor, path: str, session: "PhotoSession | None") -> "PhotoSession":
+        """Returns the session if it is of this photo, or a new one."""
+        return session if session and session.path == path else cls(editor, path)
 
     def subject(
         self, editor: ExpressionEditor, face: int = 0, tuned: bool = False, progress: TuningProgress | None = None
     ) -> Subject:
-        """A face in the preview; tuned: with a decoder fitted to it, once, which takes some seconds."""
+        """A face in the preview; tuned: with a decoder that was fitted to it, once, which takes some seconds."""
         if face not in self._subjects:
-            self._read(editor, self._photo(), face)
-        small = self._subjects[face][0]
-        if tuned and face not in self._tuned:
-            self._tuned[face] = editor.tune(small, progress=progress)
-        return self._tuned[face] if tuned else small
+            self._encode(editor, self._load(), face)
+        subject = self._subjects[face]
+        if tuned and face not in self._tuned_subjects:
+            self._tuned_subjects[face] = editor.tune(subject, progress=progress)
+        return self._tuned_subjects[face] if tuned else subject
 
     def full_subject(self, editor: ExpressionEditor, face: int = 0) -> Subject:
-        """The same face in the photo as it came."""
+        """The same face in the full-size photo."""
         return self.full_subjects({face: self.subject(editor, face)})[face]
 
-    def full_subjects(self, small: Mapping[int, Subject]) -> dict[int, Subject]:
-        """Some faces in the photo as it came, which is opened once."""
-        photo = self._photo()
-        return {face: dataclasses.replace(one, photo=photo, photo_from_crop=self._subjects[face][1])
-                for face, one in small.items()}  # fmt: skip
+    def full_subjects(self, subjects: Mapping[int, Subject]) -> dict[int, Subject]:
+        """Moves subjects, by face, from the preview to the full-size photo, which is opened once."""
+        photo = self._load()
+        return {face: replace(subject, photo=photo, photo_from_crop=self._photo_from_crop[face])
+                for face, subject in subjects.items()}  # fmt: skip
 
-    def numbered(self, chosen: int) -> str | None:
-        """The preview with a number from 1 at every face, if there are several."""
+    def save_numbered(self, chosen: int) -> str | None:
+        """Writes the preview with a number from 1 at every face and returns its path; None if there is one face only."""
         if len(self.faces) < 2:
             return None
-        preview, path = self._subjects[0][0].photo, new_path(PREVIEW_SUFFIX)
-        scale = preview.width / self._width
-        faces = [dataclasses.replace(one, box=tuple(scale * v for v in one.box)) for one in self.faces]
+        preview, path = self._subjects[0].photo, new_path(PREVIEW_SUFFIX)
+        scale = preview.width / self._photo_width
+        faces = []
+        for face in self.faces:
+            x0, y0, x1, y1 = face.box
+            faces.append(replace(face, box=(scale * x0, scale * y0, scale * x1, scale * y1)))
         Path(path).write_bytes(encode_image(draw_numbers(preview, faces, first=1, chosen=[chosen]), "JPEG", quality=90))
         return path
 
     def face_at(self, x: float, y: float) -> int:
-        """The face nearest to a place in the preview."""
-        scale = self._width / self._subjects[0][0].photo.width
-        away = [np.hypot(scale * x - (x0 + x1) / 2, scale * y - (y0 + y1) / 2) for x0, y0, x1, y1 in
-                (one.box for one in self.faces)]  # fmt: skip
-        return int(np.argmin(away))
+        """The face whose centre is nearest to a point of the preview, in px."""
+        scale = self._photo_width / self._subjects[0].photo.width
+        boxes = [face.box for face in self.faces]
+        return int(np.argmin([np.hypot(scale * x - (x0 + x1) / 2, scale * y - (y0 + y1) / 2) for x0, y0, x1, y1 in boxes]))
 
-    def before(self) -> str:
-        """The photo as it came, to lay beside a preview."""
-        if self._before is None or not Path(self._before).exists():
-            self._before = new_path(PREVIEW_SUFFIX)
-            as_save_photo = {"quality": 95, "subsampling": 0}
-            Path(self._before).write_bytes(encode_image(self._subjects[0][0].photo, "JPEG", **as_save_photo))
-        return self._before
+    def save_preview(self) -> str:
+        """Writes the unedited preview, once, and returns its path; encoded as `save_photo` encodes the edited one."""
+        if self._preview_path is None or not Path(self._preview_path).exists():
+            self._preview_path = new_path(PREVIEW_SUFFIX)
+            data = encode_image(self._subjects[0].photo, "JPEG", quality=95, subsampling=0)
+            Path(self._preview_path).write_bytes(data)
+        return self._preview_path
 
-    def _photo(self) -> Image.Image:
+    def _load(self) -> Image.Image:
         if not Path(self.path).exists():
             raise ExprGANError(EXPIRED)
         return load_photo(self.path)
 
-    def _read(self, editor: ExpressionEditor, photo: Image.Image, face: int) -> None:
+    def _encode(self, editor: ExpressionEditor, photo: Image.Image, face: int) -> None:
         subject = editor.read(photo, choose_face(self.faces, face))
-        small = subject.preview
+        preview = subject.preview
         if self._subjects:  # all faces share one preview
-            small = dataclasses.replace(small, photo=self._subjects[0][0].photo)
-        self._subjects[face] = small, subject.photo_from_crop
+            preview = replace(preview, photo=self._subjects[0].photo)
+        self._subjects[face], self._photo_from_crop[face] = preview, subject.photo_from_crop
 
 
 @cache
 def example_faces() -> dict[str, list[Face]]:
-    """Where the faces of the examples are: so the first page need not wait for the networks that find them."""
-    told = json.loads((EXAMPLE_FOLDER / "faces.json").read_text(encoding="utf-8"))
+    """The faces of the example photos, by path, so that the first page does not wait for the detector."""
+    faces = json.loads((EXAMPLE_FOLDER / "faces.json").read_text(encoding="utf-8"))
     return {str(EXAMPLE_FOLDER / name): [Face(tuple(box), tuple(map(tuple, landmarks)), score)]
-            for name, (box, landmarks, score) in told.items()}  # fmt: skip
+            for name, (box, landmarks, score) in faces.items()}  # fmt: skip
 
 
-def portrait(photo: Image.Image, face: Face) -> Image.Image:
-    """A face cut out with some air around it, to choose it by."""
+def crop_thumbnail(photo: Image.Image, face: Face) -> Image.Image:
+    """A face with some margin, 160 x 160 px, to choose it by."""
     x0, y0, x1, y1 = face.box
-    x, y, reach = (x0 + x1) / 2, (y0 + y1) / 2, 0.7 * max(x1 - x0, y1 - y0)
-    inside = max(0, x - reach), max(0, y - reach), min(photo.width, x + reach), min(photo.height, y + reach)
-    return ImageOps.fit(photo.crop(tuple(map(round, inside))), (160, 160))
+    x, y, radius = (x0 + x1) / 2, (y0 + y1) / 2, 0.7 * max(x1 - x0, y1 - y0)
+    box = max(0, x - radius), max(0, y - radius), min(photo.width, x + radius), min(photo.height, y + radius)
+    left, top, right, bottom = map(round, box)
+    return ImageOps.fit(photo.crop((left, top, right, bottom)), (160, 160))
 
 
 def save_result(image: Image.Image, suffix: str, name: str = "") -> str:
-    """Writes a picture, marked as edited by AI, and tells where."""
+    """Writes a picture, marked as edited by AI, and returns its path."""
     path = new_path(suffix, name)
     save_photo(image, path)
     return path
 
 
 def new_path(suffix: str, name: str = "") -> str:
-    """A file in the folder that gradio empties; in a folder of its own if the visitor is to see its name."""
+    """A new path in the folder that gradio empties; in a subfolder of its own if the visitor is to see the name."""
     folder = Path(get_upload_folder()) / (uuid.uuid4().hex if name else "exprgan")
     folder.mkdir(parents=True, exist_ok=True)
     return str(folder / f"{name or uuid.uuid4().hex}{suffix}")

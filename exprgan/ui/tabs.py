@@ -6,57 +6,36 @@ A function lays its tab out with `components` and connects events to the functio
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from ..editor import ExpressionEditor
 from ..models.hub_source import BUNDLED_WEIGHTS
+from . import handlers
 from .animation_panel import animation_panel
 from .components import (
-    QUIET,
-    WORK,
+    INTERNAL,
     Link,
-    choices_of,
     download_button,
-    endpoint,
+    expression_choices,
     intensity_slider,
     link_button,
     photo_input,
     result_view,
 )
-from .handlers import (
-    ALL,
-    ALL_FACES,
-    EACH_FACE,
-    EXAMPLES,
-    LAST_SEED,
-    MOST_PEOPLE,
-    NOT_EDITED,
-    ONE_FACE,
-    START_TRANSFER,
-    all_expressions,
-    with_error_handling,
-    chosen_face,
-    download_edit,
-    download_people,
-    download_transfer,
-    edit,
-    first_look,
-    first_of,
-    forget,
-    generate,
-    number_faces,
-    read,
-    transfer,
-)
-from .photo_session import HOUR_S
+from .endpoints import COMPUTE, add_endpoint, with_error_handling
+from .handlers import ALL_FACES, EACH_FACE, MAX_PEOPLE, ONE_FACE, default_expression
+from .photo_session import MAX_AGE_S
 
+Event = dict[str, Any]
+"""Arguments of gradio's event methods."""
 TABS: dict[str, Callable[[ExpressionEditor], Link | None]] = {}
 """Title -> the function that lays the tab out."""
 
 
 def tab(title: str) -> Callable:
-    """Registers a function (editor) -> `Link` or None in `TABS`. A returned `Link` holds the settings that a link restores."""
+    """Registers a function (editor) -> `Link` or None in `TABS`; a `Link` holds the settings that a link restores."""
 
     def register(lay_out: Callable[[ExpressionEditor], Link | None]) -> Callable:
         TABS[title] = lay_out
@@ -67,11 +46,12 @@ def tab(title: str) -> Callable:
 
 @tab("Edit")
 def edit_tab(editor: ExpressionEditor) -> Link:
-    pair, line, row = first_look(editor)
-    sitting, face = gr.State(time_to_live=HOUR_S), gr.Number(0, precision=0, visible=False, label="Face")
+    """One photo: its faces, the settings of the chosen one, the edited photo, and an animation."""
+    example_pair, example_status, example_strip = handlers.edit_example(editor)
+    session, face = gr.State(time_to_live=MAX_AGE_S), gr.Number(0, precision=0, visible=False, label="Face")
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="photos"):
-            photo, arrived = photo_input("Your photo")
+            photo, path = photo_input("Your photo")
             numbered = gr.Image(label="The faces in it", interactive=False, buttons=[], elem_classes="numbered",
                                 alt_text="Your photo, with a number at every face")  # fmt: skip
             faces = gr.Gallery(label="Which face?", columns=6, height=110, allow_preview=False, buttons=[],
@@ -79,133 +59,132 @@ def edit_tab(editor: ExpressionEditor) -> Link:
             scope = gr.Radio([("Only this face", ONE_FACE), ("Each its own", EACH_FACE), ("All alike", ALL_FACES)],
                              value=ONE_FACE, label="Which faces change", elem_classes=["scope", "three"])  # fmt: skip
             others = gr.JSON({}, visible=False, label="Others")
-            others.api_info = lambda: {"type": "object", "additionalProperties": {"type": "object"}}  # else {}: no schema
-            people = gr.Dataset(components=[photo], samples=[[path] for path in EXAMPLES],
+            others.api_info = lambda: {"type": "object", "additionalProperties": {"type": "object"}}  # gradio's has no type
+            people = gr.Dataset(components=[photo], samples=[[example] for example in handlers.EXAMPLES],
                                 label="Or one of these virtual people", elem_id="people")  # fmt: skip
         with gr.Column(elem_classes="outcome"):
-            result, status = result_view(pair, line)
-            strip = gr.Gallery(row, label="All six at a glance: choose one", columns=6, height="auto", allow_preview=False,
-                               buttons=[], interactive=False, elem_classes="strip")  # fmt: skip
+            result, status = result_view(example_pair, example_status)
+            strip = gr.Gallery(example_strip, label="All six at a glance: choose one", columns=6, height="auto",
+                               allow_preview=False, buttons=[], interactive=False, elem_classes="strip")  # fmt: skip
         with gr.Column(elem_classes="controls"):
-            expression = gr.Radio(choices_of(editor.expressions), value=first_of(editor.expressions), label="Expression")
+            choices = expression_choices(editor.expressions)
+            expression = gr.Radio(choices, value=default_expression(editor.expressions), label="Expression")
             intensity = intensity_slider()
             with gr.Accordion("More: mix, style, pixels", open=False):
-                second = gr.Radio([("Nothing", ""), *choices_of(editor.expressions[:-1])], value="", label="Mix with")
+                without_neutral = expression_choices(editor.expressions[:-1])
+                second = gr.Radio([("Nothing", ""), *without_neutral], value="", label="Mix with")
                 part = gr.Slider(0, 1, 0.5, step=0.05, label="How much of the second", buttons=[])
-                numbers = range(1, editor.model.config.code_dim_each + 1)
-                style = gr.Radio([("All", 0), *((str(n), n) for n in numbers)], value=0, label="Style",
+                styles = [(str(n), n) for n in range(1, editor.model.config.code_dim_each + 1)]
+                style = gr.Radio([("All", 0), *styles], value=0, label="Style",
                                  info="The ways of showing an expression that the model found by itself.")  # fmt: skip
                 fidelity = gr.Radio([("Your photo, moved", "detail"), ("The same, tuned to this face", "tuned"),
                                      ("The model's own drawing", "model")], value="detail", label="Pixels",
                                     info="Moving the photo's own pixels keeps its detail. Tuning takes some seconds.",
                                     elem_classes="two")  # fmt: skip
-        shared = {"expression": expression, "intensity": intensity, "second": second, "part": part, "style": style,
-                  "fidelity": fidelity}  # fmt: skip
-        settings = [photo, *shared.values(), face, scope, others, sitting]
-        live = {"fn": with_error_handling(edit, editor), "inputs": settings, "outputs": [result, status, sitting],
-                "show_progress": "minimal", "show_progress_on": status, **WORK}  # fmt: skip
+        settings = {"expression": expression, "intensity": intensity, "second": second, "part": part, "style": style,
+                    "fidelity": fidelity}  # fmt: skip
+        inputs = [photo, *settings.values(), face, scope, others, session]
+        outputs = [result, status, session]
+        edit_event: Event = {"fn": with_error_handling(handlers.edit, editor), "inputs": inputs, "outputs": outputs,
+                             "show_progress": "minimal", "show_progress_on": status, **COMPUTE}  # fmt: skip
         with gr.Column(elem_classes="save"):
-            download_button("Download in full size", download_edit, editor, settings)
-            link = link_button(shared, live | QUIET)
+            download_button("Download in full size", handlers.download_edit, editor, inputs)
+            link = link_button(settings, edit_event | INTERNAL)
         with gr.Column(elem_classes="film"):
-            animation_panel(editor, settings[:-1], sitting)
+            animation_panel(editor, inputs[:-1], session)
 
-    def chosen(event: gr.SelectData) -> tuple[str, float, str]:
+    def choose_from_strip(event: gr.SelectData) -> tuple[str, float, str]:
         return editor.model.config.expressions[event.index], 1.0, ""
 
-    glance = {
-        "fn": with_error_handling(all_expressions, editor),
-        "inputs": [photo, face, sitting],
-        "outputs": [strip, sitting],
-        **WORK,
-    }
-    numbers = {
-        "fn": with_error_handling(number_faces, editor),
-        "inputs": [photo, face, sitting],
-        "outputs": [numbered, sitting],
-        **WORK,
-    }
-    about_photo = [status, faces, face, sitting]
-    for action, event in ((edit, live), (all_expressions, glance), (number_faces, numbers)):
-        endpoint(action, editor, event["inputs"], event["outputs"])
-    endpoint(read, editor, [photo], about_photo)
-    gr.on([control.input for control in (*shared.values(), scope)], **live, api_visibility="private")
-    people.click(lambda sample: sample[0], people, photo, **QUIET)
-    arrival = arrived.change(
-        with_error_handling(read, editor), photo, about_photo, show_progress_on=result, api_visibility="private", **WORK
-    )
-    alone = arrival.success(None, None, others, js="() => ({})", api_visibility="private")
-    alone.success(**live | QUIET).success(**glance | QUIET)
-    arrival.success(**numbers | QUIET)
-    arrival.failure(forget, None, [result, strip, numbered, *about_photo], **QUIET)
-    of_face = [face, scope, others, sitting, *shared.values()]
-    for choice in (faces.select, numbered.select):
-        picked = choice(chosen_face, of_face, [face, others, *shared.values()], **QUIET)
-        picked.success(**live | QUIET).success(**glance | QUIET)
-        picked.success(**numbers | QUIET)
-    strip.select(chosen, None, [expression, intensity, second], **QUIET).success(**live | QUIET)
+    of_face = [photo, face, session]
+    strip_event: Event = {"fn": with_error_handling(handlers.all_expressions, editor), "inputs": of_face,
+                          "outputs": [strip, session], **COMPUTE}  # fmt: skip
+    number_event: Event = {"fn": with_error_handling(handlers.number_faces, editor), "inputs": of_face,
+                           "outputs": [numbered, session], **COMPUTE}  # fmt: skip
+    read_outputs = [status, faces, face, session]
+    add_endpoint(handlers.edit, editor, inputs, outputs)
+    add_endpoint(handlers.all_expressions, editor, of_face, [strip, session])
+    add_endpoint(handlers.number_faces, editor, of_face, [numbered, session])
+    add_endpoint(handlers.read, editor, [photo], read_outputs)
+    gr.on([control.input for control in (*settings.values(), scope)], **edit_event, api_visibility="private")
+    people.click(lambda sample: sample[0], people, photo, **INTERNAL)
+    was_read = path.change(with_error_handling(handlers.read, editor), photo, read_outputs, show_progress_on=result,
+                           api_visibility="private", **COMPUTE)  # fmt: skip
+    others_cleared = was_read.success(None, None, others, js="() => ({})", api_visibility="private")
+    others_cleared.success(**edit_event | INTERNAL).success(**strip_event | INTERNAL)
+    was_read.success(**number_event | INTERNAL)
+    was_read.failure(handlers.clear_results, None, [result, strip, numbered, *read_outputs], **INTERNAL)
+    for select in (faces.select, numbered.select):
+        selected = select(handlers.select_face, [face, scope, others, session, *settings.values()],
+                          [face, others, *settings.values()], **INTERNAL)  # fmt: skip
+        selected.success(**edit_event | INTERNAL).success(**strip_event | INTERNAL)
+        selected.success(**number_event | INTERNAL)
+    strip.select(choose_from_strip, None, [expression, intensity, second], **INTERNAL).success(**edit_event | INTERNAL)
     return link
 
 
 @tab("Transfer")
 def transfer_tab(editor: ExpressionEditor) -> Link:
-    sittings = gr.State(time_to_live=HOUR_S)
+    """Two photos: the face to edit, and the face whose expression it gets."""
+    sessions = gr.State(time_to_live=MAX_AGE_S)
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="photos"):
-            photo, arrived = photo_input("Your photo")
-            source, source_arrived = photo_input("Whose expression to take")
+            photo, path = photo_input("Your photo")
+            source, source_path = photo_input("Whose expression to take")
         with gr.Column(elem_classes="outcome"):
-            result, status = result_view(None, START_TRANSFER)
+            result, status = result_view(None, handlers.ADD_BOTH_PHOTOS)
         with gr.Column(elem_classes="controls"):
             intensity = intensity_slider()
-        settings = [photo, source, intensity, sittings]
+        inputs, outputs = [photo, source, intensity, sessions], [result, status, sessions]
         with gr.Column(elem_classes="save"):
-            download_button("Download in full size", download_transfer, editor, settings)
+            download_button("Download in full size", handlers.download_transfer, editor, inputs)
             link = link_button({"intensity": intensity})
 
-    live = {"fn": with_error_handling(transfer, editor), "inputs": settings, "outputs": [result, status, sittings], **WORK}
-    endpoint(transfer, editor, settings, live["outputs"])
-    arrival = gr.on([arrived.change, source_arrived.change], **live, show_progress_on=result, api_visibility="private")
-    arrival.failure(lambda: (None, NOT_EDITED), None, [result, status], **QUIET)
-    intensity.input(**live | QUIET)
+    event: Event = {"fn": with_error_handling(handlers.transfer, editor), "inputs": inputs, "outputs": outputs, **COMPUTE}
+    add_endpoint(handlers.transfer, editor, inputs, outputs)
+    was_read = gr.on([path.change, source_path.change], **event, show_progress_on=result, api_visibility="private")
+    was_read.failure(lambda: (None, handlers.NOT_EDITED), None, [result, status], **INTERNAL)
+    intensity.input(**event | INTERNAL)
     return link
 
 
 @tab("Random people")
 def people_tab(editor: ExpressionEditor) -> Link:
+    """People that the decoder makes up."""
     with gr.Row(elem_classes="bench pair"):
         with gr.Column(elem_classes="outcome"):
-            first = generate(editor, 1, MOST_PEOPLE, first_of(editor.expressions), 1.0)
-            people = gr.Gallery(first, label="People the model makes up", columns=6, height="auto", object_fit="contain",
+            pictures = handlers.generate(editor, 1, MAX_PEOPLE, default_expression(editor.expressions), 1.0)
+            people = gr.Gallery(pictures, label="People the model makes up", columns=6, height="auto", object_fit="contain",
                                 buttons=["fullscreen"], interactive=False, elem_classes="people")  # fmt: skip
         with gr.Column(elem_classes="controls"):
             another = gr.Button("Another set", variant="primary")
-            shown = [*choices_of(editor.expressions), ("All six, in a row each", ALL)]
-            expression = gr.Radio(shown, value=first_of(editor.expressions), label="Expression")
+            choices = [*expression_choices(editor.expressions), ("All six, in a row each", handlers.ALL_EXPRESSIONS)]
+            expression = gr.Radio(choices, value=default_expression(editor.expressions), label="Expression")
             intensity = intensity_slider()
-            count = gr.Slider(1, MOST_PEOPLE, MOST_PEOPLE, step=1, label="People", buttons=[])
-            seed = gr.Number(1, precision=0, minimum=0, maximum=LAST_SEED, label="Seed",
+            count = gr.Slider(1, MAX_PEOPLE, MAX_PEOPLE, step=1, label="People", buttons=[])
+            seed = gr.Number(1, precision=0, minimum=0, maximum=handlers.MAX_SEED, label="Seed",
                              info="The same number makes the same people.")  # fmt: skip
             settings = {"seed": seed, "count": count, "expression": expression, "intensity": intensity}
-            live = {"fn": with_error_handling(generate, editor), "inputs": [*settings.values()], "outputs": [people],
-                    "show_progress": "minimal", **WORK}  # fmt: skip
-            download_button("Download all, labelled (zip)", download_people, editor, live["inputs"])
-            link = link_button(settings, live | QUIET)
+            event: Event = {"fn": with_error_handling(handlers.generate, editor), "inputs": [*settings.values()],
+                            "outputs": [people], "show_progress": "minimal", **COMPUTE}  # fmt: skip
+            download_button("Download all, labelled (zip)", handlers.download_people, editor, event["inputs"])
+            link = link_button(settings, event | INTERNAL)
 
-    gr.on([control.input for control in settings.values()], **live, api_name="generate")
+    gr.on([control.input for control in settings.values()], **event, api_name="generate")
     drawn = another.click(None, None, seed, js="() => Math.floor(Math.random() * 1e6)", api_visibility="private")
-    drawn.success(**live | {"api_visibility": "private"})
+    drawn.success(**event | {"api_visibility": "private"})
     return link
 
 
 @tab("About")
 def about_tab(editor: ExpressionEditor) -> None:
+    """The text of about.md."""
     text = (Path(__file__).parent / "about.md").read_text(encoding="utf-8")
-    gr.Markdown(text.replace("FIGURES", figures(BUNDLED_WEIGHTS / "results.json")), elem_classes="prose-page")
+    gr.Markdown(text.replace("FIGURES", describe_results(BUNDLED_WEIGHTS / "results.json")), elem_classes="prose-page")
 
 
-def figures(results: Path) -> str:
-    """What the bundled weights' card measured, in words."""
+def describe_results(results: Path) -> str:
+    """The measurements of the bundled weights (results.json) in words."""
     if not results.is_file():
         return "The weights that came with this app were not measured."
     measured = json.loads(results.read_text(encoding="utf-8"))
