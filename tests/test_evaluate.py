@@ -1,4 +1,4 @@
-"""Evaluation: two judges, every metric, groups of people, and the card that shows it all. Tiny networks on tiny faces."""
+"""Evaluation: two evaluators, every metric, groups of people, and the model card. Tiny networks on tiny faces."""
 
 import csv
 import json
@@ -14,14 +14,14 @@ from exprgan import EXPRESSIONS, ExprGAN
 from exprgan.models.networks import FaceNetwork
 from train.__main__ import main
 from train.data import FaceFolder
-from train.eval.edit_metrics import METRICS, PARTS, expression_accuracy, style_diversity
+from train.eval.edit_metrics import FACE_PARTS, METRICS, expression_accuracy, style_diversity
 from train.eval.edit_set import INTENSITIES, KINDS, EditSet
-from train.eval.evaluators import ReferenceEvaluator, OwnEvaluator, on_real_pictures
-from train.eval.image_metrics import frechet, kernel_distance, l1, ssim
-from train.eval.reference_network import ReferenceNetwork, read_judge, write_judge
-from train.eval.reference_training import disturb, shown_labels, strength_error
+from train.eval.evaluators import OwnEvaluator, ReferenceEvaluator, measure_evaluator
+from train.eval.image_metrics import frechet_distance, kernel_distance, l1, ssim
+from train.eval.reference_network import ReferenceNetwork, load_reference_network, save_reference_network
+from train.eval.reference_training import augment_reference, soft_labels, strength_loss
 from train.eval.subgroups import read_groups
-from train.publish.card_tables import measured
+from train.publish.card_tables import render_results
 from train.publish.model_card import write_card
 
 FACES = Path(__file__).parent / "data" / "faces"
@@ -52,19 +52,19 @@ def results(weights):
 
 
 @pytest.fixture
-def exam(tiny_editor):
+def edit_set(tiny_editor):
     torch.manual_seed(0)
-    people = FaceFolder.load(FACES, "test", image_size=32)
-    judge = ReferenceEvaluator(ReferenceNetwork(6, width=4, size=16).eval(), {})
-    return EditSet(tiny_editor, people, [judge, OwnEvaluator(tiny_editor.model.classifier)])
+    faces = FaceFolder.load(FACES, "test", image_size=32)
+    evaluator = ReferenceEvaluator(ReferenceNetwork(6, width=4, size=16).eval(), {})
+    return EditSet(tiny_editor, faces, [evaluator, OwnEvaluator(tiny_editor.model.classifier)])
 
 
-# The judge.
+# The reference network.
 
 
-def test_the_judge_is_another_network_and_says_what_it_is(judge_folder):
-    network, told = read_judge(judge_folder, EXPRESSIONS)
-    assert told["people"] == 4 and told["pictures"] == 28 and told["steps"] == 3 and told["strength"]
+def test_the_reference_network_is_not_the_models_and_its_file_describes_it(judge_folder):
+    network, info = load_reference_network(judge_folder, EXPRESSIONS)
+    assert info["people"] == 4 and info["pictures"] == 28 and info["steps"] == 3 and info["strength"]
     shared = {*network.state_dict()} & {*FaceNetwork(6).state_dict()}
     assert {name.partition(".")[0] for name in shared} == {"expression", "identity"}  # nothing but the names of the heads
     assert (judge_folder / "judge.safetensors").stat().st_size < 100_000
@@ -73,137 +73,146 @@ def test_the_judge_is_another_network_and_says_what_it_is(judge_folder):
     torch.testing.assert_close(embedding.norm(dim=1), torch.ones(2))
 
 
-def test_the_full_judge_is_small():
+def test_the_full_reference_network_is_small():
     assert sum(tensor.numel() for tensor in ReferenceNetwork(6).state_dict().values()) * 2 < 3e6  # bytes in fp16
 
 
-def test_the_same_command_trains_the_same_judge(judge_folder, tmp_path):
+def test_the_same_command_trains_the_same_weights(judge_folder, tmp_path):
     assert main(["judge", str(FACES), "--out", str(tmp_path), *SMALL]) == 0
-    one, other = (read_judge(folder, EXPRESSIONS)[0].state_dict() for folder in (judge_folder, tmp_path))
-    assert all(torch.equal(one[key], other[key]) for key in one)
+    first, second = (load_reference_network(path, EXPRESSIONS)[0].state_dict() for path in (judge_folder, tmp_path))
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_strength_counts_only_where_it_is_known():
-    said = torch.tensor([[0.5, 0.0], [0.0, 0.0], [9.0, 9.0]])
-    error = strength_error(said, torch.tensor([0, 2, 1]), torch.tensor([0.5, 0.0, float("nan")]))
-    assert error == 0  # right, neutral, unknown
-    assert strength_error(said, torch.tensor([1, 2, 1]), torch.tensor([0.5, 0.0, float("nan")])) == pytest.approx(0.25)
-    assert strength_error(said, torch.tensor([0, 0, 0]), torch.full((3,), float("nan"))) == 0
+    strength = torch.tensor([[0.5, 0.0], [0.0, 0.0], [9.0, 9.0]])
+    intensity = torch.tensor([0.5, 0.0, float("nan")])
+    assert strength_loss(strength, torch.tensor([0, 2, 1]), intensity) == 0  # right, neutral, unknown
+    assert strength_loss(strength, torch.tensor([1, 2, 1]), intensity) == pytest.approx(0.25)
+    assert strength_loss(strength, torch.tensor([0, 0, 0]), torch.full((3,), float("nan"))) == 0
 
 
-def test_a_weak_expression_is_partly_neutral():
-    shown = shown_labels(torch.tensor([0, 0, 2, 1]), torch.tensor([0.7, 0.175, 0.0, float("nan")]), 2)
-    assert shown.tolist() == [[1, 0, 0], [0.5, 0, 0.5], [0, 0, 1], [0, 1, 0]]
+def test_a_weak_expression_is_labelled_as_partly_neutral():
+    labels = soft_labels(torch.tensor([0, 0, 2, 1]), torch.tensor([0.7, 0.175, 0.0, float("nan")]), 2)
+    assert labels.tolist() == [[1, 0, 0], [0.5, 0, 0.5], [0, 0, 1], [0, 1, 0]]
 
 
-def test_a_judge_goes_on_from_an_earlier_one(judge_folder, tmp_path):
+def test_training_continues_from_an_earlier_run(judge_folder, tmp_path):
     assert main(["judge", str(FACES), "--out", str(tmp_path), "--init", str(judge_folder), *SMALL]) == 0
-    assert read_judge(tmp_path, EXPRESSIONS)[1]["steps"] == 6
+    assert load_reference_network(tmp_path, EXPRESSIONS)[1]["steps"] == 6
 
 
-def test_the_judges_augmentation_keeps_shape_and_range_and_is_drawn_anew():
+def test_the_augmentation_keeps_shape_and_range_and_depends_on_the_seed():
     x = (torch.rand(6, 3, 32, 32) * 255).byte()
-    one, two = disturb(x, torch.Generator().manual_seed(0)), disturb(x, torch.Generator().manual_seed(1))
-    assert one.shape == x.shape and one.min() >= -1 and one.max() <= 1 and not torch.equal(one, two)
-    assert torch.equal(one, disturb(x, torch.Generator().manual_seed(0)))
+    first, again, other = (augment_reference(x, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert first.shape == x.shape and first.min() >= -1 and first.max() <= 1
+    assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 @pytest.mark.parametrize(
-    ("harm", "message"),
+    ("damage", "message"),
     [
-        (lambda file: file.unlink(), "there is no judge at"),
-        (lambda file: file.write_bytes(b"no"), "is damaged"),
-        (lambda file: write_judge(ReferenceNetwork(2, 4, 16), file, ["calm", "wild"], {}), "knows calm, wild, not angry"),
-        (lambda file: write_judge(ReferenceNetwork(5, 4, 16), file, EXPRESSIONS, {}), "train another"),
+        (lambda path: path.unlink(), "there is no judge at"),
+        (lambda path: path.write_bytes(b"no"), "is damaged"),
+        (
+            lambda path: save_reference_network(ReferenceNetwork(2, 4, 16), path, ["calm", "wild"], {}),
+            "knows calm, wild, not angry",
+        ),
+        (lambda path: save_reference_network(ReferenceNetwork(5, 4, 16), path, EXPRESSIONS, {}), "train another"),
     ],
 )
-def test_a_judge_that_cannot_judge_is_one_sentence(weights, judge_folder, tmp_path, capsys, harm, message):
-    file = tmp_path / "judge.safetensors"
-    shutil.copy(judge_folder / "judge.safetensors", file)
-    harm(file)
-    assert main(["evaluate", str(weights), "--data", str(FACES), "--judge", str(file)]) == 1
+def test_an_unusable_reference_network_is_reported_in_one_sentence(
+    weights, judge_folder, tmp_path, capsys, damage, message
+):
+    path = tmp_path / "judge.safetensors"
+    shutil.copy(judge_folder / "judge.safetensors", path)
+    damage(path)
+    assert main(["evaluate", str(weights), "--data", str(FACES), "--judge", str(path)]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
 
 
-# What is measured.
+# The metrics.
 
 
-def test_edits_are_made_once_and_judged_once(exam, monkeypatch):
-    made, asked, judge = [], [], exam.judges[0]
-    decode = exam.editor.decode
-    monkeypatch.setattr(exam.editor, "decode", lambda *given, **more: made.append(1) or decode(*given, **more))
-    monkeypatch.setattr(judge, "_maps", lambda pictures, real=judge._maps: asked.append(len(pictures)) or real(pictures))
-    first = {name: metric.measure(exam, judge) for name, metric in METRICS.items() if metric.judged}
+def test_edits_are_made_once_and_predicted_on_once(edit_set, monkeypatch):
+    decoded, batches, evaluator = [], [], edit_set.evaluators[0]
+    decode, maps = edit_set.editor.decode, evaluator._feature_maps
+    monkeypatch.setattr(edit_set.editor, "decode", lambda *args, **kwargs: decoded.append(1) or decode(*args, **kwargs))
+    monkeypatch.setattr(evaluator, "_feature_maps", lambda images: batches.append(len(images)) or maps(images))
+
+    def measure():
+        return {name: metric.measure(edit_set, evaluator) for name, metric in METRICS.items() if metric.needs_evaluator}
+
+    first = measure()
     levels, k, styles = len(INTENSITIES) - 1, 6, 5
-    calmed = 6  # one full expression of each kind and person, as many as the tiny set has
-    assert len(made) == 2 * (levels * k + 1) + 2 * k * styles + calmed  # every intensity 0 is the same neutral edit
-    before = len(asked)
-    assert {name: metric.measure(exam, judge) for name, metric in METRICS.items() if metric.judged} == first
-    assert len(asked) - before == 1 + 2 * (len(KINDS) + 1)  # real pictures, and distances, are not kept
-    assert len(exam.calmed["detail"]) == calmed
+    neutralized = 6  # one full expression of each kind and person, as many as the tiny set has
+    assert len(decoded) == 2 * (levels * k + 1) + 2 * k * styles + neutralized  # every intensity 0 is the same neutral edit
+    before = len(batches)
+    assert measure() == first
+    assert len(batches) - before == 1 + 2 * (len(KINDS) + 1)  # real pictures, and distances, are not cached
+    assert len(edit_set.neutralized["detail"]) == neutralized
 
 
-def test_a_perfect_edit_scores_what_real_pictures_score(exam):
-    """An editor that returns the set's own pictures: accuracy and identity follow the judge, nothing else."""
-    judge, strong = exam.judges[0], exam.strong
-    exam.inputs = strong
-    exam.edits = lambda kind, intensity=1.0: strong.images.repeat_interleave(6, dim=0)
-    said = judge(strong.images).label
-    expected = (said.repeat_interleave(6) == torch.arange(6).repeat(len(strong))).float().mean().item()
-    assert expression_accuracy(exam, judge)["detail"] == pytest.approx(expected)
-    assert METRICS["identity_cosine"].measure(exam, judge)["detail"] == pytest.approx(1)
+def test_a_perfect_edit_scores_what_real_pictures_score(edit_set):
+    """An editor that returns the set's own pictures: accuracy and identity depend on the evaluator alone."""
+    evaluator, real = edit_set.evaluators[0], edit_set.full_expressions
+    edit_set.inputs = real
+    edit_set.expression_edits = lambda kind, intensity=1.0: real.images.repeat_interleave(6, dim=0)
+    label = evaluator(real.images).label
+    expected = (label.repeat_interleave(6) == torch.arange(6).repeat(len(real))).float().mean().item()
+    assert expression_accuracy(edit_set, evaluator)["detail"] == pytest.approx(expected)
+    assert METRICS["identity_cosine"].measure(edit_set, evaluator)["detail"] == pytest.approx(1)
 
 
-def test_styles_that_are_all_alike_have_no_diversity(exam):
-    flat = torch.zeros(2, 6, 5, 3, 32, 32, dtype=torch.uint8)
-    flat[1] = 51
-    moved = flat.clone()
-    moved[:, :, 0, :, 17:24, 9:23] += 10  # the mouth, in one of five styles
-    exam.styles = lambda kind: moved if kind == "detail" else flat
-    found = style_diversity(exam)
-    assert found["model.all"] == 0 and found["model.between people"] == 51
-    assert found["detail.mouth"] == pytest.approx(4) and found["detail.brows"] == found["detail.eyes"] == 0
-    assert {name.partition(".")[2] for name in found} == {"all", "between people", *PARTS}
+def test_styles_that_are_all_alike_have_no_diversity(edit_set):
+    alike = torch.zeros(2, 6, 5, 3, 32, 32, dtype=torch.uint8)
+    alike[1] = 51
+    different = alike.clone()
+    different[:, :, 0, :, 17:24, 9:23] += 10  # the mouth, in one of five styles
+    edit_set.style_edits = lambda kind: different if kind == "detail" else alike
+    numbers = style_diversity(edit_set)
+    assert numbers["model.all"] == 0 and numbers["model.between people"] == 51
+    assert numbers["detail.mouth"] == pytest.approx(4) and numbers["detail.brows"] == numbers["detail.eyes"] == 0
+    assert {name.partition(".")[2] for name in numbers} == {"all", "between people", *FACE_PARTS}
 
 
-def test_distances_of_pictures():
+def test_distances_of_images():
     x = (torch.rand(2, 3, 32, 32) * 255).byte()
     np.testing.assert_allclose(ssim(x, x), 1)
     np.testing.assert_allclose(l1(x, 255 - x), (2.0 * x - 255).abs().mean((1, 2, 3)) / 255, rtol=1e-5)
-    soft = torch.nn.functional.avg_pool2d(x.float(), 3, 1, 1).byte()
-    assert (ssim(x, 255 - x) < ssim(x, soft)).all() and (ssim(x, soft) < 1).all()
+    blurred = torch.nn.functional.avg_pool2d(x.float(), 3, 1, 1).byte()
+    assert (ssim(x, 255 - x) < ssim(x, blurred)).all() and (ssim(x, blurred) < 1).all()
 
 
 def test_distances_of_sets_are_those_of_their_gaussians():
-    chance = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(1500, 4, generator=chance) for _ in range(2))
-    assert frechet(a, a) == pytest.approx(0, abs=1e-6) and abs(kernel_distance(a, b)) < 0.02
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(1500, 4, generator=generator) for _ in range(2))
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6) and abs(kernel_distance(a, b)) < 0.02
     moved = b * torch.tensor([1.0, 2.0, 1.0, 1.0]) + torch.tensor([3.0, 0.0, 0.0, 0.0])
-    assert frechet(a, moved) == pytest.approx(9 + 1, rel=0.1)  # |means|^2 + (2 - 1)^2
+    assert frechet_distance(a, moved) == pytest.approx(9 + 1, rel=0.1)  # |means|^2 + (2 - 1)^2
     assert kernel_distance(a, moved) > 1
 
 
-def test_a_judge_is_measured_on_real_pictures(exam):
-    found = on_real_pictures(exam.judges[0], exam.people, strong=0.6)
-    assert found.keys() == {"accuracy", "accuracy_of_full", "intensity_r", "same_person", "other_people", "verification"}
-    assert 0 <= found["verification"] <= 1 and -1 <= found["same_person"] <= 1
+def test_an_evaluator_is_measured_on_real_pictures(edit_set):
+    numbers = measure_evaluator(edit_set.evaluators[0], edit_set.faces, min_intensity=0.6)
+    assert numbers.keys() == {"accuracy", "accuracy_of_full", "intensity_r", "same_person", "other_people", "verification"}
+    assert 0 <= numbers["verification"] <= 1 and -1 <= numbers["same_person"] <= 1
 
 
 # results.json and the card.
 
 
-def test_results_say_by_whom_of_whom_and_how_many(results):
-    independent, own = results["judges"]
-    assert not independent["seen_in_training"] and independent["trained"]["people"] == 4
+def test_results_name_their_evaluators_and_number_of_samples(results):
+    reference, own = results["judges"]
+    assert not reference["seen_in_training"] and reference["trained"]["people"] == 4
     assert own["seen_in_training"] and "which training used" in own["network"]
     assert results["metrics"].keys() == {
         "expression_accuracy", "confusion", "identity_cosine", "identity_by_intensity", "intensity_correlation", "neutral",
         "styles_shown", "style_diversity", "reconstruction", "feature_distance", "realism", "new_people", "code_reading",
         "disentanglement",
     }  # fmt: skip
-    judged = {name for name, metric in METRICS.items() if metric.judged}
-    assert results["metrics_by_other_judges"]["own"].keys() == judged
+    by_evaluators = {name for name, metric in METRICS.items() if metric.needs_evaluator}
+    assert results["metrics_by_other_judges"]["own"].keys() == by_evaluators
     assert all(math.isfinite(value) for numbers in results["metrics"].values() for value in numbers.values())
     assert results["n"] == {"people": 2, "neutral_photos": 2, "edits": 12, "styled_edits": 60, "expressive_made_neutral": 6,
                             "real_pictures": 6, "all_pictures": 14}  # fmt: skip
@@ -218,18 +227,18 @@ def test_the_card_shows_every_number(weights, results):
         assert all(f"| {value:.3f} |" in card for value in numbers.values())
     assert "### By the model's own face network" in card and "| sex: female | 1 | 6 |" in card
     assert "it flatters" not in card and "was not recorded" in card
-    assert "type: expression_accuracy\n      name: expression accuracy, held-out people" in card
+    assert "type: expression_accuracy\n      value: " in card and "name: expression accuracy, held-out people" in card
 
 
-def test_without_an_independent_judge_the_card_warns(weights, results, tmp_path):
+def test_the_card_warns_if_only_the_models_own_network_measured(weights, results, tmp_path):
     shutil.copytree(weights, tmp_path / "alone")
     alone = results | {"judges": results["judges"][1:], "metrics_by_other_judges": {}}
     (tmp_path / "alone" / "results.json").write_text(json.dumps(alone))
     assert "it flatters" in write_card(tmp_path / "alone").read_text()
-    assert "evaluate WEIGHTS --data DIR" in measured({})
+    assert "evaluate WEIGHTS --data DIR" in render_results({})
 
 
-def test_what_the_training_took_is_told_only_where_it_is_known(weights, tmp_path):
+def test_the_card_shows_the_cost_of_training_only_if_it_is_known(weights, tmp_path):
     shutil.copytree(weights, tmp_path / "known")
     cost = [{"what": "three stages", "hours": 3.5, "cores": 2, "hardware": "CPU"},
             {"what": "detail", "hours": 1, "cores": 2, "hardware": "CPU"}]  # fmt: skip
@@ -239,7 +248,7 @@ def test_what_the_training_took_is_told_only_where_it_is_known(weights, tmp_path
     assert "three stages 3.5 hours on 2 cores (CPU); detail 1 hours on 2 cores (CPU): 9 core hours in all" in card
 
 
-def test_groups_are_read_where_the_table_has_them(tmp_path):
+def test_groups_are_read_only_from_columns_with_values(tmp_path):
     assert read_groups(FACES).keys() == {"sex", "ethnicity"}
     with (FACES / "metadata.csv").open(newline="") as file:
         rows = [{name: row[name] for name in ("file_name", "subject", "expression", "split")} | {"sex": ""}

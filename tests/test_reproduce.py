@@ -1,4 +1,4 @@
-"""The paper in one command: every step once, on from where it stopped, and a report."""
+"""`reproduce`: every step once, continued after a stop, and a report."""
 
 import dataclasses
 import json
@@ -10,9 +10,8 @@ from oulu import make_oulu
 from PIL import Image
 
 from train.__main__ import main
-from train.core.files import RunError
-from train.data.metadata import DataError
-from train.paper import reproduce as module
+from train.core.errors import DataError, RunError
+from train.paper import reproduce as reproduce_module
 from train.paper.reproduce import STEPS, ReproduceConfig, reproduce
 
 SMALL = {
@@ -23,7 +22,7 @@ SMALL = {
 
 @pytest.fixture(autouse=True)
 def fresh_process():
-    """accelerate keeps its settings for a process's life; every test here is a process of its own."""
+    """Resets the settings that accelerate keeps for the lifetime of a process."""
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -31,31 +30,31 @@ def fresh_process():
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Every step only notes that it ran."""
-    done = []
-    for name, one in STEPS.items():
-        monkeypatch.setitem(STEPS, name, dataclasses.replace(one, run=lambda job, name=name: done.append(name)))
-    monkeypatch.setattr(module, "write_report", lambda *args: done.append("report"))
-    return done
+    """The names of the steps that ran; nothing else is done by them."""
+    names = []
+    for name, step in STEPS.items():
+        monkeypatch.setitem(STEPS, name, dataclasses.replace(step, run=lambda job, name=name: names.append(name)))
+    monkeypatch.setattr(reproduce_module, "write_report", lambda *args: names.append("report"))
+    return names
 
 
 def flags(values):
-    typed = [(f"--{name.replace('_', '-')}", value) for name, value in values.items()]
-    return [part for flag, value in typed for part in ([flag] if value is True else [flag, str(value)])]
+    named = [(f"--{name.replace('_', '-')}", value) for name, value in values.items()]
+    return [part for flag, value in named for part in ([flag] if value is True else [flag, str(value)])]
 
 
-def test_the_steps_come_in_an_order_in_which_each_has_what_it_needs():
+def test_every_step_comes_after_those_it_needs():
     names = list(STEPS)
-    begin, end = ["prepare", "facenet", "fit", "publish", "evaluate"], ["augment", "table1", "figures"]
-    assert names == [*begin, "caae", "evaluate_caae", *end]
+    first, last = ["prepare", "facenet", "fit", "publish", "evaluate"], ["augment", "table1", "figures"]
+    assert names == [*first, "caae", "evaluate_caae", *last]
     fields = {field.name for field in dataclasses.fields(ReproduceConfig)}
-    for i, (name, one) in enumerate(STEPS.items()):
-        assert set(one.needs) <= set(names[:i]) and set(one.settings) <= fields, name
-    used = {setting for one in STEPS.values() for setting in one.settings}
-    assert fields - used == {"cpu"}  # where it is computed is no matter of the result
+    for i, (name, step) in enumerate(STEPS.items()):
+        assert set(step.needs) <= set(names[:i]) and set(step.settings) <= fields, name
+    used = {setting for step in STEPS.values() for setting in step.settings}
+    assert fields - used == {"cpu"}  # the device does not affect the result
 
 
-def test_a_finished_step_is_not_done_again_and_a_stopped_one_is(calls, tmp_path, faces_dir, monkeypatch):
+def test_a_finished_step_is_skipped_and_a_stopped_one_is_run_again(calls, tmp_path, faces_dir, monkeypatch):
     def stopped(job):
         raise KeyboardInterrupt
 
@@ -71,7 +70,7 @@ def test_a_finished_step_is_not_done_again_and_a_stopped_one_is(calls, tmp_path,
     assert calls[11:] == ["report"]
 
 
-def test_other_settings_repeat_what_is_cheap_and_never_overwrite_what_is_costly(calls, tmp_path, faces_dir):
+def test_other_settings_repeat_cheap_steps_and_never_overwrite_costly_results(calls, tmp_path, faces_dir):
     first = ReproduceConfig()
     reproduce("folder", str(faces_dir), str(tmp_path), first)
     calls.clear()
@@ -85,28 +84,28 @@ def test_other_settings_repeat_what_is_cheap_and_never_overwrite_what_is_costly(
     ("wrong", "message"),
     [({"steps": "1,2"}, "steps needs three numbers"), ({"rows": "a"}, "rows needs whole"), ({"width": 0}, "width must be")],
 )
-def test_wrong_sizes_are_refused_before_anything_is_done(wrong, message):
+def test_impossible_sizes_are_refused_before_any_step(wrong, message):
     with pytest.raises(ValueError, match=message):
         ReproduceConfig(**wrong)
 
 
-def test_a_folder_that_is_not_prepared_is_refused(tmp_path):
+def test_an_unprepared_folder_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"metadata\.csv does not exist"):
         reproduce("folder", str(tmp_path / "empty"), str(tmp_path / "out"), ReproduceConfig(**SMALL))
 
 
-def assert_whole(out):
-    """Every result is there, and told in the report."""
-    stamps = [json.loads(path.read_text()) for path in sorted((out / "steps").iterdir())]
-    assert len(stamps) == len(STEPS) and all(stamp["seconds"] >= 0 for stamp in stamps)
+def assert_complete(out):
+    """Every result exists and is in the report."""
+    records = [json.loads(path.read_text()) for path in sorted((out / "steps").iterdir())]
+    assert len(records) == len(STEPS) and all(record["seconds"] >= 0 for record in records)
     for name in ("weights", "caae"):
         assert json.loads((out / name / "results.json").read_text())["metrics"]
     assert json.loads((out / "caae" / "training.json").read_text())["steps"] == {"refine": 3}
     markdown, html = ((out / f"report.{suffix}").read_text() for suffix in ("md", "html"))
     for text in (markdown, html):
-        for told in ("Table 1", "77.78", "identity cosine", "1,296", "Settings", "Figure 7"):
-            assert told in text
+        for content in ("Table 1", "77.78", "identity cosine", "1,296", "Settings", "Figure 7"):
+            assert content in text
     pictures = re.findall(r'<img src="([^"]+)"', html)
     assert pictures == re.findall(r"!\[.*?\]\((.*?)\)", markdown) == [f"figures/figure-{n}.png" for n in range(2, 8)]
     for picture in pictures:
@@ -118,7 +117,7 @@ def assert_whole(out):
 def test_the_whole_paper_from_a_prepared_folder(tmp_path, faces_dir, capsys):
     command = ["reproduce", "folder", str(faces_dir), str(tmp_path / "out"), *flags(SMALL)]
     assert main(command) == 0, capsys.readouterr().err
-    assert_whole(tmp_path / "out")
+    assert_complete(tmp_path / "out")
 
 
 @pytest.mark.slow
@@ -126,7 +125,7 @@ def test_the_whole_paper_from_photos_in_oulu_casias_form(tmp_path, capsys):
     source = make_oulu(tmp_path / "oulu", people=(71, 72, 73, 74), decoys=())
     command = ["reproduce", "oulu", str(source), str(tmp_path / "out"), "--allow-incomplete", *flags(SMALL)]
     assert main(command) == 0, capsys.readouterr().err
-    assert_whole(tmp_path / "out")
+    assert_complete(tmp_path / "out")
     assert "Measured on Oulu-CASIA" in (tmp_path / "out" / "report.md").read_text()
     assert main(command) == 0
     assert capsys.readouterr().out.count("done before") == len(STEPS)

@@ -1,267 +1,270 @@
-"""What is measured. A metric is one decorated function of an `EditSet`; it returns plain numbers.
+"""Metrics of edits. A metric is one decorated function of an `EditSet`; it returns plain numbers.
 
-Numbers are named `kind` or `kind.part`; the kinds are `decoder`, `model` and `detail` (see `exam.KINDS`) and `real`, the
-set's own pictures. The people are held out: no network has seen them. docs/evaluation.md tells what each number means.
+The numbers are named `kind` or `kind.part`; the kinds are `decoder`, `model` and `detail` (see `edit_set.KINDS`) and
+`real`, the set's own pictures. The people are held out: no network was trained on them. docs/evaluation.md explains every
+number.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
-from typing import get_args
 
 import numpy as np
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from exprgan.models.latent_prior import Prior
-
-from .edit_set import INTENSITIES, KINDS, EditSet, EditKind
-from .evaluators import Evaluator
-from .image_metrics import frechet, kernel_distance, l1, ssim
+from .edit_set import INTENSITIES, KINDS, EditKind, EditSet
+from .evaluators import Evaluator, Prediction
+from .image_metrics import frechet_distance, kernel_distance, l1, ssim
 
 Numbers = dict[str, float]
 
-CONFUSED = (("fear", "surprise"), ("surprise", "fear"), ("angry", "disgust"), ("disgust", "angry"))
-"""Expressions that people, too, take for each other: asked for, and seen instead."""
+CONFUSED_PAIRS = (("fear", "surprise"), ("surprise", "fear"), ("angry", "disgust"), ("disgust", "angry"))
+"""Expressions that people confuse, too: the requested and the predicted one."""
 
-PARTS = {
+FACE_PARTS = {
     "brows": (0.18, 0.82, 0.12, 0.24),
     "eyes": (0.18, 0.82, 0.24, 0.35),
     "nose": (0.36, 0.64, 0.35, 0.53),
     "mouth": (0.28, 0.72, 0.53, 0.76),
 }
-"""Where the parts of a face lie in every crop: left, right, top, bottom, in sides of it."""
+"""Boxes of the parts of a face in every aligned crop: left, right, top, bottom, as shares of its side."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A function, and whether it asks a judge."""
+    """A metric's function, and whether its second argument is an evaluator."""
 
     measure: Callable[..., Numbers]
-    judged: bool
+    needs_evaluator: bool
 
 
 METRICS: dict[str, Metric] = {}
 
 
-def register_metric(function: Callable[[EditSet], Numbers]) -> Callable[[EditSet], Numbers]:
-    """Files a metric that needs no judge under its function's name."""
-    METRICS[function.__name__] = Metric(function, judged=False)
-    return function
+def register_metric(*, needs_evaluator: bool) -> Callable:
+    """Registers a metric under its function's name: of an EditSet and, if `needs_evaluator`, of each Evaluator."""
+
+    def register(function: Callable[..., Numbers]) -> Callable[..., Numbers]:
+        METRICS[function.__name__] = Metric(function, needs_evaluator)
+        return function
+
+    return register
 
 
-def judged(function: Callable[[EditSet, Evaluator], Numbers]) -> Callable[[EditSet, Evaluator], Numbers]:
-    """Files a metric that every judge is asked for."""
-    METRICS[function.__name__] = Metric(function, judged=True)
-    return function
+@register_metric(needs_evaluator=True)
+def expression_accuracy(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
+    """Share of edits at full intensity predicted as the target expression, of K + 1; `real`: the set's full expressions."""
+    numbers = {kind: _share(edit_set.predict_edits(evaluator, kind).label == edit_set.target) for kind in KINDS}
+    real = edit_set.predict_full_expressions(evaluator).label == edit_set.full_expressions.expression
+    return numbers | {"real": _share(real)}
 
 
-@judged
-def expression_accuracy(exam: EditSet, judge: Evaluator) -> Numbers:
-    """Share of edits at full intensity that show the wanted expression, of K + 1; beside it the set's own pictures."""
-    found = {kind: _share(exam.of_edits(judge, kind).label == exam.wanted) for kind in KINDS}
-    return found | {"real": _share(exam.of_strong(judge).label == exam.strong.expression)}
+@register_metric(needs_evaluator=True)
+def confusion(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
+    """Share of an expression's edits predicted as another, for pairs that are easily confused, and as neutral."""
+    labels = {kind: (edit_set.predict_edits(evaluator, kind).label, edit_set.target) for kind in KINDS}
+    labels["real"] = edit_set.predict_full_expressions(evaluator).label, edit_set.full_expressions.expression
+    names, numbers = edit_set.expressions, {}
+    for requested, other in CONFUSED_PAIRS:
+        if requested in names and other in names:
+            for kind, (label, target) in labels.items():
+                share = _share(label[target == names.index(requested)] == names.index(other))
+                numbers[f"{kind}.{requested} as {other}"] = share
+    return numbers | {f"{kind}.any as neutral": _share(label == len(names)) for kind, (label, _) in labels.items()}
 
 
-@judged
-def confusion(exam: EditSet, judge: Evaluator) -> Numbers:
-    """Share of an expression's edits that is taken for another, in pairs that are easily confused, and for neutral."""
-    seen = {kind: (exam.of_edits(judge, kind).label, exam.wanted) for kind in KINDS}
-    seen["real"] = exam.of_strong(judge).label, exam.strong.expression
-    found = {}
-    for wanted, instead in CONFUSED:
-        if wanted in exam.names and instead in exam.names:
-            a, b = exam.names.index(wanted), exam.names.index(instead)
-            for kind, (label, asked) in seen.items():
-                found[f"{kind}.{wanted} as {instead}"] = _share(label[asked == a] == b)
-    return found | {f"{kind}.any as neutral": _share(label == len(exam.names)) for kind, (label, _) in seen.items()}
+@register_metric(needs_evaluator=True)
+def identity_cosine(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
+    """Mean cosine of an edit with its photo; `real`: of two real pictures of one person, and of two people."""
+    inputs, real = edit_set.inputs, edit_set.full_expressions
+    numbers = {kind: _cosine_with_input(edit_set, evaluator, kind, 1.0) for kind in KINDS}
+    cosine = edit_set.predict_inputs(evaluator).embedding @ edit_set.predict_full_expressions(evaluator).embedding.T
+    same_person = inputs.subject[:, None] == real.subject[None]
+    same_picture = torch.tensor([[a == b for b in real.file_names] for a in inputs.file_names])
+    numbers["real"] = cosine[same_person & ~same_picture].mean().item()
+    return numbers | {"real.other people": cosine[~same_person].mean().item()}
 
 
-@judged
-def identity_cosine(exam: EditSet, judge: Evaluator) -> Numbers:
-    """Mean cosine of an edit with its photo; beside it two real pictures of one person, and of two people."""
-    before = exam.of_inputs(judge).embedding
-    found = {kind: _to_photo(exam, judge, kind, 1.0) for kind in KINDS}
-    cosine = before @ exam.of_strong(judge).embedding.T
-    same = exam.inputs.subject[:, None] == exam.strong.subject[None]
-    itself = torch.tensor([[a == b for b in exam.strong.file_names] for a in exam.inputs.file_names])
-    return found | {"real": cosine[same & ~itself].mean().item(), "real.other people": cosine[~same].mean().item()}
+@register_metric(needs_evaluator=True)
+def identity_by_intensity(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
+    """Mean cosine of an edit with its photo at every intensity: how much identity an expression costs."""
+    return {f"{kind}.at {level:g}": _cosine_with_input(edit_set, evaluator, kind, level)
+            for kind in KINDS for level in INTENSITIES}  # fmt: skip
 
 
-@judged
-def identity_by_intensity(exam: EditSet, judge: Evaluator) -> Numbers:
-    """Mean cosine of an edit with its photo, at rising intensities: what an expression costs of the person."""
-    return {f"{kind}.at {level:g}": _to_photo(exam, judge, kind, level) for kind in KINDS for level in INTENSITIES}
-
-
-@judged
-def intensity_correlation(exam: EditSet, judge: Evaluator) -> Numbers:
-    """Pearson r of the intensity asked for and the strength seen, over everyone, for every expression.
+@register_metric(needs_evaluator=True)
+def intensity_correlation(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
+    """Pearson r of the requested intensity and the estimated strength, over all inputs, for every expression.
 
     `mean` and `spearman` are means over the expressions. `... of a photo` is the repeated-measures correlation (Bakdash and
-    Marusich, 2017), with every photo's own mean strength taken off: some people's calm faces look stronger than others'.
-    `slider` is the mean r of one photo's edits alone; `monotone` is the share of pairs of levels of one photo that come in
-    order, `reach` the mean strength seen at intensity 1; `real.mean` is the r of strengths seen and true of real pictures.
+    Marusich, 2017): every photo's own mean strength is subtracted, as some people's neutral faces look stronger than
+    others'. `slider` is the mean r of one photo's edits alone; `monotone` the share of pairs of intensities of one photo
+    whose strengths are in order; `reach` the mean strength at intensity 1; `real.mean` the r of estimated and true strength
+    of real pictures.
     """
-    found = {}
+    names, numbers = edit_set.expressions, {}
+    rows = torch.arange(len(edit_set.target))
     for kind in KINDS:
-        rows = torch.arange(len(exam.wanted))
-        seen = np.stack([exam.of_edits(judge, kind, level).strength[rows, exam.wanted].numpy() for level in INTENSITIES])
-        seen = seen.reshape(len(INTENSITIES), -1, len(exam.names))
-        asked = np.repeat(np.array(INTENSITIES), seen.shape[1])
-        each = [(asked, seen[:, :, i].ravel()) for i in range(len(exam.names))]
-        r = {name: pearson(*pair) for name, pair in zip(exam.names, each, strict=True)}
-        ordered = [seen[j] > seen[i] for i, j in combinations(range(len(seen)), 2)]
-        centred = seen - seen.mean(axis=0)
-        own = {f"{name} of a photo": pearson(asked, centred[:, :, i].ravel()) for i, name in enumerate(exam.names)}
-        r |= {"mean": float(np.mean(list(r.values()))), "spearman": float(np.mean([spearmanr(*pair)[0] for pair in each]))}
-        alone = [pearson(np.array(INTENSITIES), one) for one in seen.reshape(len(seen), -1).T]
-        r |= own | {"slider": float(np.mean(alone))}
-        r |= {"monotone": float(np.mean(ordered)), "reach": float(seen[-1].mean())}
-        found |= {f"{kind}.{name}": value for name, value in r.items()}
-    shown = exam.people.expressive()
-    known = shown.select(~shown.intensity.isnan())
+        predictions = [edit_set.predict_edits(evaluator, kind, level) for level in INTENSITIES]
+        levels = np.stack([prediction.strength[rows, edit_set.target].numpy() for prediction in predictions])
+        strength = levels.reshape(len(INTENSITIES), -1, len(names))  # (intensities, inputs, K)
+        requested = np.repeat(np.array(INTENSITIES), strength.shape[1])
+        centred = strength - strength.mean(axis=0)
+        columns = strength.reshape(-1, len(names)).T
+        r = {name: pearson(requested, column) for name, column in zip(names, columns, strict=True)}
+        r["mean"] = float(np.mean(list(r.values())))
+        r["spearman"] = float(np.mean([spearmanr(requested, column)[0] for column in columns]))
+        r |= {f"{name} of a photo": pearson(requested, centred[:, :, i].ravel()) for i, name in enumerate(names)}
+        r["slider"] = float(np.mean([pearson(np.array(INTENSITIES), edits) for edits in levels.T]))
+        r["monotone"] = float(np.mean([levels[j] > levels[i] for i, j in combinations(range(len(levels)), 2)]))
+        r["reach"] = float(strength[-1].mean())
+        numbers |= {f"{kind}.{name}": value for name, value in r.items()}
+    expressive = edit_set.faces.expressive()
+    known = expressive.select(~expressive.intensity.isnan())
     if len(known):
-        strength = judge(known.images).strength[torch.arange(len(known)), known.expression]
-        found["real.mean"] = pearson(known.intensity.numpy(), strength.numpy())
-    return found
+        estimated = evaluator(known.images).strength[torch.arange(len(known)), known.expression]
+        numbers["real.mean"] = pearson(known.intensity.numpy(), estimated.numpy())
+    return numbers
 
 
-@judged
-def neutral(exam: EditSet, judge: Evaluator) -> Numbers:
-    """How neutral `neutral` is: share read as neutral, mean certainty of it, and the mean strength of what shows most.
+@register_metric(needs_evaluator=True)
+def neutral(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
+    """Share predicted as neutral, its mean probability, and the mean strength of the strongest class, of `neutral` edits.
 
-    Of the inputs made neutral; `of expressive` of the set's own full expressions made neutral; `real`: the neutral photos.
+    The inputs are edited; `of expressive`: the share of the set's full expressions edited to neutral; `real`: neutral
+    photos.
     """
-    found = {}
+    numbers = {}
     for kind in KINDS:
-        said = exam.judged(judge, ("neutral", kind), lambda kind=kind: exam.neutral(kind))
-        found |= _calm(said.certainty, said.strength, kind)
-        if len(exam.calmed[kind]):
-            said = exam.judged(judge, ("calmed", kind), lambda kind=kind: exam.calmed[kind])
-            found[f"{kind}.of expressive"] = _share(said.label == len(exam.names))
-    if exam.calm:
-        said = exam.of_inputs(judge)
-        found |= _calm(said.certainty, said.strength, "real")
-    return found
+        prediction = edit_set.predict(evaluator, ("neutral", kind), lambda kind=kind: edit_set.neutral_edits(kind))
+        numbers |= _neutrality(prediction, kind)
+        if len(edit_set.neutralized[kind]):
+            prediction = edit_set.predict(evaluator, ("neutralized", kind), lambda kind=kind: edit_set.neutralized[kind])
+            numbers[f"{kind}.of expressive"] = _share(prediction.label == len(edit_set.expressions))
+    return numbers | (_neutrality(edit_set.predict_inputs(evaluator), "real") if edit_set.has_neutral else {})
 
 
-@judged
-def styles_shown(exam: EditSet, judge: Evaluator) -> Numbers:
-    """Share of the edits in a single style that show the wanted expression: one of its d numbers at 1, all others at -1."""
-    found = {}
+@register_metric(needs_evaluator=True)
+def styles_shown(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
+    """Share of edits in a single style (one of the d numbers at 1, the others at -1) predicted as the target expression."""
+    numbers = {}
     for kind in KINDS:
-        said = exam.judged(judge, ("styles", kind), lambda kind=kind: exam.styles(kind).flatten(0, 2))
-        label = said.label.reshape(len(exam.one_each), len(exam.names), -1)
-        found[kind] = _share(label == torch.arange(len(exam.names))[None, :, None])
-    return found
+        images = edit_set.style_edits(kind)  # (people, K, d, 3, S, S)
+        prediction = edit_set.predict(evaluator, ("styles", kind), lambda images=images: images.flatten(0, 2))
+        label = prediction.label.reshape(images.shape[:3])
+        numbers[kind] = _share(label == torch.arange(images.shape[1])[None, :, None])
+    return numbers
 
 
-@register_metric
-def style_diversity(exam: EditSet) -> Numbers:
-    """How much the d styles of an expression differ, in levels of 255, and in which part of the face.
+@register_metric(needs_evaluator=False)
+def style_diversity(edit_set: EditSet) -> Numbers:
+    """Mean absolute difference of two styles of one person, in levels of 255, of the whole crop and of each part of the
+    face.
 
-    Mean absolute difference of two styles of one person; `between people`: of two people in one style.
+    `between people`: of two people in one style.
     """
-    found = {}
+    numbers = {}
     for kind in KINDS:
-        pictures = exam.styles(kind).float()  # (people, K, d, 3, S, S)
-        found[f"{kind}.all"] = _apart(pictures.flatten(0, 1))
-        found |= {f"{kind}.{part}": _apart(_box(pictures, part).flatten(0, 1)) for part in PARTS}
-        found[f"{kind}.between people"] = _apart(pictures.permute(1, 2, 0, 3, 4, 5).flatten(0, 1))
-    return found
+        images = edit_set.style_edits(kind).float()  # (people, K, d, 3, S, S)
+        numbers[f"{kind}.all"] = _mean_difference(images.flatten(0, 1))
+        numbers |= {f"{kind}.{part}": _mean_difference(_crop_part(images, part).flatten(0, 1)) for part in FACE_PARTS}
+        numbers[f"{kind}.between people"] = _mean_difference(images.permute(1, 2, 0, 3, 4, 5).flatten(0, 1))
+    return numbers
 
 
-@register_metric
-def reconstruction(exam: EditSet) -> Numbers:
-    """Inputs decoded with the code they show, against themselves: mean |difference| (0..1), and SSIM."""
-    found = {}
+@register_metric(needs_evaluator=False)
+def reconstruction(edit_set: EditSet) -> Numbers:
+    """Inputs decoded with the code of their own expression, against the inputs: mean |difference| (0..1), and SSIM."""
+    numbers = {}
     for kind in KINDS:
-        pair = exam.recovered(kind), exam.inputs.images
-        found |= {f"{kind}.l1": float(l1(*pair).mean()), f"{kind}.ssim": float(ssim(*pair).mean())}
-    return found
+        pair = edit_set.reconstructions(kind), edit_set.inputs.images
+        numbers |= {f"{kind}.l1": float(l1(*pair).mean()), f"{kind}.ssim": float(ssim(*pair).mean())}
+    return numbers
 
 
-@judged
-def feature_distance(exam: EditSet, judge: Evaluator) -> Numbers:
-    """The same in a judge's features (see `Judge.distances`); `real`: another person's neutral photo instead."""
-    found = {kind: float(judge.distances(exam.recovered(kind), exam.inputs.images).mean()) for kind in KINDS}
-    owner = exam.inputs.subject
+@register_metric(needs_evaluator=True)
+def feature_distance(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
+    """The same in an evaluator's features (`Evaluator.distances`); `real`: another person's photo instead."""
+    images, owner = edit_set.inputs.images, edit_set.inputs.subject
+    numbers = {kind: float(evaluator.distances(edit_set.reconstructions(kind), images).mean()) for kind in KINDS}
     other = torch.tensor([int((owner != person).long().argmax()) for person in owner.tolist()])
-    return found | {"real": float(judge.distances(exam.inputs.images[other], exam.inputs.images).mean())}
+    return numbers | {"real": float(evaluator.distances(images[other], images).mean())}
 
 
-@judged
-def realism(exam: EditSet, judge: Evaluator) -> Numbers:
-    """FID and KID (times 1,000) of edits at full intensity against the set's own full expressions, in a judge's features.
+@register_metric(needs_evaluator=True)
+def realism(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
+    """FID and KID (times 1,000) of edits at full intensity against the set's full expressions, in an evaluator's features.
 
-    `real`: the unedited inputs instead of the edits. Few pictures make FID larger; compare it within one table alone.
+    `real`: the unedited inputs instead of the edits. Few pictures make FID larger; compare it only within one table.
     """
-    own = exam.of_strong(judge).pooled
-    sets = {kind: exam.of_edits(judge, kind).pooled for kind in KINDS} | {"real": exam.of_inputs(judge).pooled}
-    found = {f"{kind}.fid": frechet(pooled, own) for kind, pooled in sets.items()}
-    found |= {f"{kind}.kid": 1000 * kernel_distance(pooled, own) for kind, pooled in sets.items()}
-    return found
+    reference = edit_set.predict_full_expressions(evaluator).pooled
+    sets = {kind: edit_set.predict_edits(evaluator, kind).pooled for kind in KINDS}
+    sets |= {"real": edit_set.predict_inputs(evaluator).pooled}
+    numbers = {f"{kind}.fid": frechet_distance(pooled, reference) for kind, pooled in sets.items()}
+    return numbers | {f"{kind}.kid": 1000 * kernel_distance(pooled, reference) for kind, pooled in sets.items()}
 
 
-@judged
-def new_people(exam: EditSet, judge: Evaluator) -> Numbers:
-    """People who do not exist, drawn like those trained on (`people`) and from the paper's P_z (`uniform`).
+@register_metric(needs_evaluator=True)
+def new_people(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
+    """Generated people, z sampled from the Gaussian fitted to training people (`people`) and from P_z (`uniform`).
 
-    `accuracy`: share that shows the wanted expression; `kid` (times 1,000) against the set's own full expressions; and mean
-    cosines: of `one person` with two expressions, and of `two people` with one.
+    `accuracy`: share predicted as the target expression; `kid` (times 1,000) against the set's full expressions; and mean
+    cosines of `one person` with two expressions, and of `two people` with one expression.
     """
-    found, k = {}, len(exam.names)
-    for prior in get_args(Prior) if exam.editor.model.config.people_mean else ("uniform",):
-        said = exam.judged(judge, ("new", prior), lambda prior=prior: exam.new_people(prior))
-        by_person = said.embedding.unflatten(0, (-1, k))
-        found |= {
-            f"{prior}.accuracy": _share(said.label == torch.arange(k).repeat(len(by_person))),
-            f"{prior}.kid": 1000 * kernel_distance(said.pooled, exam.of_strong(judge).pooled),
+    numbers, k = {}, len(edit_set.expressions)
+    reference = edit_set.predict_full_expressions(evaluator).pooled
+    for prior, images in edit_set.new_people.items():
+        prediction = edit_set.predict(evaluator, ("new people", prior), lambda images=images: images)
+        by_person = prediction.embedding.unflatten(0, (-1, k))
+        numbers |= {
+            f"{prior}.accuracy": _share(prediction.label == torch.arange(k).repeat(len(by_person))),
+            f"{prior}.kid": 1000 * kernel_distance(prediction.pooled, reference),
             f"{prior}.one person": _mean_cosine(by_person),
             f"{prior}.two people": _mean_cosine(by_person.transpose(0, 1)),
         }
-    return found
+    return numbers
 
 
-def pearson(one: np.ndarray, other: np.ndarray) -> float:
-    """Pearson's r; NaN, without a warning, where one of them never changes."""
-    if not (np.std(one) and np.std(other)):
+def pearson(first: np.ndarray, second: np.ndarray) -> float:
+    """Pearson's r; NaN, without a warning, if one of them is constant."""
+    if not (np.std(first) and np.std(second)):
         return float("nan")
-    return float(np.corrcoef(one, other)[0, 1])
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def _share(hits: Tensor) -> float:
     return hits.float().mean().item()
 
 
-def _to_photo(exam: EditSet, judge: Evaluator, kind: EditKind, intensity: float) -> float:
-    before = exam.of_inputs(judge).embedding.repeat_interleave(len(exam.names), dim=0)
-    return (exam.of_edits(judge, kind, intensity).embedding * before).sum(1).mean().item()
+def _cosine_with_input(edit_set: EditSet, evaluator: Evaluator, kind: EditKind, intensity: float) -> float:
+    inputs = edit_set.predict_inputs(evaluator).embedding.repeat_interleave(len(edit_set.expressions), dim=0)
+    return (edit_set.predict_edits(evaluator, kind, intensity).embedding * inputs).sum(1).mean().item()
 
 
 def _mean_cosine(groups: Tensor) -> float:
-    """Mean cosine of two different members of a group: unit vectors (groups, members, numbers)."""
+    """Mean cosine of two different members of a group: unit vectors (groups, members, E)."""
     count = groups.shape[1]
     return ((groups @ groups.mT).sum((1, 2)) - count).mean().item() / (count * (count - 1))
 
 
-def _calm(certainty: Tensor, strength: Tensor, kind: str) -> Numbers:
+def _neutrality(prediction: Prediction, kind: str) -> Numbers:
+    probabilities = prediction.probabilities
     return {
-        f"{kind}.share": _share(certainty.argmax(1) == certainty.shape[1] - 1),
-        f"{kind}.certainty": certainty[:, -1].mean().item(),
-        f"{kind}.strength": strength.amax(1).mean().item(),
+        f"{kind}.share": _share(prediction.label == probabilities.shape[1] - 1),
+        f"{kind}.certainty": probabilities[:, -1].mean().item(),
+        f"{kind}.strength": prediction.strength.amax(1).mean().item(),
     }
 
 
-def _box(pictures: Tensor, part: str) -> Tensor:
-    """The part of a face out of pictures (..., S, S)."""
-    left, right, top, bottom = (round(at * pictures.shape[-1]) for at in PARTS[part])
-    return pictures[..., top:bottom, left:right]
+def _crop_part(images: Tensor, part: str) -> Tensor:
+    """One of FACE_PARTS of images (..., S, S)."""
+    left, right, top, bottom = (round(share * images.shape[-1]) for share in FACE_PARTS[part])
+    return images[..., top:bottom, left:right]
 
 
-def _apart(groups: Tensor) -> float:
-    """Mean absolute difference of two pictures of a group: groups (G, M, ...), over all pairs; NaN of one alone."""
+def _mean_difference(groups: Tensor) -> float:
+    """Mean absolute difference of two images of a group (G, M, ...), over all pairs; NaN if M is 1."""
     pairs = [(groups[:, i] - groups[:, j]).abs().mean().item() for i, j in combinations(range(groups.shape[1]), 2)]
     return float(np.mean(pairs)) if pairs else float("nan")

@@ -1,9 +1,9 @@
-"""The held-out people and their edits: every edit is made once, and judged once by each judge, whatever metrics ask."""
+"""The held-out people's photos and their edits. Every edit is made once, and every evaluator predicts on it once."""
 
 import dataclasses
 from collections.abc import Callable
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -15,133 +15,139 @@ from exprgan.editor import ExpressionEditor
 from exprgan.models.latent_prior import Prior
 
 from ..data import FaceFolder
-from ..data.contact_sheets import read_one
-from .evaluators import Evaluator, Judgement
+from ..data.contact_sheets import read_sample
+from .evaluators import Evaluator, Prediction
 
-STRONG = 0.6
-"""Pictures of the set count as full expressions from this intensity on."""
-NEW = 100
-"""How many people are made up."""
+MIN_FULL_INTENSITY = 0.6
+"""From this intensity on, pictures of the set count as full expressions."""
+NUM_NEW_PEOPLE = 100
+"""Number of people to generate."""
 INTENSITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 EditKind = Literal["decoder", "model", "detail"]
 KINDS: tuple[EditKind, ...] = ("decoder", "model", "detail")
-"""The bare decoder's picture; the same pasted back, as in the paper; and what a visitor gets."""
+"""The decoder's image; the same pasted back into the photo, as in the paper; and the editor's default result."""
 
 
 class EditSet:
-    """What every metric is given.
+    """The input of every metric: photos, their edits, and what evaluators predict on both.
 
-    Pictures are (N, 3, S, S) uint8. Of edits, people are outermost, then their photos, then expressions.
+    Images are (N, 3, S, S) uint8. Edits are ordered by person, then photo, then expression.
 
     Args:
         editor: with the model to be measured.
-        people: the held-out people.
-        judges: who judges; the first one counts most.
+        faces: pictures of the held-out people.
+        evaluators: the first one's numbers are the main ones.
+
+    Attributes:
+        inputs: the photos that are edited: the neutral ones or, if the set has none (as the paper's), the expressive ones.
+        has_neutral: whether the set has neutral pictures.
     """
 
-    def __init__(self, editor: ExpressionEditor, people: FaceFolder, judges: list[Evaluator]):
-        self.editor, self.people, self.judges = editor, people, judges
-        self.names = people.expressions
-        neutral = people.expression == len(people.expressions)
-        certain = neutral & (people.intensity.nan_to_num(0.0) == 0)
-        self.calm = bool(certain.any())
-        """Whether the set has neutral pictures; where not, as in the paper's, expressive ones are edited."""
-        self.inputs = people.select(certain if self.calm else ~neutral)
-        self._made: dict[tuple[int, bytes], dict[EditKind, Tensor]] = {}
-        self._new: dict[Prior, Tensor] = {}
-        self._judged: dict[tuple, Judgement] = {}
+    def __init__(self, editor: ExpressionEditor, faces: FaceFolder, evaluators: list[Evaluator]):
+        self.editor, self.faces, self.evaluators = editor, faces, evaluators
+        self.expressions = faces.expressions
+        neutral = faces.expression == len(faces.expressions)
+        certain = neutral & (faces.intensity.nan_to_num(0.0) == 0)
+        self.has_neutral = bool(certain.any())
+        self.inputs = faces.select(certain if self.has_neutral else ~neutral)
+        self._edits: dict[tuple[int, bytes], dict[EditKind, Tensor]] = {}
+        self._predictions: dict[tuple, Prediction] = {}
 
     @cached_property
     def subjects(self) -> list[Subject]:
-        """Every input, neutral pictures of the held-out people, read as the aligned crop that it is."""
-        return [read_one(self.editor, self.inputs, index) for index in range(len(self.inputs))]
+        """The inputs, read by the editor as aligned crops."""
+        return [read_sample(self.editor, self.inputs, index) for index in range(len(self.inputs))]
 
     @cached_property
-    def one_each(self) -> list[int]:
-        """The first input of every person."""
+    def first_inputs(self) -> list[int]:
+        """The index of every person's first input."""
         owners = self.inputs.subject.tolist()
         return [owners.index(person) for person in sorted(set(owners))]
 
     @cached_property
-    def strong(self) -> FaceFolder:
+    def full_expressions(self) -> FaceFolder:
         """The set's own pictures of full expressions."""
-        return self.people.expressive(STRONG)
+        return self.faces.expressive(MIN_FULL_INTENSITY)
 
     @cached_property
-    def wanted(self) -> Tensor:
-        """The expression asked for in each of the edits of all inputs: (inputs * K,)."""
-        return torch.arange(len(self.names)).repeat(len(self.inputs))
+    def target(self) -> Tensor:
+        """The requested expression of each of `expression_edits`: (inputs * K,)."""
+        return torch.arange(len(self.expressions)).repeat(len(self.inputs))
 
-    def edits(self, kind: EditKind, intensity: float = 1.0) -> Tensor:
-        """Every input with every expression: inputs * K pictures."""
-        codes = [self.editor.model.F_ctrl.code(name, intensity) for name in self.names]
+    def expression_edits(self, kind: EditKind, intensity: float = 1.0) -> Tensor:
+        """Every input edited to every expression: inputs * K images."""
+        codes = [self.editor.model.F_ctrl.code(name, intensity) for name in self.expressions]
         return torch.stack([self._edit(i, code)[kind] for i in range(len(self.inputs)) for code in codes])
 
-    def neutral(self, kind: EditKind) -> Tensor:
-        """Every input made neutral: one picture an input."""
+    def neutral_edits(self, kind: EditKind) -> Tensor:
+        """Every input edited to neutral: one image per input."""
         code = self.editor.model.F_ctrl.neutral()
         return torch.stack([self._edit(i, code)[kind] for i in range(len(self.inputs))])
 
-    def recovered(self, kind: EditKind) -> Tensor:
-        """Every input decoded with the code that it shows: all -1 for neutral pictures, as read for others."""
-        if self.calm:
-            return self.neutral(kind)
+    def reconstructions(self, kind: EditKind) -> Tensor:
+        """Every input decoded with the code of its own expression: all -1 if neutral, else as Q reads it."""
+        if self.has_neutral:
+            return self.neutral_edits(kind)
         return torch.stack([self._edit(i, subject.reading.code)[kind] for i, subject in enumerate(self.subjects)])
 
-    def styles(self, kind: EditKind) -> Tensor:
-        """One input of each person, with each expression, in each of its d styles: (people, K, d, 3, S, S)."""
+    def style_edits(self, kind: EditKind) -> Tensor:
+        """Each person's first input with each expression in each of its d styles: (people, K, d, 3, S, S)."""
         control = self.editor.model.F_ctrl
-        codes = [control.code(name, style=k) for name in self.names for k in range(control.numbers_each)]
-        made = torch.stack([self._edit(i, code)[kind] for i in self.one_each for code in codes])
-        return made.unflatten(0, (len(self.one_each), len(self.names), control.numbers_each))
+        codes = [control.code(name, style=k) for name in self.expressions for k in range(control.numbers_each)]
+        edits = torch.stack([self._edit(i, code)[kind] for i in self.first_inputs for code in codes])
+        return edits.unflatten(0, (len(self.first_inputs), len(self.expressions), control.numbers_each))
 
     @cached_property
-    def calmed(self) -> dict[EditKind, Tensor]:
-        """The set's own full expressions, one of each person and expression, made neutral."""
-        pairs = list(zip(self.strong.subject.tolist(), self.strong.expression.tolist(), strict=True))
-        chosen = [i for i, pair in enumerate(pairs) if pairs.index(pair) == i]
-        made = [self._pictures(self.editor.edit(read_one(self.editor, self.strong, i), "neutral")) for i in chosen]
-        return {kind: torch.stack([pictures[kind] for pictures in made]) for kind in KINDS}
+    def neutralized(self) -> dict[EditKind, Tensor]:
+        """The set's own full expressions, one per person and expression, edited to neutral."""
+        faces = self.full_expressions
+        pairs = list(zip(faces.subject.tolist(), faces.expression.tolist(), strict=True))
+        subjects = [read_sample(self.editor, faces, i) for i, pair in enumerate(pairs) if pairs.index(pair) == i]
+        edits = [_images_of(self.editor.edit(subject, "neutral")) for subject in subjects]
+        return {kind: torch.stack([images[kind] for images in edits]) for kind in KINDS}
 
-    def new_people(self, prior: Prior) -> Tensor:
-        """People who do not exist, with each expression: NEW * K pictures of the bare decoder."""
-        if prior not in self._new:
-            made = [self.editor.generate(NEW, name, seed=0, prior=prior) for name in self.names]
-            self._new[prior] = torch.stack([_bytes(picture) for person in zip(*made, strict=True) for picture in person])
-        return self._new[prior]
+    @cached_property
+    def new_people(self) -> dict[Prior, Tensor]:
+        """Generated people with each expression, by prior: NUM_NEW_PEOPLE * K images of the decoder."""
+        images = {}
+        for prior in get_args(Prior) if self.editor.model.latent_prior.is_fitted else ("uniform",):
+            columns = [self.editor.generate(NUM_NEW_PEOPLE, name, seed=0, prior=prior) for name in self.expressions]
+            images[prior] = torch.stack([_to_uint8(face) for person in zip(*columns, strict=True) for face in person])
+        return images
 
-    def judged(self, judge: Evaluator, key: tuple, pictures: Callable[[], Tensor]) -> Judgement:
-        """What a judge says of pictures; asked again under the same key, it answers from memory."""
-        key = (judge.name, *key)
-        if key not in self._judged:
-            self._judged[key] = judge(pictures())
-        return self._judged[key]
+    def predict(self, evaluator: Evaluator, key: tuple, images: Callable[[], Tensor]) -> Prediction:
+        """What an evaluator predicts on images, cached under the evaluator's name and `key`."""
+        key = (evaluator.name, *key)
+        if key not in self._predictions:
+            self._predictions[key] = evaluator(images())
+        return self._predictions[key]
 
-    def of_edits(self, judge: Evaluator, kind: EditKind, intensity: float = 1.0) -> Judgement:
-        """A judge on every input with every expression."""
-        return self.judged(judge, (kind, intensity), lambda: self.edits(kind, intensity))
+    def predict_edits(self, evaluator: Evaluator, kind: EditKind, intensity: float = 1.0) -> Prediction:
+        """Prediction on `expression_edits`."""
+        return self.predict(evaluator, (kind, intensity), lambda: self.expression_edits(kind, intensity))
 
-    def of_inputs(self, judge: Evaluator) -> Judgement:
-        """A judge on the photos before any edit."""
-        return self.judged(judge, ("inputs",), lambda: self.inputs.images)
+    def predict_inputs(self, evaluator: Evaluator) -> Prediction:
+        """Prediction on the photos before any edit."""
+        return self.predict(evaluator, ("inputs",), lambda: self.inputs.images)
 
-    def of_strong(self, judge: Evaluator) -> Judgement:
-        """A judge on the set's own full expressions."""
-        return self.judged(judge, ("strong",), lambda: self.strong.images)
+    def predict_full_expressions(self, evaluator: Evaluator) -> Prediction:
+        """Prediction on the set's own full expressions."""
+        return self.predict(evaluator, ("full expressions",), lambda: self.full_expressions.images)
 
     def _edit(self, index: int, code: Tensor) -> dict[EditKind, Tensor]:
-        """One input with one code, of every kind, each (3, S, S)."""
+        """One input decoded with one code, as every kind of edit, each (3, S, S)."""
         key = index, code.numpy().tobytes()
-        if key not in self._made:
-            self._made[key] = self._pictures(self.editor.decode(self.subjects[index], code))
-        return self._made[key]
-
-    def _pictures(self, result: EditResult) -> dict[EditKind, Tensor]:
-        """An edit's pictures alone; what else it holds is large."""
-        pasted = dataclasses.replace(result, fidelity="model", detail=None, decode=lambda: result.x_hat)
-        return {"decoder": _bytes(result.crop), "model": _bytes(pasted.face), "detail": _bytes(result.face)}
+        if key not in self._edits:
+            self._edits[key] = _images_of(self.editor.decode(self.subjects[index], code))
+        return self._edits[key]
 
 
-def _bytes(picture: Image.Image) -> Tensor:
+def _images_of(result: EditResult) -> dict[EditKind, Tensor]:
+    """The images of an edit, without the rest of it, which is large."""
+    pasted = dataclasses.replace(result, fidelity="model", prediction=None, decode=lambda: result.x_hat)
+    return {"decoder": _to_uint8(result.crop), "model": _to_uint8(pasted.face), "detail": _to_uint8(result.face)}
+
+
+def _to_uint8(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)

@@ -1,4 +1,4 @@
-"""Runs every metric and writes results.json: values with what they were measured on, and by whom they were judged."""
+"""Runs every metric and writes results.json: the numbers, what they were measured on, and by which evaluators."""
 
 import hashlib
 import math
@@ -13,17 +13,18 @@ from tqdm import tqdm
 from exprgan.editor import ExpressionEditor
 from exprgan.models.exprgan import WEIGHTS_NAME, ExprGAN
 
-from ..core.files import git_commit, write_json, writes_folder
+from ..core.files import write_json, writes_folder
+from ..core.git import git_commit
 from ..data import FaceFolder
-from ..data.contact_sheets import expression_sheet, intensity_sheet, one_each, save_sheet
-from ..publish.model_card import write_card
-from . import code_metrics as codes  # noqa: F401, files its metrics
+from ..data.contact_sheets import expression_sheet, intensity_sheet, pick_neutral_subjects, save_sheet
+from ..publish.model_card import JUDGE_NAME, RESULTS_NAME, write_card
+from . import code_metrics  # noqa: F401, registers its metrics
 from .edit_metrics import METRICS, Numbers
-from .edit_set import STRONG, EditSet
-from .evaluators import ReferenceEvaluator, Evaluator, OwnEvaluator, on_real_pictures
+from .edit_set import MIN_FULL_INTENSITY, EditSet
+from .evaluators import Evaluator, OwnEvaluator, ReferenceEvaluator, measure_evaluator
 from .intensity_regressor import IntensityRegressor
-from .reference_network import JUDGE_NAME, read_judge
-from .subgroups import by_group, read_groups
+from .reference_network import load_reference_network
+from .subgroups import measure_groups, read_groups
 
 
 @writes_folder(lambda weights, *_, **__: weights)
@@ -33,92 +34,97 @@ def evaluate(weights: str, data: str, sheets: str = "", fold: int | None = None,
     Args:
         weights: a folder that `publish` wrote.
         data: a folder with metadata.csv.
+        sheets: folder for four sheets of edits (expressions and intensities, each of kind `decoder` and `detail`); empty:
+            none.
         fold: the fold of metadata.csv whose people were held out, instead of those of split `test`.
-        sheets: folder for four sheets of edits: expressions and intensities, of the decoder and in detail; empty: none.
-        judge: the independent judge, a file or the folder of a `judge` run; empty: WEIGHTS/judge.safetensors, and where
-            there is none the model's own face network judges alone, which results and card then say.
+        judge: the reference network, a file or the folder of a `judge` run; empty: WEIGHTS/judge.safetensors. Without one
+            the model's own face network is the only evaluator, and results and card say so.
 
     Raises:
-        WeightsError: the weights or the judge are missing, damaged or do not fit each other.
+        WeightsError: the weights or the reference network are missing, damaged or do not fit each other.
         DataError: the folder is not what is needed.
     """
-    began = time.monotonic()
+    start = time.monotonic()
     editor = ExpressionEditor(ExprGAN.from_pretrained(weights))
-    people = FaceFolder.load(data, "test", editor.model.config.image_size, editor.model.config.expressions, fold)
-    exam = EditSet(editor, people, _judges(editor, weights, data, fold, judge))
-    first, *others = exam.judges
+    faces = FaceFolder.load(data, "test", editor.model.config.image_size, editor.model.config.expressions, fold)
+    edit_set = EditSet(editor, faces, _load_evaluators(editor, weights, data, fold, judge))
+    main_evaluator, *others = edit_set.evaluators
     metrics: dict[str, Numbers] = {}
-    again: dict[str, dict[str, Numbers]] = {other.name: {} for other in others}
+    by_others: dict[str, dict[str, Numbers]] = {evaluator.name: {} for evaluator in others}
     for name, metric in tqdm(METRICS.items(), desc="evaluate"):
-        metrics[name] = _rounded(metric.measure(exam, first) if metric.judged else metric.measure(exam))
-        for other in others if metric.judged else ():
-            again[other.name][name] = _rounded(metric.measure(exam, other))
+        if metric.needs_evaluator:
+            metrics[name] = _round(metric.measure(edit_set, main_evaluator))
+            for evaluator in others:
+                by_others[evaluator.name][name] = _round(metric.measure(edit_set, evaluator))
+        else:
+            metrics[name] = _round(metric.measure(edit_set))
     results = {
-        "judges": [_told(one, exam) for one in exam.judges],
+        "judges": [_describe(evaluator, faces) for evaluator in edit_set.evaluators],
         "metrics": metrics,
-        "metrics_by_other_judges": again,
-        "confusion": _confusion(exam),
-        "groups": by_group(exam, first, read_groups(data)),
+        "metrics_by_other_judges": by_others,
+        "confusion": _confusion_matrix(edit_set),
+        "groups": measure_groups(edit_set, main_evaluator, read_groups(data)),
         "n": {
-            "people": len(people.subjects),
-            "neutral_photos" if exam.calm else "expressive_photos": len(exam.inputs),
-            "edits": len(exam.inputs) * len(people.expressions),
-            "styled_edits": len(exam.one_each) * len(people.expressions) * editor.model.F_ctrl.numbers_each,
-            "expressive_made_neutral": len(exam.calmed["detail"]),
-            "real_pictures": len(exam.strong),
-            "all_pictures": len(people),
+            "people": len(faces.subjects),
+            "neutral_photos" if edit_set.has_neutral else "expressive_photos": len(edit_set.inputs),
+            "edits": len(edit_set.target),
+            "styled_edits": len(edit_set.first_inputs) * editor.model.F_ctrl.code_dim,
+            "expressive_made_neutral": len(edit_set.neutralized["detail"]),
+            "real_pictures": len(edit_set.full_expressions),
+            "all_pictures": len(faces),
         },
         "seed": 0,
         "device": str(next(editor.model.parameters()).device),
-        "seconds": round(time.monotonic() - began),
+        "seconds": round(time.monotonic() - start),
         "torch": torch.__version__.split("+")[0],
         "date": datetime.now(timezone.utc).date().isoformat(),
         "commit": git_commit(),
         "weights_sha256": hashlib.sha256((Path(weights) / WEIGHTS_NAME).read_bytes()).hexdigest(),
     }
-    write_json(Path(weights) / "results.json", results)
+    write_json(Path(weights) / RESULTS_NAME, results)
     write_card(weights)
     if sheets:
-        subjects = one_each(editor, people, count=6)
+        subjects = pick_neutral_subjects(editor, faces, count=6)
         for kind in ("decoder", "detail"):
             save_sheet(expression_sheet(editor, subjects, kind), Path(sheets) / f"expressions-{kind}.jpg")
             save_sheet(intensity_sheet(editor, subjects, kind), Path(sheets) / f"intensities-{kind}.jpg")
     return results
 
 
-def _judges(editor: ExpressionEditor, weights: str, data: str, fold: int | None, path: str) -> list[Evaluator]:
-    """The independent judge, where there is one, and the model's own face network."""
-    found: list[Evaluator] = []
-    if path or (Path(weights) / JUDGE_NAME).is_file():
-        found.append(ReferenceEvaluator(*read_judge(path or weights, editor.model.config.expressions)))
-    return [*found, OwnEvaluator(editor.model.classifier, _strength(editor, data, fold))]
+def _load_evaluators(editor: ExpressionEditor, weights: str, data: str, fold: int | None, judge: str) -> list[Evaluator]:
+    """The reference network, if there is one, and the model's own face network."""
+    evaluators: list[Evaluator] = []
+    if judge or (Path(weights) / JUDGE_NAME).is_file():
+        expressions = editor.model.config.expressions
+        evaluators.append(ReferenceEvaluator(*load_reference_network(judge or weights, expressions)))
+    return [*evaluators, OwnEvaluator(editor.model.classifier, _fit_regressor(editor, data, fold))]
 
 
-def _strength(editor: ExpressionEditor, data: str, fold: int | None) -> IntensityRegressor | None:
-    """Learns true intensities from the training people; None where the set does not know them."""
+def _fit_regressor(editor: ExpressionEditor, data: str, fold: int | None) -> IntensityRegressor | None:
+    """Fits intensity on the training people; None unless it is known for every expression and for neutral."""
     config = editor.model.config
     faces = FaceFolder.load(data, "train", config.image_size, config.expressions, fold)
     known = faces.select(~faces.intensity.isnan())
-    if set(known.expression.tolist()) != set(range(len(config.expressions) + 1)):
+    if len(known.expression.unique()) <= len(config.expressions):
         return None
     return IntensityRegressor.fit(editor.model.classifier, known)
 
 
-def _told(judge: Evaluator, exam: EditSet) -> dict[str, Any]:
-    """What a judge is, whether training saw it, and how good it is."""
-    told = {"name": judge.name, "network": judge.described, "seen_in_training": judge.seen}
-    told |= {"trained": judge.told} if isinstance(judge, ReferenceEvaluator) else {}
-    return told | {"on_real_held_out_pictures": _rounded(on_real_pictures(judge, exam.people, STRONG))}
+def _describe(evaluator: Evaluator, faces: FaceFolder) -> dict[str, Any]:
+    """What an evaluator is, whether training used it, and how good it is."""
+    info = {"name": evaluator.name, "network": evaluator.description, "seen_in_training": evaluator.used_in_training}
+    info |= {"trained": evaluator.info} if isinstance(evaluator, ReferenceEvaluator) else {}
+    return info | {"on_real_held_out_pictures": _round(measure_evaluator(evaluator, faces, MIN_FULL_INTENSITY))}
 
 
-def _confusion(exam: EditSet) -> dict[str, Any]:
-    """Edits by what was asked for (rows) and what the first judge sees (columns, neutral last), as a visitor gets them."""
-    seen = exam.of_edits(exam.judges[0], "detail").label
-    size = len(exam.names) + 1
-    counts = torch.bincount(exam.wanted * size + seen, minlength=(size - 1) * size).reshape(size - 1, size)
-    return {"labels": [*exam.names, "neutral"], "detail": counts.tolist()}
+def _confusion_matrix(edit_set: EditSet) -> dict[str, Any]:
+    """Counts of `detail` edits by target (rows) and the main evaluator's label (columns, neutral last)."""
+    label = edit_set.predict_edits(edit_set.evaluators[0], "detail").label
+    size = len(edit_set.expressions) + 1
+    counts = torch.bincount(edit_set.target * size + label, minlength=(size - 1) * size).reshape(size - 1, size)
+    return {"labels": [*edit_set.expressions, "neutral"], "detail": counts.tolist()}
 
 
-def _rounded(numbers: Numbers) -> Numbers:
-    """To four places; what cannot be computed, as of a single person, is left out."""
+def _round(numbers: Numbers) -> Numbers:
+    """Rounds to four places; numbers that cannot be computed, such as those of a single person, are left out."""
     return {name: round(value, 4) for name, value in numbers.items() if math.isfinite(value)}

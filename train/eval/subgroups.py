@@ -1,4 +1,4 @@
-"""The same figures for groups of people, as far as metadata.csv tells them apart."""
+"""Measures groups of people separately, as far as metadata.csv tells them apart."""
 
 from pathlib import Path
 from typing import Any
@@ -10,48 +10,50 @@ from ..data.metadata import read_metadata
 from .edit_set import EditSet
 from .evaluators import Evaluator
 
-COLUMNS = ("sex", "ethnicity")
-"""Columns of metadata.csv that divide people."""
+GROUP_COLUMNS = ("sex", "ethnicity")
+"""Columns of metadata.csv that group people."""
 
 
 def read_groups(root: str | Path) -> dict[str, dict[str, str]]:
-    """Column -> person -> group; people of whom nothing is known are "unknown", a column nobody filled is left out."""
+    """Column -> person -> group, "unknown" where the cell is empty; columns without any value are left out."""
     rows = read_metadata(Path(root))
-    found = {}
-    for column in COLUMNS:
-        told = {row["subject"]: (row.get(column) or "").strip() or "unknown" for row in rows}
-        if set(told.values()) - {"unknown"}:
-            found[column] = told
-    return found
+    columns = {}
+    for column in GROUP_COLUMNS:
+        groups = {row["subject"]: (row.get(column) or "").strip() or "unknown" for row in rows}
+        if set(groups.values()) - {"unknown"}:
+            columns[column] = groups
+    return columns
 
 
-def by_group(exam: EditSet, judge: Evaluator, groups: dict[str, dict[str, str]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Column -> group -> how many people and edits, and what a judge says of them.
+def measure_groups(edit_set: EditSet, evaluator: Evaluator, columns: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Column -> group -> numbers of people and edits, and measurements.
 
     Returns:
-        people, edits, and of what a visitor gets at full intensity expression_accuracy and identity_cosine; real_accuracy:
-        how often the judge itself is right on the set's own full expressions of these people.
+        people, edits; expression_accuracy and identity_cosine of edits of kind `detail` at full intensity; and
+        real_accuracy: the evaluator's accuracy on the set's own full expressions of these people.
     """
-    k = len(exam.names)
-    owner = exam.inputs.subject.repeat_interleave(k)
-    edits, strong = exam.of_edits(judge, "detail"), exam.of_strong(judge)
-    right = (edits.label == exam.wanted).float()
-    cosine = (edits.embedding * exam.of_inputs(judge).embedding.repeat_interleave(k, dim=0)).sum(1)
-    sure = (strong.label == exam.strong.expression).float()
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for column, told in groups.items():
-        names = [told.get(person, "unknown") for person in exam.people.subjects]
-        for group in sorted(set(names)):
-            members = torch.tensor([name == group for name in names])
-            here = members[owner]
-            found.setdefault(column, {})[group] = {
+    k, real = len(edit_set.expressions), edit_set.full_expressions
+    edits = edit_set.predict_edits(evaluator, "detail")
+    inputs = edit_set.predict_inputs(evaluator).embedding.repeat_interleave(k, dim=0)
+    owner = edit_set.inputs.subject.repeat_interleave(k)
+    hits = (edits.label == edit_set.target).float()
+    cosine = (edits.embedding * inputs).sum(1)
+    real_hits = (edit_set.predict_full_expressions(evaluator).label == real.expression).float()
+    results: dict[str, Any] = {}
+    for column, groups in columns.items():
+        group_of = [groups.get(person, "unknown") for person in edit_set.faces.subjects]
+        results[column] = {}
+        for group in sorted(set(group_of)):
+            members = torch.tensor([name == group for name in group_of])
+            in_group = members[owner]
+            results[column][group] = {
                 "people": int(members.sum()),
-                "edits": int(here.sum()),
-                "expression_accuracy": _mean(right[here]),
-                "identity_cosine": _mean(cosine[here]),
-                "real_accuracy": _mean(sure[members[exam.strong.subject]]),
+                "edits": int(in_group.sum()),
+                "expression_accuracy": _mean(hits[in_group]),
+                "identity_cosine": _mean(cosine[in_group]),
+                "real_accuracy": _mean(real_hits[members[real.subject]]),
             }
-    return found
+    return results
 
 
 def _mean(values: Tensor) -> float:

@@ -1,6 +1,7 @@
 """`reproduce`: the whole paper in one command, from Oulu-CASIA's photos (or any prepared folder) to a report.
 
-A step is one function in `STEPS`. What it finished is stamped in OUT/steps; the same command goes on after a stop.
+A step is one decorated function of a `Job`. Finished steps are recorded in OUT/steps; the same command continues after
+a stop.
 """
 
 import dataclasses
@@ -16,7 +17,8 @@ from typing import Any, Literal
 from accelerate import PartialState
 
 from ..core.config_flags import option
-from ..core.files import RunError, write_json
+from ..core.errors import RunError
+from ..core.files import read_json, write_json
 from ..data.prepare import PrepareConfig, prepare
 from ..data.validation import check
 from ..eval.evaluate import evaluate
@@ -32,7 +34,7 @@ from .table1 import Table1Config, table1
 
 @dataclass(frozen=True)
 class ReproduceConfig:
-    """Sizes of the reproduction; the defaults are the paper's where it says them.
+    """Sizes of the reproduction; the defaults are the paper's where it states them.
 
     Raises:
         ValueError: a value that cannot work; the message names it.
@@ -61,28 +63,28 @@ class ReproduceConfig:
     seed: int = option(0, "seed of everything random")
 
     def __post_init__(self):
-        _ = self.table, TrainConfig.of(self.recipe, steps=self.steps, **self.shared)  # checked before hours of work
+        self.table_config("")  # both check their values, before hours of work
+        self.train_config(self.recipe, steps=self.steps)
 
-    @property
-    def shared(self) -> dict[str, Any]:
-        """What ExprGAN and CAAE have in common."""
+    def train_config(self, recipe: str, **settings: Any) -> TrainConfig:
+        """Configuration of `fit`, for ExprGAN or CAAE."""
         names = ("batch_size", "width", "z_dim", "image_size", "identity_size", "mixed_precision", "cpu", "seed")
-        return {name: getattr(self, name) for name in names}
+        return TrainConfig.from_recipe(recipe, **{name: getattr(self, name) for name in names}, **settings)
 
-    @property
-    def table(self) -> Table1Config:
-        """Table 1, but for where it goes."""
-        return Table1Config(rows=self.rows, seeds=self.seeds, steps=self.table_steps, batch_size=self.batch_size,
-                            people=self.people, cpu=self.cpu)  # fmt: skip
+    def table_config(self, out: str) -> Table1Config:
+        """Configuration of `table1`."""
+        return Table1Config(out=out, rows=self.rows, seeds=self.seeds, steps=self.table_steps,
+                            batch_size=self.batch_size, people=self.people, cpu=self.cpu)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Job:
-    """One reproduction: where it reads and writes, and how large everything is."""
+    """One reproduction: its input, output and sizes."""
 
     source: str
-    """"oulu", or "folder" for one that is prepared."""
+    """A source of `prepare`, or "folder" for a prepared folder."""
     src: str
+    """Folder of the photos, or the prepared folder."""
     out: Path
     config: ReproduceConfig
 
@@ -91,187 +93,176 @@ class Job:
         """The training folder."""
         return self.src if self.source == "folder" else str(self.out / "data")
 
-    def at(self, name: str) -> str:
+    def folder(self, name: str) -> str:
         """A folder in OUT."""
         return str(self.out / name)
 
-    def training(self, recipe: str, name: str, steps: str) -> TrainConfig:
-        """What `fit` is told."""
-        return TrainConfig.of(recipe, out=self.at(name), face=self.at("face"), steps=steps, **self.config.shared)
+    def fit(self, recipe: str, name: str, steps: str) -> None:
+        """Trains by a recipe, into a folder in OUT."""
+        settings = {"out": self.folder(name), "face": self.folder("face"), "steps": steps}
+        fit(self.data, self.config.train_config(recipe, **settings))
 
 
 @dataclass(frozen=True)
 class Step:
-    """One row of the table."""
+    """One step of a reproduction; the fields are those of `register_step`."""
 
     run: Callable[[Job], None]
     needs: tuple[str, ...]
     settings: tuple[str, ...]
     costly: bool
-    together: bool
+    distributed: bool
 
 
 STEPS: dict[str, Step] = {}
 """In the order of work."""
 
 
-def step(*settings: str, needs: tuple[str, ...] = (), costly: bool = False, together: bool = False) -> Callable:
-    """Files a step under its function's name.
+def register_step(*settings: str, needs: tuple[str, ...] = (), costly: bool = False, distributed: bool = False) -> Callable:
+    """Registers a step under its function's name.
 
     Args:
-        settings: the fields of ReproduceConfig that it depends on, beside those of the steps it needs.
+        settings: the fields of ReproduceConfig that its result depends on, beside those of the steps it needs.
         needs: steps whose results it reads.
-        costly: what it made with other settings is never overwritten; it says so instead.
-        together: all processes of `accelerate launch` work on it, not the first alone.
+        costly: a result of other settings is never overwritten; RunError is raised instead.
+        distributed: all processes of `accelerate launch` run it, not the first alone.
     """
 
-    def file(function: Callable[[Job], None]) -> Callable[[Job], None]:
-        STEPS[function.__name__.strip("_")] = Step(function, needs, settings, costly, together)
+    def register(function: Callable[[Job], None]) -> Callable[[Job], None]:
+        STEPS[function.__name__.strip("_")] = Step(function, needs, settings, costly, distributed)
         return function
 
-    return file
+    return register
 
 
 def reproduce(source: str, src: str, out: str, config: ReproduceConfig) -> Path:
-    """Runs what is left of the steps, then writes the report. Returns OUT/report.html.
+    """Runs the steps that are not finished, then writes the report. Returns OUT/report.html.
 
     Args:
-        source: "oulu", a source that `prepare` knows, or "folder", a folder that is prepared already.
-        src: where the photos, or the folder, are.
-        out: folder for everything that is made.
+        source: "oulu" or another source of `prepare`, or "folder" for a folder that is prepared already.
+        src: folder of the photos, or the prepared folder.
+        out: folder to write.
         config: sizes.
 
     Raises:
         RunError: OUT holds a costly result of other settings.
-        ExprGANError: a step cannot do its work; what was finished before it stays.
+        ExprGANError: a step fails; the results of the steps before it remain.
     """
-    state = PartialState(cpu=config.cpu, timeout=timedelta(days=7))  # others wait while the first works alone
+    state = PartialState(cpu=config.cpu, timeout=timedelta(days=7))  # the others wait while the first works alone
     job = Job(source, src, Path(out), config)
-    for number, (name, one) in enumerate(STEPS.items(), start=1):
-        stamp = job.out / "steps" / f"{number:02d}-{name}.json"
+    for number, (name, step) in enumerate(STEPS.items(), start=1):
+        record_path = job.out / "steps" / f"{number:02d}-{name}.json"
+        settings = _settings(job, name)
+        key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
         state.wait_for_everyone()
-        key, before = _key(job, name), _read(stamp)
-        if before.get("key") == key and "seconds" in before:
+        previous = read_json(record_path)
+        if previous.get("key") == key and "seconds" in previous:
             state.print(f"{name}: done before")
             continue
-        if one.costly and before and before["key"] != key:
-            others = _difference(job, name, before)
-            raise RunError(f"{out} holds a {name} of other settings ({others}); choose another OUT, or delete {stamp} and "
-                           "what it stands for")  # fmt: skip
-        settings = {"key": key, "settings": _settings(job, name)}
+        if step.costly and previous and previous["key"] != key:
+            difference = _difference(settings, previous["settings"])
+            raise RunError(f"{out} holds a {name} of other settings ({difference}); choose another OUT, or delete "
+                           f"{record_path} and what it stands for")  # fmt: skip
+        record = {"key": key, "settings": settings}
         state.wait_for_everyone()
         if state.is_main_process:
             print(f"{name}: step {number} of {len(STEPS)}", flush=True)
-            write_json(stamp, settings)  # begun
+            write_json(record_path, record)  # it has begun
         start = time.monotonic()
-        if one.together or state.is_main_process:
-            one.run(job)
+        if step.distributed or state.is_main_process:
+            step.run(job)
         state.wait_for_everyone()
         if state.is_main_process:
-            write_json(stamp, settings | {"seconds": round(time.monotonic() - start, 1)})
+            write_json(record_path, record | {"seconds": round(time.monotonic() - start, 1)})
     if state.is_main_process:
         write_report(job.out, job.data, source, dataclasses.asdict(config))
     return job.out / "report.html"
 
 
-@step("image_size", "align", "allow_incomplete", costly=True)
+@register_step("image_size", "align", "allow_incomplete", costly=True)
 def _prepare(job: Job) -> None:
-    """Photos to aligned faces; a prepared folder is checked."""
+    """Aligns the faces of the photos; a prepared folder is only checked."""
     config = job.config
     if job.source != "folder":
-        asked = PrepareConfig(image_size=config.image_size, align=config.align, allow_incomplete=config.allow_incomplete)
-        prepare(job.source, job.src, job.data, asked)
+        sizes = {"image_size": config.image_size, "align": config.align, "allow_incomplete": config.allow_incomplete}
+        prepare(job.source, job.src, job.data, PrepareConfig(**sizes))
     check(job.data)
 
 
-@step("face_steps", "face_width", "batch_size", "mixed_precision", "seed", needs=("prepare",), costly=True, together=True)
+@register_step("face_steps", "face_width", "batch_size", "mixed_precision", "seed", needs=("prepare",), costly=True,
+               distributed=True)  # fmt: skip
 def _facenet(job: Job) -> None:
-    """The face network behind L_id, the transfer's classifier, the judge."""
+    """Trains the face network: basis of L_id, classifier of transfer, and evaluator."""
     config = job.config
     sizes = {"width": config.face_width, "image_size": config.image_size, "size": min(64, config.image_size)}
-    train_face_network(job.data, FaceTrainConfig(out=job.at("face"), steps=config.face_steps, batch_size=config.batch_size, cpu=config.cpu,
-                                  seed=config.seed, mixed_precision=config.mixed_precision, **sizes))  # fmt: skip
+    shared = {name: getattr(config, name) for name in ("batch_size", "mixed_precision", "seed", "cpu")}
+    train_face_network(job.data, FaceTrainConfig(out=job.folder("face"), steps=config.face_steps, **sizes, **shared))
 
 
-TRAINING = ("batch_size", "width", "z_dim", "identity_size", "mixed_precision", "seed")
+GAN_SETTINGS = ("batch_size", "width", "z_dim", "identity_size", "mixed_precision", "seed")
 
 
-@step("recipe", "steps", *TRAINING, needs=("facenet",), costly=True, together=True)
+@register_step("recipe", "steps", *GAN_SETTINGS, needs=("facenet",), costly=True, distributed=True)
 def _fit(job: Job) -> None:
-    """ExprGAN, in three stages."""
-    fit(job.data, job.training(job.config.recipe, "run", job.config.steps))
+    """Trains ExprGAN in its three stages."""
+    job.fit(job.config.recipe, "run", job.config.steps)
 
 
-@step(needs=("fit",))
+@register_step(needs=("fit",))
 def _publish(job: Job) -> None:
-    """The run's weights as a folder."""
-    publish(job.at("run"), job.at("weights"))
+    publish(job.folder("run"), job.folder("weights"))
 
 
-@step(needs=("publish",))
+@register_step(needs=("publish",))
 def _evaluate(job: Job) -> None:
-    """What the weights measure."""
-    evaluate(job.at("weights"), job.data, job.at("sheets"))
+    evaluate(job.folder("weights"), job.data, job.folder("sheets"))
 
 
-@step("steps", *TRAINING, needs=("facenet",), costly=True, together=True)
+@register_step("steps", *GAN_SETTINGS, needs=("facenet",), costly=True, distributed=True)
 def _caae(job: Job) -> None:
-    """The baseline of Fig. 2, with as many steps as all of ExprGAN's stages together."""
-    fit(job.data, job.training("caae", "caae-run", f"0,0,{sum(map(int, job.config.steps.split(',')))}"))
+    """Trains the baseline of Fig. 2, with as many steps as all of ExprGAN's stages together."""
+    job.fit("caae", "caae-run", f"0,0,{sum(map(int, job.config.steps.split(',')))}")
 
 
-@step(needs=("caae",))
+@register_step(needs=("caae",))
 def _evaluate_caae(job: Job) -> None:
-    """What the baseline measures."""
-    publish(job.at("caae-run"), job.at("caae"))
-    evaluate(job.at("caae"), job.data, "")
+    publish(job.folder("caae-run"), job.folder("caae"))
+    evaluate(job.folder("caae"), job.data)
 
 
-@step("synthetic", "rows", "seed", needs=("publish",), together=True)
+@register_step("synthetic", "rows", "seed", needs=("publish",), distributed=True)
 def _augment(job: Job) -> None:
-    """The synthetic set of Table 1."""
+    """Makes the synthetic set of Table 1."""
     config = job.config
-    if most := max(config.table.counts):
-        sizes = {"count": most, "kind": config.synthetic, "seed": config.seed, "cpu": config.cpu}
-        make_set(job.at("weights"), SyntheticConfig(out=job.at("synthetic"), **sizes), job.data)
+    if count := max(config.table_config("").counts):
+        settings = {"count": count, "kind": config.synthetic, "seed": config.seed, "cpu": config.cpu}
+        make_set(job.folder("weights"), SyntheticConfig(out=job.folder("synthetic"), **settings), job.data)
 
 
-@step("rows", "seeds", "table_steps", "people", "batch_size", needs=("augment",), together=True)
+@register_step("rows", "seeds", "table_steps", "people", "batch_size", needs=("augment",), distributed=True)
 def _table1(job: Job) -> None:
-    """Classifiers with more and more synthetic pictures."""
-    asked = dataclasses.replace(job.config.table, out=job.at("table1"))
-    table1(job.at("weights"), job.data, job.at("synthetic"), asked)
+    table1(job.folder("weights"), job.data, job.folder("synthetic"), job.config.table_config(job.folder("table1")))
 
 
-@step(needs=("publish", "caae"))
+@register_step(needs=("publish", "caae"))
 def _figures(job: Job) -> None:
-    """Figures 2 to 7."""
-    draw_figures([], job.at("weights"), job.data, job.at("figures"), job.at("caae"))
+    draw_figures([], job.folder("weights"), job.data, job.folder("figures"), job.folder("caae"))
 
 
 def _settings(job: Job, name: str) -> dict[str, Any]:
-    """Everything a step's result depends on: its own settings, and those of the steps it needs."""
-    found: dict[str, Any] = {}
+    """Everything that a step's result depends on: its own settings, and those of the steps it needs."""
+    settings: dict[str, Any] = {}
     for needed in STEPS[name].needs:
-        found |= _settings(job, needed)
+        settings |= _settings(job, needed)
     if name == "prepare":
-        found["source"] = job.source
+        settings["source"] = job.source
         table = Path(job.data) / "metadata.csv"
         if job.source == "folder" and table.is_file():
-            found["data_sha256"] = hashlib.sha256(table.read_bytes()).hexdigest()
-    return found | {setting: getattr(job.config, setting) for setting in STEPS[name].settings}
+            settings["data_sha256"] = hashlib.sha256(table.read_bytes()).hexdigest()
+    return settings | {setting: getattr(job.config, setting) for setting in STEPS[name].settings}
 
 
-def _key(job: Job, name: str) -> str:
-    return hashlib.sha256(json.dumps(_settings(job, name), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _difference(job: Job, name: str, before: dict[str, Any]) -> str:
-    """The settings that were others, in words."""
-    now, then = _settings(job, name), before["settings"]
-    return ", ".join(f"{key} {then.get(key)!r} instead of {now.get(key)!r}" for key in sorted(now.keys() | then)
-                     if now.get(key) != then.get(key))  # fmt: skip
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def _difference(settings: dict[str, Any], previous: dict[str, Any]) -> str:
+    """Describes the settings that differ."""
+    return ", ".join(f"{key} {previous.get(key)!r} instead of {settings.get(key)!r}"
+                     for key in sorted(settings.keys() | previous) if settings.get(key) != previous.get(key))  # fmt: skip

@@ -1,6 +1,5 @@
-"""The report of a reproduction: what was measured beside what the paper says, as Markdown and HTML from one list."""
+"""The report of a reproduction: measured numbers beside the paper's, as Markdown and HTML from one list of sections."""
 
-import json
 import platform
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,10 +9,10 @@ from typing import Any
 import jinja2
 import torch
 
-from ..core.files import write_text
+from ..core.files import read_json, write_text
 from ..data.metadata import read_metadata
 from ..data.prepare import REPORT_NAME
-from .table1 import PAPER
+from .table1 import paper_accuracy
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -29,7 +28,7 @@ CAPTIONS = {
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what stands below it; every part may be missing."""
+    """A heading and its content, of which every part may be empty."""
 
     title: str
     text: str = ""
@@ -39,8 +38,8 @@ class Section:
 
 
 def write_report(out: Path, data: str, source: str, settings: dict[str, Any]) -> Path:
-    """Writes OUT/report.md and OUT/report.html from what the steps left in OUT. Returns the latter."""
-    sections = [_about(out, data, source), _data(data), _results(out), _table1(out), *_figures(out), _settings(settings),
+    """Writes OUT/report.md and OUT/report.html from the steps' results in OUT. Returns the latter."""
+    sections = [_about(out, source), _data(data), _results(out), _table1(out), *_figures(out), _settings(settings),
                 _times(out)]  # fmt: skip
     for name, escape in (("report.md", False), ("report.html", True)):
         environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=escape, trim_blocks=True,
@@ -49,15 +48,15 @@ def write_report(out: Path, data: str, source: str, settings: dict[str, Any]) ->
     return out / "report.html"
 
 
-def _about(out: Path, data: str, source: str) -> Section:
-    results = _read(out / "weights" / "results.json")
-    what = "Oulu-CASIA" if source == "oulu" else "a folder of other pictures than the paper's"
-    same = "" if source == "oulu" else " The paper's numbers stand beside them, but are of Oulu-CASIA."
+def _about(out: Path, source: str) -> Section:
+    results = read_json(out / "weights" / "results.json")
+    data = "Oulu-CASIA" if source == "oulu" else "a folder of other pictures than the paper's"
+    note = "" if source == "oulu" else " The paper's numbers stand beside them, but are of Oulu-CASIA."
     return Section(
         "ExprGAN, reproduced",
-        f"Measured on {what} with code {results.get('commit', 'unknown')}, torch {torch.__version__.split('+')[0]}, "
+        f"Measured on {data} with code {results.get('commit', 'unknown')}, torch {torch.__version__.split('+')[0]}, "
         f"Python {platform.python_version()}, weights evaluated on {results.get('device', 'unknown')}, "
-        f"{results.get('date', 'unknown date')}.{same}",
+        f"{results.get('date', 'unknown date')}.{note}",
     )
 
 
@@ -65,13 +64,13 @@ def _data(data: str) -> Section:
     rows = read_metadata(Path(data))
     paper = {"train": ("1,296", "72"), "test": ("144", "8")}
     lines = []
-    for split in ("train", "test"):
-        mine = [row for row in rows if row["split"] == split]
-        labels = Counter(row["expression"] for row in mine)
-        each = ", ".join(f"{label} {count:,}" for label, count in sorted(labels.items()))
-        people = len({row["subject"] for row in mine})
-        lines.append((split, f"{len(mine):,}", paper[split][0], f"{people:,}", paper[split][1], each))
-    missing = len(_read(Path(data) / REPORT_NAME).get("missing", ()))
+    for split, (paper_pictures, paper_people) in paper.items():
+        of_split = [row for row in rows if row["split"] == split]
+        labels = Counter(row["expression"] for row in of_split)
+        counts = ", ".join(f"{label} {count:,}" for label, count in sorted(labels.items()))
+        people = len({row["subject"] for row in of_split})
+        lines.append((split, f"{len(of_split):,}", paper_pictures, f"{people:,}", paper_people, counts))
+    missing = len(read_json(Path(data) / REPORT_NAME).get("missing", ()))
     text = "No person is in both splits."
     if missing:
         text += f" The set was not complete; {REPORT_NAME} has {missing:,} lines on what is missing."
@@ -80,12 +79,13 @@ def _data(data: str) -> Section:
 
 
 def _results(out: Path) -> Section:
-    ours, caae = (_read(out / name / "results.json").get("metrics", {}) for name in ("weights", "caae"))
-    rows = [
-        (metric.replace("_", " "), kind.replace("_", " "), f"{value:.3f}", _number(caae.get(metric, {}).get(kind)))
-        for metric, values in ours.items()
-        for kind, value in values.items()
-    ]
+    exprgan, caae = (read_json(out / name / "results.json").get("metrics", {}) for name in ("weights", "caae"))
+    rows = []
+    for metric, values in exprgan.items():
+        for kind, value in values.items():
+            baseline = caae.get(metric, {}).get(kind)
+            rows.append((metric.replace("_", " "), kind.replace("_", " "), f"{value:.3f}",
+                         "" if baseline is None else f"{baseline:.3f}"))  # fmt: skip
     text = (
         "On held-out people; the paper has no numbers for these. The judge is the face network that was trained here; "
         "decoder is the bare picture, detail the same as motion of the photo's own pixels, real the set's own pictures."
@@ -94,16 +94,15 @@ def _results(out: Path) -> Section:
 
 
 def _table1(out: Path) -> Section:
-    table = _read(out / "table1" / "table1.json")
+    table = read_json(out / "table1" / "table1.json")
     if not table:
         return Section("Table 1", "Not measured.")
     rows = []
     for row in table["rows"]:
-        spread = "" if row["deviation"] is None else f" ± {100 * row['deviation']:.2f}"
-        paper = PAPER.get(row["synthetic_pictures"])
-        each = ", ".join(f"{100 * run:.2f}" for run in row["runs"])
-        rows.append((f"{row['synthetic_pictures']:,}", f"{100 * row['accuracy']:.2f}{spread}", each,
-                     "" if paper is None else f"{paper:.2f}"))  # fmt: skip
+        deviation = "" if row["deviation"] is None else f" ± {100 * row['deviation']:.2f}"
+        runs = ", ".join(f"{100 * accuracy:.2f}" for accuracy in row["runs"])
+        rows.append((f"{row['synthetic_pictures']:,}", f"{100 * row['accuracy']:.2f}{deviation}", runs,
+                     paper_accuracy(row["synthetic_pictures"])))  # fmt: skip
     text = (
         f"Accuracy (%) on {table['test_pictures']:,} pictures of held-out people, mean ± standard deviation. Every "
         f"classifier has G_enc's layers and {table['settings']['steps']:,} steps; the real pictures are "
@@ -115,11 +114,8 @@ def _table1(out: Path) -> Section:
 
 def _figures(out: Path) -> list[Section]:
     names = {number: f"figures/figure-{number}.png" for number in CAPTIONS}
-    return [
-        Section(f"Figure {number}", CAPTIONS[number], pictures=(name,))
-        for number, name in names.items()
-        if (out / name).is_file()
-    ]
+    return [Section(f"Figure {number}", CAPTIONS[number], pictures=(name,))
+            for number, name in names.items() if (out / name).is_file()]  # fmt: skip
 
 
 def _settings(settings: dict[str, Any]) -> Section:
@@ -129,15 +125,7 @@ def _settings(settings: dict[str, Any]) -> Section:
 
 
 def _times(out: Path) -> Section:
-    stamps = {path.stem.partition("-")[2]: _read(path) for path in sorted((out / "steps").glob("*.json"))}
-    rows = [(name, f"{stamp['seconds'] / 60:.1f}") for name, stamp in stamps.items() if "seconds" in stamp]
+    records = {path.stem.partition("-")[2]: read_json(path) for path in sorted((out / "steps").glob("*.json"))}
+    rows = [(name, f"{record['seconds'] / 60:.1f}") for name, record in records.items() if "seconds" in record]
     text = "Minutes of each step; of one that was stopped and went on, only since then."
     return Section("Time", text, ("step", "minutes"), rows)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""Work in numbered parts, shared by processes that need not meet: those of `accelerate launch`, or any, by --shard."""
+"""Divides numbered work among processes that need not communicate: those of `accelerate launch`, or any, by --shard."""
 
 from dataclasses import dataclass
 
@@ -7,27 +7,27 @@ from accelerate import PartialState
 
 
 @dataclass(frozen=True)
-class Share:
-    """One process's part of numbered work.
+class Shard:
+    """The part of the work that one process does: item i if i % count == index.
 
     Raises:
-        ValueError: there is no such part.
+        ValueError: `index` is not one of 0..count - 1.
     """
 
     index: int
-    of: int
+    count: int
     device: torch.device
 
     def __post_init__(self):
-        if not 0 <= self.index < self.of:
-            raise ValueError(f"shard needs i/n with i from 0 to n - 1, not {self.index}/{self.of}")
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"shard needs i/n with i from 0 to n - 1, not {self.index}/{self.count}")
 
     @classmethod
-    def of_process(cls, shard: str, cpu: bool) -> "Share":
-        """What this process does.
+    def from_process(cls, shard: str, cpu: bool) -> "Shard":
+        """The part of this process.
 
         Args:
-            shard: "i/n", counted from 0; empty: as accelerate counts its processes, 0/1 without it.
+            shard: "i/n", i from 0; empty: as accelerate numbers its processes, 0/1 without it.
             cpu: use the CPU even where there is a GPU.
 
         Raises:
@@ -37,16 +37,16 @@ class Share:
         if not shard:
             return cls(state.process_index, state.num_processes, state.device)
         try:
-            index, of = map(int, shard.split("/"))
+            index, count = map(int, shard.split("/"))
         except ValueError as error:
             raise ValueError(f"shard needs i/n, such as 0/4, not {shard!r}") from error
-        return cls(index, of, state.device)
+        return cls(index, count, state.device)
 
     @property
-    def first(self) -> bool:
-        """Whether this process may talk."""
+    def is_first(self) -> bool:
+        """Whether this process prints and shows progress."""
         return self.index == 0
 
-    def takes(self, number: int) -> bool:
-        """Whether this part is done here."""
-        return number % self.of == self.index
+    def includes(self, item: int) -> bool:
+        """Whether this process does the item of that number."""
+        return item % self.count == self.index

@@ -1,12 +1,12 @@
-"""`augment`: a labelled synthetic set in the project's data format, any size, to train classifiers on (paper, Table 1).
+"""`augment`: a labelled synthetic set of any size in the project's data format, to train classifiers on (paper, Table 1).
 
-Picture i is known from (weights, seed, i) alone: a set goes on after a stop, grows, and is the same however it is shared.
+Picture i depends on (weights, seed, i) alone: a set can be continued and enlarged, and is the same for any number of
+processes.
 """
 
 import hashlib
-import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,26 +14,28 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from exprgan.atomic_write import delete_partial_files
 from exprgan.editor import ExpressionEditor
 from exprgan.models.exprgan import WEIGHTS_NAME, ExprGAN
 from exprgan.photo.image_io import from_bytes
 
-from ..core.config_flags import option, check_finite
-from ..core.files import RunError, write_json
+from ..core.config_flags import check_finite, option
+from ..core.errors import RunError
+from ..core.files import read_json, write_json
 from ..data import FaceFolder
 from ..data.contact_sheets import save_sheet
 from ..data.metadata import write_metadata
-from .shards import Share
+from .shards import Shard
 
-BATCH = 32
-"""Pictures decoded at once. Fixed, since the last bit of a picture may depend on its company."""
+BATCH_SIZE = 32
+"""Pictures decoded at once. Fixed, since the last bit of a picture may depend on its batch."""
 
 SETTINGS_NAME = "set.json"
 
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """A synthetic set: as many pictures of each expression, codes drawn by F_ctrl (eq. 3).
+    """A synthetic set with equally many pictures of each expression, codes sampled by F_ctrl (eq. 3).
 
     Raises:
         ValueError: a count below 1.
@@ -61,49 +63,46 @@ def make_set(weights: str, config: SyntheticConfig, data: str = "") -> Path:
 
     Args:
         weights: a folder that `publish` wrote.
-        config: how many, of whom.
+        config: the set.
         data: the training folder, for kind "edits".
 
     Raises:
         ValueError: kind "edits" without `data`.
         RunError: `config.out` holds a set of other weights or settings, or cannot be written.
     """
-    share = Share.of_process(config.shard, config.cpu)
+    shard = Shard.from_process(config.shard, config.cpu)
     out = Path(config.out)
-    _claim(out, weights, config, data)
-    editor = ExpressionEditor(ExprGAN.from_pretrained(weights, device=str(share.device)))
-    maker = _Maker(editor, config, data)
-    starts = [start for start in range(0, config.count, BATCH) if share.takes(start // BATCH)]
+    _check_settings(out, weights, config, data)
+    editor = ExpressionEditor(ExprGAN.from_pretrained(weights, device=str(shard.device)))
+    sampler = _Sampler(editor, config, data)
+    paths = [out / sampler.file_name(i) for i in range(config.count)]
+    starts = [start for start in range(0, config.count, BATCH_SIZE) if shard.includes(start // BATCH_SIZE)]
     with ThreadPoolExecutor() as pool:
-        for start in tqdm(starts, desc="augment", disable=not share.first):
-            wanted = range(start, min(start + BATCH, config.count))
-            missing = [i for i in wanted if not (out / maker.file_name(i)).is_file()]
+        for start in tqdm(starts, desc="augment", disable=not shard.is_first):
+            missing = [i for i in range(start, min(start + BATCH_SIZE, config.count)) if not paths[i].is_file()]
             if missing:
-                pictures = editor.decode_many(*maker.codes(start))
-                paths = [out / maker.file_name(i) for i in missing]
-                list(pool.map(save_sheet, [pictures[i - start] for i in missing], paths))
-    left = sum(not (out / maker.file_name(i)).is_file() for i in range(config.count))
-    if left:
+                pictures = editor.decode_many(*sampler.codes(start))
+                list(pool.map(save_sheet, [pictures[i - start] for i in missing], [paths[i] for i in missing]))
+    if left := sum(not path.is_file() for path in paths):
         print(f"{out}: {left:,} of {config.count:,} pictures are left to other processes")
         return out
-    for half_written in (out / "train").rglob(".*.tmp"):  # by those that were killed
-        half_written.unlink(missing_ok=True)
-    write_metadata(out, [maker.row(i) for i in range(config.count)])
-    if share.first:
+    delete_partial_files(out / "train")
+    write_metadata(out, [sampler.row(i) for i in range(config.count)])
+    if shard.is_first:
         print(f"{out}: {config.count:,} pictures")
     return out
 
 
-class _Maker:
-    """What is in picture i."""
+class _Sampler:
+    """Samples z and c of picture i, and knows its labels."""
 
     def __init__(self, editor: ExpressionEditor, config: SyntheticConfig, data: str):
-        self.editor, self.config, self.seed = editor, config, config.seed
-        model = editor.model.config
-        self.names = model.expressions
+        self.editor, self.config = editor, config
+        model_config = editor.model.config
+        self.expressions = model_config.expressions
         self.faces = None
         if config.kind == "edits":
-            self.faces = FaceFolder.load(data, "train", model.image_size, self.names)
+            self.faces = FaceFolder.load(data, "train", model_config.image_size, self.expressions)
 
     def file_name(self, i: int) -> str:
         return f"train/{i // 1000:03d}/{i:06d}-{self._expression(i)}.{self.config.form}"
@@ -120,49 +119,49 @@ class _Maker:
         }  # fmt: skip
 
     def codes(self, start: int) -> tuple[Tensor, Tensor]:
-        """z (BATCH, z_dim) and c (BATCH, K * d) of a whole batch, also where fewer pictures are wanted."""
-        batch = range(start, start + BATCH)
+        """z (BATCH_SIZE, z_dim) and c (BATCH_SIZE, K * d) of a complete batch, even if fewer pictures are wanted."""
+        batch = range(start, start + BATCH_SIZE)
         c = torch.stack([self._code(i) for i in batch])
         if self.faces is None:
-            return torch.stack([self._noise(self._person(i)) for i in batch]), c
+            return torch.stack([self._sample_z(self._person(i)) for i in batch]), c
         x = from_bytes(self.faces.images[[self._source(i) for i in batch]])
         with torch.inference_mode():
             return self.editor.model.G_enc(x.to(next(self.editor.model.parameters()))).float().cpu(), c
 
     def _person(self, i: int) -> int:
-        """Every new person shows every expression once, so that who it is says nothing of the expression."""
-        return i // len(self.names)
+        """Every new person shows every expression once, so that identity does not predict the expression."""
+        return i // len(self.expressions)
 
     def _expression(self, i: int) -> str:
-        return self.names[i % len(self.names)]
+        return self.expressions[i % len(self.expressions)]
 
-    def _chance(self, what: str, i: int) -> torch.Generator:
-        digest = hashlib.sha256(f"{self.seed}/{what}/{i}".encode()).digest()
+    def _generator(self, variable: str, i: int) -> torch.Generator:
+        digest = hashlib.sha256(f"{self.config.seed}/{variable}/{i}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
-    def _noise(self, person: int) -> Tensor:
-        return self.editor.model.people.draw(1, self._chance("z", person), self.config.prior)[0]
+    def _sample_z(self, person: int) -> Tensor:
+        return self.editor.model.latent_prior.sample(1, self._generator("z", person), self.config.prior)[0]
 
     def _source(self, i: int) -> int:
+        """The index of the training picture that picture i edits."""
         assert self.faces is not None
-        return int(torch.randint(len(self.faces), (1,), generator=self._chance("x", i)))
+        return int(torch.randint(len(self.faces), (1,), generator=self._generator("x", i)))
 
     def _code(self, i: int) -> Tensor:
         """Eq. 3: (K * d,); the mean of its |c| is the mean of |z_y|, the picture's intensity."""
-        y = torch.eye(len(self.names))[[i % len(self.names)]]
-        return self.editor.model.F_ctrl.random(y, self._chance("c", i))[0]
+        y = torch.eye(len(self.expressions))[[i % len(self.expressions)]]
+        return self.editor.model.F_ctrl.random(y, self._generator("c", i))[0]
 
 
-def _claim(out: Path, weights: str, config: SyntheticConfig, data: str) -> None:
-    """Notes what the set is made with, or refuses a folder that was made with something else."""
+def _check_settings(out: Path, weights: str, config: SyntheticConfig, data: str) -> None:
+    """Writes the settings that determine the pictures to set.json, unless the folder holds a set of other settings."""
     if config.kind == "edits" and not data:
         raise ValueError("kind edits needs --data, the folder whose training people are edited")
-    settings = {name: value for name, value in asdict(config).items() if name in ("kind", "prior", "form", "seed")}
+    settings = {name: getattr(config, name) for name in ("kind", "prior", "form", "seed")}
     settings["weights_sha256"] = hashlib.sha256((Path(weights) / WEIGHTS_NAME).read_bytes()).hexdigest()
     if config.kind == "edits":
         settings["data_sha256"] = hashlib.sha256((Path(data) / "metadata.csv").read_bytes()).hexdigest()
-    path = out / SETTINGS_NAME
-    there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else settings
-    if differing := [name for name in sorted(there.keys() | settings) if there.get(name) != settings.get(name)]:
+    previous = read_json(out / SETTINGS_NAME) or settings
+    if differing := [name for name in sorted(previous.keys() | settings) if previous.get(name) != settings.get(name)]:
         raise RunError(f"{out} holds a set of another {differing[0]}; choose another --out, or delete it")
-    write_json(path, settings)
+    write_json(out / SETTINGS_NAME, settings)

@@ -1,9 +1,8 @@
-"""`table1`: does an expression classifier get better with synthetic pictures beside the real ones (paper, Table 1)?"""
+"""`table1`: accuracy of an expression classifier trained on real and more and more synthetic pictures (paper, Table 1)."""
 
 import hashlib
-import json
 import statistics
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from exprgan.models.exprgan import CONFIG_NAME, ExprGANConfig, read_config
+from exprgan.models.config import CONFIG_NAME, ExprGANConfig, read_config
 from exprgan.models.networks import Encoder
 from exprgan.photo.image_io import from_bytes
 
-from ..core.config_flags import option, check_finite
-from ..core.files import RunError, write_json, write_text
+from ..core.config_flags import check_finite, option
+from ..core.errors import RunError
+from ..core.files import read_json, write_json, write_text
 from ..core.precision import has_bf16
 from ..data import FaceFolder
+from ..data.face_folder import batch_indices
 from ..data.transforms import augment
-from ..data.face_folder import batch_at
-from .shards import Share
+from .shards import Shard
 from .synthetic_set import SETTINGS_NAME
 
-PAPER = {0: 77.78, 3000: 78.47, 6000: 81.94, 30000: 84.72, 60000: 84.72}
-"""The paper's accuracies on Oulu-CASIA in percent, by the number of synthetic pictures."""
+PAPER_ACCURACY = {0: 77.78, 3000: 78.47, 6000: 81.94, 30000: 84.72, 60000: 84.72}
+"""In percent on Oulu-CASIA, by the number of synthetic pictures."""
 
-NO_SETTINGS = ("out", "rows", "seeds", "cpu")
-"""What does not change one cell of the table."""
+IGNORED_FIELDS = ("out", "rows", "seeds", "cpu")
+"""Fields of the configuration that do not affect a single cell of the table."""
 
 
 @dataclass(frozen=True)
 class Table1Config:
-    """Table 1. Every row has as many steps as any other, so that more pictures do not mean more training.
+    """Table 1. Every row has the same number of steps, so that more pictures do not mean more training.
 
     Raises:
         ValueError: a value that cannot work; the message names it.
@@ -71,7 +71,7 @@ class Table1Config:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """--rows as numbers, rising."""
+        """`rows` as sorted numbers."""
         return tuple(sorted({int(count) for count in self.rows.split(",")}))
 
 
@@ -89,8 +89,8 @@ class ExpressionClassifier(nn.Module):
 
 
 @dataclass(frozen=True)
-class Sets:
-    """What the classifiers are trained and measured on; expressive pictures only, as y has no class for neutral."""
+class Table1Data:
+    """Training and test pictures of the classifiers; expressive ones only, as y has no class for neutral."""
 
     real: FaceFolder
     synthetic: FaceFolder | None
@@ -98,137 +98,143 @@ class Sets:
 
 
 def table1(weights: str, data: str, synthetic: str, config: Table1Config) -> dict[str, Any]:
-    """Trains what is missing of the table; writes table1.json and table1.md once all is there.
+    """Trains the missing cells of the table; writes table1.json and table1.md once all are there.
 
     Args:
-        weights: a folder that `publish` wrote: says how large the classifier is.
+        weights: a folder that `publish` wrote; its configuration determines the classifier's size.
         data: the training folder, of real pictures.
         synthetic: a folder that `augment` wrote from these weights.
         config: rows, seeds and training.
 
     Returns:
-        What table1.json holds; empty while other processes still work on it.
+        The content of table1.json; empty while other processes still work on it.
 
     Raises:
         RunError: the synthetic set is too small.
     """
-    share = Share.of_process("", config.cpu)
+    shard = Shard.from_process("", config.cpu)
     model = read_config(Path(weights) / CONFIG_NAME)
-    settings = {name: value for name, value in asdict(config).items() if name not in NO_SETTINGS}
+    settings = {name: value for name, value in asdict(config).items() if name not in IGNORED_FIELDS}
     settings["data"] = _digest(Path(data) / "metadata.csv")
     settings["synthetic"] = _digest(Path(synthetic) / SETTINGS_NAME) if max(config.counts) else ""
     cells = [(count, seed) for count in config.counts for seed in range(config.seeds)]
     paths = {cell: Path(config.out) / "cells" / f"{cell[0]:06d}-seed{cell[1]}.json" for cell in cells}
-    mine = [cell for i, cell in enumerate(cells) if share.takes(i) and not _cell(paths[cell], settings)]
-    if mine:
-        sets = _load(data, synthetic, model, config)
-        for count, seed in tqdm(mine, desc="table1", disable=not share.first):
-            result = train_classifier(_few_people(sets, config.people, seed), count, seed, model, config, share.device)
+    missing = [cell for i, cell in enumerate(cells) if shard.includes(i) and not _read_cell(paths[cell], settings)]
+    if missing:
+        pictures = _load(data, synthetic, model, config)
+        for count, seed in tqdm(missing, desc="table1", disable=not shard.is_first):
+            subset = _select_people(pictures, config.people, seed)
+            result = train_classifier(subset, count, seed, model, config, shard.device)
             write_json(paths[count, seed], {"settings": settings, "synthetic_pictures": count, "seed": seed} | result)
-    found = {cell: _cell(path, settings) for cell, path in paths.items()}
-    if missing := [cell for cell, result in found.items() if not result]:
-        print(f"{config.out}: {len(missing)} of {len(cells)} cells are left to other processes")
+    results = {cell: _read_cell(path, settings) for cell, path in paths.items()}
+    if left := sum(not result for result in results.values()):
+        print(f"{config.out}: {left} of {len(cells)} cells are left to other processes")
         return {}
-    table = _table(found, settings)
-    write_json(Path(config.out) / "table1.json", table)  # by whoever finished last, perhaps by several: it is the same
-    write_text(Path(config.out) / "table1.md", markdown(table))
-    print(markdown(table))
+    table = _summarize(results, settings)
+    write_json(Path(config.out) / "table1.json", table)  # if several processes finish at once, they write the same
+    write_text(Path(config.out) / "table1.md", render_markdown(table))
+    print(render_markdown(table))
     return table
 
 
-def train_classifier(sets: Sets, count: int, seed: int, model: ExprGANConfig, config: Table1Config,
+def train_classifier(data: Table1Data, count: int, seed: int, model: ExprGANConfig, config: Table1Config,
                      device: torch.device) -> dict[str, Any]:  # fmt: skip
-    """One cell: trains on the real pictures and the first `count` synthetic ones, measures at the last step.
+    """Trains one cell on the real pictures and the first `count` synthetic ones, and measures it after the last step.
 
     Returns:
-        accuracy and accuracy by expression, 0..1, on the held-out people; the number of real pictures and people.
+        accuracy and by_expression, in 0..1, on the held-out people; the numbers of pictures and people.
     """
     torch.manual_seed(seed)
-    chance = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     width = config.width or model.encoder_width
     network = ExpressionClassifier(model.image_size, model.z_dim, width, len(model.expressions)).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.lr, betas=(0.5, 0.999))
-    half = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or has_bf16())
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or has_bf16())
     for step in tqdm(range(config.steps), desc=f"{count} synthetic, seed {seed}", leave=False):
-        images, labels = _batch(sets, count, step, seed, config)
-        x = augment(images.to(device), chance)
-        with half:
+        images, labels = _batch(data, count, step, seed, config)
+        x = augment(images.to(device), generator)
+        with autocast:
             logits = network(x)
         loss = F.cross_entropy(logits.float(), labels.to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     network.eval()
-    with torch.inference_mode(), half:
-        parts = [network(from_bytes(x.to(device))).argmax(1).cpu() for x in sets.test.images.split(64)]
-    hits = (torch.cat(parts) == sets.test.expression).float()
-    by_expression = {
-        name: round(hits[sets.test.expression == i].mean().item(), 4)
-        for i, name in enumerate(model.expressions)
-        if (sets.test.expression == i).any()
-    }
+    with torch.inference_mode(), autocast:
+        batches = [network(from_bytes(x.to(device))).argmax(1).cpu() for x in data.test.images.split(64)]
+    expression = data.test.expression
+    hits = (torch.cat(batches) == expression).float()
     return {
         "accuracy": round(hits.mean().item(), 4),
-        "by_expression": by_expression,
+        "by_expression": {
+            model.expressions[i]: round(hits[expression == i].mean().item(), 4) for i in expression.unique().tolist()
+        },
         "test_pictures": len(hits),
-        "real_pictures": len(sets.real),
-        "real_people": len(sets.real.subject.unique()),
+        "real_pictures": len(data.real),
+        "real_people": len(data.real.subject.unique()),
     }
 
 
-def markdown(table: dict[str, Any]) -> str:
-    """The table as the paper has it, beside the paper's own numbers."""
+def render_markdown(table: dict[str, Any]) -> str:
+    """Renders the table as in the paper, with the paper's numbers in the last column."""
     lines = ["| synthetic pictures | accuracy (%) | standard deviation | runs | the paper, on Oulu-CASIA (%) |",
              "|---:|---:|---:|---:|---:|"]  # fmt: skip
     for row in table["rows"]:
-        spread = "" if row["deviation"] is None else f"{100 * row['deviation']:.2f}"
-        paper = PAPER.get(row["synthetic_pictures"])
-        lines.append(f"| {row['synthetic_pictures']:,} | {100 * row['accuracy']:.2f} | {spread} | {len(row['runs'])} | "
-                     f"{'' if paper is None else f'{paper:.2f}'} |")  # fmt: skip
+        deviation = "" if row["deviation"] is None else f"{100 * row['deviation']:.2f}"
+        lines.append(f"| {row['synthetic_pictures']:,} | {100 * row['accuracy']:.2f} | {deviation} | {len(row['runs'])} | "
+                     f"{paper_accuracy(row['synthetic_pictures'])} |")  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
-def _batch(sets: Sets, count: int, step: int, seed: int, config: Table1Config) -> tuple[Tensor, Tensor]:
-    """Pictures (B, 3, S, S) uint8 and labels (B,) of one step."""
-    size, real = config.batch_size, sets.real
-    if not count or sets.synthetic is None:
-        chosen, others = batch_at(len(real), size, step, seed=seed), torch.empty(0, dtype=torch.long)
+def paper_accuracy(synthetic_pictures: int) -> str:
+    """The paper's accuracy in percent; empty if it has no such row."""
+    accuracy = PAPER_ACCURACY.get(synthetic_pictures)
+    return "" if accuracy is None else f"{accuracy:.2f}"
+
+
+def _batch(data: Table1Data, count: int, step: int, seed: int, config: Table1Config) -> tuple[Tensor, Tensor]:
+    """Images (B, 3, S, S) uint8 and labels (B,) of one step."""
+    size, real = config.batch_size, data.real
+    if not count or data.synthetic is None:
+        indices, synthetic = batch_indices(len(real), size, step, seed=seed), torch.empty(0, dtype=torch.long)
     elif config.real_share:
-        mine = min(max(round(size * config.real_share), 1), size - 1)
-        chosen, others = batch_at(len(real), mine, step, seed=seed), batch_at(count, size - mine, step, seed=seed)
+        num_real = min(max(round(size * config.real_share), 1), size - 1)
+        indices = batch_indices(len(real), num_real, step, seed=seed)
+        synthetic = batch_indices(count, size - num_real, step, seed=seed)
     else:
-        heap = batch_at(len(real) + count, size, step, seed=seed)
-        chosen, others = heap[heap < len(real)], heap[heap >= len(real)] - len(real)
-    if not len(others):
-        return real.images[chosen], real.expression[chosen]
-    images = torch.cat((real.images[chosen], sets.synthetic.images[others]))
-    return images, torch.cat((real.expression[chosen], sets.synthetic.expression[others]))
+        mixed = batch_indices(len(real) + count, size, step, seed=seed)
+        indices, synthetic = mixed[mixed < len(real)], mixed[mixed >= len(real)] - len(real)
+    images, labels = real.images[indices], real.expression[indices]
+    if len(synthetic):
+        images = torch.cat((images, data.synthetic.images[synthetic]))
+        labels = torch.cat((labels, data.synthetic.expression[synthetic]))
+    return images, labels
 
 
-def _load(data: str, synthetic: str, model: ExprGANConfig, config: Table1Config) -> Sets:
+def _load(data: str, synthetic: str, model: ExprGANConfig, config: Table1Config) -> Table1Data:
     def read(folder: str, split: str) -> FaceFolder:
         return FaceFolder.load(folder, split, model.image_size, model.expressions).expressive()
 
-    most = max(config.counts)
-    made = read(synthetic, "train") if most else None
-    if made is not None and len(made) < most:
-        raise RunError(f"{synthetic} holds {len(made):,} pictures, the row of {most:,} needs more; "
-                       f"run `python -m train augment` with --count {most} again")  # fmt: skip
-    return Sets(read(data, "train"), made, read(data, "test"))
+    count = max(config.counts)
+    pictures = read(synthetic, "train") if count else None
+    if pictures is not None and len(pictures) < count:
+        raise RunError(f"{synthetic} holds {len(pictures):,} pictures, the row of {count:,} needs more; "
+                       f"run `python -m train augment` with --count {count} again")  # fmt: skip
+    return Table1Data(read(data, "train"), pictures, read(data, "test"))
 
 
-def _few_people(sets: Sets, people: int, seed: int) -> Sets:
-    """The same with only so many people among the real pictures, drawn by the seed: rows of one seed share them."""
-    there = sets.real.subject.unique()
-    if not people or people >= len(there):
-        return sets
-    drawn = there[torch.randperm(len(there), generator=torch.Generator().manual_seed(seed))[:people]]
-    return Sets(sets.real.select(torch.isin(sets.real.subject, drawn)), sets.synthetic, sets.test)
+def _select_people(data: Table1Data, count: int, seed: int) -> Table1Data:
+    """The same with the real pictures of `count` people only, sampled by the seed: rows of one seed share them."""
+    people = data.real.subject.unique()
+    if not count or count >= len(people):
+        return data
+    sample = people[torch.randperm(len(people), generator=torch.Generator().manual_seed(seed))[:count]]
+    return replace(data, real=data.real.select(torch.isin(data.real.subject, sample)))
 
 
-def _cell(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """A result from before, if it was made with the same settings; else empty."""
-    result = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def _read_cell(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The result of an earlier run with the same settings; else empty."""
+    result = read_json(path)
     return result if result.get("settings") == settings else {}
 
 
@@ -238,13 +244,13 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def _table(found: dict[tuple[int, int], dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
+def _summarize(results: dict[tuple[int, int], dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
     rows = []
-    for count in sorted({count for count, _ in found}):
-        runs = [result["accuracy"] for (other, _), result in found.items() if other == count]
+    for count in sorted({count for count, _ in results}):
+        runs = [result["accuracy"] for (other, _), result in results.items() if other == count]
         deviation = round(statistics.stdev(runs), 4) if len(runs) > 1 else None
         rows.append({"synthetic_pictures": count, "accuracy": round(statistics.mean(runs), 4), "deviation": deviation,
                      "runs": runs})  # fmt: skip
-    one = next(iter(found.values()))
-    told = {name: one[name] for name in ("test_pictures", "real_pictures", "real_people")}
-    return {"rows": rows, **told, "settings": settings}
+    first = next(iter(results.values()))
+    return {"rows": rows, **{name: first[name] for name in ("test_pictures", "real_pictures", "real_people")},
+            "settings": settings}  # fmt: skip
