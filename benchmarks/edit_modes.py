@@ -1,16 +1,16 @@
-"""Seconds for one edit in each fidelity mode: python -m benchmarks.edit_modes [--rounds 5] [--cpu]
+"""Times one edit in each fidelity mode: python -m benchmarks.edit_modes [--rounds 5] [--cpu]
 
-Prints a table in Markdown. Reading (finding, aligning, encoding) is done once a photo and timed apart, as tuning is.
-`detail` has two columns: the first edit with an expression, at full strength, and another strength of one shown already, as
-a slider asks for; `detail / model` is the latter's, and `with reading` the former's: photo in, photo out.
-With --cpu it is the time that one core works, which hardly changes when the machine is busy with something else.
+Prints a table in Markdown. Reading (detection, alignment, encoding) and tuning are done once a photo and timed separately.
+`detail` is the first edit with an expression, at full strength, `another strength` a later one with the same expression,
+as a slider requests it. `detail / model` compares the latter, and `with reading` the former including `read`.
+With --cpu it is the CPU time of one thread, which hardly depends on other load on the machine.
 """
 
 import argparse
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -21,17 +21,16 @@ from exprgan.editing.results import Fidelity
 
 ROOT = Path(__file__).parents[1]
 MEGAPIXELS = (0.25, 1.0, 4.0, 12.0)
-FULL = (1.0,)
-STEPS = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+SLIDER_STRENGTHS = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 
-def median_of(rounds: int, work: Callable[[], object], clock: Callable[[], float]) -> float:
-    """Median seconds of a call, after one that does not count."""
-    work()
+def time_median(rounds: int, function: Callable[[], object], clock: Callable[[], float]) -> float:
+    """Median seconds of a call, after one for warm-up."""
+    function()
     times = []
     for _ in range(rounds):
         start = clock()
-        work()
+        function()
         times.append(clock() - start)
     return statistics.median(times)
 
@@ -40,7 +39,7 @@ def main() -> None:
     """Times every mode on one portrait at several sizes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=str(ROOT / "weights"))
-    parser.add_argument("--photo", default=str(sorted((ROOT / "examples").glob("*.jpg"))[0]))
+    parser.add_argument("--photo", default=str(sorted((ROOT / "exprgan/ui/examples").glob("*.jpg"))[0]))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cpu", action="store_true")
     args = parser.parse_args()
@@ -59,23 +58,24 @@ def main() -> None:
         tuned = editor.tune(subject)
         tuning = clock() - start
 
-        def edit(subject: Subject, fidelity: Fidelity, strengths: Sequence[float], knows: bool = True) -> float:
-            turn = itertools.cycle(strengths)
+        def time_first_edit(subject: Subject, fidelity: Fidelity) -> float:
+            def edit() -> object:
+                subject.warp_cache.clear()
+                return editor.edit(subject, "happy", fidelity=fidelity).image
 
-            def once() -> object:
-                if not knows:
-                    subject.told.clear()
-                return editor.edit(subject, "happy", next(turn), fidelity=fidelity).image
+            return time_median(args.rounds, edit, clock)
 
-            return median_of(args.rounds, once, clock)
+        def time_slider(subject: Subject) -> float:
+            strengths = itertools.cycle(SLIDER_STRENGTHS)
+            return time_median(args.rounds, lambda: editor.edit(subject, "happy", next(strengths)).image, clock)
 
-        read = median_of(args.rounds, lambda: editor.read(photo), clock)  # noqa: B023, called at once
-        model, first, late = (edit(one, fidelity, FULL, knows=False)
-                              for one, fidelity in ((subject, "model"), (subject, "detail"), (tuned, "tuned")))  # fmt: skip
-        other, step = (edit(one, "detail", STEPS) for one in (subject, subject.preview))
-        seconds = f"{read:.2f} s | {model:.3f} s | {first:.3f} s | {other:.3f} s | {other / model:.1f}"
-        whole = f"{(read + first) / (read + model):.1f} | {tuning:.1f} s | {late:.3f} s | {1000 * step:.0f} ms"
-        print(f"| {photo.width} x {photo.height} | {seconds} | {whole} |", flush=True)
+        read = time_median(args.rounds, lambda: editor.read(photo), clock)  # noqa: B023, called at once
+        model, detail = time_first_edit(subject, "model"), time_first_edit(subject, "detail")
+        edit_tuned, other = time_first_edit(tuned, "tuned"), time_slider(subject)
+        preview = time_slider(subject.preview)
+        print(f"| {photo.width} x {photo.height} | {read:.2f} s | {model:.3f} s | {detail:.3f} s | {other:.3f} s | "
+              f"{other / model:.1f} | {(read + detail) / (read + model):.1f} | {tuning:.1f} s | {edit_tuned:.3f} s | "
+              f"{1000 * preview:.0f} ms |", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Times one training step against the same step as one would first write it (direct.py), and compares their losses.
+"""Times a training step against the same step as one would first write it (direct.py), and compares their losses.
 
     python -m benchmarks.train_step DATA --face FACE                 seconds, pictures/s, memory, share of the GEMM rate
     python -m benchmarks.train_step DATA --face FACE --losses 200    losses of both forms after 200 steps from one seed
 
-DATA is a training folder, FACE the folder of a `facenet` run or of published weights. Every form runs in a process of its
-own, the forms in turn, `--rounds` times; the best round counts, because everything else on the machine only adds time.
+DATA is a training folder, FACE the folder of a `facenet` run or of published weights. The forms run in turn, `--rounds`
+times, each run in its own process; the best round counts, as other load on the machine only adds time.
 """
 
 import argparse
@@ -20,8 +20,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.direct import DirectTrainer
-from train.core.config_flags import add_flags, typed
-from train.gan.gan_losses import weights_of
+from train.core.config_flags import add_flags, typed_options
+from train.gan.gan_losses import stage_weights
 from train.gan.gan_trainer import Trainer
 from train.gan.train_config import TrainConfig
 
@@ -29,13 +29,13 @@ FORMS = {"direct": DirectTrainer, "exprgan": Trainer}
 
 
 def measure(data: str, config: TrainConfig, form: str, steps: int) -> dict:
-    """In this process: seconds of a step, its arithmetic and the first losses, for every stage; peak memory in MiB."""
+    """Measures in this process: seconds and FLOP of a step and the first losses, for every stage; peak memory in MiB."""
     trainer = FORMS[form](data, config)
-    fresh, told = copy.deepcopy(trainer.model.state_dict()), {}
+    initial_state, stages = copy.deepcopy(trainer.model.state_dict()), {}
     for stage in config.stage_names:
-        trainer.model.load_state_dict(fresh)
+        trainer.model.load_state_dict(initial_state)
         trainer._start_stage()
-        trainer.step, weights = 0, weights_of(stage, config.weights)
+        trainer.step, weights = 0, stage_weights(stage, config.weights)
         with FlopCounterMode(display=False) as counter:
             losses = {name: value.item() for name, value in trainer.train_step(stage, weights).items()}
         seconds = []
@@ -45,29 +45,30 @@ def measure(data: str, config: TrainConfig, form: str, steps: int) -> dict:
             trainer.train_step(stage, weights)
             _synchronize(trainer.device)
             seconds.append(time.perf_counter() - start)
-        told[stage] = {"seconds": sorted(seconds)[len(seconds) // 2], "flop": counter.get_total_flops(), "losses": losses}
+        median = sorted(seconds)[len(seconds) // 2]
+        stages[stage] = {"seconds": median, "flop": counter.get_total_flops(), "losses": losses}
     kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     on_gpu = trainer.device.type == "cuda"
-    return {"stages": told, "memory": torch.cuda.max_memory_allocated() / 2**20 if on_gpu else kib / 2**10}
+    return {"stages": stages, "memory": torch.cuda.max_memory_allocated() / 2**20 if on_gpu else kib / 2**10}
 
 
 def losses_after(data: str, config: TrainConfig, form: str, steps: int) -> dict:
-    """In this process: means of every loss over the last tenth of `steps` steps of every stage, one after the other."""
+    """Trains in this process, `steps` steps a stage; returns each loss's mean over the last tenth of them, by stage."""
     trainer = FORMS[form](data, config)
-    told = {}
+    means = {}
     for stage in config.stage_names:
         trainer._start_stage()
-        weights, kept = weights_of(stage, config.weights), []
+        weights, history = stage_weights(stage, config.weights), []
         for trainer.step in range(steps):
             values = trainer.train_step(stage, weights)
-            kept.append({name: value.item() for name, value in values.items()})
-        last = kept[-max(1, steps // 10) :]
-        told[stage] = {name: sum(values[name] for values in last) / len(last) for name in last[0]}
-    return told
+            history.append({name: value.item() for name, value in values.items()})
+        last = history[-max(1, steps // 10) :]
+        means[stage] = {name: sum(values[name] for values in last) / len(last) for name in last[0]}
+    return means
 
 
 def gemm_rate(device: torch.device, dtype: torch.dtype, size: int = 4096) -> float:
-    """FLOP/s of a square matrix product."""
+    """Measures the FLOP/s of a square matrix product."""
     a = torch.randn(size, size, device=device, dtype=dtype)
     best = float("inf")
     for _ in range(8):
@@ -84,16 +85,16 @@ def _synchronize(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def _in_a_process(args: argparse.Namespace, form: str, **changes) -> dict:
+def _run_in_process(args: argparse.Namespace, form: str, **changes) -> dict:
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in (vars(args) | changes).items()
              if name not in ("data", "form", "rounds", "cpu")]  # fmt: skip
     flags += ["--cpu"] if getattr(args, "cpu", False) else []
     command = [sys.executable, "-m", "benchmarks.train_step", args.data, "--form", form, *flags]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return json.loads(output.splitlines()[-1])
 
 
-def _times(args: argparse.Namespace, config: TrainConfig) -> None:
+def _compare_times(args: argparse.Namespace, config: TrainConfig) -> None:
     device = Trainer(args.data, config).device
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "no": torch.float32}[config.mixed_precision]
     best: dict[str, dict] = {}
@@ -101,29 +102,29 @@ def _times(args: argparse.Namespace, config: TrainConfig) -> None:
     for _ in range(args.rounds):
         gemm = max(gemm, gemm_rate(device, dtype))
         for form in FORMS:
-            told = _in_a_process(args, form)
-            for stage, now in told["stages"].items():
-                before = best.setdefault(form, told)["stages"][stage]
-                before["seconds"] = min(before["seconds"], now["seconds"])
-    memory = ", ".join(f"{form} {told['memory']:.0f} MiB" for form, told in best.items())
+            result = _run_in_process(args, form)
+            for stage, values in result["stages"].items():
+                best_values = best.setdefault(form, result)["stages"][stage]
+                best_values["seconds"] = min(best_values["seconds"], values["seconds"])
+    memory = ", ".join(f"{form} {result['memory']:.0f} MiB" for form, result in best.items())
     print(f"{device.type}, {torch.get_num_threads()} threads, torch {torch.__version__.split('+')[0]}, "
           f"{config.mixed_precision}, batch {config.batch_size}, width {config.width:g}, "
           f"L_id at {config.identity_size} px; a matrix product reaches {gemm / 1e12:.2f} TFLOP/s; "
           f"peak memory: {memory}\n")  # fmt: skip
-    heads = ("stage", "direct", "exprgan", "faster", "pictures/s", "arithmetic, direct", "exprgan", "of the product's rate",
-             "first losses differ by")  # fmt: skip
-    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
+    header = ("stage", "direct", "exprgan", "faster", "pictures/s", "arithmetic, direct", "exprgan",
+              "of the product's rate", "first losses differ by")  # fmt: skip
+    print(f"| {' | '.join(header)} |\n{'|---' * len(header)}|")
     for stage in config.stage_names:
         a, b = (best[form]["stages"][stage] for form in FORMS)
-        apart = max(abs(a["losses"][name] - b["losses"][name]) / abs(a["losses"][name]) for name in a["losses"])
+        difference = max(abs(a["losses"][name] - b["losses"][name]) / abs(a["losses"][name]) for name in a["losses"])
         print(f"| {stage} | {a['seconds']:.3f} s | {b['seconds']:.3f} s | {a['seconds'] / b['seconds']:.2f} x | "
               f"{config.batch_size / b['seconds']:.1f} | {a['flop'] / 1e12:.2f} TFLOP | {b['flop'] / 1e12:.2f} TFLOP | "
-              f"{b['flop'] / b['seconds'] / gemm:.0%} | {apart:.1e} |")  # fmt: skip
+              f"{b['flop'] / b['seconds'] / gemm:.0%} | {difference:.1e} |")  # fmt: skip
 
 
-def _losses(args: argparse.Namespace, config: TrainConfig) -> None:
-    direct, ours = _in_a_process(args, "direct"), _in_a_process(args, "exprgan")
-    other = _in_a_process(args, "direct", seed=config.seed + 1)
+def _compare_losses(args: argparse.Namespace, config: TrainConfig) -> None:
+    direct, ours = _run_in_process(args, "direct"), _run_in_process(args, "exprgan")
+    other = _run_in_process(args, "direct", seed=config.seed + 1)
     print("| stage | loss | direct | exprgan | direct, another seed |\n|---|---|---|---|---|")
     for stage, values in direct.items():
         for name, value in values.items():
@@ -139,12 +140,12 @@ def main() -> None:
     parser.add_argument("--losses", type=int, default=0, help="compare losses after this many steps instead of times")
     add_flags(parser, TrainConfig)
     args = parser.parse_args()
-    config = dataclasses.replace(TrainConfig.of(**typed(args, TrainConfig)), out="", trackers="")
+    config = dataclasses.replace(TrainConfig.from_recipe(**typed_options(args, TrainConfig)), out="", trackers="")
     if args.form:
         run, steps = (losses_after, args.losses) if args.losses else (measure, args.timed_steps)
         print(json.dumps(run(args.data, config, args.form, steps)))
     else:
-        _losses(args, config) if args.losses else _times(args, config)
+        _compare_losses(args, config) if args.losses else _compare_times(args, config)
 
 
 if __name__ == "__main__":

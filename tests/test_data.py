@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from train.__main__ import main
-from train.core.errors import DataError
+from train.core.train_errors import DataError
 from train.data import FaceFolder, transforms
 from train.data.face_folder import batch_indices
 from train.data.transforms import augment, augment_lighting, augment_scene

@@ -1,4 +1,4 @@
-"""The trainer as processes: several at once, and killed at any moment."""
+"""The trainer as processes: several that train together, and one that is killed at any moment."""
 
 import os
 import random
@@ -22,17 +22,17 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def face(tmp_path_factory):
-    """A face network of one step."""
+    """A face network trained for one step."""
     out = tmp_path_factory.mktemp("face")
     run("facenet", out, "--steps 1 --width 2 --image-size 32 --batch-size 8 --cpu")
     return out
 
 
 def command(verb, out, flags, processes=1):
-    """The command line of a verb, on as many processes."""
-    several = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"] if processes > 1 else []
+    """The command line of a verb on a number of processes."""
+    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"] if processes > 1 else []
     data = ROOT / "tests" / "data" / "faces"
-    return [sys.executable, *several, "-m", "train", verb, str(data), "--out", str(out), *flags.split()]
+    return [sys.executable, *launcher, "-m", "train", verb, str(data), "--out", str(out), *flags.split()]
 
 
 def start(*args, **kwargs):
@@ -47,8 +47,8 @@ def run(*args, **kwargs):
     assert process.returncode == 0, errors[-2000:]
 
 
-def newest(run):
-    """Steps of the whole run that its newest checkpoint has seen: 8 a stage."""
+def newest_step(run):
+    """Steps of the newest checkpoint, over all stages of 8 steps each."""
     names = [path.name.split("-") for path in Checkpoints(run).paths()]
     return max((8 * int(stage) + int(step) for stage, _, step, _ in names), default=0)
 
@@ -79,20 +79,20 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_weights(kills, face, tmp_pa
     steps = f"--face {face} --steps 8,8,8 {SMALL} --save-minutes 0.000001"  # a checkpoint every step
     run("fit", tmp_path / "whole", steps)
 
-    chance, killed, finished, part = random.Random(0), 0, 0, tmp_path / "part"
+    generator, killed, finished, part = random.Random(0), 0, 0, tmp_path / "part"
     while killed < kills:
         process = start("fit", part, steps)
-        wanted = newest(part) + chance.randint(0, 5)  # killed while it starts, or so many steps later, anywhere in a step
-        while process.poll() is None and newest(part) < wanted:
+        last_step = newest_step(part) + generator.randint(0, 5)  # 0: killed while starting
+        while process.poll() is None and newest_step(part) < last_step:
             time.sleep(0.01)
-        time.sleep(chance.uniform(0, 0.3))
+        time.sleep(generator.uniform(0, 0.3))  # anywhere in a step
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             killed += 1
         else:
             assert process.returncode == 0, process.communicate()[1][-2000:]
-            finished += 1  # before it was killed: the next kills meet a new run
+            finished += 1  # before it was killed: the next kills are of a new run
             assert_equal(tmp_path / "whole", part.rename(tmp_path / f"done-{finished}"))
     run("fit", tmp_path / "part", steps)
     assert_equal(tmp_path / "whole", tmp_path / "part")

@@ -1,27 +1,32 @@
-"""Eq. 5-10: every term against a NumPy oracle, and who is moved by what."""
+"""Eq. 5-10: every loss against its formula in NumPy, and the player that minimises it."""
 
 import numpy as np
 import pytest
 import torch
 
-from train.gan.gan_losses import PLAYERS, TERMS, Loss, Nets, Pass, _mean_distance, plays, total, weights_of
+from train.gan.gan_losses import (
+    LOSSES,
+    PLAYERS,
+    PlayerLoss,
+    TrainBatch,
+    _mean_distance,
+    is_active,
+    stage_weights,
+    total_loss,
+)
 from train.gan.train_config import STAGES
 
 B, K, D, SIDE, Z = 4, 6, 5, 32, 8
 
 
 @pytest.fixture
-def nets(tiny_model):
-    tiny_model.train()
-    return Nets(tiny_model.G_enc, tiny_model.G_dec, tiny_model.D_img, tiny_model.D_z, tiny_model.classifier.eval().maps)
-
-
-@pytest.fixture
-def p(nets, tiny_model):
-    chance = torch.Generator().manual_seed(3)
+def batch(tiny_model):
+    tiny_model.train().classifier.eval()
+    generator = torch.Generator().manual_seed(3)
     y = torch.eye(K)[[0, 3, 5, 1]]
-    x = torch.rand(B, 3, SIDE, SIDE, generator=chance) * 2 - 1
-    return Pass(nets, x, y, tiny_model.F_ctrl.random(y, chance), torch.rand(B, Z, generator=chance) * 2 - 1)
+    x = torch.rand(B, 3, SIDE, SIDE, generator=generator) * 2 - 1
+    c = tiny_model.F_ctrl.random(y, generator)
+    return TrainBatch(tiny_model, tiny_model.classifier.maps, x, y, c, torch.rand(B, Z, generator=generator) * 2 - 1)
 
 
 def softplus(v):
@@ -32,12 +37,12 @@ def numpy(tensor):
     return tensor.detach().double().numpy()
 
 
-def oracles(p: Pass) -> dict[str, float]:
+def expected_losses(batch: TrainBatch) -> dict[str, float]:
     """The losses as the paper and its notes write them, in plain NumPy."""
-    x, x_hat, c, c_hat = (numpy(t) for t in (p.x, p.x_hat, p.c, p.c_hat))
+    x, x_hat, c, c_hat = (numpy(t) for t in (batch.x, batch.x_hat, batch.c, batch.c_hat))
     error = ((c_hat - c) ** 2).reshape(B, K, D).mean(axis=(0, 2)).sum()
-    maps = zip(p.nets.phi(p.x_hat), p.nets.phi(p.x), strict=True)
-    fake, real, z, prior = (numpy(t) for t in (p.fake_logits, p.real_logits, p.z_logits, p.prior_logits))
+    maps = zip(batch.phi(batch.x_hat), batch.phi(batch.x), strict=True)
+    fake, real, z, prior = (numpy(t) for t in (batch.fake_logits, batch.real_logits, batch.z_logits, batch.prior_logits))
     squares = (np.diff(x_hat, axis=2) ** 2).sum(axis=(1, 2, 3)) + (np.diff(x_hat, axis=3) ** 2).sum(axis=(1, 2, 3))
     return {
         "pixel": np.abs(x_hat - x).mean(),
@@ -52,15 +57,15 @@ def oracles(p: Pass) -> dict[str, float]:
     }
 
 
-def test_every_term_equals_its_oracle(p):
-    expected = oracles(p)
-    assert expected.keys() == TERMS.keys()
-    for name, row in TERMS.items():
-        assert row.function(p).item() == pytest.approx(expected[name], rel=2e-5), name
+def test_every_loss_equals_its_formula(batch):
+    expected = expected_losses(batch)
+    assert expected.keys() == LOSSES.keys()
+    for name, loss in LOSSES.items():
+        assert loss.function(batch).item() == pytest.approx(expected[name], rel=2e-5), name
 
 
 def test_the_weights_are_the_papers():
-    assert {name: tuple(row.weight.values()) for name, row in TERMS.items()} == {
+    assert {name: tuple(loss.weights.values()) for name, loss in LOSSES.items()} == {
         "pixel": (0, 1, 1),
         "identity": (0, 1, 1),
         "code": (1, 0.1, 1),
@@ -73,44 +78,44 @@ def test_the_weights_are_the_papers():
     }
 
 
-def test_total_weighs_and_names_its_parts(p):
-    weights = weights_of("refine")
-    loss, parts = total("G", weights, p)
-    assert set(parts) == {name for name, row in TERMS.items() if row.player == "G"}
-    assert loss.item() == pytest.approx(sum(weights[name] * part.item() for name, part in parts.items()), rel=1e-5)
+def test_the_total_is_the_weighted_sum_of_the_named_losses(batch):
+    weights = stage_weights("refine")
+    total, losses = total_loss("G", weights, batch)
+    assert set(losses) == {name for name, loss in LOSSES.items() if loss.player == "G"}
+    assert total.item() == pytest.approx(sum(weights[name] * loss.item() for name, loss in losses.items()), rel=1e-5)
 
 
-def test_a_term_of_weight_zero_costs_nothing(p):
-    total("G", weights_of("reconstruct"), p)
-    assert not {"z_logits", "real_logits", "prior_logits"} & vars(p).keys()
-    noise = Pass(p.nets, p.x, p.y, p.c, p.z_prior, encodes=False)
-    total("G", weights_of("controller"), noise)
-    assert noise.z is p.z_prior
+def test_a_loss_of_weight_zero_costs_nothing(batch):
+    total_loss("G", stage_weights("reconstruct"), batch)
+    assert not {"z_logits", "real_logits", "prior_logits"} & vars(batch).keys()
+    from_noise = TrainBatch(batch.model, batch.phi, batch.x, batch.y, batch.c, batch.z_prior, encode=False)
+    total_loss("G", stage_weights("controller"), from_noise)
+    assert from_noise.z is batch.z_prior
 
 
 def test_a_weight_can_be_changed_but_not_misspelt():
-    assert weights_of("refine", {"total_variation": 0.1})["total_variation"] == 0.1
-    assert weights_of("controller", {"total_variation": 0.1})["total_variation"] == 0
+    assert stage_weights("refine", {"total_variation": 0.1})["total_variation"] == 0.1
+    assert stage_weights("controller", {"total_variation": 0.1})["total_variation"] == 0
     with pytest.raises(ValueError, match="no loss term is called 'tv'"):
-        weights_of("refine", {"tv": 0.1})
+        stage_weights("refine", {"tv": 0.1})
 
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("player", PLAYERS)
-def test_a_term_of_every_stage_knows_its_player(stage, player, p):
-    weights = weights_of(stage)
-    assert plays(player, weights) == (player != "D_z" or stage == "refine")
-    if plays(player, weights):
-        loss, parts = Loss(player, p.nets)(p, weights)
-        assert loss.isfinite() and parts and all(TERMS[name].player == player for name in parts)
+def test_a_player_minimises_its_own_losses_in_the_stages_that_have_any(stage, player, batch):
+    weights = stage_weights(stage)
+    assert is_active(player, weights) == (player != "D_z" or stage == "refine")
+    if is_active(player, weights):
+        total, losses = PlayerLoss(player, batch.model)(batch, weights)
+        assert total.isfinite() and losses and all(LOSSES[name].player == player for name in losses)
 
 
-def test_a_player_owns_its_networks_alone(nets):
+def test_a_players_loss_has_only_its_own_networks_as_children(tiny_model):
     for player, names in PLAYERS.items():
-        assert dict(Loss(player, nets).owned) == {name: getattr(nets, name) for name in names}
+        assert dict(PlayerLoss(player, tiny_model).networks) == {name: getattr(tiny_model, name) for name in names}
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_the_mean_distance_survives_short_types(dtype):
+def test_the_mean_distance_does_not_overflow_in_16_bits(dtype):
     a, b = torch.full((1, 1, 64, 64), 40.0, dtype=dtype), torch.zeros(1, 1, 64, 64, dtype=dtype)
     assert _mean_distance(a, b).item() == pytest.approx(40, rel=0.01)  # the sum, 163,840, is too large for float16

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from train.__main__ import main
-from train.core.errors import DataError
+from train.core.train_errors import DataError
 from train.data.fingerprint import fingerprint
 from train.data.licences import SourceSet, add_sources, credit_lines, read_sources, write_sources
 from train.data.splits import read_splits, split_families, split_people

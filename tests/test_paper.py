@@ -16,7 +16,7 @@ from exprgan import EXPRESSIONS, ExpressionEditor, ExprGAN
 from exprgan.models.networks import Encoder
 from exprgan.photo.image_io import is_marked
 from train.__main__ import _parser, main
-from train.core.errors import RunError
+from train.core.train_errors import RunError
 from train.data import FaceFolder
 from train.data.contact_sheets import contact_sheet
 from train.paper import synthetic_set

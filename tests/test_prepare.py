@@ -14,7 +14,7 @@ from exprgan.photo.alignment import EYES, transform
 from exprgan.photo.detection import find_faces
 from exprgan.photo.image_io import load_photo
 from train.__main__ import main
-from train.core.errors import DataError
+from train.core.train_errors import DataError
 from train.data import FaceFolder
 from train.data.five_point_alignment import FIVE_POINTS, crop_by_landmarks
 from train.data.photo_sources import SOURCES, LabelledPhoto

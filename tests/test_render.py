@@ -9,7 +9,7 @@ from PIL import Image
 from exprgan.expressions import EXPRESSIONS
 from exprgan.photo.alignment import EYES
 from exprgan.photo.image_io import load_photo
-from train.core.errors import DataError
+from train.core.train_errors import DataError
 from train.render.face_model.action_units import ACTION_UNITS, Anatomy, compute_displacement
 from train.render.face_model.canonical_frame import EYE_DISTANCE_PX, Patch
 from train.render.face_model.emfacs import EMFACS_TABLE, get_units, sample_intensities, sample_styles, sample_units

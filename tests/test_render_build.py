@@ -20,7 +20,7 @@ from exprgan import EXPRESSIONS
 from exprgan.models.backward_warp import backward_warp
 from exprgan.models.warp_network import WIDE_CROP_SCALE
 from train.__main__ import main
-from train.core.errors import DataError
+from train.core.train_errors import DataError
 from train.data.validation import find_problems
 from train.render.render_config import RenderConfig
 from train.render.set_builder import build_set

@@ -10,7 +10,7 @@ from oulu import make_oulu
 from PIL import Image
 
 from train.__main__ import main
-from train.core.errors import DataError, RunError
+from train.core.train_errors import DataError, RunError
 from train.paper import reproduce as reproduce_module
 from train.paper.reproduce import STEPS, ReproduceConfig, reproduce
 

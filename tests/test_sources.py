@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from labelled import photo, table
 
-from train.core.errors import DataError
+from train.core.train_errors import DataError
 from train.data.photo_sources import SOURCES, LabelledPhoto, register_source
 from train.data.prepare import PrepareConfig, _splits, prepare
 from train.data.validation import find_problems

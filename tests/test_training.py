@@ -1,4 +1,4 @@
-"""The trainer: who moves, that it learns, that it goes on where it stopped, and that its weights can be published."""
+"""The trainer: which parameters move, that losses fall, that runs resume exactly, and that weights can be published."""
 
 import csv
 import dataclasses
@@ -14,22 +14,23 @@ from PIL import Image
 from exprgan import ExpressionEditor, ExprGAN
 from train.__main__ import main
 from train.core.checkpoints import Checkpoints
-from train.core.files import RunError
-from train.gan.gan_losses import PLAYERS, plays, total, weights_of
+from train.core.train_errors import RunError
+from train.core.training_loop import set_learning_rate
+from train.gan.gan_losses import LOSSES, PLAYERS, is_active, stage_weights, total_loss
 from train.gan.gan_trainer import Trainer, fit
 from train.gan.train_config import RECIPES, STAGES, TrainConfig
-from train.perceptual.face_trainer import load_face
+from train.perceptual.face_trainer import load_face_network
 
 
 @pytest.fixture(autouse=True)
 def fresh_process():
-    """accelerate keeps its settings for a process's life; every test here is a process of its own."""
+    """accelerate keeps its settings as long as the process lives; every test starts without any."""
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="session")
 def face(tmp_path_factory):
-    """A face network of three steps."""
+    """A face network trained for three steps."""
     out, data = tmp_path_factory.mktemp("face"), Path(__file__).parent / "data" / "faces"
     settings = ["--steps", "3", "--width", "2", "--image-size", "32", "--batch-size", "8", "--cpu"]
     assert main(["facenet", str(data), "--out", str(out), *settings]) == 0
@@ -52,11 +53,11 @@ def trainer(faces_dir, config):
     return trainer
 
 
-def state_of(run):
+def latest_state(run):
     return Checkpoints(run).latest()
 
 
-def assert_same(a, b):
+def assert_equal(a, b):
     assert a.keys() == b.keys()
     for key in a:
         assert torch.equal(a[key], b[key]), key
@@ -68,11 +69,11 @@ def test_every_parameter_gets_a_gradient_from_its_player_and_from_no_other(train
     for name, owned in PLAYERS.items():
         for part in owned:
             getattr(model, part).requires_grad_(name == player)
-    p = trainer._pass("refine")
-    loss, _ = total(player, weights_of("refine"), p if player == "G" else p.detached())
+    batch = trainer._draw_batch("refine")
+    loss, _ = total_loss(player, stage_weights("refine"), batch if player == "G" else batch.detached())
     loss.backward()
     for name, parameter in model.named_parameters():
-        owner = next((who for who, owned in PLAYERS.items() if name.split(".")[0] in owned), None)
+        owner = next((other for other, owned in PLAYERS.items() if name.split(".")[0] in owned), None)
         if owner == player:
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
         else:
@@ -80,31 +81,30 @@ def test_every_parameter_gets_a_gradient_from_its_player_and_from_no_other(train
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_step_moves_just_the_players_of_its_stage(trainer, stage):
+def test_a_step_moves_only_the_players_of_its_stage(trainer, stage):
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
-    trainer.train_step(stage, weights_of(stage))
+    trainer.train_step(stage, stage_weights(stage))
     moved = {name.split(".")[0] for name, p in trainer.model.named_parameters() if not torch.equal(p, before[name])}
-    assert (
-        moved
-        == {
-            "controller": {"G_dec", "D_img"},
-            "reconstruct": {"G_enc", "G_dec", "D_img"},
-            "refine": {"G_enc", "G_dec", "D_img", "D_z"},
-        }[stage]
-    )
+    expected = {
+        "controller": {"G_dec", "D_img"},
+        "reconstruct": {"G_enc", "G_dec", "D_img"},
+        "refine": {"G_enc", "G_dec", "D_img", "D_z"},
+    }
+    assert moved == expected[stage]
 
 
 @pytest.mark.parametrize("stage", ["controller", "reconstruct", "refine"])
-def test_a_few_steps_on_one_batch_lower_what_the_stage_is_about(trainer, stage):
-    term = {"controller": "code", "reconstruct": "pixel", "refine": "pixel"}[stage]
-    weights = weights_of(stage)
-    trainer._set_lr(2e-3)
-    values = [trainer.train_step(stage, weights)[term].item() for _ in range(25)]  # the step number stays: one batch
+def test_a_few_steps_on_one_batch_lower_the_main_loss_of_the_stage(trainer, stage):
+    main_loss = {"controller": "code", "reconstruct": "pixel", "refine": "pixel"}[stage]
+    weights = stage_weights(stage)
+    for optimizer in trainer.optimizers.values():
+        set_learning_rate(optimizer, 2e-3)
+    values = [trainer.train_step(stage, weights)[main_loss].item() for _ in range(25)]  # the same step: the same batch
     assert min(values[-5:]) < 0.8 * values[0]
 
 
 class Killed(Exception):
-    """Stands for kill -9: nothing of the run is told."""
+    """Simulates kill -9, which the run cannot handle."""
 
 
 def test_four_steps_equal_two_then_resume_then_two_bit_for_bit(faces_dir, config, tmp_path, monkeypatch):
@@ -125,13 +125,13 @@ def test_four_steps_equal_two_then_resume_then_two_bit_for_bit(faces_dir, config
             fit(str(faces_dir), part)
     monkeypatch.setattr(Trainer, "train_step", step)
     fit(str(faces_dir), part)
-    one, other = state_of(whole), state_of(tmp_path / "part")
+    one, other = latest_state(whole), latest_state(tmp_path / "part")
     assert one["history"] == other["history"] == {"controller": 4, "reconstruct": 4, "refine": 4}
-    assert_same(one["model"], other["model"])
-    assert_same(one["ema"], other["ema"])
+    assert_equal(one["model"], other["model"])
+    assert_equal(one["ema"], other["ema"])
 
 
-def test_a_run_of_other_networks_is_not_taken_up(faces_dir, config):
+def test_a_run_of_other_networks_is_not_resumed(faces_dir, config):
     fit(str(faces_dir), dataclasses.replace(config, steps="1,1,1", stages="controller"))
     with pytest.raises(RunError, match="a run of other networks"):
         Trainer(str(faces_dir), dataclasses.replace(config, z_dim=9))
@@ -152,20 +152,20 @@ def test_without_a_face_network_it_says_what_to_do(faces_dir, config):
 
 def test_a_time_budget_is_split_over_the_stages_and_ends_with_weights(faces_dir, config, capsys):
     fit(str(faces_dir), dataclasses.replace(config, minutes=0.05, shares="0.5,0.25,0.25"))
-    history = state_of(Path(config.out))["history"]
+    history = latest_state(Path(config.out))["history"]
     assert set(history) == set(STAGES) and min(history.values()) >= 1
     assert "controller: " in capsys.readouterr().out
 
 
 def test_a_stage_without_steps_or_time_is_passed_over(faces_dir, config):
     fit(str(faces_dir), dataclasses.replace(config, steps="0,1,1"))
-    assert state_of(Path(config.out))["history"] == {"reconstruct": 1, "refine": 1}
+    assert latest_state(Path(config.out))["history"] == {"reconstruct": 1, "refine": 1}
     timed = dataclasses.replace(config, out=config.out + "-timed", minutes=0.01, shares="0,1,0")
     fit(str(faces_dir), timed)
-    assert state_of(Path(timed.out))["history"].keys() == {"reconstruct"}
+    assert latest_state(Path(timed.out))["history"].keys() == {"reconstruct"}
 
 
-def test_the_whole_way_from_a_folder_to_published_measured_weights_and_on_from_there(faces_dir, face, tmp_path, capsys):
+def test_a_folder_is_trained_on_published_evaluated_and_trained_further(faces_dir, face, tmp_path, capsys):
     run, weights = tmp_path / "run", tmp_path / "weights"
     small = "--width 0.0625 --image-size 32 --identity-size 32 --batch-size 4 --z-dim 8 --cpu --mixed-precision bf16"
     command = ["fit", str(faces_dir), "--out", str(run), "--face", str(face), "--steps", "2,2,2", *small.split()]
@@ -176,7 +176,7 @@ def test_the_whole_way_from_a_folder_to_published_measured_weights_and_on_from_t
     assert list(run.glob("tensorboard/**/events*"))
 
     assert main(["publish", str(run), "--out", str(weights)]) == 0
-    state, model = state_of(run), ExprGAN.from_pretrained(weights)
+    state, model = latest_state(run), ExprGAN.from_pretrained(weights)
     for part, source in (("G_enc", "ema"), ("G_dec", "ema"), ("D_img", "model"), ("classifier", "model")):
         for key, tensor in getattr(model, part).state_dict().items():
             torch.testing.assert_close(tensor, state[source][f"{part}.{key}"], rtol=1e-3, atol=1e-4)
@@ -192,9 +192,9 @@ def test_the_whole_way_from_a_folder_to_published_measured_weights_and_on_from_t
     sheets = {f"{what}-{kind}.jpg" for what in ("expressions", "intensities") for kind in ("decoder", "detail")}
     assert {path.name for path in (tmp_path / "sheets").iterdir()} == sheets
 
-    again = ["fit", str(faces_dir), "--out", str(tmp_path / "more"), "--init", str(weights), "--stages", "refine"]
-    assert main([*again, "--steps", "0,0,1", "--batch-size", "4", "--identity-size", "32", "--cpu"]) == 0
-    assert load_face(weights, 6).blocks[0][0].out_channels == 2
+    further = ["fit", str(faces_dir), "--out", str(tmp_path / "more"), "--init", str(weights), "--stages", "refine"]
+    assert main([*further, "--steps", "0,0,1", "--batch-size", "4", "--identity-size", "32", "--cpu"]) == 0
+    assert load_face_network(weights, 6).blocks[0][0].out_channels == 2
     assert main(["publish", str(tmp_path / "more"), "--out", str(tmp_path / "later")]) == 0
     later = json.loads((tmp_path / "later" / "training.json").read_text())
     assert later["steps"] == {"refine": 1} and later["before"]["steps"] == training["steps"]
@@ -219,7 +219,7 @@ def test_a_wrong_setting_is_one_sentence(faces_dir, capsys, argument, message):
 
 
 def scalars(run):
-    """Tag -> steps, of all that TensorBoard was told."""
+    """Steps by tag of all scalars in TensorBoard, and the tags of images."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(next(iter((run / "tensorboard").iterdir()))))
@@ -232,28 +232,26 @@ def test_every_loss_every_gradient_norm_and_the_sheets_are_in_tensorboard(faces_
     tags, images = scalars(run)
     for stage in STAGES:
         players = {"G", "D_img", "D_z"} if stage == "refine" else {"G", "D_img"}
-        terms = {name for name, weight in weights_of(stage).items() if weight}
+        losses = {name for name, weight in stage_weights(stage).items() if weight}
         assert {tag for tag in tags if tag.startswith(stage)} == {
-            f"{stage}/{name}" for name in terms | {f"gradient/{player}" for player in players}
+            f"{stage}/{name}" for name in losses | {f"gradient/{player}" for player in players}
         }
         assert f"{stage}/faces" in images
     assert tags["controller/code"] == [1, 2] and tags["refine/code"] == [5, 6]  # steps of the whole run
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_last_good_checkpoint(faces_dir, config, monkeypatch):
-    import train.gan.gan_losses
+    loss, steps = LOSSES["pixel"], []
 
-    row, steps = train.gan.gan_losses.TERMS["pixel"], []
-
-    def breaking(p):
+    def nan_in_third_step(batch):
         steps.append(1)
-        return row.function(p) * (float("nan") if len(steps) == 3 else 1)
+        return loss.function(batch) * (float("nan") if len(steps) == 3 else 1)
 
-    monkeypatch.setitem(train.gan.gan_losses.TERMS, "pixel", dataclasses.replace(row, function=breaking))
-    told = dataclasses.replace(config, steps="0,6,0", stages="reconstruct", save_minutes=1e-9, log_steps=5)
+    monkeypatch.setitem(LOSSES, "pixel", dataclasses.replace(loss, function=nan_in_third_step))
+    config = dataclasses.replace(config, steps="0,6,0", stages="reconstruct", save_minutes=1e-9, log_steps=5)
     with pytest.raises(RunError, match=r"not a number in the 5 steps before step 3 of reconstruct.*000002-\w+\.pt"):
-        fit(str(faces_dir), told)
-    state = state_of(Path(config.out))
+        fit(str(faces_dir), config)
+    state = latest_state(Path(config.out))
     assert state["step"] == 2 and all(t.isfinite().all() for t in state["model"].values())
 
 
@@ -261,9 +259,9 @@ def test_a_dry_run_prints_the_resolved_run_and_writes_nothing(faces_dir, face, t
     out = tmp_path / "run"
     small = "--width 0.0625 --image-size 32 --identity-size 32 --batch-size 4 --accumulate 2 --cpu --stages refine"
     assert main(["fit", str(faces_dir), "--out", str(out), "--face", str(face), *small.split(), "--dry-run"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["config"]["lr"] == 2e-4 and told["data"]["batch"] == 8 and told["data"]["held_out_people"] == 2
-    [stage] = told["stages"]
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["config"]["lr"] == 2e-4 and plan["data"]["batch"] == 8 and plan["data"]["held_out_people"] == 2
+    [stage] = plan["stages"]
     assert stage["steps"] == 1350 and stage["losses"]["total_variation"] == 0.001 and stage["players"] == list(PLAYERS)
     assert not out.exists()
 
@@ -282,19 +280,19 @@ def test_it_runs_without_any_tracker(faces_dir, config):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_trains_and_is_published(recipe, faces_dir, config, tmp_path):
-    typed = {k: v for k, v in dataclasses.asdict(config).items() if v != getattr(TrainConfig(), k)} | {"steps": "1,1,1"}
-    told = TrainConfig.of(recipe, **typed)
-    state = state_of(fit(str(faces_dir), told))
+    options = {k: v for k, v in dataclasses.asdict(config).items() if v != getattr(TrainConfig(), k)} | {"steps": "1,1,1"}
+    config = TrainConfig.from_recipe(recipe, **options)
+    state = latest_state(fit(str(faces_dir), config))
     expected = {"caae": {"refine"}, "aae": {"refine"}, "cgan": {"controller"}}.get(recipe, set(STAGES))
     assert state["history"].keys() == expected
-    assert main(["publish", told.out, "--out", str(tmp_path / "weights")]) == 0
+    assert main(["publish", config.out, "--out", str(tmp_path / "weights")]) == 0
     model = ExprGAN.from_pretrained(tmp_path / "weights")
     z, codes = torch.rand(1, model.config.z_dim).expand(2, -1), torch.stack((model.F_ctrl.neutral(), torch.zeros(30)))
-    calm, mild = model.G_dec(z, codes)
-    assert torch.equal(calm, mild) == (recipe == "aae")  # it saw no code but 0, and heeds none
+    neutral, other = model.G_dec(z, codes)
+    assert torch.equal(neutral, other) == (recipe == "aae")  # it was trained with code 0 only, and ignores codes
 
 
-def test_a_run_published_before_it_says_its_settings_keeps_its_code(tiny_config, tmp_path):
+def test_a_run_without_recorded_settings_keeps_its_code_weights(tiny_config, tmp_path):
     torch.manual_seed(0)
     state = {"model_config": vars(tiny_config), "history": {}, "settings": {}, "model": ExprGAN(tiny_config).state_dict()}
     Checkpoints(tmp_path / "run").save(0, "refine", 1, state | {"ema": {}})
@@ -304,18 +302,18 @@ def test_a_run_published_before_it_says_its_settings_keeps_its_code(tiny_config,
 
 
 def test_the_baselines_are_the_papers(faces_dir, config):
-    told = {"caae": ({"pixel", "adversarial_img", "adversarial_z", "total_variation"}, {"D_img", "D_z", "G"}),
-            "aae": ({"pixel", "adversarial_z", "total_variation"}, {"D_z", "G"}),
-            "cgan": ({"adversarial_img"}, {"D_img", "G"})}  # fmt: skip
-    for recipe, (terms, players) in told.items():
-        made = TrainConfig.of(recipe)
-        weights = weights_of(made.stage_names[-1], made.weights)
-        assert {name for name, weight in weights.items() if weight and not name.startswith("discriminate")} == terms
-        assert {player for player in PLAYERS if plays(player, weights)} == players
+    baselines = {"caae": ({"pixel", "adversarial_img", "adversarial_z", "total_variation"}, {"D_img", "D_z", "G"}),
+                 "aae": ({"pixel", "adversarial_z", "total_variation"}, {"D_z", "G"}),
+                 "cgan": ({"adversarial_img"}, {"D_img", "G"})}  # fmt: skip
+    for recipe, (losses, players) in baselines.items():
+        baseline = TrainConfig.from_recipe(recipe)
+        weights = stage_weights(baseline.stage_names[-1], baseline.weights)
+        assert {name for name, weight in weights.items() if weight and not name.startswith("discriminate")} == losses
+        assert {player for player in PLAYERS if is_active(player, weights)} == players
     y = torch.eye(7)[[0, 6], :6]
-    chance, nan = torch.Generator(), torch.full((2,), float("nan"))
-    label = Trainer(str(faces_dir), dataclasses.replace(config, condition="label"))._condition(y, nan, chance)
-    assert torch.equal(label.view(2, 6, 5), (2 * y - 1)[:, :, None].expand(-1, -1, 5))
+    generator, nan = torch.Generator(), torch.full((2,), float("nan"))
+    labels = Trainer(str(faces_dir), dataclasses.replace(config, condition="label"))._draw_codes(y, nan, generator)
+    assert torch.equal(labels.view(2, 6, 5), (2 * y - 1)[:, :, None].expand(-1, -1, 5))
 
 
 def test_a_run_on_one_fold_holds_out_its_people(faces_dir, config, tmp_path):
@@ -329,18 +327,16 @@ def test_a_run_on_one_fold_holds_out_its_people(faces_dir, config, tmp_path):
         writer.writerows(row | {"fold": people.index(row["subject"]) % 3} for row in rows)
     trainer = Trainer(str(folder), dataclasses.replace(config, fold=1))
     held_out = [person for i, person in enumerate(people) if i % 3 == 1]
-    assert list(trainer.people.subjects) == held_out and not set(held_out) & set(trainer.faces.subjects)
+    assert list(trainer.held_out.subjects) == held_out and not set(held_out) & set(trainer.faces.subjects)
 
 
 def test_a_set_of_other_expressions_is_trained_published_and_edited_with(faces_dir, tmp_path, capsys):
-    folder, names = (
-        shutil.copytree(faces_dir, tmp_path / "faces"),
-        {"angry": "calm", "happy": "very_wild", "neutral": "neutral"},
-    )
+    folder = shutil.copytree(faces_dir, tmp_path / "faces")
+    names = {"angry": "calm", "happy": "very_wild", "neutral": "neutral"}
     with (folder / "metadata.csv").open(newline="") as file:
-        rows = [
-            row | {"expression": names[row["expression"]]} for row in csv.DictReader(file) if row["expression"] in names
-        ]
+        rows = [row for row in csv.DictReader(file) if row["expression"] in names]
+    for row in rows:
+        row["expression"] = names[row["expression"]]
     with (folder / "metadata.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()

@@ -8,7 +8,7 @@ pytest.importorskip("cv2")
 pytest.importorskip("scipy")
 
 from train.__main__ import main
-from train.core.errors import DataError, RunError
+from train.core.train_errors import DataError, RunError
 from train.render import requirements, virtual_people
 from train.render.face_model.webmorph_template import FEATURE_LINES, NUM_POINTS, read_template
 from train.render.face_morph import (

@@ -14,7 +14,7 @@ from exprgan.models.backward_warp import FIELD_SCALE, backward_warp
 from exprgan.models.controller import Controller
 from exprgan.models.mouth_network import lower_face
 from exprgan.models.warp_network import WarpPrediction
-from train.core.errors import DataError, RunError
+from train.core.train_errors import DataError, RunError
 from train.data.metadata import read_metadata, write_metadata
 from train.warp.flow_composition import compose_flow, invert_flow
 from train.warp.pair_dataset import Pairs, draw_pairs, load_people

@@ -10,8 +10,8 @@ import torch
 
 from exprgan.atomic_write import delete_partial_files
 
-from .errors import RunError
 from .files import write_bytes
+from .train_errors import RunError
 
 
 class Checkpoints:

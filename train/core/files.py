@@ -15,7 +15,7 @@ from torch import Tensor
 from exprgan.atomic_write import atomic_write, sync_to_disk
 from exprgan.file_lock import hold_lock
 
-from .errors import RunError
+from .train_errors import RunError
 
 
 @contextmanager

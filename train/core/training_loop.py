@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from .errors import RunError
+from .train_errors import RunError
 
 LOG_STEPS = 20
 """Steps between two readings of the losses, each of which waits for the device."""

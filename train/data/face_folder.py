@@ -15,7 +15,7 @@ from torch import Tensor
 
 from exprgan.expressions import EXPRESSIONS, NEUTRAL, canonical
 
-from ..core.errors import DataError
+from ..core.train_errors import DataError
 from .metadata import METADATA_NAME, raise_listing, read_metadata
 from .validation import SPLITS, find_row_problems, open_picture
 

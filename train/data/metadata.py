@@ -5,8 +5,8 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..core.errors import DataError
 from ..core.files import write_text
+from ..core.train_errors import DataError
 
 METADATA_NAME = "metadata.csv"
 REQUIRED_COLUMNS = ("file_name", "subject", "expression", "split")

@@ -18,8 +18,8 @@ from exprgan.photo.detection import Face, find_faces
 from exprgan.photo.image_io import load_photo
 
 from ..core.config_flags import option
-from ..core.errors import DataError
 from ..core.files import durable_write, write_json, writes_folder
+from ..core.train_errors import DataError
 from .five_point_alignment import ALIGNMENTS
 from .metadata import MAX_LISTED, METADATA_NAME, raise_listing, write_metadata
 from .photo_sources import SOURCES, LabelledPhoto, MissingPhotos

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from ..core.errors import DataError
+from ..core.train_errors import DataError
 from .metadata import read_table
 from .validation import SPLITS
 

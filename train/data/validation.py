@@ -9,7 +9,7 @@ from PIL import Image
 
 from exprgan.expressions import EXPRESSIONS, NEUTRAL, canonical
 
-from ..core.errors import DataError
+from ..core.train_errors import DataError
 from .metadata import METADATA_NAME, REQUIRED_COLUMNS, raise_listing, read_metadata
 
 SPLITS = ("train", "test")

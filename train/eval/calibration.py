@@ -2,10 +2,10 @@
 
 Buffers of the model are measured; its networks stay unchanged.
 
-- `F_ctrl.path`, without T: the path of codes along which the intensity of the decoder's pictures grows linearly. T is trained
-  on codes of that path, so with T it stays.
-- `warp_emphasis.per_expression`, with T: the factors on T's flow and gain at which full edits look as intense as the training
-  set's full expressions.
+- `F_ctrl.path`, without T: the path of codes along which the intensity of the decoder's pictures grows linearly. T is
+  trained on codes of that path, so with T it stays.
+- `warp_emphasis.per_expression`, with T: the factors on T's flow and gain at which full edits look as intense as the
+  training set's full expressions.
 - `latent_prior`: mean and covariance of atanh(g(x)), from which new people are sampled.
 """
 

@@ -1,6 +1,6 @@
-"""Eq. 5-10 as a table: a loss term is one decorated function with a weight for each stage.
+"""The losses of eq. 5-10: each is one function, registered with its player and its weight in each stage.
 
-`total` adds up one player's terms; a term of weight 0 is not computed, nor is anything that only it would need.
+`total_loss` sums one player's losses; a loss of weight 0 is not computed, nor is anything that only it needs.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,58 +12,52 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from exprgan.models.exprgan import ExprGAN
+
 from .train_config import STAGES
 
-LAYERS = 5
-"""Maps that phi of eq. 7 has."""
+NUM_MAPS = 5
+"""Number of maps phi_l in eq. 7."""
 Player = Literal["G", "D_img", "D_z"]
-"""Who minimises a term: G is G_enc and G_dec, D_img owns Q."""
+"""Who minimises a loss."""
+PLAYERS: dict[Player, tuple[str, ...]] = {"G": ("G_enc", "G_dec"), "D_img": ("D_img",), "D_z": ("D_z",)}
+"""Networks whose parameters each player optimises; Q is a part of D_img."""
 
 
-@dataclass(frozen=True)
-class Nets:
-    """The networks as they are called in training."""
-
-    G_enc: nn.Module
-    G_dec: nn.Module
-    D_img: nn.Module
-    D_z: nn.Module
-    phi: Callable[[Tensor], list[Tensor]]
-    """phi_l of eq. 7: pictures -> maps of the frozen face network."""
-
-
-class Pass:
-    """What the networks make of one batch, as float32. Everything is computed at first use.
+class TrainBatch:
+    """A batch and the networks' outputs for it, in float32, each computed at first use.
 
     Args:
-        nets: the networks.
+        model: holds G_enc, G_dec, D_img and D_z.
+        phi: phi_l of eq. 7, images -> maps of the frozen face network.
         x: (B, 3, H, W) in [-1, 1].
         y: (B, K) one-hot.
         c: (B, K * d), drawn by F_ctrl for y.
         z_prior: (B, z_dim), drawn from P_z.
-        encodes: False in the controller stage, where noise takes g(x)'s place.
+        encode: False in the controller stage, where z_prior takes the place of g(x).
     """
 
-    def __init__(self, nets: Nets, x: Tensor, y: Tensor, c: Tensor, z_prior: Tensor, *, encodes: bool = True):
-        self.nets, self.x, self.y, self.c, self.z_prior, self.encodes = nets, x, y, c, z_prior, encodes
+    def __init__(self, model: ExprGAN, phi: Callable[[Tensor], list[Tensor]], x: Tensor, y: Tensor, c: Tensor,
+                 z_prior: Tensor, *, encode: bool = True):  # fmt: skip
+        self.model, self.phi, self.x, self.y, self.c, self.z_prior, self.encode = model, phi, x, y, c, z_prior, encode
 
-    def detached(self) -> "Pass":
-        """The same batch for the discriminators' turn: x_hat and z stand fixed, what reads them is computed anew."""
-        other = Pass(self.nets, self.x, self.y, self.c, self.z_prior, encodes=self.encodes)
+    def detached(self) -> "TrainBatch":
+        """The same batch for the discriminators: z and x_hat are kept without gradients, all else is computed anew."""
+        other = TrainBatch(self.model, self.phi, self.x, self.y, self.c, self.z_prior, encode=self.encode)
         other.z, other.x_hat = self.z.detach(), self.x_hat.detach()
         return other
 
     @cached_property
     def z(self) -> Tensor:
-        return self.nets.G_enc(self.x).float() if self.encodes else self.z_prior
+        return self.model.G_enc(self.x).float() if self.encode else self.z_prior
 
     @cached_property
     def x_hat(self) -> Tensor:
-        return self.nets.G_dec(self.z, self.c).float()
+        return self.model.G_dec(self.z, self.c).float()
 
     @cached_property
     def _fake(self) -> tuple[Tensor, Tensor]:
-        logits, c_hat = self.nets.D_img(self.x_hat, self.y)
+        logits, c_hat = self.model.D_img(self.x_hat, self.y)
         return logits.float(), c_hat.float()
 
     @property
@@ -76,148 +70,147 @@ class Pass:
 
     @cached_property
     def real_logits(self) -> Tensor:
-        return self.nets.D_img(self.x, self.y)[0].float()
+        return self.model.D_img(self.x, self.y)[0].float()
 
     @cached_property
     def z_logits(self) -> Tensor:
-        return self.nets.D_z(self.z).float()
+        return self.model.D_z(self.z).float()
 
     @cached_property
     def prior_logits(self) -> Tensor:
-        return self.nets.D_z(self.z_prior).float()
-
-
-PLAYERS: dict[Player, tuple[str, ...]] = {"G": ("G_enc", "G_dec"), "D_img": ("D_img",), "D_z": ("D_z",)}
-"""Which networks each player owns and moves; Q lives in D_img."""
-
-
-class Loss(nn.Module):
-    """A player: its networks as children, its loss as `forward`, so that one call is one pass of whatever wraps it.
-
-    Args:
-        player: whose loss.
-        nets: all networks; the other players' are used, but belong to them.
-    """
-
-    def __init__(self, player: Player, nets: Nets):
-        super().__init__()
-        self.player = player
-        self.owned = nn.ModuleDict({name: getattr(nets, name) for name in PLAYERS[player]})
-
-    def forward(self, p: Pass, weights: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum of the player's terms on one batch, and the terms by name."""
-        return total(self.player, weights, p)
+        return self.model.D_z(self.z_prior).float()
 
 
 @dataclass(frozen=True)
-class Term:
-    """One row of the table."""
+class Loss:
+    """A registered loss."""
 
-    function: Callable[[Pass], Tensor]
+    function: Callable[[TrainBatch], Tensor]
     player: Player
-    weight: dict[str, float]
+    weights: dict[str, float]
+    """Weight by stage."""
 
 
-TERMS: dict[str, Term] = {}
+LOSSES: dict[str, Loss] = {}
 
 
-def term(player: Player, weight: tuple[float, float, float]) -> Callable:
-    """Files a loss under its function's name, with its weight in the three stages."""
+def register_loss(player: Player, weights: tuple[float, float, float]) -> Callable:
+    """Registers a loss under its function's name, with its weight in each of the three stages."""
 
-    def file(function: Callable[[Pass], Tensor]) -> Callable[[Pass], Tensor]:
-        TERMS[function.__name__] = Term(function, player, dict(zip(STAGES, weight, strict=True)))
+    def register(function: Callable[[TrainBatch], Tensor]) -> Callable[[TrainBatch], Tensor]:
+        LOSSES[function.__name__] = Loss(function, player, dict(zip(STAGES, weights, strict=True)))
         return function
 
-    return file
+    return register
 
 
-def weights_of(stage: str, overrides: Mapping[str, float] | None = None) -> dict[str, float]:
-    """Every term's weight in a stage; overrides replace those that are not 0 in it.
+def stage_weights(stage: str, overrides: Mapping[str, float] | None = None) -> dict[str, float]:
+    """Every loss's weight in a stage. An override replaces a weight unless that is 0 in this stage.
 
     Raises:
-        ValueError: an override names no term.
+        ValueError: an override names no loss.
     """
     overrides = overrides or {}
-    if unknown := sorted(overrides.keys() - TERMS.keys()):
-        raise ValueError(f"no loss term is called {unknown[0]!r}; there are {', '.join(TERMS)}")
-    table = {name: row.weight[stage] for name, row in TERMS.items()}
-    return {name: overrides.get(name, weight) if weight else 0.0 for name, weight in table.items()}
+    if unknown := sorted(overrides.keys() - LOSSES.keys()):
+        raise ValueError(f"no loss term is called {unknown[0]!r}; there are {', '.join(LOSSES)}")
+    weights = {name: loss.weights[stage] for name, loss in LOSSES.items()}
+    return {name: overrides.get(name, weight) if weight else 0.0 for name, weight in weights.items()}
 
 
-def plays(player: Player, weights: Mapping[str, float]) -> bool:
-    """Whether a player has anything to minimise under these weights."""
-    return any(weights[name] for name, row in TERMS.items() if row.player == player)
+def is_active(player: Player, weights: Mapping[str, float]) -> bool:
+    """Whether any loss of this player has a weight above 0."""
+    return any(weights[name] for name, loss in LOSSES.items() if loss.player == player)
 
 
-def total(player: Player, weights: Mapping[str, float], p: Pass) -> tuple[Tensor, dict[str, Tensor]]:
-    """Eq. 10 and its counterparts: the sum of weight x term over one player's terms, and the unweighted terms by name."""
-    parts = {name: row.function(p) for name, row in TERMS.items() if row.player == player and weights[name]}
-    loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
-    return loss, {name: part.detach() for name, part in parts.items()}
+def total_loss(player: Player, weights: Mapping[str, float], batch: TrainBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    """Eq. 10, and its counterpart for the discriminators: the weighted sum of a player's losses.
+
+    Returns:
+        The sum, and the unweighted losses by name.
+    """
+    losses = {name: loss.function(batch) for name, loss in LOSSES.items() if loss.player == player and weights[name]}
+    total = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
+    return total, {name: value.detach() for name, value in losses.items()}
 
 
-@term("G", weight=(0, 1, 1))
-def pixel(p: Pass) -> Tensor:
+class PlayerLoss(nn.Module):
+    """A player's total loss as a module with the player's networks as children, as DistributedDataParallel needs it.
+
+    The other players' networks are used as well, but are no children.
+    """
+
+    def __init__(self, player: Player, model: ExprGAN):
+        super().__init__()
+        self.player = player
+        self.networks = nn.ModuleDict({name: getattr(model, name) for name in PLAYERS[player]})
+
+    def forward(self, batch: TrainBatch, weights: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `total_loss`."""
+        return total_loss(self.player, weights, batch)
+
+
+@register_loss("G", weights=(0, 1, 1))
+def pixel(batch: TrainBatch) -> Tensor:
     """Pixel loss, eq. 6: mean |x_hat - x|."""
-    return _mean_distance(p.x_hat, p.x)
+    return _mean_distance(batch.x_hat, batch.x)
 
 
-@term("G", weight=(0, 1, 1))
-def identity(p: Pass) -> Tensor:
+@register_loss("G", weights=(0, 1, 1))
+def identity(batch: TrainBatch) -> Tensor:
     """Identity loss, eq. 7: sum over l of the mean |phi_l(x_hat) - phi_l(x)|, beta_l = 1. lambda_1 = 1.
 
-    Of several sizes at which phi looks (`features.SeveralSizes`), the mean.
+    If phi compares at several image sizes (`feature_maps.MultiScaleMaps`), the mean over the sizes.
     """
     with torch.no_grad():
-        wanted = p.nets.phi(p.x)
-    distances = [_mean_distance(a, b) for a, b in zip(p.nets.phi(p.x_hat), wanted, strict=True)]
-    return torch.stack(distances).sum() * (LAYERS / len(distances))
+        target = batch.phi(batch.x)
+    distances = [_mean_distance(a, b) for a, b in zip(batch.phi(batch.x_hat), target, strict=True)]
+    return torch.stack(distances).sum() * (NUM_MAPS / len(distances))
 
 
-@term("G", weight=(1, 0.1, 1))
-def code(p: Pass) -> Tensor:
+@register_loss("G", weights=(1, 0.1, 1))
+def code(batch: TrainBatch) -> Tensor:
     """L_Q, eq. 5, fixed variance: squared error of c_hat, mean over d and the batch, summed over the K branches.
 
     lambda_2 = 1. The weight of the reconstruct stage is "decreased" in the paper, without a number.
     """
-    return _squared_error(p.c_hat, p.c, p.y.shape[1])
+    return _squared_error(batch.c_hat, batch.c, batch.y.shape[1])
 
 
-@term("G", weight=(1, 0, 0.01))
-def adversarial_img(p: Pass) -> Tensor:
-    """G against D_img, eq. 9, non-saturating: x_hat should be taken for real. lambda_3 = 0.01."""
-    return _bce(p.fake_logits, 1.0)
+@register_loss("G", weights=(1, 0, 0.01))
+def adversarial_img(batch: TrainBatch) -> Tensor:
+    """G against D_img, eq. 9, non-saturating: D_img should classify x_hat as real. lambda_3 = 0.01."""
+    return _bce(batch.fake_logits, 1.0)
 
 
-@term("G", weight=(0, 0, 0.01))
-def adversarial_z(p: Pass) -> Tensor:
-    """G_enc against D_z, eq. 8, non-saturating: g(x) should be taken for a draw from P_z. lambda_4 = 0.01."""
-    return _bce(p.z_logits, 1.0)
+@register_loss("G", weights=(0, 0, 0.01))
+def adversarial_z(batch: TrainBatch) -> Tensor:
+    """G_enc against D_z, eq. 8, non-saturating: D_z should classify g(x) as drawn from P_z. lambda_4 = 0.01."""
+    return _bce(batch.z_logits, 1.0)
 
 
-@term("G", weight=(0, 0, 0.001))
-def total_variation(p: Pass) -> Tensor:
-    """L_tv: squared differences of neighbours, summed over each picture, / side, mean over the batch. lambda_5 = 0.001."""
-    rows, columns = p.x_hat.diff(dim=2).square(), p.x_hat.diff(dim=3).square()
-    return (rows.sum() + columns.sum()) / (p.x_hat.shape[-1] * len(p.x_hat))
+@register_loss("G", weights=(0, 0, 0.001))
+def total_variation(batch: TrainBatch) -> Tensor:
+    """L_tv: squared differences of neighbours, summed over each image, / side, mean over the batch. lambda_5 = 0.001."""
+    vertical, horizontal = batch.x_hat.diff(dim=2).square(), batch.x_hat.diff(dim=3).square()
+    return (vertical.sum() + horizontal.sum()) / (batch.x_hat.shape[-1] * len(batch.x_hat))
 
 
-@term("D_img", weight=(1, 0, 1))
-def discriminate_img(p: Pass) -> Tensor:
-    """D_img, eq. 9: real pictures 1, decoded ones 0."""
-    return _bce(p.real_logits, 1.0) + _bce(p.fake_logits, 0.0)
+@register_loss("D_img", weights=(1, 0, 1))
+def discriminate_img(batch: TrainBatch) -> Tensor:
+    """D_img, eq. 9: real images 1, decoded ones 0."""
+    return _bce(batch.real_logits, 1.0) + _bce(batch.fake_logits, 0.0)
 
 
-@term("D_img", weight=(1, 0.1, 1))
-def read_code(p: Pass) -> Tensor:
-    """Q learns to read c from decoded pictures, eq. 5; D_img's optimiser owns Q."""
-    return _squared_error(p.c_hat, p.c, p.y.shape[1])
+@register_loss("D_img", weights=(1, 0.1, 1))
+def read_code(batch: TrainBatch) -> Tensor:
+    """Q learns to read c from decoded images, eq. 5; D_img's optimiser trains Q."""
+    return _squared_error(batch.c_hat, batch.c, batch.y.shape[1])
 
 
-@term("D_z", weight=(0, 0, 1))
-def discriminate_z(p: Pass) -> Tensor:
+@register_loss("D_z", weights=(0, 0, 1))
+def discriminate_z(batch: TrainBatch) -> Tensor:
     """D_z, eq. 8: draws from P_z 1, g(x) 0."""
-    return _bce(p.prior_logits, 1.0) + _bce(p.z_logits, 0.0)
+    return _bce(batch.prior_logits, 1.0) + _bce(batch.z_logits, 0.0)
 
 
 def _bce(logits: Tensor, target: float) -> Tensor:
@@ -225,9 +218,9 @@ def _bce(logits: Tensor, target: float) -> Tensor:
 
 
 def _mean_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Mean |a - b| over everything. Not `mean`, whose gradient would come in another memory format than the maps have."""
+    """Mean |a - b| over all elements. The gradient of `mean` would not have the memory format of the maps."""
     distance = (a - b).abs()
-    distance = distance.float() if distance.dtype == torch.float16 else distance  # a sum of pixels can be too large for it
+    distance = distance.float() if distance.dtype == torch.float16 else distance  # sums over pixels overflow float16
     return distance.sum((2, 3)).float().sum() / distance.numel()
 
 

@@ -1,4 +1,4 @@
-"""Watching a run: a progress line with the time left, loss terms, gradient norms and sample sheets in the trackers."""
+"""Logs a run to TensorBoard or Weights & Biases: losses, gradient norms and contact sheets of edits."""
 
 import dataclasses
 import hashlib
@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 from accelerate import Accelerator
 from PIL import Image
-from tqdm import tqdm
 
-from ..core.files import RunError
+from ..core.train_errors import RunError
 from ..data.contact_sheets import save_sheet
 from .train_config import TrainConfig
 
@@ -18,10 +17,10 @@ TRACKERS = ("tensorboard", "wandb")
 
 
 def tracker_names(config: TrainConfig) -> list[str]:
-    """The trackers that a configuration asks for.
+    """Splits and checks `config.trackers`.
 
     Raises:
-        RunError: one is unknown, or not installed.
+        RunError: a tracker is unknown, or not installed.
     """
     names = [name.strip() for name in config.trackers.split(",") if name.strip()]
     for name in names:
@@ -33,57 +32,32 @@ def tracker_names(config: TrainConfig) -> list[str]:
 
 
 class RunTracker:
-    """What a run tells while it goes on; the main process alone speaks.
+    """Logs to accelerate's trackers, which act on the main process only.
 
     Args:
-        accelerator: whose trackers are used.
+        accelerator: its trackers are started.
         config: of the run.
-        step: steps that the run has done before, over all stages; what trackers hold beyond is from before a kill.
+        step: steps done before, over all stages; what TensorBoard has of later steps, from before a kill, is dropped.
     """
 
     def __init__(self, accelerator: Accelerator, config: TrainConfig, step: int):
         self.accelerator, self.out = accelerator, Path(config.out)
-        told = dataclasses.asdict(config)
         run_id = hashlib.sha256(str(self.out.resolve()).encode()).hexdigest()[:12]
         accelerator.init_trackers("exprgan", init_kwargs={
             "tensorboard": {"purge_step": step},
-            "wandb": {"config": told, "dir": config.out, "name": self.out.name, "id": run_id, "resume": "allow"},
+            "wandb": {"config": dataclasses.asdict(config), "dir": config.out, "name": self.out.name, "id": run_id,
+                      "resume": "allow"},
         })  # fmt: skip
-        self.bar = tqdm(disable=True)
 
-    def stage(self, name: str, done: int, steps: int | None) -> None:
-        """A new stage begins or goes on at step `done` of `steps` (None: by time)."""
-        self.bar.close()
-        self.bar = tqdm(desc=name, initial=done, total=steps, disable=not self.accelerator.is_main_process, mininterval=1)
-
-    def step(self) -> None:
-        """One step is done."""
-        self.bar.update()
-
-    def log(self, stage: str, values: dict[str, float], step: int, left: float | None) -> None:
-        """Values by name into the progress line and the trackers.
-
-        Args:
-            stage: name of the stage.
-            values: losses, unweighted, and gradient norms.
-            step: over all stages.
-            left: seconds left of the stage, where it goes by time.
-        """
+    def log(self, stage: str, values: dict[str, float], step: int) -> None:
+        """Logs values by name; `step` counts over all stages."""
         self.accelerator.log({f"{stage}/{name}": value for name, value in values.items()}, step=step)
-        shown = {name: f"{value:.3f}" for name, value in list(values.items())[:4] if "/" not in name}
-        time_left = {} if left is None else {"left": tqdm.format_interval(left)}
-        self.bar.set_postfix(shown | time_left, refresh=False)
 
-    def sheet(self, stage: str, sheet: Image.Image, done: int, step: int) -> None:
-        """A sheet of faces into RUN/samples and the trackers."""
-        save_sheet(sheet, self.out / "samples" / f"{stage}-{done:06d}.png")
+    def log_sheet(self, stage: str, sheet: Image.Image, stage_step: int, step: int) -> None:
+        """Writes a contact sheet to RUN/samples and logs it; `stage_step` counts in this stage, `step` over all."""
+        save_sheet(sheet, self.out / "samples" / f"{stage}-{stage_step:06d}.png")
         for tracker in self.accelerator.trackers:
             if tracker.name == "tensorboard":
                 tracker.log_images({f"{stage}/faces": np.asarray(sheet)[None]}, step=step, dataformats="NHWC")
             else:
                 tracker.log_images({f"{stage}/faces": [sheet]}, step=step)
-
-    def close(self) -> None:
-        """Ends the line and the trackers."""
-        self.bar.close()
-        self.accelerator.end_training()

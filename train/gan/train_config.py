@@ -1,14 +1,10 @@
-"""What a training run is told: one frozen dataclass, its flags and its checks. Saved as config.json in the run folder."""
+"""Configuration of a `fit` run: a frozen dataclass with flags and checks, saved as config.json in the run folder."""
 
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from exprgan.expressions import EXPRESSIONS
-
-from ..core.config_flags import option, check_finite
-
-SIX = ",".join(EXPRESSIONS)
+from ..core.config_flags import SIX_EXPRESSIONS, check_finite, option, parse_expressions
 
 STAGES = ("controller", "reconstruct", "refine")
 """The paper's incremental training, in order."""
@@ -26,9 +22,10 @@ RECIPES: dict[str, dict[str, Any]] = {
         "weight": "identity=0,code=0,read_code=0,adversarial_img=0,discriminate_img=0",
     },
 }  # fmt: skip
-"""What differs from the defaults, which are the paper's: the published weights' settings (but for a controller of 740
-steps at 4e-4, which later saturates G_enc's tanh at the paper's width), and the paper's baselines (Fig. 1 and 2): CAAE
-without codes and L_id, CGAN without G_enc (new people only), AAE without y and D_img (reconstruction only)."""
+"""Settings that differ from the defaults, which are the paper's. `published`: those of the published weights, except that
+their controller stage took 740 steps at 4e-4, a rate that later saturates G_enc's tanh at the paper's width. The others are
+the paper's baselines (Fig. 1 and 2): CAAE without codes and L_id, CGAN without G_enc (generates new people only), AAE
+without y and D_img (reconstructs only)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,8 @@ class TrainConfig:
     phi_file: str = option("", "its weights: VGG-Face's as .pth or .safetensors; facenet's, instead of downloading them")
     phi_channels: Literal["", "rgb", "bgr"] = option("", "order that VGG-Face's file wants; empty: as its names tell")
     init: str = option("", "published weights to start from: a folder, or org/name on the Hub")
-    expressions: str = option(SIX, "names of the K expressions, separated by commas; with --init those of its weights")
+    expressions: str = option(SIX_EXPRESSIONS, "names of the K expressions, separated by commas; "
+                              "with --init those of its weights")  # fmt: skip
     stages: str = option(",".join(STAGES), "which of the three stages to run, separated by commas")
     steps: str = option("4300,1350,1350", "steps of the controller, reconstruct and refine stage")
     minutes: float = option(0.0, "run this long instead of by steps, split over the stages by --shares; 0: by steps")
@@ -56,7 +54,7 @@ class TrainConfig:
     lr: float = option(2e-4, "Adam's learning rate")
     lr_end: float = option(1.0, "share of the learning rate that a stage ends with, reached on a straight line")
     ema: float = option(0.999, "decay of the running average of G_enc's and G_dec's weights, which is what gets published")
-    weight: str = option("", "loss weights that differ from the table, as term=value,term=value (see losses.py)")
+    weight: str = option("", "loss weights that differ from the table, as term=value,term=value (see gan_losses.py)")
     width: float = option(1.0, "width of G_enc and G_dec; 0.5 needs a quarter of the arithmetic")
     z_dim: int = option(50, "numbers in z = g(x)")
     image_size: int = option(128, "side of x in px")
@@ -78,34 +76,32 @@ class TrainConfig:
     trackers: str = option("tensorboard", "where they go: tensorboard, wandb, separated by commas; empty: nowhere")
 
     @classmethod
-    def of(cls, recipe: str = "paper", **typed: Any) -> "TrainConfig":
-        """A recipe, with what was typed on top.
+    def from_recipe(cls, recipe: str = "paper", **options: Any) -> "TrainConfig":
+        """A recipe's settings, where `options` does not replace them.
 
         Raises:
-            ValueError: no such recipe, or as above.
+            ValueError: there is no such recipe, or a value cannot work.
         """
         if recipe not in RECIPES:
             raise ValueError(f"there is no recipe {recipe!r}; choose from {', '.join(RECIPES)}")
-        return cls(recipe=recipe, **(RECIPES[recipe] | typed))
+        return cls(recipe=recipe, **(RECIPES[recipe] | options))
 
     def __post_init__(self):
         check_finite(self, minutes=0, colour=0, shift=0)
         if unknown := [name for name in self.stage_names if name not in STAGES]:
             raise ValueError(f"unknown stage {unknown[0]!r}; choose from {', '.join(STAGES)}")
-        for name in ("steps", "shares"):
-            if len(getattr(self, name).split(",")) != len(STAGES):
-                raise ValueError(f"{name} needs three numbers, one a stage, not {getattr(self, name)!r}")
-        for name, kind in (("steps", int), ("shares", float)):
+        for name, value, number_type in (("steps", self.steps, int), ("shares", self.shares, float)):
             try:
-                numbers = [kind(number) for number in getattr(self, name).split(",")]
+                numbers = [number_type(number) for number in value.split(",")]
             except ValueError as error:
-                raise ValueError(f"{name} needs numbers, not {getattr(self, name)!r}") from error
+                raise ValueError(f"{name} needs numbers, not {value!r}") from error
+            if len(numbers) != len(STAGES):
+                raise ValueError(f"{name} needs three numbers, one a stage, not {value!r}")
             if not all(0 <= number < math.inf for number in numbers):
-                raise ValueError(f"{name} must be finite and not negative: {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be finite and not negative: {value!r}")
         if self.minutes and not sum(self.stage_seconds(stage) for stage in self.stage_names):
             raise ValueError(f"shares {self.shares!r} leave no time for {self.stages!r}")
-        for name in ("batch_size", "lr", "width", "save_minutes", "sample_steps", "log_steps",
-                     "accumulate", "keep"):  # fmt: skip
+        for name in ("batch_size", "lr", "width", "save_minutes", "sample_steps", "log_steps", "accumulate", "keep"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
         for name in ("ema", "lr_end", "min_intensity"):
@@ -113,14 +109,14 @@ class TrainConfig:
                 raise ValueError(f"{name} must lie in 0..1, not {getattr(self, name)!r}")
         if self.known_intensity and self.condition != "code":
             raise ValueError(f"known_intensity is about codes (eq. 3); the condition is {self.condition!r}")
-        _ = self.weights, self.identity_sizes  # checked early; the weights' names are checked where the terms are
+        _ = self.weights, self.identity_sizes  # raise ValueError; names of weights are checked by gan_losses.stage_weights
         if self.batch_size < 2:
             raise ValueError("batch_size must be at least 2, for batch norm")
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """--expressions as names."""
-        return names_of(self.expressions)
+    def expression_names(self) -> tuple[str, ...]:
+        """--expressions as a tuple."""
+        return parse_expressions(self.expressions)
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -128,14 +124,14 @@ class TrainConfig:
         return tuple(name.strip() for name in self.stages.split(","))
 
     def stage_steps(self, stage: str) -> int:
-        """Steps of one stage."""
+        """Number of steps of a stage."""
         return int(self.steps.split(",")[STAGES.index(stage)])
 
     def stage_seconds(self, stage: str) -> float:
-        """Seconds of one stage under --minutes, its share among the stages that run; 0: by steps."""
-        share = dict(zip(STAGES, (float(s) for s in self.shares.split(",")), strict=True))
-        among = sum(share[name] for name in self.stage_names)
-        return 60 * self.minutes * share[stage] / among if among else 0.0
+        """Duration of a stage under --minutes, by its share among the stages that run; 0 without --minutes."""
+        shares = dict(zip(STAGES, map(float, self.shares.split(",")), strict=True))
+        total = sum(shares[name] for name in self.stage_names)
+        return 60 * self.minutes * shares[stage] / total if total else 0.0
 
     @property
     def identity_sizes(self) -> tuple[int, ...]:
@@ -156,8 +152,3 @@ class TrainConfig:
         if not all(map(math.isfinite, weights.values())):
             raise ValueError(f"weight needs finite values, not {self.weight!r}")
         return weights
-
-
-def names_of(expressions: str) -> tuple[str, ...]:
-    """Names separated by commas, in the order of c."""
-    return tuple(name.strip() for name in expressions.split(",") if name.strip())

@@ -17,8 +17,8 @@ from typing import Any, Literal
 from accelerate import PartialState
 
 from ..core.config_flags import option
-from ..core.errors import RunError
 from ..core.files import read_json, write_json
+from ..core.train_errors import RunError
 from ..data.prepare import PrepareConfig, prepare
 from ..data.validation import check
 from ..eval.evaluate import evaluate

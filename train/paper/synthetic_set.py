@@ -20,8 +20,8 @@ from exprgan.models.exprgan import WEIGHTS_NAME, ExprGAN
 from exprgan.photo.image_io import from_bytes
 
 from ..core.config_flags import check_finite, option
-from ..core.errors import RunError
 from ..core.files import read_json, write_json
+from ..core.train_errors import RunError
 from ..data import FaceFolder
 from ..data.contact_sheets import save_sheet
 from ..data.metadata import write_metadata

@@ -16,9 +16,9 @@ from exprgan.models.networks import Encoder
 from exprgan.photo.image_io import from_bytes
 
 from ..core.config_flags import check_finite, option
-from ..core.errors import RunError
 from ..core.files import read_json, write_json, write_text
 from ..core.precision import has_bf16
+from ..core.train_errors import RunError
 from ..data import FaceFolder
 from ..data.face_folder import batch_indices
 from ..data.transforms import augment

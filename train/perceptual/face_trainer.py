@@ -1,7 +1,5 @@
-"""Trains the local face network: five blocks that know people and expressions (source of L_id, classifier, judge)."""
+"""Trains the local face network on people and expressions: the source of L_id's maps and the expression classifier."""
 
-import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,27 +8,24 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from safetensors import safe_open
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import nn
 
 from exprgan.errors import WeightsError
 from exprgan.models.exprgan import ExprGAN, read_weights
 from exprgan.models.networks import FaceNetwork
 from exprgan.photo.image_io import from_bytes
 
-from ..core.config_flags import option, check_finite
+from ..core.config_flags import SIX_EXPRESSIONS, check_finite, option, parse_expressions
 from ..core.files import write_weights, writes_folder
 from ..core.precision import supported_precision
+from ..core.training_loop import TrainingLoop, cosine_decay, set_learning_rate
 from ..data import FaceFolder
-from ..data.transforms import augment
-from ..data.face_folder import batch_at
-from ..data.transforms import scene
-from ..gan.train_config import SIX, names_of
+from ..data.face_folder import batch_indices
+from ..data.transforms import augment, augment_scene
 
 FACE_NAME = "face.safetensors"
-
 COSINE_SCALE = 16.0
-"""Sharpness of the identity softmax over cosines; 16 keeps a few hundred people separable without labels smoothing."""
+"""Factor of the cosines in the identity softmax; 16 separates a few hundred people without label smoothing."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +37,10 @@ class FaceTrainConfig:
     minutes: float = option(0.0, "stop after this many minutes instead, with the decay fitted to it; 0: by steps")
     batch_size: int = option(48, "pictures a batch")
     lr: float = option(1e-3, "AdamW's learning rate at the start")
-    expressions: str = option(SIX, "names of the K expressions, separated by commas")
+    expressions: str = option(SIX_EXPRESSIONS, "names of the K expressions, separated by commas")
     width: int = option(16, "channels of the first block; every block doubles them")
     image_size: int = option(128, "side in px of the pictures as ExprGAN sees them")
-    size: int = option(64, "side in px at which the network looks; they are averaged down to it")
+    size: int = option(64, "side in px of the network's input; pictures are averaged down to it")
     init: str = option("", "folder of an earlier `facenet` run to go on from")
     fold: int = option(-1, "hold out this fold of metadata.csv instead of the people of split `test`")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the network's arithmetic")
@@ -60,100 +55,84 @@ class FaceTrainConfig:
 
 @writes_folder(lambda data, config: config.out)
 def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
-    """Trains on split `train`, measures on split `test`, writes OUT/face.safetensors.
+    """Trains on split `train`, evaluates on split `test`, writes OUT/face.safetensors.
 
     Returns:
-        expression_accuracy (K + 1 classes) and same/other-person cosines on held-out people.
+        As `evaluate_face_network`.
     """
     accelerator = Accelerator(cpu=config.cpu, mixed_precision=supported_precision(config.mixed_precision, config.cpu))
     torch.manual_seed(config.seed)
-    chance = torch.Generator().manual_seed(config.seed)
-    fold = None if config.fold < 0 else config.fold
-    load = (config.image_size, names_of(config.expressions), fold)
-    train = FaceFolder.load(data, "train", *load)
+    generator = torch.Generator().manual_seed(config.seed)
+    options = (config.image_size, parse_expressions(config.expressions), None if config.fold < 0 else config.fold)
+    train = FaceFolder.load(data, "train", *options)
     network = FaceNetwork(len(train.expressions), config.width, config.size)
     if config.init:
-        network = load_face(config.init, len(train.expressions)).train().requires_grad_(True)
-    people = nn.Linear(network.identity.out_features, len(train.subjects), bias=False)
+        network = load_face_network(config.init, len(train.expressions)).train().requires_grad_(True)
+    identity_head = nn.Linear(network.identity.out_features, len(train.subjects), bias=False)
     network.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW([*network.parameters(), *people.parameters()], lr=config.lr, weight_decay=0.01)
-    network, people, optimizer = accelerator.prepare(network, people, optimizer)
-    start, step = time.monotonic(), 0
-    bar = tqdm(total=None if config.minutes else config.steps, desc="facenet", disable=not accelerator.is_main_process)
-    while True:
-        done = (time.monotonic() - start) / (60 * config.minutes) if config.minutes else step / config.steps
-        if done >= 1:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * (0.5 + 0.5 * math.cos(math.pi * done))
-        indices = batch_at(
-            len(train),
-            config.batch_size,
-            step,
-            seed=config.seed,
-            rank=accelerator.process_index,
-            world=accelerator.num_processes,
-        )
-        x = augment(train.images[indices].to(accelerator.device), chance, colour=1.0, shift=1.0)
-        x = scene(x, chance)
-        logits, embedding = network(x.contiguous(memory_format=torch.channels_last))
-        cosines = people_cosines(embedding, people.weight) * COSINE_SCALE
-        expression, subject = (label[indices].to(logits.device) for label in (train.expression, train.subject))
-        loss = F.cross_entropy(logits, expression) + F.cross_entropy(cosines, subject)
-        optimizer.zero_grad()
-        accelerator.backward(loss)
-        optimizer.step()
-        step += 1
-        bar.update()
-        if step % 20 == 0:
-            bar.set_postfix(loss=f"{loss.item():.3f}", done=f"{done:.0%}")
-    bar.close()
+    optimizer = torch.optim.AdamW([*network.parameters(), *identity_head.parameters()], lr=config.lr, weight_decay=0.01)
+    network, identity_head, optimizer = accelerator.prepare(network, identity_head, optimizer)
+    with TrainingLoop(accelerator, "facenet", steps=config.steps, minutes=config.minutes) as loop:
+        while loop.fraction < 1:
+            set_learning_rate(optimizer, config.lr * cosine_decay(loop.fraction))
+            indices = batch_indices(len(train), config.batch_size, loop.step, seed=config.seed,
+                                    rank=accelerator.process_index, world=accelerator.num_processes)  # fmt: skip
+            x = augment(train.images[indices].to(accelerator.device), generator, colour=1.0, shift=1.0)
+            x = augment_scene(x, generator)
+            logits, embedding = network(x.contiguous(memory_format=torch.channels_last))
+            cosines = embedding.float() @ F.normalize(identity_head.weight.float(), dim=1).T
+            expression, subject = (label[indices].to(logits.device) for label in (train.expression, train.subject))
+            loss = F.cross_entropy(logits, expression) + F.cross_entropy(COSINE_SCALE * cosines, subject)
+            optimizer.zero_grad()
+            accelerator.backward(loss)
+            optimizer.step()
+            loop.advance({"loss": loss})
     network = accelerator.unwrap_model(network, keep_fp32_wrapper=False).eval()
-    results = measure_face(network, FaceFolder.load(data, "test", *load))
+    results = evaluate_face_network(network, FaceFolder.load(data, "test", *options))
     if accelerator.is_main_process:
         path = Path(config.out) / FACE_NAME
-        write_weights(network.state_dict(), path, {"steps": str(step), "size": str(network.size)})
-        print(f"{path}: {step} steps; held-out people: " + ", ".join(f"{k} {v:.3f}" for k, v in results.items()))
+        write_weights(network.state_dict(), path, {"steps": str(loop.step), "size": str(network.size)})
+        print(f"{path}: {loop.step} steps; held-out people: " + ", ".join(f"{k} {v:.3f}" for k, v in results.items()))
     return results
 
 
-def people_cosines(embedding: Tensor, people: Tensor) -> Tensor:
-    """Cosines of unit embeddings (B, E) with one direction a person (P, E): (B, P)."""
-    return embedding.float() @ F.normalize(people.float(), dim=1).T
-
-
 @torch.inference_mode()
-def measure_face(network: FaceNetwork, folder: FaceFolder) -> dict[str, float]:
-    """Expression accuracy, and cosine of two pictures of one person (other expression) and of two people."""
+def evaluate_face_network(network: FaceNetwork, folder: FaceFolder) -> dict[str, float]:
+    """Measures the accuracy over the K + 1 expressions, and mean cosines of embeddings.
+
+    Returns:
+        expression_accuracy; cosine_same_person, of two pictures of a person with different expressions;
+        cosine_other_person, of pictures of two people.
+    """
     device = next(network.parameters()).device
     outputs = [network(from_bytes(x.to(device))) for x in folder.images.split(64)]
     logits, embedding = (torch.cat(parts).cpu() for parts in zip(*outputs, strict=True))
     cosine = embedding @ embedding.T
-    same = folder.subject[:, None] == folder.subject[None]
-    other_look = folder.expression[:, None] != folder.expression[None]
+    same_person = folder.subject[:, None] == folder.subject[None]
+    other_expression = folder.expression[:, None] != folder.expression[None]
     return {
         "expression_accuracy": (logits.argmax(1) == folder.expression).float().mean().item(),
-        "cosine_same_person": cosine[same & other_look].mean().item(),
-        "cosine_other_person": cosine[~same].mean().item(),
+        "cosine_same_person": cosine[same_person & other_expression].mean().item(),
+        "cosine_other_person": cosine[~same_person].mean().item(),
     }
 
 
-def load_face(path: str | Path, num_expressions: int) -> FaceNetwork:
-    """The face network of a `facenet` run (its folder), or the classifier of a published model's folder.
+def load_face_network(path: str | Path, num_expressions: int) -> FaceNetwork:
+    """Loads the face network of a `facenet` run's folder, or the classifier of a published model; frozen and in `eval`.
 
     Raises:
-        WeightsError: there is neither, or it knows another number of expressions.
+        WeightsError: there is neither, or its number of expressions is another.
     """
     file = Path(path) / FACE_NAME
-    if not file.is_file():
-        network = ExprGAN.from_pretrained(path).classifier
-    else:
+    if file.is_file():
         weights = read_weights(file)
         with safe_open(file, "pt") as opened:
             size = int((opened.metadata() or {}).get("size", 64))
         network = FaceNetwork(weights["expression.weight"].shape[0] - 1, weights["blocks.0.0.weight"].shape[0], size)
         network.load_state_dict(weights)
-    if network.expression.out_features != num_expressions + 1:
-        known = network.expression.out_features - 1
+    else:
+        network = ExprGAN.from_pretrained(path).classifier
+    known = network.expression.out_features - 1
+    if known != num_expressions:
         raise WeightsError(f"the face network in {path} knows {known} expressions, not {num_expressions}; train another")
     return network.eval().requires_grad_(False)

@@ -1,6 +1,6 @@
-"""phi of eq. 7: pictures -> five maps of a frozen face network, chosen from a table. A source is one decorated function.
+"""phi of eq. 7: the five feature maps of a frozen face network. Each network is one registered function.
 
-beta_l = 1 and the mean absolute difference of each map (`train.gan.gan_losses.identity`) are meant for all of them.
+All of them are used with beta_l = 1 and the mean absolute difference of each map (`train.gan.gan_losses.identity`).
 """
 
 import copy
@@ -19,103 +19,100 @@ from exprgan.models.networks import FaceNetwork
 
 VGG_CONVS = [(block, number) for block, count in enumerate((2, 2, 3, 3, 2), 1) for number in range(1, count + 1)]
 """VGG-16's convolutions up to conv5_2, the last that eq. 7 needs."""
-
 VGG_WIDTHS = (64, 128, 256, 512, 512)
 """Channels of VGG-16's five blocks."""
-
 VGG_MEAN = (129.1863, 104.7624, 93.5940)
-"""Red, green and blue of Parkhi et al.'s average face, in 0..255."""
-
+"""Mean red, green and blue of Parkhi et al.'s faces, in 0..255."""
 VGG_LAYOUTS = (
     ("conv{block}_{number}", "rgb", 255),  # from MatConvNet, whose weights the paper's authors used
     ("conv_{block}_{number}", "bgr", 255),  # from Lua Torch
     ("conv{block}.convs.{index}", "bgr", 1),  # the same, with the first kernel times 255
-    ("{place}", "bgr", 255),  # from Caffe, in torchvision's vgg16, `features` or all of it
+    ("{layer}", "bgr", 255),  # from Caffe, in torchvision's vgg16, `features` or all of it
 )
-"""How files name VGG-16's convolutions, and what those who made them feed the network: channel order, value of white."""
-
-VGG_DECORATION = re.compile(r"^((module|model|features)\.)+|-conv(?=\.)")
-"""What some files have around these names."""
+"""Names of VGG-16's convolutions in files, with the input these weights expect: channel order, value of white."""
+VGG_AFFIXES = re.compile(r"^((module|model|features)\.)+|-conv(?=\.)")
+"""Prefixes and suffixes of these names in some files."""
 
 
 class FaceMaps(nn.Module):
-    """Five stages of a face network, frozen: always `eval`, no parameter gets a gradient, pictures do.
+    """Five stages of a frozen face network: always in `eval`; gradients reach the images but no parameter.
 
     Args:
-        stages: the first reads pictures (B, 3, H, W) in [-1, 1] plus `shift`, each other one the map before it.
-        size: side in px at which pictures are compared; larger ones are averaged down first.
-        smallest: side in px of the smallest pictures of which something is left in the last map.
-        shift: what is added to red, green and blue.
+        stages: the first takes images (B, 3, H, W) in [-1, 1] plus `shift`, each other one the map before it.
+        size: side in px at which images are compared; larger ones are averaged down first.
+        min_size: smallest side in px for which the last map is not empty.
+        shift: added to red, green and blue.
 
     Raises:
-        ValueError: `size`, or later a picture, is smaller than `smallest`.
+        ValueError: `size`, or later an image, is smaller than `min_size`.
     """
 
-    def __init__(self, stages: Sequence[nn.Module], size: int, smallest: int = 16, shift: Sequence[float] = (0, 0, 0)):
+    def __init__(self, stages: Sequence[nn.Module], size: int, min_size: int = 16, shift: Sequence[float] = (0, 0, 0)):
         super().__init__()
-        if size < smallest:
-            raise ValueError(f"size must be at least {smallest} px for this face network, not {size}")
-        self.size, self.smallest = size, smallest
+        if size < min_size:
+            raise ValueError(f"size must be at least {min_size} px for this face network, not {size}")
+        self.size, self.min_size = size, min_size
         self.stages = nn.ModuleList(stages)
         self.register_buffer("shift", torch.tensor(shift)[:, None, None] if any(shift) else None)
         self.to(memory_format=torch.channels_last).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "FaceMaps":
-        """Stays in `eval`, whatever is asked."""
+        """Stays in `eval` whatever the mode."""
         return super().train(False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """x: (B, 3, H, W) in [-1, 1], square -> phi_1(x)..phi_5(x), each (B, C_l, H_l, W_l), 0 or more."""
-        if x.shape[-1] < self.smallest:
-            raise ValueError(f"this face network needs pictures of at least {self.smallest} px, not {x.shape[-1]}")
+        """x: (B, 3, H, W) in [-1, 1], square -> phi_1(x)..phi_5(x), each (B, C_l, H_l, W_l), not negative."""
+        if x.shape[-1] < self.min_size:
+            raise ValueError(f"this face network needs pictures of at least {self.min_size} px, not {x.shape[-1]}")
         x = F.adaptive_avg_pool2d(x, self.size) if x.shape[-1] > self.size else x
         x = x if self.shift is None else x + self.shift
         return [x := stage(x) for stage in self.stages]
 
 
-SOURCES: dict[str, Callable[[FaceNetwork, str, int, str], FaceMaps]] = {}
+class MultiScaleMaps(nn.ModuleList):
+    """Several FaceMaps of different sizes."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """As `FaceMaps`, with five maps for each size."""
+        return [single for maps in self for single in maps(x)]
 
 
-def source(function: Callable[[FaceNetwork, str, int, str], FaceMaps]) -> Callable:
-    """Files a face network under its function's name: (classifier, file, size, channels) -> its maps."""
-    SOURCES[function.__name__] = function
+FeatureSource = Callable[[FaceNetwork, str, int, str], FaceMaps]
+FEATURE_SOURCES: dict[str, FeatureSource] = {}
+
+
+def register_feature_source(function: FeatureSource) -> FeatureSource:
+    """Registers a face network under its function's name: (classifier, file, size, channels) -> its maps."""
+    FEATURE_SOURCES[function.__name__] = function
     return function
 
 
-class SeveralSizes(nn.ModuleList):
-    """The maps of several FaceMaps, one after the other."""
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """As `FaceMaps`; five maps for each."""
-        return [part for maps in self for part in maps(x)]
-
-
-def face_maps(source: str, classifier: FaceNetwork, *, file: str = "", sizes: Sequence[int] = (128,),
-              channels: str = "") -> nn.Module:  # fmt: skip
-    """phi of eq. 7, on the classifier's device. What is loaded into the classifier later does not reach it: make it last.
+def create_face_maps(source: str, classifier: FaceNetwork, *, file: str = "", sizes: Sequence[int] = (128,),
+                     channels: str = "") -> nn.Module:  # fmt: skip
+    """Creates phi of eq. 7 on the classifier's device. It is a copy: weights loaded into the classifier later are not used.
 
     Args:
-        source: a name in SOURCES: local (the classifier itself), vggface (the paper's) or facenet.
-        classifier: the model's face network, as trained.
+        source: a name in FEATURE_SOURCES: local (the classifier itself), vggface (the paper's) or facenet.
+        classifier: the model's trained face network.
         file: weights of vggface (needed) or facenet (else downloaded): .pth, .pt or .safetensors. `local` reads none.
-        sizes: sides in px at which pictures are compared; larger ones are averaged down first.
+        sizes: sides in px at which images are compared; larger ones are averaged down first.
         channels: rgb or bgr, if vggface's file was made for another order than VGG_LAYOUTS has for its names.
 
     Raises:
         ValueError: there is no such source or order, or a size is too small for it.
         WeightsError: the weights are missing, damaged, refused, or another network's.
     """
-    if source not in SOURCES:
-        raise ValueError(f"there is no face network {source!r}; choose from {', '.join(SOURCES)}")
+    if source not in FEATURE_SOURCES:
+        raise ValueError(f"there is no face network {source!r}; choose from {', '.join(FEATURE_SOURCES)}")
     if channels not in ("", "rgb", "bgr"):
         raise ValueError(f"channels must be rgb, bgr or empty, not {channels!r}")
-    each = [SOURCES[source](classifier, file, size, channels) for size in sizes]
-    return (each[0] if len(each) == 1 else SeveralSizes(each)).to(next(classifier.parameters()).device)
+    maps = [FEATURE_SOURCES[source](classifier, file, size, channels) for size in sizes]
+    return (maps[0] if len(maps) == 1 else MultiScaleMaps(maps)).to(next(classifier.parameters()).device)
 
 
-@source
+@register_feature_source
 def local(classifier: FaceNetwork, file: str, size: int, channels: str) -> FaceMaps:
-    """`FaceNetwork.maps`, equal up to rounding and in fewer passes: batch norm is folded into the convolutions."""
+    """`FaceNetwork.maps` with batch norm folded into the convolutions: equal up to rounding, in fewer operations."""
     stages: list[nn.Module] = []
     for block in copy.deepcopy(classifier.blocks).eval():
         pool = nn.MaxPool2d(2) if stages else nn.Identity()
@@ -124,15 +121,15 @@ def local(classifier: FaceNetwork, file: str, size: int, channels: str) -> FaceM
     return FaceMaps(stages, size)
 
 
-@source
+@register_feature_source
 def vggface(classifier: FaceNetwork, file: str, size: int, channels: str) -> FaceMaps:
     """The paper's: ReLU of conv1_2, 2_2, 3_2, 4_2 and 5_2 of VGG-Face (Parkhi, Vedaldi and Zisserman, BMVC 2015).
 
-    That network sees RGB in 0..255 minus VGG_MEAN. Here pictures and biases are divided by 127.5, which divides each of
-    the five maps by 127.5 and changes nothing else: they are in units of x. (The authors' code divides them by their
-    height times width at 224 px instead.) Where a file is for BGR, its first kernel is turned round, not the pictures.
+    The network takes RGB in 0..255 minus VGG_MEAN. Here images and biases are divided by 127.5, which divides each of the
+    five maps by 127.5 and changes nothing else: they are in units of x. (The authors' code divides them by their height
+    times width at 224 px instead.) For a BGR file the first kernel's channels are reversed instead of the images'.
     """
-    weights, order, white = _vgg_weights(file)
+    weights, order, white = _read_vgg_weights(file)
     kernel, bias = weights[1, 1]
     weights[1, 1] = (kernel.flip(1) if (channels or order) == "bgr" else kernel) * (white / 255), bias
     stages: list[nn.Module] = []
@@ -149,24 +146,24 @@ def vggface(classifier: FaceNetwork, file: str, size: int, channels: str) -> Fac
     return FaceMaps(stages, size, shift=[1 - mean / 127.5 for mean in VGG_MEAN])
 
 
-@source
+@register_feature_source
 def facenet(classifier: FaceNetwork, file: str, size: int, channels: str) -> FaceMaps:
-    """facenet-pytorch's InceptionResnetV1, which VGGFace2 trained at 160 px: conv2d_2b, conv2d_4a and the three repeats.
+    """facenet-pytorch's InceptionResnetV1, trained on VGGFace2 at 160 px: conv2d_2b, conv2d_4a and the three repeats.
 
-    Its state dict is read from `file`, else downloaded (107 MB) at first use. Batch norm is folded.
+    Its state dict is read from `file`, or downloaded (107 MB) at first use. Batch norm is folded.
     """
-    tensors = _read(file) if file else {}
+    tensors = _read_tensors(file) if file else {}
     try:
         from facenet_pytorch import InceptionResnetV1
 
         net = InceptionResnetV1(pretrained=None if file else "vggface2").eval()
     except ImportError as error:
         raise WeightsError("facenet needs the package facenet-pytorch; install it, or choose local") from error
-    except Exception as error:  # whatever urllib, the disk and torch.load raise for a download that fails
+    except Exception as error:  # urllib, the disk and torch.load raise many types for a failed download
         raise WeightsError(f"facenet's weights could not be downloaded ({error}); name a file of them") from error
     if file:
         shapes = {key: tuple(tensor.shape) for key, tensor in net.state_dict().items()}
-        net.load_state_dict(_fitting(tensors, shapes, file))
+        net.load_state_dict(_select_tensors(tensors, shapes, file))
     net.conv2d_1a.conv.weight.data *= 127.5 / 128  # it was trained on (x in 0..255 - 127.5) / 128
     for part in net.modules():
         if hasattr(part, "bn"):
@@ -178,38 +175,38 @@ def facenet(classifier: FaceNetwork, file: str, size: int, channels: str) -> Fac
         nn.Sequential(net.mixed_6a, net.repeat_2),
         nn.Sequential(net.mixed_7a, net.repeat_3),
     ]
-    return FaceMaps(stages, size, smallest=75)
+    return FaceMaps(stages, size, min_size=75)
 
 
 def _vgg_names(layout: str) -> dict[tuple[int, int], str]:
-    """(block, number) of each convolution -> its name; `place` counts the ReLUs and maxima between them too."""
+    """Name of each convolution by (block, number); `layer` is its index among convolutions, ReLUs and pooling layers."""
     return {
-        (block, number): layout.format(block=block, number=number, index=number - 1, place=2 * i + block - 1)
+        (block, number): layout.format(block=block, number=number, index=number - 1, layer=2 * i + block - 1)
         for i, (block, number) in enumerate(VGG_CONVS)
     }
 
 
-def _vgg_weights(file: str) -> tuple[dict[tuple[int, int], tuple[Tensor, Tensor]], str, int]:
-    """(kernel, bias) by (block, number), the order of channels and white's value, which the file's names tell."""
+def _read_vgg_weights(file: str) -> tuple[dict[tuple[int, int], tuple[Tensor, Tensor]], str, int]:
+    """Reads (kernel, bias) by (block, number), and finds channel order and value of white from the names in the file."""
     if not file:
         raise WeightsError("vggface needs a file of weights, which are for research and not ours to give; or choose local")
-    tensors = {VGG_DECORATION.sub("", key): tensor for key, tensor in _read(file).items()}
-    known = [row for row in VGG_LAYOUTS if _vgg_names(row[0])[1, 1] + ".weight" in tensors]
-    if not known:
-        there = ", ".join(sorted(tensors)[:3]) or "nothing"
-        raise WeightsError(f"{file} holds {there}, not conv1_1.weight or another name of VGG-16's; take another file")
-    layout, order, white = known[0]
+    tensors = {VGG_AFFIXES.sub("", key): tensor for key, tensor in _read_tensors(file).items()}
+    layouts = [row for row in VGG_LAYOUTS if _vgg_names(row[0])[1, 1] + ".weight" in tensors]
+    if not layouts:
+        present = ", ".join(sorted(tensors)[:3]) or "nothing"
+        raise WeightsError(f"{file} holds {present}, not conv1_1.weight or another name of VGG-16's; take another file")
+    layout, order, white = layouts[0]
     names = _vgg_names(layout)
     widths = [VGG_WIDTHS[block - 1] for block, _ in names]
     shapes: dict[str, tuple[int, ...]] = {}
-    for name, seen, made in zip(names.values(), [3, *widths], widths, strict=False):
-        shapes |= {f"{name}.weight": (made, seen, 3, 3), f"{name}.bias": (made,)}
-    fitting = _fitting(tensors, shapes, file)
-    return {at: (fitting[f"{name}.weight"], fitting[f"{name}.bias"]) for at, name in names.items()}, order, white
+    for name, in_channels, out_channels in zip(names.values(), [3, *widths], widths, strict=False):
+        shapes |= {f"{name}.weight": (out_channels, in_channels, 3, 3), f"{name}.bias": (out_channels,)}
+    tensors = _select_tensors(tensors, shapes, file)
+    return {conv: (tensors[f"{name}.weight"], tensors[f"{name}.bias"]) for conv, name in names.items()}, order, white
 
 
-def _read(file: str) -> dict[str, Tensor]:
-    """Tensors by name: .safetensors, or what torch.load reads without running anything (`weights_only`)."""
+def _read_tensors(file: str) -> dict[str, Tensor]:
+    """Reads tensors by name from .safetensors, or with torch.load, which runs no code from the file (`weights_only`)."""
     path = Path(file)
     if not path.is_file():
         raise WeightsError(f"there is no file {file} with the face network's weights; name one that exists")
@@ -217,7 +214,7 @@ def _read(file: str) -> dict[str, Tensor]:
         return read_weights(path)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises half a dozen kinds for one damaged file
+    except Exception as error:  # torch.load raises half a dozen types for a damaged file
         kind = type(error).__name__
         raise WeightsError(f"{file} is damaged or holds more than tensors ({kind}); save a state_dict() instead") from error
     loaded = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else loaded
@@ -226,14 +223,15 @@ def _read(file: str) -> dict[str, Tensor]:
     return dict(loaded)
 
 
-def _fitting(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], file: str) -> dict[str, Tensor]:
-    """Those of the tensors that `shapes` names, checked, floating ones in float32."""
+def _select_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], file: str) -> dict[str, Tensor]:
+    """Selects the tensors named in `shapes`, checks shape and values, and converts floating-point ones to float32."""
     if missing := [key for key in shapes if key not in tensors]:
         raise WeightsError(f"{file} lacks {missing[0]} (and {len(missing) - 1} more); it is cut short, or another's")
     for key, shape in shapes.items():
         if tuple(tensors[key].shape) != shape:
-            there = tuple(tensors[key].shape)
-            raise WeightsError(f"{key} in {file} is {there} instead of {shape}; it is another network's")
+            raise WeightsError(
+                f"{key} in {file} is {tuple(tensors[key].shape)} instead of {shape}; it is another network's"
+            )
         if not torch.isfinite(tensors[key]).all():
             raise WeightsError(f"{key} in {file} holds NaN or infinity; take another file")
     return {key: tensors[key].float() if tensors[key].is_floating_point() else tensors[key] for key in shapes}

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..core.errors import DataError
 from ..core.files import write_text
+from ..core.train_errors import DataError
 from ..data.licences import SOURCES_NAME, SourceSet, credit_lines, read_sources
 
 START, END = "<!-- credits: made by `python -m train credits` -->", "<!-- end of credits -->"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from exprgan.expressions import EXPRESSIONS, NEUTRAL
 
-from ..core.errors import DataError
+from ..core.train_errors import DataError
 from ..data.fingerprint import fingerprint
 from ..data.licences import SOURCES_NAME, SourceSet, credit_lines
 from ..data.metadata import METADATA_NAME, raise_listing, read_metadata

@@ -18,9 +18,9 @@ from exprgan.models.networks import Decoder
 from exprgan.models.self_test import REFERENCE_NAME, write_reference
 
 from ..core.checkpoints import Checkpoints
-from ..core.errors import RunError
 from ..core.files import copy_together, durable_write, exclusive, read_json, write_bytes, write_json
 from ..core.git import git_commit
+from ..core.train_errors import RunError
 from ..data.fingerprint import fingerprint
 from .hub_upload import NO_UPLOAD, HubConfig, push
 from .model_card import CARD_NAME, JUDGE_NAME, RESULTS_NAME, TRAINING_NAME, write_card

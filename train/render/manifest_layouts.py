@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ..core.errors import DataError
+from ..core.train_errors import DataError
 from ..data.licences import SourceSet
 from ..data.metadata import MAX_LISTED, read_table
 from .photo_manifest import MANIFEST_NAME, write_manifest

@@ -11,8 +11,8 @@ import numpy as np
 from exprgan.errors import NoFaceError
 from exprgan.photo.image_io import encode_image, load_photo
 
-from ..core.errors import DataError
 from ..core.files import durable_write, write_bytes, write_json
+from ..core.train_errors import DataError
 from .face_model.canonical_frame import PUPIL_TARGETS, Patch
 from .face_model.mesh import Mesh
 from .face_model.template_regression import predict_template

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.errors import DataError
+from ..core.train_errors import DataError
 from ..data.licences import NAME_PATTERN, REQUIRED_TERMS, SOURCES_NAME, SourceSet, read_sources, write_sources
 from ..data.metadata import raise_listing, read_table, write_table
 from ..data.validation import SPLITS

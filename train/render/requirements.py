@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from ..core.errors import RunError
+from ..core.train_errors import RunError
 
 PACKAGES = {"cv2": "opencv-python-headless", "scipy": "scipy", "numba": "numba"}
 

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from exprgan.atomic_write import delete_partial_files
 from exprgan.errors import ExprGANError
 
-from ..core.errors import DataError, RunError
 from ..core.files import write_json, writes_folder
+from ..core.train_errors import DataError, RunError
 from ..data.licences import SOURCES_NAME, add_sources
 from ..data.metadata import METADATA_NAME, raise_listing, write_metadata
 from ..data.splits import read_splits, split_families

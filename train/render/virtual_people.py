@@ -21,8 +21,8 @@ from exprgan.atomic_write import delete_partial_files
 from exprgan.photo.image_io import encode_image, load_photo
 
 from ..core.config_flags import check_finite, option
-from ..core.errors import DataError, RunError
 from ..core.files import write_bytes, write_text, writes_folder
+from ..core.train_errors import DataError, RunError
 from ..data.splits import TRAIN, read_splits, split_families
 from .photo_manifest import MANIFEST_NAME, Person, collect_source_sets, read_manifest, write_manifest
 from .requirements import require_packages

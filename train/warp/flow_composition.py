@@ -4,7 +4,6 @@ Flow fields are (..., S, S, 2) in sides of the picture, x component first: a pix
 (..., S, S) in [0, 1], 1 where no pixel of the other picture corresponds.
 """
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -30,6 +29,8 @@ def invert_flow(flow: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndar
         The flow from the neutral to the rendered picture, (S, S, 2) float32, and a mask (S, S) float32 of the pixels that
         are hidden there.
     """
+    import cv2  # of the extra `render`; only `detail` needs it
+
     side = len(flow)
     y, x = np.mgrid[:side, :side]
     target = np.stack((x, y), axis=2) + flow * side

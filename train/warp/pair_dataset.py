@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from exprgan.expressions import NEUTRAL, canonical
 
-from ..core.errors import DataError
+from ..core.train_errors import DataError
 from ..data.metadata import raise_listing, read_metadata
 from ..data.validation import open_picture
 from .flow_composition import compose_flow, invert_flow

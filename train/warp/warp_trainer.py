@@ -23,9 +23,9 @@ from exprgan.photo.alignment import EYES
 from ..core.allocator import keep_freed_memory
 from ..core.checkpoints import Checkpoints
 from ..core.config_flags import check_finite, option
-from ..core.errors import RunError
 from ..core.files import copy_together, write_json, writes_folder
 from ..core.precision import enable_fast_kernels, supported_precision
+from ..core.train_errors import RunError
 from ..core.training_loop import TrainingLoop, cosine_decay, set_learning_rate, update_ema
 from ..data.transforms import augment_lighting
 from .pair_dataset import Pairs, draw_pairs, load_people

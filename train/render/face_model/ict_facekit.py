@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ...core.errors import DataError
 from ...core.files import durable_write
+from ...core.train_errors import DataError
 
 NEUTRAL = "generic_neutral_mesh"
 NUM_VERTICES = 26719

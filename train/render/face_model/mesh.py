@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from ...core.errors import DataError
+from ...core.train_errors import DataError
 from .rasterizer import compute_normals
 
 REGIONS = ("face", "head", "mouth", "eyesocket", "gums", "teeth", "eyeball")

@@ -16,7 +16,7 @@ from PIL import Image
 from exprgan.photo.alignment import transform
 from exprgan.photo.detection import find_faces
 
-from ...core.errors import DataError
+from ...core.train_errors import DataError
 from .canonical_frame import PUPIL_TARGETS, fit_similarity
 
 REGRESSION_FILE = Path(__file__).with_name("prior.npz")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from ...core.errors import DataError
+from ...core.train_errors import DataError
 
 NUM_POINTS = 189
 
