@@ -1,8 +1,8 @@
-"""Hostile and odd uploads, made from seeds: over a thousand files, of which none is stored.
+"""A corpus of hostile and odd uploads, generated from seeds: over a thousand files, none of which is stored.
 
-`python tests/corpus.py FOLDER` writes them all, each as FOLDER/KIND/NUMBER/NAME. A kind is one decorated function in
-corpus_bytes.py (what is wrong with the file) or corpus_scenes.py (what is odd about the picture): it takes a source of
-chance and returns a name and bytes.
+`python tests/corpus.py FOLDER` writes them all, each as FOLDER/KIND/NUMBER/NAME. A kind is one registered function in
+corpus_bytes.py (damaged or forged files) or corpus_scenes.py (valid files of odd pictures): it takes a random generator
+and returns a name and bytes.
 """
 
 import sys
@@ -14,76 +14,78 @@ from pathlib import Path
 import numpy as np
 
 EDITED, NO_FACE, REFUSED = "edited", "no face", "unreadable"  # as edits.csv has them
-SEEN = frozenset({EDITED, NO_FACE})
-"""It can be read; whether a face is found is not the point."""
-ANY = frozenset({EDITED, NO_FACE, REFUSED})
+READABLE = frozenset({EDITED, NO_FACE})
+ANY_OUTCOME = frozenset({EDITED, NO_FACE, REFUSED})
+
+MakeUpload = Callable[[np.random.Generator], tuple[str, bytes]]
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One way to be odd."""
+class UploadKind:
+    """One way in which an upload is odd."""
 
     name: str
-    make: Callable[[np.random.Generator], tuple[str, bytes]]
-    number: int
-    """How many there are in the whole corpus."""
-    few: int
-    """How many in the quick slice."""
-    may: frozenset[str]
-    """What may become of one."""
+    make: MakeUpload
+    count: int
+    """Uploads of this kind in the full corpus."""
+    quick_count: int
+    """Uploads of this kind in the quick slice."""
+    outcomes: frozenset[str]
+    """Outcomes that are right."""
 
 
 @dataclass(frozen=True)
 class Upload:
     """One file."""
 
-    kind: Kind
+    kind: UploadKind
     number: int
     name: str
     data: bytes
 
     @property
-    def place(self) -> str:
-        """Where it is in a folder; one of its own, so that any name will do."""
+    def path(self) -> str:
+        """Its path in a folder; in a subfolder of its own, so that any name is possible."""
         return f"{self.kind.name}/{self.number:03d}/{self.name}"
 
 
-KINDS: dict[str, Kind] = {}
+KINDS: dict[str, UploadKind] = {}
 
 
-def kind(number: int, *may: str, few: int | None = None) -> Callable:
-    """Files a maker under its name.
+def register_kind(count: int, *outcomes: str, quick: int | None = None) -> Callable[[MakeUpload], MakeUpload]:
+    """Registers a function that makes uploads, under its name, which also seeds it.
 
     Args:
-        number: how many are made of it in all.
-        may: what may become of one; anything that is no failure unless given.
-        few: how many of them are in the quick slice; about every eighth unless given.
+        count: uploads in the full corpus.
+        outcomes: those that are right; by default any that is no failure.
+        quick: uploads in the quick slice; by default an eighth of them.
     """
 
-    def file(make: Callable) -> Callable:
-        name = make.__name__
-        KINDS[name] = Kind(name, make, number, max(1, number // 8) if few is None else few, frozenset(may) or ANY)
+    def register(make: MakeUpload) -> MakeUpload:
+        quick_count = max(1, count // 8) if quick is None else quick
+        KINDS[make.__name__] = UploadKind(make.__name__, make, count, quick_count, frozenset(outcomes) or ANY_OUTCOME)
         return make
 
-    return file
+    return register
 
 
 def corpus(quick: bool = False, kinds: frozenset[str] = frozenset()) -> Iterator[Upload]:
-    """The uploads, the same ones each time; of some kinds only, if they are named."""
-    import corpus_bytes  # noqa: F401, files its kinds, and so does the next
+    """Yields the uploads, the same ones each time; only those of some kinds if they are named."""
+    import corpus_bytes  # noqa: F401, registers its kinds, as does the next
     import corpus_scenes  # noqa: F401
 
-    for one in list(KINDS.values()):
-        if not kinds or one.name in kinds:
-            for number in range(one.few if quick else one.number):
-                yield Upload(one, number, *one.make(np.random.default_rng([zlib.crc32(one.name.encode()), number])))
+    for kind in list(KINDS.values()):
+        if not kinds or kind.name in kinds:
+            for number in range(kind.quick_count if quick else kind.count):
+                generator = np.random.default_rng([zlib.crc32(kind.name.encode()), number])
+                yield Upload(kind, number, *kind.make(generator))
 
 
 def write(uploads: Iterator[Upload], folder: Path) -> list[Upload]:
-    """Puts them into a folder."""
+    """Writes uploads to a folder."""
     written = []
     for upload in uploads:
-        path = folder / upload.place
+        path = folder / upload.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(upload.data)
         written.append(upload)
@@ -91,6 +93,6 @@ def write(uploads: Iterator[Upload], folder: Path) -> list[Upload]:
 
 
 if __name__ == "__main__":
-    import corpus as maker  # under the name by which the kinds know it
+    import corpus as module  # the instance in which the kinds register themselves
 
-    print(len(maker.write(maker.corpus(), Path(sys.argv[1]))), "files")
+    print(len(module.write(module.corpus(), Path(sys.argv[1]))), "files")

@@ -1,4 +1,4 @@
-"""Finding faces, on portraits of virtual people."""
+"""Face detection, on portraits of virtual people."""
 
 import subprocess
 import sys
@@ -29,23 +29,23 @@ def test_the_face_of_a_portrait_is_found(portrait):
 
 @pytest.mark.parametrize("size", [(200, 200), (3000, 3000)])
 def test_the_eyes_are_the_same_at_any_size_of_the_photo(portrait, size):
-    there = eyes(find_faces(portrait)[0])
+    expected = eyes(find_faces(portrait)[0])
     resized = eyes(find_faces(portrait.resize(size, Image.Resampling.LANCZOS))[0]) * portrait.width / size[0]
-    crop_side = np.hypot(*(there[1] - there[0])) / (EYES[1][0] - EYES[0][0])
-    assert np.abs(there - resized).max() < 0.02 * crop_side
+    crop_side = np.hypot(*(expected[1] - expected[0])) / (EYES[1][0] - EYES[0][0])
+    assert np.abs(expected - resized).max() < 0.02 * crop_side
 
 
 @pytest.mark.parametrize("degrees", [-25, 25])
 def test_a_tilted_head_is_found_where_it_is(portrait, degrees):
-    there = eyes(find_faces(portrait)[0])
+    expected = eyes(find_faces(portrait)[0])
     tilted = portrait.rotate(degrees, Image.Resampling.BICUBIC, fillcolor="grey")
     angle, middle = np.radians(degrees), np.array(portrait.size) / 2
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    assert np.abs(eyes(find_faces(tilted)[0]) - ((there - middle) @ turn.T + middle)).max() < 12
+    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    assert np.abs(eyes(find_faces(tilted)[0]) - ((expected - middle) @ rotation.T + middle)).max() < 12
 
 
-def test_a_crop_that_the_face_fills_has_its_eyes_in_their_places(faces_dir):
-    """The training crops: the eyes are where the frame says, but for its jitter (4 degrees, 5 %, 2 %)."""
+def test_a_crop_that_the_face_fills_has_its_eyes_at_their_positions(faces_dir):
+    """Training crops: the eyes are at `EYES`, but for the jitter (4 degrees, 5 %, 2 %)."""
     offsets = []
     for path in sorted(faces_dir.glob("*/*/*.jpg")):
         with Image.open(path) as crop:
@@ -74,7 +74,7 @@ def test_two_faces_come_largest_first(data_dir, portrait):
     assert choose_face([first, second], 1) is second
 
 
-def test_a_distant_face_is_found_at_the_second_look(portrait):
+def test_a_distant_face_is_found_by_the_second_search(portrait):
     canvas = Image.new("RGB", (1024, 1024), "grey")
     canvas.paste(portrait.resize((70, 70), Image.Resampling.LANCZOS), (600, 300))
     (face,) = find_faces(canvas)
@@ -87,7 +87,7 @@ def test_noise_has_no_face(size):
     assert find_faces(Image.fromarray(noise)) == []
 
 
-def test_threads_side_by_side_find_the_same(portrait):
+def test_concurrent_threads_find_the_same(portrait):
     small = portrait.resize((300, 300))
     expected = find_faces(small)
     with ThreadPoolExecutor(4) as pool:
@@ -99,7 +99,7 @@ def test_a_photo_that_is_not_rgb_is_refused():
         find_faces(Image.new("L", (100, 100)))
 
 
-def test_choosing_says_what_is_there():
+def test_a_wrong_index_names_the_faces_that_there_are():
     face = Face((0, 0, 9, 9), ((2, 3), (6, 3), (4, 5), (3, 7), (6, 7)), 0.99)
     with pytest.raises(NoFaceError, match=r"No face was found.*Use one"):
         choose_face([])
@@ -110,17 +110,17 @@ def test_choosing_says_what_is_there():
 
 
 @pytest.mark.parametrize("degrees", [-45, -30, 20, 42])
-def test_a_leaning_head_is_looked_at_again_upright(portrait, degrees):
-    there = eyes(find_faces(portrait)[0])
+def test_a_leaning_head_is_detected_again_upright(portrait, degrees):
+    upright = eyes(find_faces(portrait)[0])
     angle = np.radians(degrees)
-    turned = portrait.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=(190, 190, 190))
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    expected = (there - np.divide(portrait.size, 2)) @ turn.T + np.divide(turned.size, 2)
-    apart = np.linalg.norm(there[1] - there[0])
-    assert np.abs(eyes(find_faces(turned)[0]) - expected).max() < 0.06 * apart
+    tilted = portrait.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=(190, 190, 190))
+    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    expected = (upright - np.divide(portrait.size, 2)) @ rotation.T + np.divide(tilted.size, 2)
+    eye_distance = np.linalg.norm(upright[1] - upright[0])
+    assert np.abs(eyes(find_faces(tilted)[0]) - expected).max() < 0.06 * eye_distance
 
 
-FIRST_LOOKS = """
+FIRST_CALLS = """
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -132,8 +132,8 @@ with ThreadPoolExecutor(8) as pool:
 """
 
 
-def test_the_first_looks_of_several_threads_at_once_all_find_the_face(data_dir):
-    code = FIRST_LOOKS.format(photo=str(data_dir / "portrait.jpg"))
+def test_the_first_calls_of_several_threads_at_once_all_find_the_face(data_dir):
+    code = FIRST_CALLS.format(photo=str(data_dir / "portrait.jpg"))
     for _ in range(2):
         ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
         assert ran.stdout.split() == ["1"] * 8, ran.stderr

@@ -1,4 +1,4 @@
-"""A thousand odd uploads through library, command line and app: no traceback, no hang, no growth, nothing left behind."""
+"""A thousand odd uploads through library, command line and app: no traceback, hang, memory growth or leftover file."""
 
 import csv
 import io
@@ -27,13 +27,13 @@ from exprgan.cli import main
 from exprgan.errors import BadImageError, NoFaceError
 from exprgan.models.controller import check_intensity
 from exprgan.photo.image_io import SUFFIXES, is_marked, save_photo
-from exprgan.ui import handlers
+from exprgan.ui import endpoints, handlers
 
 ROOT = Path(__file__).parent.parent
-LONGEST_S = 5
-"""Of one core, for one upload."""
-GROWTH_MB, PEAK_MB = 20, 300
-"""What a process may have grown by when it meets the same uploads a second time, and at its widest."""
+MAX_CPU_S = 5
+"""For one upload."""
+MAX_GROWTH_MB, MAX_PEAK_MB = 20, 300
+"""Memory growth of a process when it reads the same uploads a second time, and its peak."""
 REMEDY = re.compile(r"\b(Use|Send|Save|save|Make|Choose|Open|Allow|Check|Name|Try|try)\b")
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 SETTINGS = ("happy", 0.8, "", 0.5, 0, "detail", 0, "one", {})
@@ -50,121 +50,123 @@ def visitors(tmp_path, monkeypatch):
     return tmp_path / "visitors"
 
 
-def says_what_to_do(message: str) -> bool:
+def is_helpful(message: str) -> bool:
+    """Tests whether a message is one sentence or two that say what to do."""
     return bool(REMEDY.search(message)) and "\n" not in message and len(message) < 400 and "Error" not in message
 
 
-def met(editor, upload, out: Path) -> str:
-    """What becomes of an upload in the library; a failure is what no upload may cause."""
+def edit_upload(editor, upload, out: Path) -> str:
+    """Edits an upload with the library and returns the outcome; raises what no upload may cause."""
     target = out / f"edited{suffix if (suffix := Path(upload.name).suffix.lower()) in SUFFIXES else '.png'}"
     try:
         save_photo(editor.edit(upload.data, "happy").image, target)
     except (BadImageError, NoFaceError) as error:
-        assert says_what_to_do(str(error)), (upload.place, str(error))
+        assert is_helpful(str(error)), (upload.path, str(error))
         return NO_FACE if isinstance(error, NoFaceError) else REFUSED
-    assert is_marked(target) and PAYLOAD not in target.read_bytes(), upload.place
+    assert is_marked(target) and PAYLOAD not in target.read_bytes(), upload.path
     return EDITED
 
 
-def all_met(editor, uploads, out: Path) -> dict[str, list]:
-    """Kind -> (what became of it, seconds of one core), of each."""
-    found = defaultdict(list)
-    editor.edit(ROOT / "tests" / "data" / "portrait.jpg", "happy")  # what is loaded once is no upload's
+def edit_all(editor, uploads, out: Path) -> dict[str, list]:
+    """Edits uploads with the library; returns the outcome and CPU seconds of each, by kind."""
+    results = defaultdict(list)
+    editor.edit(ROOT / "tests" / "data" / "portrait.jpg", "happy")  # so that no upload's time includes what is loaded once
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         for upload in uploads:
             start = time.process_time()
-            became = met(editor, upload, out)
-            found[upload.kind.name].append((became, took := time.process_time() - start))
-            assert became in upload.kind.may, (upload.place, became)
-            assert took < LONGEST_S, (upload.place, took)
+            outcome = edit_upload(editor, upload, out)
+            seconds = time.process_time() - start
+            results[upload.kind.name].append((outcome, seconds))
+            assert outcome in upload.kind.outcomes, (upload.path, outcome)
+            assert seconds < MAX_CPU_S, (upload.path, seconds)
     assert [path.name for path in out.iterdir() if path.suffix == ".part"] == []
-    return found
+    return results
 
 
 # Library.
 
 
 def test_a_slice_of_the_corpus_through_the_library(tiny_editor, tmp_path):
-    found = all_met(tiny_editor, corpus(quick=True), tmp_path)
-    assert sum(map(len, found.values())) >= 150 and len(found) >= 40
+    results = edit_all(tiny_editor, corpus(quick=True), tmp_path)
+    assert sum(map(len, results.values())) >= 150 and len(results) >= 40
 
 
 @pytest.mark.slow
 def test_all_of_the_corpus_through_the_library(bundled, tmp_path):
-    found = all_met(bundled, corpus(), tmp_path)
-    assert sum(map(len, found.values())) >= 1000
-    for kind, all_of_it in found.items():  # the table of docs/reliability.md
-        counts = Counter(became for became, _ in all_of_it)
-        print(f"| {kind.replace('_', ' ')} | {len(all_of_it)} | {counts[EDITED] or ''} | {counts[NO_FACE] or ''} | "
-              f"{counts[REFUSED] or ''} | {max(took for _, took in all_of_it):.2f} |")  # fmt: skip
+    results = edit_all(bundled, corpus(), tmp_path)
+    assert sum(map(len, results.values())) >= 1000
+    for kind, of_kind in results.items():  # the table of docs/reliability.md
+        counts = Counter(outcome for outcome, _ in of_kind)
+        print(f"| {kind.replace('_', ' ')} | {len(of_kind)} | {counts[EDITED] or ''} | {counts[NO_FACE] or ''} | "
+              f"{counts[REFUSED] or ''} | {max(seconds for _, seconds in of_kind):.2f} |")  # fmt: skip
 
 
-GROWTH = """
+MEASURE_MEMORY = """
 import sys, torch
 sys.path[:0] = ["tests", "."]
 from pathlib import Path
 from corpus import corpus
 from exprgan import ExpressionEditor, ExprGAN
-from test_hostile import met
+from test_hostile import edit_upload
 torch.set_num_threads(1)
-def now(what):
-    return int(next(line for line in open("/proc/self/status") if line.startswith(what)).split()[1]) / 1000
+def memory_mb(field):
+    return int(next(line for line in open("/proc/self/status") if line.startswith(field)).split()[1]) / 1000
 editor, out = ExpressionEditor(ExprGAN.from_pretrained("weights")), Path(sys.argv[1])
 editor.edit("tests/data/portrait.jpg", "happy").image
-start = now("VmRSS")
+start = memory_mb("VmRSS")
 for _ in range(2):
     for upload in corpus(quick=True, kinds=frozenset(sys.argv[2:])):
-        met(editor, upload, out)
-    print(now("VmRSS") - start, now("VmHWM") - start)
+        edit_upload(editor, upload, out)
+    print(memory_mb("VmRSS") - start, memory_mb("VmHWM") - start)
 """
 
 
-def left_in(folder: Path) -> list[str]:
-    """What is left in a folder for temporary files, but torch's own: an empty folder that torchvision's import makes."""
+def list_leftovers(folder: Path) -> list[str]:
+    """Lists a folder for temporary files, but for the empty folder that torchvision's import makes."""
     return [path.name for path in folder.iterdir() if not path.name.startswith("torchinductor")]
 
 
-def growth(tmp_path, *kinds: str) -> list[list[float]]:
-    """Resident memory in MB above what an editor needs that did one edit, and its peak, after each of two rounds."""
+def measure_memory(tmp_path, *kinds: str) -> list[list[float]]:
+    """Returns resident memory and its peak after each of two rounds, in MB above those of an editor after one edit."""
     (tmp_path / "tmp").mkdir()
-    run = subprocess.run([sys.executable, "-W", "ignore", "-c", GROWTH, str(tmp_path), *kinds], cwd=ROOT, text=True,
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", MEASURE_MEMORY, str(tmp_path), *kinds], cwd=ROOT, text=True,
                          capture_output=True, env=os.environ | {"TMPDIR": str(tmp_path / "tmp")})  # fmt: skip
     assert run.returncode == 0, run.stderr
-    assert not left_in(tmp_path / "tmp")
+    assert not list_leftovers(tmp_path / "tmp")
     return [[float(number) for number in line.split()] for line in run.stdout.splitlines()]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_memory_stays_within_its_bound_and_no_file_is_left(tmp_path):
-    (first, _), (second, peak) = growth(tmp_path)
+    (first, _), (second, peak) = measure_memory(tmp_path)
     print(f"resident memory: +{first:.0f} MB after one round, +{second:.0f} MB after two, +{peak:.0f} MB at the widest")
-    assert second - first <= GROWTH_MB and peak <= PEAK_MB
+    assert second - first <= MAX_GROWTH_MB and peak <= MAX_PEAK_MB
 
 
 # Command line.
 
 
 def through_the_command_line(folder: Path, out: Path, *more: str) -> tuple[dict[str, dict], str]:
-    """edits.csv by file, and what was said."""
+    """Edits a folder with the command line; returns the rows of edits.csv by file, and the output."""
     (out.parent / "tmp").mkdir()
     line = [sys.executable, "-m", "exprgan", "edit", str(folder), "happy", "--out", str(out), "--jobs", "1", *more]
     environment = os.environ | {"TMPDIR": str(out.parent / "tmp")}
     run = subprocess.run(line, cwd=ROOT, text=True, capture_output=True, env=environment)
     assert run.returncode == 0 and "Traceback" not in run.stderr and "Warning" not in run.stderr, run.stderr
-    assert not left_in(out.parent / "tmp") and not list(out.rglob("*.part"))
+    assert not list_leftovers(out.parent / "tmp") and not list(out.rglob("*.part"))
     with open(out / "edits.csv", encoding="utf-8", newline="") as file:
         return {row["file"]: row for row in csv.DictReader(file)}, run.stdout
 
 
 def check_rows(uploads, rows) -> None:
-    wanted = {upload.place: upload for upload in uploads if not upload.name.startswith(".")}
+    wanted = {upload.path: upload for upload in uploads if not upload.name.startswith(".")}
     assert rows.keys() == wanted.keys()
-    for place, row in rows.items():
-        heic = place.endswith((".heic", ".jxl", ".jfif"))
-        assert row["status"] in wanted[place].kind.may or heic, (place, row)
-        assert row["status"] == EDITED or says_what_to_do(row["message"]), row
+    for path, row in rows.items():
+        unsupported = path.endswith((".heic", ".jxl", ".jfif"))
+        assert row["status"] in wanted[path].kind.outcomes or unsupported, (path, row)
+        assert row["status"] == EDITED or is_helpful(row["message"]), row
 
 
 CHEAP = frozenset({"header_flipped", "almost_nothing", "no_picture", "odd_names", "many_pieces", "profile_is_a_number"})
@@ -178,24 +180,25 @@ def test_a_folder_of_them_gives_rows_and_no_traceback(tmp_path, tiny_model):
 
 @pytest.mark.slow
 def test_all_of_them_in_one_folder(tmp_path):
-    uploads = write((one for one in corpus() if one.kind.few), tmp_path / "in")
-    rows, said = through_the_command_line(tmp_path / "in", tmp_path / "out")
+    uploads = write((one for one in corpus() if one.kind.quick_count), tmp_path / "in")
+    rows, output = through_the_command_line(tmp_path / "in", tmp_path / "out")
     check_rows(uploads, rows)
-    print(said)
+    print(output)
 
 
 @pytest.mark.parametrize("verb", ["edit", "find", "animate", "transfer"])
-def test_one_at_a_time_a_verb_says_one_sentence(tmp_path, tiny_model, verb, capsys):
+def test_a_verb_refuses_a_photo_with_one_sentence(tmp_path, tiny_model, verb, capsys):
     tiny_model.save_pretrained(tmp_path / "model")
-    few = frozenset({"no_picture", "animated_canvas", "many_scans"} if verb in ("edit", "find") else {"one_pixel"})
-    for upload in write(corpus(quick=True, kinds=few), tmp_path / "in"):
-        path = tmp_path / "in" / upload.place
+    kinds = frozenset({"no_picture", "animated_canvas", "many_scans"} if verb in ("edit", "find") else {"one_pixel"})
+    for upload in write(corpus(quick=True, kinds=kinds), tmp_path / "in"):
+        path = tmp_path / "in" / upload.path
         gif = ["--out", str(tmp_path / "x.gif")]
-        words = {"edit": ["happy"], "find": [], "animate": gif, "transfer": [str(path)]}[verb]
+        arguments = {"edit": ["happy"], "find": [], "animate": gif, "transfer": [str(path)]}[verb]
         model = [] if verb == "find" else ["--model", str(tmp_path / "model")]
-        assert main([verb, str(path), *words, *model]) == 1
-        said = capsys.readouterr()
-        assert said.err.startswith("error: ") and says_what_to_do(said.err.strip()) and not said.out, (upload.place, said)
+        assert main([verb, str(path), *arguments, *model]) == 1
+        output = capsys.readouterr()
+        assert output.err.startswith("error: ") and is_helpful(output.err.strip()), (upload.path, output)
+        assert not output.out
         assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
@@ -203,44 +206,44 @@ def test_one_at_a_time_a_verb_says_one_sentence(tmp_path, tiny_model, verb, caps
 
 
 def through_the_app(editor, uploads, folder: Path) -> Counter:
-    read, edit = handlers.with_error_handling(handlers.read, editor), handlers.with_error_handling(handlers.edit, editor)
-    met = Counter()
+    """Reads and edits uploads with the app's handlers; returns the number of each outcome."""
+    read, edit = (endpoints.with_error_handling(handler, editor) for handler in (handlers.read, handlers.edit))
+    counts = Counter()
     for upload in write(uploads, folder):
-        path, became = str(folder / upload.place), EDITED
+        path, outcome = str(folder / upload.path), EDITED
         try:
-            sitting = read(path)[-1]
-            edit(path, *SETTINGS, sitting)
+            edit(path, *SETTINGS, read(path)[-1])
         except gr.Error as error:
-            assert says_what_to_do(error.message) and error.message != handlers.APOLOGY, (upload.place, error.message)
-            became = NO_FACE if "No face" in error.message else REFUSED
-        assert became in upload.kind.may, (upload.place, became)
-        met[became] += 1
-    return met
+            assert is_helpful(error.message) and error.message != endpoints.APOLOGY, (upload.path, error.message)
+            outcome = NO_FACE if "No face" in error.message else REFUSED
+        assert outcome in upload.kind.outcomes, (upload.path, outcome)
+        counts[outcome] += 1
+    return counts
 
 
 def test_a_slice_through_the_apps_actions(tiny_editor, visitors, tmp_path):
-    few = CHEAP | {"tiff_tags", "thin"}
-    found = through_the_app(tiny_editor, corpus(quick=True, kinds=few), tmp_path / "in")
-    assert found.keys() == {EDITED, NO_FACE, REFUSED}
-    left = {path.suffix for path in visitors.rglob("*") if path.is_file()}
-    assert left == {".jpg"}  # what is shown, which gradio deletes
+    kinds = CHEAP | {"tiff_tags", "thin"}
+    counts = through_the_app(tiny_editor, corpus(quick=True, kinds=kinds), tmp_path / "in")
+    assert counts.keys() == {EDITED, NO_FACE, REFUSED}
+    suffixes = {path.suffix for path in visitors.rglob("*") if path.is_file()}
+    assert suffixes == {".jpg"}  # the pictures shown, which gradio deletes
 
 
 @pytest.mark.slow
 def test_all_of_them_through_the_apps_actions(bundled, visitors, tmp_path):
-    print(through_the_app(bundled, (one for one in corpus() if one.kind.few), tmp_path / "in"))
+    print(through_the_app(bundled, (one for one in corpus() if one.kind.quick_count), tmp_path / "in"))
 
 
 def test_some_of_them_over_http(app_url, tmp_path):
     client, refused = Client(app_url, verbose=False), 0
-    few = frozenset({"no_picture", "odd_names", "many_scans", "claims"})
-    for upload in write(corpus(quick=True, kinds=few), tmp_path / "in"):
+    kinds = frozenset({"no_picture", "odd_names", "many_scans", "claims"})
+    for upload in write(corpus(quick=True, kinds=kinds), tmp_path / "in"):
         if upload.number > 3:
             continue
         try:
-            client.predict(handle_file(tmp_path / "in" / upload.place), api_name="/read")
+            client.predict(handle_file(tmp_path / "in" / upload.path), api_name="/read")
         except AppError as error:
-            assert says_what_to_do(str(error)) and "Sorry" not in str(error), (upload.place, str(error))
+            assert is_helpful(str(error)) and "Sorry" not in str(error), (upload.path, str(error))
             refused += 1
     assert refused >= 6
 
@@ -250,7 +253,7 @@ NAMES = st.sampled_from(("expression", "intensity", "second", "part", "style", "
 
 
 @pytest.fixture(scope="module")
-def sitting(tiny_config, tmp_path_factory):
+def read_photo(tiny_config, tmp_path_factory):
     os.environ.setdefault("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("visitors")))
     torch.manual_seed(0)
     editor = ExpressionEditor(ExprGAN(tiny_config))
@@ -259,18 +262,18 @@ def sitting(tiny_config, tmp_path_factory):
     return editor, str(path), handlers.read(editor, str(path))[-1]
 
 
-WISHES = st.dictionaries(NAMES, ODD, max_size=2)
+ODD_SETTINGS = st.dictionaries(NAMES, ODD, max_size=2)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=QUIET)
-@given(WISHES, st.dictionaries(st.sampled_from(("0", "1", "x")), WISHES))
-def test_any_settings_of_the_app_give_a_picture_or_a_sentence(sitting, wrong, others):
-    editor, path, of_photo = sitting
-    wish = handlers.DEFAULTS | {"expression": "happy", "fidelity": "model", "face": 0} | wrong
+@given(ODD_SETTINGS, st.dictionaries(st.sampled_from(("0", "1", "x")), ODD_SETTINGS))
+def test_any_settings_of_the_app_give_a_picture_or_a_sentence(read_photo, wrong, others):
+    editor, path, session = read_photo
+    values = handlers.DEFAULTS | {"expression": "happy", "fidelity": "model", "face": 0} | wrong
     try:
-        handlers.with_error_handling(handlers.edit, editor)(path, *wish.values(), "each", others, of_photo)
+        endpoints.with_error_handling(handlers.edit, editor)(path, *values.values(), "each", others, session)
     except gr.Error as error:
-        assert error.message != handlers.APOLOGY, (wrong, others)
+        assert error.message != endpoints.APOLOGY, (wrong, others)
 
 
 # Numbers.
@@ -287,9 +290,9 @@ def test_any_intensity_is_in_range_or_a_value_error(value):
 
 @settings(max_examples=25, deadline=None, suppress_health_check=QUIET)
 @given(st.lists(st.floats(-1, 1, width=32), min_size=30, max_size=30))
-def test_any_code_gives_a_picture_and_touches_the_face_alone(sitting, numbers):
-    editor, _, of_photo = sitting
-    subject = of_photo.subject(editor)
+def test_any_code_gives_a_picture_and_changes_only_the_face(read_photo, numbers):
+    editor, _, session = read_photo
+    subject = session.subject(editor)
     edited = editor.decode(subject, torch.tensor(numbers)).image
     assert edited.size == subject.photo.size and edited.getpixel((0, 0)) == subject.photo.getpixel((0, 0))
 
@@ -299,21 +302,21 @@ MIXES = st.dictionaries(st.sampled_from(("happy", "sad", "neutral", "anger")), s
 
 @settings(max_examples=60, deadline=None)
 @given(MIXES, st.integers(-9, 9) | st.none())
-def test_any_mix_is_a_code_or_a_value_error(parts, style):
+def test_any_mix_is_a_code_or_a_value_error(mix, style):
     from exprgan.models.controller import Controller
 
     try:
-        code = Controller().mix(parts, style=style)
+        code = Controller().mix(mix, style=style)
     except ValueError:
         assert style not in (None, *range(5))
     else:
         assert code.shape == (30,) and code.abs().max() <= 1
 
 
-# Files that cost a decoder hours, as bytes in memory and as PIL's pictures.
+# Limits of decoding.
 
 
-def test_what_is_counted_is_no_sound_files(data_dir):
+def test_valid_files_of_many_pieces_are_within_the_limits(data_dir):
     """A progressive JPEG in restart intervals, a PNG of tiny chunks of pixels, a TIFF of a strip for each row."""
     from exprgan.photo.image_io import load_photo
 

@@ -1,4 +1,4 @@
-"""Photos in and out: every kind of file becomes upright RGB, and what is saved says that AI edited it."""
+"""Reading and writing photos: every format becomes upright RGB, and saved files are marked as edited by AI."""
 
 import io
 import struct
@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageCms
 
 from exprgan.errors import BadImageError, ExprGANError
-from exprgan.photo.ai_metadata import SOFTWARE, SOFTWARE_MADE, mark_edited, mark_generated
+from exprgan.photo.ai_metadata import SOFTWARE, SOFTWARE_GENERATED, mark_edited, mark_generated
 from exprgan.photo.image_io import MAX_PIXELS, is_marked, load_photo, save_photo, to_image, to_tensor
 
 ORIENTATION, SOFTWARE_TAG, GPS = 0x0112, 0x0131, 0x8825
@@ -20,7 +20,7 @@ RGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 @pytest.fixture
 def four_colors() -> Image.Image:
-    """48 x 32 px, another colour in each corner: no two turns or flips of it are alike."""
+    """48 x 32 px, another colour in each corner: all its rotations and flips differ."""
     image = Image.new("RGB", (48, 32), "white")
     for corner, color in {(0, 0): "red", (36, 0): "green", (0, 24): "blue", (36, 24): "yellow"}.items():
         image.paste(color, (*corner, corner[0] + 12, corner[1] + 8))
@@ -38,14 +38,14 @@ def same(a: Image.Image, b: Image.Image) -> bool:
 
 
 def png_that_claims(width: int, height: int) -> bytes:
-    """A PNG of 1 x 1 px whose header says something else."""
+    """Returns a PNG of 1 x 1 px whose header has another size."""
     data = bytearray(as_file(Image.new("L", (1, 1))))
     data[16:24] = struct.pack(">II", width, height)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
     return bytes(data)
 
 
-# What can be read.
+# Reading.
 
 
 def test_a_photo_is_read_from_a_path_bytes_a_file_an_image_and_an_array(four_colors, tmp_path):
@@ -128,7 +128,7 @@ def test_16_bits_are_scaled_to_8(file_format):
     assert same(load_photo(Image.fromarray(levels.astype(np.int32))), photo)  # mode I
 
 
-def test_of_an_animation_the_first_frame_is_read(four_colors):
+def test_the_first_frame_of_an_animation_is_read(four_colors):
     later = [Image.new("RGB", four_colors.size, "black")]
     data = as_file(four_colors, "GIF", save_all=True, append_images=later)
     assert load_photo(data).getpixel((2, 2)) == (255, 0, 0)
@@ -147,18 +147,18 @@ def test_the_photo_is_a_copy(four_colors):
     assert four_colors.getpixel((0, 0)) == (255, 0, 0)
 
 
-# What cannot.
+# Refusing.
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_a_truncated_file_is_said_to_be_cut_off(file_format):
+def test_a_truncated_file_is_reported_as_cut_off(file_format):
     noise = Image.effect_noise((64, 64), 90).convert("RGB")
     data = as_file(noise, file_format)
     with pytest.raises(BadImageError, match=r"cut off|cannot|can be read"):
         load_photo(data[: len(data) // 2])
 
 
-def test_zero_bytes_are_said_to_be_empty(tmp_path):
+def test_an_empty_file_is_reported_as_empty(tmp_path):
     (tmp_path / "empty.jpg").touch()
     for source in (b"", io.BytesIO(), tmp_path / "empty.jpg"):
         with pytest.raises(BadImageError, match="empty"):
@@ -170,7 +170,7 @@ def test_zero_bytes_are_said_to_be_empty(tmp_path):
     [b"Dear diary, today I smiled.", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n"],
     ids=["text", "EPS"],
 )
-def test_what_is_no_photo_is_refused(data, tmp_path):
+def test_a_file_that_is_no_photo_is_refused(data, tmp_path):
     (tmp_path / "photo.jpg").write_bytes(data)
     for source in (data, tmp_path / "photo.jpg"):
         with pytest.raises(BadImageError, match="not a photo that can be read"):
@@ -188,14 +188,14 @@ def test_a_photo_of_a_few_pixels_is_refused():
         load_photo(Image.new("RGB", (15, 40)))
 
 
-def test_a_missing_file_and_a_folder_are_named(tmp_path):
+def test_a_missing_file_and_a_folder_are_named_in_the_error(tmp_path):
     with pytest.raises(BadImageError, match=r"no file .*nobody\.jpg"):
         load_photo(tmp_path / "nobody.jpg")
     with pytest.raises(BadImageError, match="is a folder"):
         load_photo(tmp_path)
 
 
-def test_a_wrong_argument_is_no_bad_image():
+def test_a_wrong_argument_is_a_type_or_value_error():
     with pytest.raises(TypeError, match="NoneType"):
         load_photo(None)
     with pytest.raises(ValueError, match="float64"):
@@ -207,7 +207,7 @@ def test_a_wrong_argument_is_no_bad_image():
 # Tensors.
 
 
-def test_all_levels_return_from_a_tensor():
+def test_all_levels_survive_the_conversion_to_a_tensor_and_back():
     image = Image.fromarray(np.arange(256 * 3, dtype=np.uint8).reshape(16, 16, 3))
     tensor = to_tensor(image)
     assert tensor.shape == (3, 16, 16) and tensor.dtype == torch.float32
@@ -230,35 +230,35 @@ def test_a_batch_is_no_image():
 # Saving.
 
 
-NAMES = {
+NAMESPACES = {
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt:",
     "http://ns.adobe.com/xap/1.0/": "xmp:",
 }
-EDITED = {
+EDITED_XMP = {
     "Iptc4xmpExt:DigitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia",
     "Iptc4xmpExt:AISystemUsed": "ExprGAN",
     "xmp:CreatorTool": SOFTWARE,
 }
-MADE = EDITED | {
+GENERATED_XMP = EDITED_XMP | {
     "Iptc4xmpExt:DigitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
-    "xmp:CreatorTool": SOFTWARE_MADE,
+    "xmp:CreatorTool": SOFTWARE_GENERATED,
 }
 
 
-def xmp_of(data: bytes) -> dict[str, str]:
-    """The XMP of a file of any format, as a program finds it that knows nothing of us: by its packet, parsed as XML."""
+def read_xmp(data: bytes) -> dict[str, str]:
+    """Reads the XMP of a file of any format as a general program does: from its packet, parsed as XML."""
     packet = data[data.index(b"<?xpacket begin=") : data.index(b'<?xpacket end="w"?>')]
     (description,) = ElementTree.fromstring(packet).iter("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description")
-    found = {}
+    properties = {}
     for property in description:
         space, name = property.tag[1:].split("}")
-        found[NAMES[space] + name] = property.text
-    return found
+        properties[NAMESPACES[space] + name] = property.text
+    return properties
 
 
 @pytest.fixture
-def from_a_phone(four_colors) -> bytes:
-    """A JPEG that carries all that a phone tells: where, with what, when, how it was held, and a small copy."""
+def phone_photo(four_colors) -> bytes:
+    """A JPEG with all the metadata of a phone: location, camera, date, orientation, and a thumbnail."""
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     exif[0x010F], exif[0x0110], exif[0x0132] = "Maker", "Camera 7", "2024:05:06 07:08:09"
@@ -280,33 +280,35 @@ def from_a_phone(four_colors) -> bytes:
 
 @pytest.mark.filterwarnings("ignore:Image appears to be a malformed MPO")  # PIL's
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png", ".webp"])
-@pytest.mark.parametrize(("kind", "told"), [(None, EDITED), (mark_edited, EDITED), (mark_generated, MADE)])
-def test_a_saved_photo_is_marked_keeps_its_profile_and_forgets_the_rest(from_a_phone, tmp_path, suffix, kind, told):
-    assert b"Camera 7" in from_a_phone and b"Geneva" in from_a_phone
-    photo = load_photo(from_a_phone)
-    assert not is_marked(from_a_phone) and not is_marked(photo)
+@pytest.mark.parametrize(
+    ("mark", "expected"), [(None, EDITED_XMP), (mark_edited, EDITED_XMP), (mark_generated, GENERATED_XMP)]
+)
+def test_a_saved_photo_is_marked_keeps_its_profile_and_drops_other_metadata(phone_photo, tmp_path, suffix, mark, expected):
+    assert b"Camera 7" in phone_photo and b"Geneva" in phone_photo
+    photo = load_photo(phone_photo)
+    assert not is_marked(phone_photo) and not is_marked(photo)
 
     path = tmp_path / f"edited{suffix}"
-    save_photo(kind(photo) if kind else photo, path)
+    save_photo(mark(photo) if mark else photo, path)
     data = path.read_bytes()
-    assert is_marked(path) and xmp_of(data) == told
+    assert is_marked(path) and read_xmp(data) == expected
     for trace in (b"Camera 7", b"Maker", b"2024:", b"Geneva", b"at home", b"maker's note", b"MPF"):
         assert trace not in data
-    assert data.count(b"JFIF") <= 1  # no small copy
+    assert data.count(b"JFIF") <= 1  # no thumbnail
     with Image.open(path) as saved:
         assert is_marked(saved)
-        assert saved.size == photo.size == (32, 48)  # upright, and no tag that would turn it again
+        assert saved.size == photo.size == (32, 48)  # upright, and without an orientation tag
         assert saved.info["icc_profile"] == RGB_PROFILE
         assert "comment" not in saved.info
-        assert dict(saved.getexif()) == {SOFTWARE_TAG: told["xmp:CreatorTool"]}
+        assert dict(saved.getexif()) == {SOFTWARE_TAG: expected["xmp:CreatorTool"]}
         assert not saved.getexif().get_ifd(GPS) and not saved.getexif().get_ifd(0x8769)
     assert np.abs(np.asarray(load_photo(path), int) - np.asarray(photo, int)).mean() < 3
 
 
-@pytest.mark.parametrize(("kind", "told"), [(mark_edited, EDITED), (mark_generated, MADE)])
+@pytest.mark.parametrize(("mark", "expected"), [(mark_edited, EDITED_XMP), (mark_generated, GENERATED_XMP)])
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF"])
-def test_pils_own_save_marks_it_too_however_it_is_named(four_colors, tmp_path, file_format, kind, told):
-    picture = kind(load_photo(as_file(four_colors, icc_profile=RGB_PROFILE)))
+def test_pils_own_save_marks_it_too_however_the_format_is_given(four_colors, tmp_path, file_format, mark, expected):
+    picture = mark(load_photo(as_file(four_colors, icc_profile=RGB_PROFILE)))
     named = tmp_path / f"a.{file_format.lower()}"
     picture.save(named)
     with open(tmp_path / f"b.{file_format.lower()}", "wb") as file:
@@ -316,19 +318,19 @@ def test_pils_own_save_marks_it_too_however_it_is_named(four_colors, tmp_path, f
                  as_file(picture, file_format.lower()), as_file(smaller, file_format)):  # fmt: skip
         assert is_marked(data)
         if file_format == "GIF":
-            assert told["Iptc4xmpExt:DigitalSourceType"].encode() in data
+            assert expected["Iptc4xmpExt:DigitalSourceType"].encode() in data
         else:
-            assert xmp_of(data) == told
-            assert Image.open(io.BytesIO(data)).getexif()[SOFTWARE_TAG] == told["xmp:CreatorTool"]
+            assert read_xmp(data) == expected
+            assert Image.open(io.BytesIO(data)).getexif()[SOFTWARE_TAG] == expected["xmp:CreatorTool"]
 
 
-def test_an_edited_picture_says_so_before_it_is_saved(four_colors):
+def test_an_edited_picture_is_marked_before_it_is_saved(four_colors):
     picture = mark_edited(four_colors)
     assert is_marked(picture) and is_marked(picture.copy()) and is_marked(picture.crop((0, 0, 20, 20)))
     assert not is_marked(four_colors) and not is_marked(Image.fromarray(np.asarray(picture)))
 
 
-def test_a_file_that_is_there_stays_if_asked(four_colors, tmp_path, monkeypatch):
+def test_an_existing_file_stays_unless_it_may_be_replaced(four_colors, tmp_path, monkeypatch):
     path = tmp_path / "photo.png"
     save_photo(four_colors, path, replace=False)
     before = path.read_bytes()
@@ -364,7 +366,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(four_colors, tmp_pat
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_that_takes_no_file_is_said_so(four_colors, tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(four_colors, tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "missing", tmp_path / "file"):
         with pytest.raises(ExprGANError, match="Cannot write"):

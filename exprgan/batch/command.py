@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from ..errors import ExprGANError
 from ..models.exprgan import ExprGAN
@@ -12,16 +12,12 @@ from .manifest import BatchRecord
 
 
 def edit_photos(args: argparse.Namespace, load: Callable[[], ExprGAN]) -> None:
-    """Edits a folder as the command line says.
-
-    Args:
-        args: what `exprgan edit` takes.
-        load: gives the model, once it is known that it will be needed.
+    """Runs `exprgan edit` for a folder; `load` loads the model and is called once the arguments are checked.
 
     Raises:
-        ValueError: options that are not for folders.
+        ValueError: arguments that are not for folders.
         ExprGANError: as `edit_folder`, or nothing could be edited.
-        SystemExit: of status 130, after Ctrl-C.
+        SystemExit: with status 130, after Ctrl-C.
     """
     if args.out is None:
         raise ValueError(f"{args.photo} is a folder; name another one for the edited photos with --out")
@@ -30,7 +26,7 @@ def edit_photos(args: argparse.Namespace, load: Callable[[], ExprGAN]) -> None:
     if len(args.expression) > 1 or any(sign in args.expression[0] for sign in "=:"):
         raise ValueError(f"{' '.join(args.expression)} is for one photo; name one expression for a folder's")
     try:
-        with _progress() as progress:
+        with _progress_bar() as progress:
             report = edit_folder(load(), args.photo, args.out, args.expression[0], args.intensity, style=args.style,
                                  fidelity=args.fidelity, faces="all" if args.face == "all" else "largest",
                                  workers=args.jobs, progress=progress)  # fmt: skip
@@ -46,25 +42,21 @@ def edit_photos(args: argparse.Namespace, load: Callable[[], ExprGAN]) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[BatchProgress | None]:
-    """A bar on stderr, closed before anything else is said; of a file that is no terminal, a line now and then."""
+def _progress_bar() -> Iterator[BatchProgress | None]:
+    """Yields the callback of a bar on stderr, or of a line now and then where that is not a terminal."""
     try:
         from tqdm import tqdm
-    except ImportError:  # huggingface_hub brings it, so far
+    except ImportError:  # so far huggingface_hub brings it
         yield None
         return
-    bar = None
+    bars, interval_s = [], 0.1 if sys.stderr.isatty() else 30
 
-    def tell(done: int, total: int, outcome: BatchRecord | None) -> None:
-        nonlocal bar
-        if bar is None:  # what earlier runs did says nothing about this one's pace: `initial`
-            often = 0.1 if sys.stderr.isatty() else 30  # s
-            bar = tqdm(initial=done, total=total, unit=" photos", mininterval=often, dynamic_ncols=True)
+    def update(done: int, total: int, record: BatchRecord | None) -> None:
+        if record is None:  # the start. initial: photos of earlier runs must not count in this run's speed
+            bar = tqdm(initial=done, total=total, unit=" photos", mininterval=interval_s, dynamic_ncols=True)
+            bars.append(stack.enter_context(bar))
         else:
-            bar.update()
+            bars[0].update()
 
-    try:
-        yield tell
-    finally:
-        if bar is not None:
-            bar.close()
+    with ExitStack() as stack:  # closes the bar before anything else is printed
+        yield update

@@ -1,4 +1,4 @@
-"""What a batch of edits has done so far: edits.csv, the settings it was begun with, and who is at it."""
+"""The state of a batch of edits on disk: edits.csv with a record per photo, the settings, and the lock of the folder."""
 
 from __future__ import annotations
 
@@ -6,205 +6,137 @@ import csv
 import dataclasses
 import io
 import json
-import os
-import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from ..atomic_write import atomic_write, delete_partial_files
 from ..errors import ExprGANError
+from ..file_lock import hold_lock
 
 TABLE, SETTINGS, LOCK = "edits.csv", "edits.json", ".edits.lock"
-"""The files beside the results."""
+"""Files beside the results."""
 
 Status = Literal["edited", "no face", "unreadable", "in the way", "failed"]
-"""What became of a photo; `in the way`: something else has the result's name, and stays."""
-FINAL: tuple[Status, ...] = ("no face", "unreadable")
-"""What would come out the same for the same photo, so that it is not tried again."""
-
-_HALF_WRITTEN = re.compile(r"\.[0-9a-f]{32}\.part")  # save_photo's
+"""Outcome of a photo; `in the way`: another file has the result's name and is not overwritten."""
+FINAL_STATUSES: tuple[Status, ...] = ("no face", "unreadable")
+"""Outcomes that cannot change while the photo does not, so that it is not tried again."""
 
 
 @dataclass(frozen=True)
 class BatchRecord:
-    """What became of one photo: a line of edits.csv."""
+    """Outcome of one photo: a line of edits.csv."""
 
-    file: str
-    """Where the photo is in its folder, with / between folders."""
+    file: str  # path of the photo in its folder, with / between folders
     status: Status
-    result: str = ""
-    """Where the edited photo is in the folder of results; empty if there is none."""
+    result: str = ""  # path of the edited photo in the folder of results; empty if there is none
     expression: str = ""
     intensity: float = 0.0
-    faces: int = 0
-    """How many were edited."""
+    faces: int = 0  # number of faces that were edited
     seconds: float = 0.0
-    bytes: int = 0
-    """The photo's size: of a file that has another since, what was found no longer counts."""
-    message: str = ""
-    """What is wrong, and what to do about it."""
+    bytes: int = 0  # size of the photo; the record is outdated once the file has another
+    message: str = ""  # the error, and what to do about it
 
 
 COLUMNS = {field.name: {"int": int, "float": float}.get(str(field.type), str) for field in dataclasses.fields(BatchRecord)}
 
 
 class BatchManifest:
-    """The record of one folder of results, held by one process at a time.
+    """The records of one folder of results, which one process at a time holds.
 
-    A line is added when a photo is done; when the ledger is closed the table is sorted by file. What a kill left behind is
-    mended when the folder is opened next.
-
-    Args:
-        out: the folder of results; made if it is not there.
-        settings: what the edits are made with, for json; the same each time.
+    A line is appended when a photo is done; on exit the table is sorted by file. Partial lines and files that a killed
+    process left are removed on entry. A folder is continued only with the `settings` (for JSON) it was begun with.
 
     Raises:
-        ExprGANError: another process is at it, it was begun with other settings, or it cannot be written.
+        ExprGANError: on entry and exit: another process holds it, it has other settings, or it cannot be written.
     """
 
     def __init__(self, out: Path, settings: dict[str, Any]):
-        self.out, self.table = out, out / TABLE
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(out / LOCK)
-            try:
-                self.resumed = self._same_settings(settings)
-                self.outcomes = {outcome.file: outcome for outcome in _read(self.table)}
-                for file in out.rglob(".*.part"):
-                    if _HALF_WRITTEN.fullmatch(file.name):
-                        file.unlink()
-                self._write_whole()
-                self._file: IO[str] = _open(self.table, "a")
-            except BaseException:
-                self._lock.close()
-                raise
-        except OSError as error:
-            raise _unwritable(out, error) from error
+        self.out, self.table, self.settings = out, out / TABLE, settings
+        self.records: dict[str, BatchRecord] = {}  # photo -> its outcome, also those of earlier runs
+        self.resumed = False  # whether an earlier run began the folder
 
     def __enter__(self) -> BatchManifest:
+        busy = (f"Process {{pid}} is editing photos into {self.out} right now. "
+                "Wait until it is done, or choose another folder.")  # fmt: skip
+        with _report_unwritable(self.out), ExitStack() as stack:
+            self.out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(hold_lock(self.out / LOCK, busy))
+            self.resumed = self._check_settings()
+            self.records = _read_records(self.table)
+            delete_partial_files(self.out)
+            self._write_table()
+            self._file = stack.enter_context(_open_text(self.table, "a"))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_) -> None:
-        try:
-            self._file.close()  # of a full disk, with what it could not write
-            self._write_whole()
-        except OSError as error:
-            raise _unwritable(self.out, error) from error
-        finally:
-            self._lock.truncate(0)
-            self._lock.close()
+        with _report_unwritable(self.out), self._stack:
+            self._file.close()  # which fails if the disk is full
+            self._write_table()
 
-    def add(self, outcome: BatchRecord) -> None:
-        """Writes a line, at once.
-
-        Raises:
-            ExprGANError: it cannot be written.
-        """
-        self.outcomes[outcome.file] = outcome
-        try:
-            self._file.write(_lines([outcome]))
+    def add(self, record: BatchRecord) -> None:
+        """Appends a record to the table at once; raises ExprGANError if that fails."""
+        self.records[record.file] = record
+        with _report_unwritable(self.out):
+            csv.writer(self._file, lineterminator="\n").writerow(dataclasses.astuple(record))
             self._file.flush()
-        except OSError as error:
-            raise _unwritable(self.out, error) from error
 
     def is_done(self, file: str, size: int) -> bool:
-        """Whether a photo of this size in bytes needs no further look."""
-        before = self.outcomes.get(file)
-        if before is None:
-            return False
-        if before.status == "edited":
-            return (self.out / before.result).exists()
-        return before.status in FINAL and before.bytes == size
+        """Tests whether a photo of a size in bytes needs no further edit."""
+        record = self.records.get(file)
+        if record and record.status == "edited":
+            return (self.out / record.result).exists()
+        return record is not None and record.status in FINAL_STATUSES and record.bytes == size
 
-    def _same_settings(self, settings: dict[str, Any]) -> bool:
-        """Whether the folder was begun before, with these settings; begins it otherwise."""
+    def _check_settings(self) -> bool:
+        """Compares the settings with those of an earlier run, or writes them; returns whether there was one."""
         path = self.out / SETTINGS
         if not path.exists() and not self.table.exists():
-            _replace(path, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+            with atomic_write(path) as part, _open_text(part, "w") as file:
+                file.write(json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n")
             return False
         try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-            known = dict(before)
+            earlier = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise ExprGANError(f"{path} does not say how its photos were edited. Choose another folder.") from error
-        for name in settings:
-            if known.get(name) != settings[name]:
-                raise ExprGANError(f"{self.out} was begun with {name} {known.get(name)!r}, not {settings[name]!r}. "
+        for name, value in self.settings.items():
+            if earlier.get(name) != value:
+                raise ExprGANError(f"{self.out} was begun with {name} {earlier.get(name)!r}, not {value!r}. "
                                    "Choose another folder for other settings.")  # fmt: skip
         return True
 
-    def _write_whole(self) -> None:
-        order = sorted(self.outcomes.values(), key=lambda outcome: outcome.file.split("/"))
-        _replace(self.table, ",".join(COLUMNS) + "\n" + _lines(order))
+    def _write_table(self) -> None:
+        records = sorted(self.records.values(), key=lambda record: record.file.split("/"))
+        with atomic_write(self.table) as part, _open_text(part, "w") as file:
+            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *map(dataclasses.astuple, records)])
 
 
-def _locked(path: Path) -> IO[str]:
-    """The lock, held until it is closed or this process dies, however it does."""
-    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115, the lock lasts as long as it is open
-    try:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            import msvcrt
-
-            file.seek(1 << 20)  # behind what is to be read
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        file.close()
-        who = path.read_text(encoding="utf-8").strip() or "?"
-        raise ExprGANError(f"Process {who} is editing photos into {path.parent} right now. "
-                           "Wait until it is done, or choose another folder.") from error  # fmt: skip
-    except OSError:  # a disk that knows no locks
-        pass
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
+def _read_records(path: Path) -> dict[str, BatchRecord]:
+    """Reads the lines of a table by photo; those that a kill cut off are skipped."""
+    if not path.exists():
+        return {}
+    with _open_text(path, "r") as file:
+        text = file.read()
+    records = {}
+    for row in list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))[1:]:
+        with suppress(ValueError):
+            values = {name: parse(cell) for (name, parse), cell in zip(COLUMNS.items(), row, strict=True)}
+            records[values["file"]] = BatchRecord(**values)
+    return records
 
 
-def _read(path: Path) -> list[BatchRecord]:
-    """The lines of a table; one that a kill cut in half is passed over."""
-    with suppress(FileNotFoundError):
-        with _open(path, "r") as file:
-            text = file.read()
-        rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))
-        return [outcome for row in rows[1:] if (outcome := _outcome(row))]
-    return []
-
-
-def _outcome(row: list[str]) -> BatchRecord | None:
-    try:
-        return BatchRecord(**{name: kind(text) for (name, kind), text in zip(COLUMNS.items(), row, strict=True)})
-    except ValueError:
-        return None
-
-
-def _lines(outcomes: list[BatchRecord]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(dataclasses.astuple(outcome) for outcome in outcomes)
-    return text.getvalue()
-
-
-def _open(path: Path, mode: str) -> IO[str]:
-    # a file's name need not be text; newline="" is what csv wants
+def _open_text(path: Path, mode: str) -> IO[str]:
+    # surrogateescape: a file's name need not be text; newline="" is what csv requires
     return open(path, mode, encoding="utf-8", errors="surrogateescape", newline="")
 
 
-def _replace(path: Path, text: str) -> None:
-    """Writes a file that appears whole or not at all."""
-    new = path.with_name(f".{path.name}.new")
+@contextmanager
+def _report_unwritable(out: Path) -> Iterator[None]:
     try:
-        with _open(new, "w") as file:
-            file.write(text)
-        os.replace(new, path)
-    except OSError:
-        with suppress(OSError):
-            new.unlink()
-        raise
-
-
-def _unwritable(out: Path, error: OSError) -> ExprGANError:
-    return ExprGANError(f"{out} cannot be written: {error.strerror or error}. Make room, or choose another folder.")
+        yield
+    except OSError as error:
+        raise ExprGANError(f"{out} cannot be written: {error.strerror or error}. "
+                           "Make room, or choose another folder.") from error  # fmt: skip

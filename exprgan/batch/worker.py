@@ -1,7 +1,7 @@
-"""Editing one photo of many, in this process or in one of a `Crew`'s.
+"""Edits one photo of a batch, in this process or in a worker process of a `WorkerPool`.
 
-Such a process is `python -c "from exprgan.batch.worker import main; main()"`: its first line of input is the setup, every further
-one a task; it answers each with a line of json. When its input ends, because whoever started it is gone, it ends as well.
+A worker process is `python -c "from exprgan.batch.worker import main; main()"`. The first line of its input is the setup,
+every further line a task; it answers each with a line of JSON. It ends when its input ends, as when its parent is killed.
 """
 
 import dataclasses
@@ -10,9 +10,12 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
+
+import torch
 
 from ..editing.results import Fidelity
 from ..editor import ExpressionEditor
@@ -22,26 +25,18 @@ from ..photo.detection import choose_face
 from ..photo.image_io import is_marked, load_photo, save_photo
 from .manifest import BatchRecord, Status
 
-RAW = (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".raw", ".rw2")
-"""Camera raws. PIL would take some for a TIFF, and find the thumbnail."""
+Faces = Literal["largest", "all"]
+"""Which faces of a photo are edited."""
 
-HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+RAW_SUFFIXES = (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".raw", ".rw2")
+"""Camera raws. PIL would read some as a TIFF, and find the thumbnail."""
+FATAL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors of the disk that every further photo would meet as well."""
 
 
 @dataclass(frozen=True)
-class BatchTask:
-    """A photo to edit."""
-
-    file: str
-    """Where it is in the folder."""
-    result: str
-    """Where the edited one goes in the folder of results."""
-
-
-@dataclass(frozen=True)
 class BatchSettings:
-    """What all tasks share."""
+    """Settings that all tasks share; `resumed`: a result without a record may be one of an earlier run."""
 
     folder: str
     out: str
@@ -49,103 +44,92 @@ class BatchSettings:
     intensity: float
     style: int | None
     fidelity: Fidelity
-    faces: Literal["largest", "all"]
+    faces: Faces
     resumed: bool
-    """Whether a result without a line in the table may be one of ours."""
 
     @property
-    def told(self) -> str:
+    def expression_text(self) -> str:
         """The expression as the table has it: "happy", or "happy 0.6 + surprise 0.4"."""
         mix = self.expression
-        return mix if isinstance(mix, str) else " + ".join(f"{name} {part:g}" for name, part in mix.items())
+        return mix if isinstance(mix, str) else " + ".join(f"{name} {weight:g}" for name, weight in mix.items())
 
 
-def edit_one(editor: ExpressionEditor, job: BatchSettings, task: BatchTask) -> BatchRecord:
-    """Edits one photo into a file, or says why not; whatever is wrong with the photo, it returns.
+def edit_photo(editor: ExpressionEditor, settings: BatchSettings, file: str, result: str) -> BatchRecord:
+    """Edits `file` in the folder of photos into `result` in that of results.
 
     Raises:
-        ExprGANError: the disk takes no more files at all.
+        ExprGANError: the disk takes no more files at all. Every other problem becomes a record.
     """
-    source, target, start = Path(job.folder, task.file), Path(job.out, task.result), time.perf_counter()
+    source, target, start = Path(settings.folder, file), Path(settings.out, result), time.perf_counter()
 
-    def outcome(status: Status, message: str = "", faces: int = 0) -> BatchRecord:
-        seconds = round(time.perf_counter() - start, 3)
-        result = task.result if status == "edited" else ""
-        message = " ".join(message.split())
-        return BatchRecord(task.file, status, result, job.told, job.intensity, faces, seconds, bytes_of(source), message)
+    def record(status: Status, message: str = "", faces: int = 0) -> BatchRecord:
+        return BatchRecord(file, status, result if status == "edited" else "", settings.expression_text,
+                           settings.intensity, faces, round(time.perf_counter() - start, 3), file_size(source),
+                           " ".join(message.split()))  # fmt: skip
 
     try:
-        if target.exists() and job.resumed and _is_marked(target):
-            return outcome("edited", "Written just before a stop.")
         if target.exists():
+            with suppress(BadImageError):
+                if settings.resumed and is_marked(target):
+                    return record("edited", "Written just before a stop.")
             raise FileExistsError
         if source.is_dir():
-            return outcome("unreadable", "This folder cannot be opened. Allow it, or leave it out.")
-        if source.suffix.lower() in RAW:
-            return outcome("unreadable", "Camera raws cannot be read. Develop it to a JPEG or TIFF file first.")
+            return record("unreadable", "This folder cannot be opened. Allow it, or leave it out.")
+        if source.suffix.lower() in RAW_SUFFIXES:
+            return record("unreadable", "Camera raws cannot be read. Develop it to a JPEG or TIFF file first.")
         image = load_photo(source)
-        found = editor.find(image)
-        chosen = found if job.faces == "all" and found else [choose_face(found)]
-        look = {"intensity": job.intensity, "style": job.style, "fidelity": job.fidelity}
-        for face in chosen:  # each goes into the photo that the last one left
-            image = editor.edit(image, job.expression, face=face, **look).image
+        faces = editor.find(image)
+        if settings.faces == "largest" or not faces:
+            faces = [choose_face(faces)]
+        for face in faces:  # each is edited in the result of the one before
+            image = editor.edit(image, settings.expression, settings.intensity, face=face, style=settings.style,
+                                fidelity=settings.fidelity).image  # fmt: skip
         target.parent.mkdir(parents=True, exist_ok=True)
         save_photo(image, target, replace=False)
-        return outcome("edited", faces=len(chosen))
+        return record("edited", faces=len(faces))
     except NoFaceError as error:
-        return outcome("no face", str(error))
+        return record("no face", str(error))
     except BadImageError as error:
-        return outcome("unreadable", str(error))
+        return record("unreadable", str(error))
     except FileExistsError:
-        there = f"{task.result} is there already and was not made by this job. Move it, or choose another folder."
-        return outcome("in the way", there)
+        return record("in the way", f"{result} is there already and was not made by this job. "
+                      "Move it, or choose another folder.")  # fmt: skip
     except Exception as error:  # one photo in thousands must not stop the others
-        if getattr(error.__cause__ or error, "errno", None) in HOPELESS:
+        if getattr(error.__cause__ or error, "errno", None) in FATAL_ERRNOS:
             raise ExprGANError(str(error)) from error
-        return outcome("failed", str(error) if isinstance(error, ExprGANError) else f"{type(error).__name__}: {error}")
+        return record("failed", str(error) if isinstance(error, ExprGANError) else f"{type(error).__name__}: {error}")
 
 
-def bytes_of(path: Path) -> int:
-    """A file's size; 0 if there is none."""
+def file_size(path: Path) -> int:
+    """Returns a file's size in bytes; 0 if it cannot be read."""
     try:
         return path.stat().st_size
     except OSError:
         return 0
 
 
-def _is_marked(path: Path) -> bool:
-    try:
-        return is_marked(path)
-    except BadImageError:
-        return False
-
-
 def main() -> None:
-    """The process: setup, then tasks, from standard input."""
+    """Runs the worker process: reads the setup, then tasks, from standard input."""
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)  # what anything else prints is no answer
+    os.dup2(2, 1)  # what anything else prints goes to stderr
     try:
         _serve(sys.stdin, answers)
-    except (KeyboardInterrupt, BrokenPipeError):  # nobody waits any more
+    except (KeyboardInterrupt, BrokenPipeError):  # the parent is gone
         os._exit(1)
 
 
-def _serve(questions: IO[str], answers: IO[str]) -> None:
-    import torch
-
-    def answer(content: dict[str, Any]) -> None:
-        print(json.dumps(content), file=answers, flush=True)
-
-    try:
-        setup = json.loads(questions.readline())
-        torch.set_num_threads(1)
-        editor = ExpressionEditor(ExprGAN.from_pretrained(setup["weights"], device=setup["device"]))
-        job = BatchSettings(**setup["job"])
-    except Exception as error:
-        return answer({"error": str(error)})
-    answer({})
-    for line in questions:
+def _serve(requests: IO[str], answers: IO[str]) -> None:
+    torch.set_num_threads(1)
+    editor: ExpressionEditor | None = None
+    for line in requests:
+        content = json.loads(line)
         try:
-            answer(dataclasses.asdict(edit_one(editor, job, BatchTask(**json.loads(line)))))
-        except ExprGANError as error:
-            answer({"error": str(error)})
+            if editor is None:
+                settings = BatchSettings(**content["settings"])
+                editor = ExpressionEditor(ExprGAN.from_pretrained(content["weights"], device=content["device"]))
+                answer: dict[str, Any] = {}
+            else:
+                answer = dataclasses.asdict(edit_photo(editor, settings, **content))
+        except Exception as error:
+            answer = {"error": str(error)}
+        print(json.dumps(answer), file=answers, flush=True)

@@ -1,4 +1,4 @@
-"""Files that are small and take hours: of so many tiny pieces that a decoder, looping over them, never ends."""
+"""Limits against small files that take hours to decode: those of so many tiny pieces that the decoder's loop never ends."""
 
 from __future__ import annotations
 
@@ -8,85 +8,77 @@ from typing import IO, Any
 
 from ..errors import BadImageError
 
-MOST_READS = 10_000
-"""Pieces that are read before the pixels: segments, chunks, blocks. A camera's file has some dozens."""
-BYTES_A_READ = 200
-"""While pixels are read one more piece is allowed for so many bytes of the file. Encoders make pieces of 4,000 and more."""
-MOST_SCANS = 100
-"""Of a JPEG: each goes over the whole picture, for 6 bytes. Progressive ones have about ten."""
-MOST_STRIPS = 100_000
-"""Of a TIFF, which may have one for each row of each colour."""
+MAX_HEADER_READS = 10_000
+"""Pieces (segments, chunks, blocks) read before the pixels. A camera's file has some dozens."""
+BYTES_PER_READ = 200
+"""One more piece is allowed for so many bytes of the file once pixels are read. Encoders make pieces of 4,000 and more."""
+MAX_SCANS = 100
+"""Scans of a JPEG: each takes 6 bytes and goes over the whole picture. Progressive ones have about ten."""
+MAX_STRIPS = 100_000
+"""Strips of a TIFF, which may have one for each row of each colour."""
 
 _TOO_MANY = "The photo is made of far too many small pieces. Open it in a photo program, save it as a new JPEG, use that."
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 
 
 class BoundedReader:
-    """An open file that is read in a bounded number of pieces.
-
-    Raises:
-        BadImageError: on `read`, once there were too many.
-    """
+    """An open file whose `read` raises BadImageError once it was called too often."""
 
     def __init__(self, file: IO[bytes]):
-        self._file, self._left = file, MOST_READS
+        self._file, self._reads_left = file, MAX_HEADER_READS
 
     def read(self, *size: int) -> bytes:
-        """As a file's."""
-        self._left -= 1
-        if self._left < 0:
+        """Reads as a file does."""
+        self._reads_left -= 1
+        if self._reads_left < 0:
             raise BadImageError(_TOO_MANY)
         return self._file.read(*size)
 
     def allow_pixels(self) -> None:
-        """More pieces, by the file's size, once its head was read."""
-        here = self._file.tell()
-        self._left += self._file.seek(0, 2) // BYTES_A_READ
-        self._file.seek(here)
+        """Allows more reads, in proportion to the file's size, once its header was read."""
+        position = self._file.tell()
+        self._reads_left += self._file.seek(0, 2) // BYTES_PER_READ
+        self._file.seek(position)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
 
 def check_piece_counts(file: IO[bytes]) -> None:
-    """Looks for what has to be counted before a decoder begins.
-
-    Raises:
-        BadImageError: a JPEG of too many scans, or a TIFF of too many strips.
-    """
+    """Raises a BadImageError for a JPEG of too many scans or a TIFF of too many strips, before a decoder begins."""
     head = file.read(16)
     if head[:2] == b"\xff\xd8":
-        too_many = _scans(head + file.read()) > MOST_SCANS
+        too_many = _count_scans(head + file.read()) > MAX_SCANS
     else:
-        too_many = head[:2] in (b"II", b"MM") and _strips(file, head) > MOST_STRIPS
+        too_many = head[:2] in (b"II", b"MM") and _count_strips(file, head) > MAX_STRIPS
     file.seek(0)
     if too_many:
         raise BadImageError(_TOO_MANY)
 
 
-def _scans(data: bytes) -> int:
-    """A JPEG's, as far as they are too many; what follows its end is not looked at."""
-    place, scans, segments = 2, 0, 0
-    while scans <= MOST_SCANS and segments <= MOST_READS and (marker := _MARKER.search(data, place)):
-        code, place = data[marker.start() + 1], marker.end()
-        if code == 0xD9:  # the end
+def _count_scans(data: bytes) -> int:
+    """Counts the scans of a JPEG up to its end marker, or until they are too many."""
+    position, scans, segments = 2, 0, 0
+    while scans <= MAX_SCANS and segments <= MAX_HEADER_READS and (marker := _MARKER.search(data, position)):
+        code, position = data[marker.start() + 1], marker.end()
+        if code == 0xD9:  # end of image
             break
         scans, segments = scans + (code == 0xDA), segments + 1
-        place += max(2, int.from_bytes(data[place : place + 2], "big"))
+        position += max(2, int.from_bytes(data[position : position + 2], "big"))
     return scans
 
 
-def _strips(file: IO[bytes], head: bytes) -> int:
-    """How many strips or tiles a TIFF, or a BigTIFF, says that it has."""
+def _count_strips(file: IO[bytes], head: bytes) -> int:
+    """Reads from the first directory of a TIFF or BigTIFF how many strips or tiles it has."""
     order, big = "<" if head[:2] == b"II" else ">", 43 in head[2:4]
-    number, entry = ("Q", "HHQ8x") if big else ("H", "HHI4x")
+    count_format, entry_format = (f"{order}Q", f"{order}HHQ8x") if big else (f"{order}H", f"{order}HHI4x")
+    entry_size = struct.calcsize(entry_format)
     try:
         (start,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", head, 8 if big else 4)
         file.seek(start)
-        (entries,) = struct.unpack(order + number, file.read(struct.calcsize(order + number)))
-        table = file.read(min(entries, 0xFFFF) * struct.calcsize(order + entry))
-        whole = len(table) // struct.calcsize(order + entry) * struct.calcsize(order + entry)
-        counts = [count for tag, _, count in struct.iter_unpack(order + entry, table[:whole]) if tag in (273, 324)]
-    except (struct.error, OSError, ValueError, OverflowError):  # no TIFF after all, as its decoder will say
+        (entries,) = struct.unpack(count_format, file.read(struct.calcsize(count_format)))
+        table = file.read(min(entries, 0xFFFF) * entry_size)
+        complete = table[: len(table) // entry_size * entry_size]
+        return max((count for tag, _, count in struct.iter_unpack(entry_format, complete) if tag in (273, 324)), default=0)
+    except (struct.error, OSError, ValueError, OverflowError):  # not a TIFF after all, as its decoder will report
         return 0
-    return max(counts, default=0)
