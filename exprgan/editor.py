@@ -1,7 +1,6 @@
-"""The editor: photo in, edited photo out. It holds weights only, so concurrent calls are safe.
+"""The editor of photos. It holds weights only, so concurrent calls are safe.
 
-A photo is read once into a `Subject` (detect, align, encode); each further edit of it costs one pass of G_dec or T and a
-paste.
+A photo is read once into a `Subject` (detect, align, encode); each edit of it costs one pass of G_dec or T and a paste.
 """
 
 import dataclasses
@@ -17,13 +16,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .editing.animation import Animation, Kind, check_kind, codes_over_time, num_frames
+from .editing.animation import KINDS, Animation, Kind, codes_over_time, num_frames
 from .editing.multi_face import EditRequest, EditRequests, ExpressionMix, GroupResult, requests_by_face
 from .editing.pivotal_tuning import TuningProgress, tune
 from .editing.results import FIDELITIES, EditResult, Fidelity, Reading, Subject
-from .editing.retrieval import By, Match, check_by, distances, feature_vector, pictures_in
+from .editing.retrieval import BY, By, Match, distances, feature_vector, pictures_in
 from .editing.warp_cache import predict_warp
-from .errors import BadImageError, NoFaceError
+from .errors import BadImageError, NoFaceError, check_choice
 from .expressions import NEUTRAL
 from .models.backward_warp import FIELD_SCALE
 from .models.controller import check_intensity
@@ -38,10 +37,20 @@ from .photo.image_io import load_photo, to_image, to_tensor
 
 
 class ExpressionEditor:
-    """Edits photos with a model. Every method takes a photo (path, bytes, PIL image, array) or a `Subject`.
+    """Edits photos with a model, whose weights are not changed, apart from their layout in memory.
 
-    Args:
-        model: loaded weights; not changed, apart from their layout in memory.
+    These arguments mean the same in all methods:
+        photo: a path, bytes, a file, a PIL image, an array, or a `Subject`, a face that was read before.
+        face: index into `find`'s list, or one of its faces; the largest if None.
+        expression: one of `expressions`, or a mix of several: {"happy": 0.6, "surprise": 0.4}.
+        intensity: 0 (neutral) to 1 (full strength); multiplies the numbers of a mix.
+        style: one of the d ways to show the expression, 0..d-1; all of them together if None.
+        fidelity: "detail", "model" or "tuned", see `Fidelity`.
+
+    Raises (from all methods):
+        BadImageError: a photo cannot be read.
+        NoFaceError: a photo shows no face, or not that many.
+        ValueError: another argument is out of range or unknown; the message names it.
 
     Example:
         >>> editor = ExpressionEditor(ExprGAN.from_pretrained("weights"))
@@ -61,24 +70,11 @@ class ExpressionEditor:
         return (*self.model.config.expressions, NEUTRAL)
 
     def find(self, photo: Any) -> list[Face]:
-        """Finds all faces, largest first; empty if there is none.
-
-        Raises:
-            BadImageError: the photo cannot be read.
-        """
+        """Finds all faces, largest first; empty if there is none."""
         return find_faces(load_photo(photo))
 
     def read(self, photo: Any, face: int | Face | None = None) -> Subject:
-        """Detects, aligns and encodes one face.
-
-        Args:
-            photo: a path, bytes, a file, a PIL image or an array; a `Subject` is returned unchanged.
-            face: index into `find`'s list, or one of its faces; the largest if None.
-
-        Raises:
-            BadImageError: the photo cannot be read.
-            NoFaceError: no face was found, or not that many.
-        """
+        """Detects, aligns and encodes one face; a `Subject` is returned unchanged."""
         if isinstance(photo, Subject):
             return photo
         photo = load_photo(photo)
@@ -89,35 +85,21 @@ class ExpressionEditor:
         return self._encode(photo, face, crop_face(photo, matrix, size), invert(matrix))
 
     def read_crop(self, crop: Any) -> Subject:
-        """Encodes a picture that is an aligned crop already, such as one of the training set.
-
-        Raises:
-            BadImageError: it cannot be read.
-        """
+        """Encodes a picture that is an aligned crop already, such as one of the training set."""
         crop, size = load_photo(crop), self.model.config.image_size
         photo_from_crop = np.array([[crop.width / size, 0.0, 0.0], [0.0, crop.height / size, 0.0]])
         return self._encode(crop, None, crop.resize((size, size), Image.Resampling.LANCZOS), photo_from_crop)
 
     def read_expression(self, crop: Any) -> Reading:
-        """Reads the expression of an aligned crop, such as `EditResult.face`, without encoding it.
-
-        Raises:
-            BadImageError: it cannot be read.
-        """
+        """Reads the expression of an aligned crop, such as `EditResult.face`, without encoding it."""
         size = self.model.config.image_size
         with torch.inference_mode():
             return self._read_expression(self._to_batch(load_photo(crop).resize((size, size), Image.Resampling.LANCZOS)))
 
     def read_all(self, photo: Any, faces: Iterable[int] | None = None) -> dict[int, Subject]:
-        """Reads several faces of a photo, or all: subjects by index into `find`'s list.
+        """Reads the faces of a photo with these indices into `find`'s list, or all: subjects by index.
 
-        Args:
-            photo: a photo; a `Subject` counts as face 0; of a result of this method the faces asked for are returned.
-            faces: indices; all if None.
-
-        Raises:
-            BadImageError: the photo cannot be read.
-            NoFaceError: no face was found, or not that many.
+        A `Subject` counts as face 0; from a result of this method the requested faces are returned.
         """
         if isinstance(photo, Subject):
             photo = {0: photo}
@@ -134,20 +116,7 @@ class ExpressionEditor:
 
     def edit(self, photo: Any, expression: ExpressionMix, intensity: float = 1.0, *, style: int | None = None,
              face: int | Face | None = None, fidelity: Fidelity = "detail") -> EditResult:  # fmt: skip
-        """Gives the face another expression.
-
-        Args:
-            photo: a photo or a `Subject`.
-            expression: one of `expressions`, or a mix of several: {"happy": 0.6, "surprise": 0.4}.
-            intensity: 0 (neutral) to 1 (full strength); multiplies the numbers of a mix.
-            style: one of the d ways to show the expression, 0..d-1; all of them together if None.
-            face: which face of a photo, as in `read`.
-            fidelity: "detail", "model" or "tuned", see `Fidelity`.
-
-        Raises:
-            ValueError: an unknown expression, style or fidelity, or an intensity outside [0, 1].
-            BadImageError, NoFaceError: as in `read`.
-        """
+        """Gives the face another expression; for the arguments see the class."""
         code = self._code(expression, intensity, style)
         return self.decode(self.read(photo, face), code, fidelity=fidelity)
 
@@ -156,18 +125,13 @@ class ExpressionEditor:
         """Gives several faces of a photo other expressions, each its own or all the same.
 
         Args:
-            photo: a photo, a `Subject`, or a result of `read_all`.
+            photo: may be a result of `read_all`.
             requests: an expression or a mix for all faces, or one each by index into `find`'s list:
                 {0: "happy", 2: ("sad", 0.6)}. The other faces stay as they are.
-            intensity: 0 (neutral) to 1 (full strength), of requests that give none.
-            style, fidelity: as in `edit`.
-
-        Raises:
-            ValueError: no request, or as in `edit`.
-            BadImageError, NoFaceError: as in `read_all`.
+            intensity: that of requests that give none.
         """
         by_face = requests_by_face(requests, intensity)
-        codes = {index: self._code(mix, strength, style) for index, (mix, strength) in by_face.items()}
+        codes = {index: self._code(*request, style) for index, request in by_face.items()}
         subjects = self.read_all(photo, None if None in codes else [index for index in codes if index is not None])
         return GroupResult({index: self.decode(subject, codes[None if None in codes else index], fidelity=fidelity)
                             for index, subject in subjects.items()})  # fmt: skip
@@ -176,15 +140,7 @@ class ExpressionEditor:
                  source_face: int | Face | None = None, fidelity: Fidelity = "detail") -> EditResult:  # fmt: skip
         """Gives the face in `photo` the expression of the face in `source`: G_dec(g(x_A), c_B).
 
-        Args:
-            photo: whose face is edited.
-            source: whose expression is taken; the classifier predicts y_B, Q reads c_B.
-            intensity: 0 (neutral) to 1 (as in the source).
-            face, source_face: which face of either photo, as in `read`.
-            fidelity: "detail", "model" or "tuned", see `Fidelity`.
-
-        Raises:
-            ValueError, BadImageError, NoFaceError: as in `edit`.
+        The classifier predicts y_B, Q reads c_B; at intensity 1 the expression is as strong as in the source.
         """
         intensity = check_intensity(intensity)
         code = torch.lerp(self.model.F_ctrl.neutral(), self.read(source, source_face).reading.code, intensity)
@@ -192,7 +148,7 @@ class ExpressionEditor:
 
     def decode(self, subject: Subject, code: Tensor, *, fidelity: Fidelity = "detail") -> EditResult:
         """Edits with any code: c (K * d,) in [-1, 1]."""
-        _check_fidelity(fidelity)
+        check_choice("fidelity", fidelity, FIDELITIES)
         if fidelity == "tuned" and subject.decoder is None:
             subject = self.tune(subject)
         decode = partial(self._decode, subject.z, decoder=subject.decoder)
@@ -201,30 +157,15 @@ class ExpressionEditor:
         return EditResult(subject, code, fidelity, partial(decode, code), prediction)
 
     def tune(self, photo: Any, *, face: int | Face | None = None, progress: TuningProgress | None = None) -> Subject:
-        """Fits a copy of the decoder to one face, in some seconds; edits of the result with "tuned" use it.
-
-        Args:
-            photo: a photo or a `Subject`.
-            face: which face of a photo, as in `read`.
-            progress: called with the fraction done, 0..1.
-
-        Raises:
-            BadImageError, NoFaceError: as in `read`.
-        """
+        """Fits a copy of the decoder to one face, in some seconds, for "tuned" edits; `progress` gets the fraction done."""
         return tune(self.model, self.read(photo, face), progress)
 
     def generate(self, count: int, expression: ExpressionMix = "happy", intensity: float = 1.0, *, style: int | None = None,
                  seed: int | None = None, prior: Prior = "people") -> list[Image.Image]:  # fmt: skip
         """Generates new people, G_dec(z, c) with random z: `count` pictures of `image_size` px.
 
-        Args:
-            count: at least 1.
-            expression, intensity, style: what they show, as in `edit`.
-            seed: the same seed gives the same people, whatever the expression; None gives others each time.
-            prior: "people", similar to the training people, or "uniform", the paper's P_z; see `Prior`.
-
-        Raises:
-            ValueError: a count below 1, an unknown prior, or as in `edit`.
+        The same seed gives the same people, whatever the expression; None gives others each time. Prior "people" makes them
+        similar to the training people; "uniform" is the paper's P_z, see `Prior`.
         """
         if count < 1:
             raise ValueError(f"count must be at least 1, not {count!r}")
@@ -241,26 +182,20 @@ class ExpressionEditor:
         """Animates an expression that comes and goes, at the photo's size; `Animation.save` writes MP4, GIF or WebP.
 
         Args:
-            photo: a photo, a `Subject`, or a result of `read_all`.
+            photo: may be a result of `read_all`.
             kind: "sweep", "tour" or "morph", see `Kind`.
-            requests: the expressions at the peak, as in `edit_many`; a tour shows all expressions in turn.
-            intensity: the intensity at the peak, of requests that give none.
+            requests, intensity: the expressions at the peak, as in `edit_many`; a tour shows all expressions in turn.
             start: where a morph starts, such as ("sad", 0.5); the expression in the photo if None.
-            style, fidelity: as in `edit`.
             seconds: duration of one rise and fall; a tour has one for each expression.
             fps: frames per second, 1 to 50.
-            face: which face, as in `read`, or several, or "all"; if None those of `requests`, or the largest.
-
-        Raises:
-            ValueError: an unknown kind, seconds or fps out of range, or as in `edit_many`.
-            BadImageError, NoFaceError: as in `read_all`.
+            face: one face, several, or "all"; if None those of `requests`, or the largest.
         """
-        check_kind(kind)
-        _check_fidelity(fidelity)
+        check_choice("kind", kind, KINDS)
+        check_choice("fidelity", fidelity, FIDELITIES)
         frames, by_face = num_frames(seconds, fps), requests_by_face(requests, intensity)
         code = partial(self._code, style=style)
-        for mix, strength in by_face.values():
-            code(mix, strength)  # raises before anything slow
+        for request in by_face.values():
+            code(*request)  # raises before anything slow
         start_code = None if start is None else code(*requests_by_face(start, 1.0)[None])
         subjects = self._read_faces(photo, face if None in by_face else list(by_face))
         if fidelity == "tuned":
@@ -276,17 +211,7 @@ class ExpressionEditor:
                     intensity: float = 1.0) -> list[Image.Image]:  # fmt: skip
         """Interpolates linearly in z = g(x) from one person to another; D_z keeps z free of holes (paper, eq. 8).
 
-        Args:
-            photo_a, photo_b: photos or `Subject`s.
-            steps: number of pictures, both ends included.
-            expression, intensity: what all of them show, as in `edit`.
-
-        Returns:
-            `steps` pictures of `image_size` px by the decoder; the ends equal `edit(...).crop`.
-
-        Raises:
-            ValueError: fewer than 2 steps, or as in `edit`.
-            BadImageError, NoFaceError: as in `read`.
+        Gives `steps` pictures of `image_size` px by the decoder, with one expression; the two ends equal `edit(...).crop`.
         """
         if steps < 2:
             raise ValueError(f"steps must be at least 2, the two ends, not {steps!r}")
@@ -295,20 +220,18 @@ class ExpressionEditor:
         return self.decode_many(torch.lerp(z_a, z_b, torch.linspace(0, 1, steps)[:, None]), code)
 
     def retrieve(self, photo: Any, folder: Any, by: By = "c", count: int = 5) -> list[Match]:
-        """Finds the pictures nearest to a photo: of the same expression by c, of the same appearance by x.
+        """Finds the at most `count` pictures nearest to a photo: of the same expression by c, of similar appearance by x.
 
         Args:
-            photo: a photo or a `Subject`.
-            folder: a folder of pictures, or a list of photos and `Subject`s. Files that cannot be read or show no face are
-                skipped. Aligned crops are passed as a list: `[editor.read_crop(path) for path in paths]`.
+            folder: a folder of pictures, of which those that cannot be read or show no face are skipped, or a list of
+                photos and `Subject`s. Aligned crops are passed as a list: `[editor.read_crop(path) for path in paths]`.
             by: "c", the code that Q reads; "y", the classifier's probabilities; "x", the pixels of the aligned crop.
-            count: largest number of matches.
 
         Raises:
-            ValueError: an unknown `by`, or a count below 1.
-            BadImageError: the folder is missing or holds no usable picture; else as in `read`.
+            BadImageError: the folder is missing or holds no usable picture.
         """
-        check_by(by)
+        if by not in BY:
+            raise ValueError(f"by must be one of {', '.join(BY)} (code, label, pixels), not {by!r}")
         if count < 1:
             raise ValueError(f"count must be at least 1, not {count!r}")
         query, subjects = feature_vector(self.read(photo), by)[None], {}
@@ -353,18 +276,14 @@ class ExpressionEditor:
         x = self._to_batch(crop)
         with torch.inference_mode():
             z, reading = self.model.G_enc(x)[0], self._read_expression(x)
-        wide_crop = self._wide_crop(photo, photo_from_crop) if self.model.T is not None else None
+        wide_crop, size = None, FIELD_SCALE * crop.width
+        if self.model.T is not None:
+            matrix = photo_from_enlarged_crop(photo_from_crop, crop.width, WIDE_CROP_SCALE, size)
+            wide_crop = to_tensor(crop_face(photo, invert(matrix), size))
         reconstruction = self._decode(z, reading.source_code)
         return Subject(photo, face, crop, photo_from_crop, z, reading, reconstruction, wide_crop)
 
-    def _wide_crop(self, photo: Image.Image, photo_from_crop: np.ndarray) -> Tensor:
-        """The wide crop of a photo, the input of T: (3, R, R) in [-1, 1]."""
-        size = self.model.config.image_size
-        matrix = photo_from_enlarged_crop(photo_from_crop, size, WIDE_CROP_SCALE, FIELD_SCALE * size)
-        return to_tensor(crop_face(photo, invert(matrix), FIELD_SCALE * size))
-
     def _to_batch(self, crop: Image.Image) -> Tensor:
-        """One crop as input of the networks: (1, 3, S, S) in [-1, 1]."""
         weights = next(self.model.parameters())
         return to_tensor(crop)[None].to(weights.device, weights.dtype)
 
@@ -382,8 +301,3 @@ class ExpressionEditor:
             y = torch.eye(len(self.model.config.expressions), dtype=x.dtype, device=x.device)[best][None]
             code = self.model.Q(x, y)[0].float().cpu()
         return Reading(names[best], dict(zip(names, certainty.tolist(), strict=True)), code)
-
-
-def _check_fidelity(fidelity: str) -> None:
-    if fidelity not in FIDELITIES:
-        raise ValueError(f"fidelity must be one of {', '.join(FIDELITIES)}, not {fidelity!r}")

@@ -1,8 +1,10 @@
-"""What can go wrong outside the program. A wrong argument is a ValueError; everything here says what to do about it."""
+"""Errors with a cause outside the program; a wrong argument is a ValueError. All messages say what to do."""
+
+from collections.abc import Sequence
 
 
 class ExprGANError(Exception):
-    """Base of every error whose message may be shown to a visitor as it stands: what is wrong, and what to do."""
+    """Base of the errors whose message may be shown to a visitor as it is: what is wrong, and what to do."""
 
 
 class BadImageError(ExprGANError):
@@ -15,3 +17,9 @@ class NoFaceError(ExprGANError):
 
 class WeightsError(ExprGANError):
     """A model folder or repository is missing, damaged, or of another format."""
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raises ValueError unless the argument `name` has one of the values in `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")

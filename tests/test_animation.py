@@ -1,4 +1,4 @@
-"""Animations: frames that agree, and files that play, loop and say what they are."""
+"""Animations: consistent frames, and files that play, loop and are marked."""
 
 import dataclasses
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from exprgan import ExprGANError, NoFaceError
-from exprgan.editing.animation import Animation, num_frames, in_srgb, rise_and_fall
+from exprgan.editing.animation import Animation, in_srgb, num_frames, rise_and_fall
 from exprgan.models.warp_network import WIDE_CROP_SCALE
 from exprgan.photo.ai_metadata import DIGITAL_SOURCE, SOFTWARE
 from exprgan.photo.alignment import transform
@@ -44,13 +44,13 @@ def pixels(image):
 
 
 def background(subject):
-    """(H, W) bool: what no edit can reach, outside T's frame."""
+    """(H, W) bool: the pixels that no edit can reach, outside the wide crop."""
     ends = [subject.crop.width * (0.5 + side * WIDE_CROP_SCALE / 2) for side in (-1, 1)]
     corners = transform(subject.photo_from_crop, [(x, y) for x in ends for y in ends])
     (left, top), (right, bottom) = corners.min(0).clip(0).astype(int), corners.max(0).astype(int) + 1
-    free = np.ones(subject.photo.size[::-1], bool)
-    free[top:bottom, left:right] = False
-    return free
+    outside = np.ones(subject.photo.size[::-1], bool)
+    outside[top:bottom, left:right] = False
+    return outside
 
 
 def ffmpeg(*arguments):
@@ -85,7 +85,7 @@ def test_nothing_flickers(subject, sweep):
     assert still[background(subject)].all() and still[:20].all()
     between = np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))
     overall = np.abs(frames[10] - frames[0]).mean()
-    assert between[:10].sum() < 1.8 * overall  # straight there: a face that shook would go much farther
+    assert between[:10].sum() < 1.8 * overall  # a straight path: a face that shook would move much farther
     assert between.max() < 0.4 * overall  # and no jump
 
 
@@ -98,7 +98,7 @@ def test_a_tour_shows_every_expression_through_neutral(editor, subject):
         assert np.array_equal(pixels(tour[4 * i + 2]), pixels(editor.edit(subject, name, 0.8).image))
 
 
-def test_a_morph_goes_from_one_look_to_another(editor, subject):
+def test_a_morph_goes_from_one_expression_to_another(editor, subject):
     morph = editor.animate(subject, "morph", ("sad", 0.9), start={"happy": 0.5, "surprise": 0.5}, seconds=1, fps=10)
     first = editor.edit(subject, {"happy": 0.5, "surprise": 0.5})
     assert np.array_equal(pixels(morph[0]), pixels(first.image))
@@ -107,54 +107,54 @@ def test_a_morph_goes_from_one_look_to_another(editor, subject):
     assert np.array_equal(pixels(from_the_photo[0]), pixels(subject.photo))
 
 
-def test_two_people_move_at_once_and_the_others_stay(editor):
+def test_two_faces_are_animated_at_once_and_the_others_stay(editor):
     photo = Image.new("RGB", (900, 300), "grey")
     for i, name in enumerate(("V0018", "V0022", "V0049")):
         photo.paste(
             Image.open(ROOT / "exprgan" / "ui" / "examples" / f"{name}.jpg").resize((300 - 20 * i,) * 2), (300 * i, 0)
         )
-    people = editor.read_all(photo)
-    both = editor.animate(people, "sweep", {0: "happy", 2: ("surprise", 0.5)}, seconds=1, fps=4)
+    subjects = editor.read_all(photo)
+    both = editor.animate(subjects, "sweep", {0: "happy", 2: ("surprise", 0.5)}, seconds=1, fps=4)
     moved = (pixels(both[0]) != pixels(both[2])).any(axis=(0, 2))
-    middles = [(one.face.box[0] + one.face.box[2]) / 2 for one in people.values()]
+    middles = [(subject.face.box[0] + subject.face.box[2]) / 2 for subject in subjects.values()]
     assert [moved[int(x) - 40 : int(x) + 40].any() for x in middles] == [True, False, True]
-    assert len(editor.animate(people, seconds=1, fps=4)._parts) == 3  # all that were read
-    assert len(editor.animate(photo, face="all", seconds=1, fps=4)._parts) == 3
-    assert len(editor.animate(photo, face=[0, 1], seconds=1, fps=4)._parts) == 2
+    assert len(editor.animate(subjects, seconds=1, fps=4)._patches) == 3  # all that were read
+    assert len(editor.animate(photo, face="all", seconds=1, fps=4)._patches) == 3
+    assert len(editor.animate(photo, face=[0, 1], seconds=1, fps=4)._patches) == 2
     with pytest.raises(NoFaceError, match="no face 5"):
         editor.animate(photo, face=5)
 
 
-def test_frames_are_made_one_at_a_time(editor, subject):
-    asked = []
+def test_frames_are_computed_one_at_a_time(editor, subject):
+    decoded = []
 
-    def decode(one, code):
-        asked.append(code)
-        return editor.decode(one, code)
+    def decode(face, code):
+        decoded.append(code)
+        return editor.decode(face, code)
 
     animation = Animation([subject], [(editor.model.F_ctrl.code("happy", i / 600),) for i in range(600)], 25, decode)
     frames = animation.frames
-    assert not asked and next(frames).size == subject.photo.size
-    assert len(asked) == 1
+    assert not decoded and next(frames).size == subject.photo.size
+    assert len(decoded) == 1
     next(frames), next(frames)
-    assert len(asked) == 3
+    assert len(decoded) == 3
 
 
-def test_few_edited_faces_are_kept(editor, subject, monkeypatch):
+def test_the_cache_of_edited_patches_is_limited(editor, subject, monkeypatch):
     monkeypatch.setattr("exprgan.editing.animation.CACHE_BYTES", 2 * 3 * subject.photo.width * subject.photo.height)
     animation = editor.animate(subject, "sweep", "happy", seconds=1, fps=10)
     for _ in animation.frames:
         assert 1 <= len(animation._cache) <= 2 + 1
 
 
-def test_it_can_be_made_smaller_before_it_is_edited(editor, subject, sweep):
+def test_an_animation_can_be_scaled_down_before_it_is_edited(editor, subject, sweep):
     small = sweep.at_most(150)
     assert small.size == (150, 150) and sweep.at_most(400) is sweep
     shrunk = sweep[10].resize((150, 150), Image.Resampling.LANCZOS)
     assert np.abs(pixels(shrunk) - pixels(small[10])).mean() < 2
 
 
-def test_a_colour_profile_is_followed():
+def test_a_colour_profile_is_converted_to_srgb():
     photo = Image.new("RGB", (32, 32), (200, 40, 40))
     wide = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))  # a profile that fits no RGB photo
     assert in_srgb(photo).getpixel((0, 0)) == (200, 40, 40)
@@ -168,9 +168,9 @@ def test_a_colour_profile_is_followed():
 
 @pytest.mark.parametrize("frames", [2, 3, 25, 50])
 def test_a_rise_and_fall_is_smooth_and_leads_into_itself(frames):
-    way = rise_and_fall(frames)
-    assert len(way) == frames and way[0] == 0 and (max(way) == 1 or frames % 2)
-    steps = np.abs(np.diff([*way, way[0]]))
+    weights = rise_and_fall(frames)
+    assert len(weights) == frames and weights[0] == 0 and (max(weights) == 1 or frames % 2)
+    steps = np.abs(np.diff([*weights, weights[0]]))
     assert frames < 10 or steps.max() < 5 / frames
 
 
@@ -200,16 +200,16 @@ def test_a_wrong_argument_is_named_before_anything_slow(tiny_editor, wrong, mess
 
 @pytest.fixture(scope="module")
 def files(sweep, tmp_path_factory):
-    """The sweep in all formats, and what was reported on the way."""
+    """The sweep in all formats, and the reported progress."""
     folder, reports = tmp_path_factory.mktemp("files"), {}
     for suffix in (".mp4", ".gif", ".webp"):
         reports[suffix] = []
-        sweep.save(folder / f"me{suffix}", progress=lambda done, of, to=reports[suffix]: to.append((done, of)))
+        sweep.save(folder / f"me{suffix}", progress=lambda done, total, log=reports[suffix]: log.append((done, total)))
     return folder, reports
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp"])
-def test_progress_is_reported_to_the_end_and_nothing_half_written_stays(files, suffix):
+def test_progress_is_reported_to_the_end_and_no_partial_file_remains(files, suffix):
     folder, reports = files
     assert reports[suffix] == [(i + 1, 20) for i in range(20)]
     assert sorted(path.name for path in folder.iterdir()) == ["me.gif", "me.mp4", "me.webp"]
@@ -226,23 +226,23 @@ def test_an_mp4_has_the_frames_at_their_size_and_a_still_background(files, subje
     assert still.mean() < 0.2 and np.percentile(still, 99.9) <= 6
 
 
-def test_an_mp4_plays_everywhere_and_says_what_it_is(files):
+def test_an_mp4_can_be_streamed_and_is_marked(files):
     data = (files[0] / "me.mp4").read_bytes()
-    assert data.index(b"moov") < data.index(b"mdat")  # it begins before all is there
+    assert data.index(b"moov") < data.index(b"mdat")  # playback can begin before the download ends
     assert DIGITAL_SOURCE.encode() in data[data.index(b"uuid") :]
-    told = ffmpeg("-i", files[0] / "me.mp4", "-f", "ffmetadata", "-").decode()
-    assert f"comment={SOFTWARE}" in told and f"description={DIGITAL_SOURCE}" in told
+    metadata = ffmpeg("-i", files[0] / "me.mp4", "-f", "ffmetadata", "-").decode()
+    assert f"comment={SOFTWARE}" in metadata and f"description={DIGITAL_SOURCE}" in metadata
 
 
-def test_a_gif_has_one_palette_and_a_background_that_stands_still(files, sweep, subject):
+def test_a_gif_has_one_palette_and_a_still_background(files, sweep, subject):
     gif = Image.open(files[0] / "me.gif")
     assert gif.n_frames == 20 and gif.size == sweep.size and gif.info["loop"] == 0
-    shown, lasted = [], 0
+    shown, duration = [], 0
     for i in range(20):
         gif.seek(i)
         shown.append(pixels(gif))
-        lasted += gif.info["duration"]
-    assert lasted == 1600
+        duration += gif.info["duration"]
+    assert duration == 1600
     shown = np.stack(shown)
     assert (shown == shown[0])[:, background(subject)].all()
     for i in (0, 10):
@@ -251,9 +251,9 @@ def test_a_gif_has_one_palette_and_a_background_that_stands_still(files, sweep, 
     assert is_marked(files[0] / "me.gif") and DIGITAL_SOURCE.encode() in (files[0] / "me.gif").read_bytes()
 
 
-def test_a_webp_moves_and_says_what_it_is(files, sweep, subject):
+def test_a_webp_moves_and_is_marked(files, sweep, subject):
     webp = Image.open(files[0] / "me.webp")
-    assert webp.size == sweep.size and webp.info["loop"] == 0 and 15 <= webp.n_frames <= 20  # those alike are one
+    assert webp.size == sweep.size and webp.info["loop"] == 0 and 15 <= webp.n_frames <= 20  # equal frames are merged
     shown = []
     for i in range(webp.n_frames):
         webp.seek(i)
@@ -264,7 +264,7 @@ def test_a_webp_moves_and_says_what_it_is(files, sweep, subject):
     assert is_marked(files[0] / "me.webp")
 
 
-def test_gif_and_webp_are_smaller_unless_told_otherwise(editor, subject, tmp_path):
+def test_gif_and_webp_are_smaller_by_default(editor, subject, tmp_path):
     large = dataclasses.replace(subject, photo=subject.photo.resize((1300, 1300)),
                                 photo_from_crop=subject.photo_from_crop * 1300 / 301)  # fmt: skip
     animation = editor.animate(large, seconds=0.3, fps=10)
@@ -273,21 +273,22 @@ def test_gif_and_webp_are_smaller_unless_told_otherwise(editor, subject, tmp_pat
         assert Image.open(tmp_path / name).size == (side, side)
 
 
+@pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize("write", [write_mp4, write_gif, write_webp])
-def test_any_list_of_pictures_can_be_written(write, tmp_path):
-    pictures = [Image.new("RGB", (33, 18), (10 * i, 99, 99)) for i in range(5)]
-    path = tmp_path / f"x.{write.__name__.split('_')[1]}"
-    write(pictures, path, 30)
-    assert path.stat().st_size > 300
+def test_any_list_of_pictures_can_be_written(write, count, tmp_path):
+    pictures = [Image.new("RGB", (33, 18), (10 * i, 99, 99)) for i in range(count)]
+    path, progress = tmp_path / f"x.{write.__name__.split('_')[1]}", []
+    write(pictures, path, 30, lambda *args: progress.append(args))
+    assert path.stat().st_size > 300 and progress == [(i + 1, count) for i in range(count)]
     if path.suffix == ".mp4":
-        assert mp4_frames(path, 34, 18).shape[0] == 5
+        assert mp4_frames(path, 34, 18).shape[0] == count
     else:
-        assert Image.open(path).n_frames == 5
+        assert Image.open(path).n_frames == count and is_marked(path)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp"])
-def test_who_stops_leaves_nothing_behind(sweep, tmp_path, suffix):
-    def stop(done, of):
+def test_an_interrupt_leaves_no_file(sweep, tmp_path, suffix):
+    def stop(done, total):
         if done == 2:
             raise KeyboardInterrupt
 
@@ -297,7 +298,7 @@ def test_who_stops_leaves_nothing_behind(sweep, tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp"])
-def test_a_folder_that_is_not_there_is_named(sweep, tmp_path, suffix):
+def test_a_missing_folder_is_named(sweep, tmp_path, suffix):
     with pytest.raises(ExprGANError, match=r"Cannot write .*nowhere.* No such file"):
         sweep.save(tmp_path / "nowhere" / f"me{suffix}")
 
@@ -309,19 +310,19 @@ def test_an_unknown_suffix_or_side_is_named(sweep):
         sweep.save("me.gif", max_side=3)
 
 
-def test_what_ffmpeg_says_is_passed_on(sweep, tmp_path, monkeypatch):
+def test_the_error_of_ffmpeg_is_passed_on(sweep, tmp_path, monkeypatch):
     monkeypatch.setattr("exprgan.photo.video_writer.CRF", "!")
     with pytest.raises(ExprGANError, match="ffmpeg says"):
         sweep.save(tmp_path / "me.mp4")
     assert not list(tmp_path.iterdir())
 
 
-def test_without_imageio_ffmpeg_it_says_how_to_get_it(sweep, tmp_path, monkeypatch):
+def test_the_error_without_imageio_ffmpeg_says_how_to_get_it(sweep, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(ExprGANError, match=r'pip install "exprgan\[video\]"'):
         sweep.save(tmp_path / "me.mp4")
     sweep.save(tmp_path / "me.gif", max_side=64)
 
 
-def test_how_many_frames_there_are():
-    assert num_frames(2, 25) == 50 and num_frames(0.01, 1) == 2  # a rise needs a top
+def test_a_rise_and_fall_has_at_least_two_frames():
+    assert num_frames(2, 25) == 50 and num_frames(0.01, 1) == 2

@@ -22,7 +22,7 @@ def test_a_random_code_covers_its_range():
     assert abs(c.mean() - 0.5) < 0.02
 
 
-def test_full_strength_is_one_for_the_expression_and_minus_one_elsewhere():
+def test_full_intensity_is_one_for_the_expression_and_minus_one_elsewhere():
     c = Controller().code("happy")
     assert (c[HAPPY] == 1).all() and c.sum() == 5 - 25
 
@@ -45,9 +45,9 @@ def test_a_mix_has_each_expression_at_its_own_intensity():
 
 
 def test_a_calibrated_path_is_followed_between_its_knots():
-    path = torch.full((6, 3, 5), -1.0)
-    path[:, 1, 0], path[:, 2] = 1.0, 1.0
-    controller = Controller(path=tuple(path.flatten().tolist()))
+    controller = Controller(knots=3)
+    controller.path.fill_(-1.0)
+    controller.path[:, 1, 0], controller.path[:, 2] = 1.0, 1.0
     assert torch.equal(controller.code("happy", 0.25)[HAPPY], torch.tensor([0.0, -1, -1, -1, -1]))
     assert torch.equal(controller.code("happy", 0.75)[HAPPY], torch.tensor([1.0, 0, 0, 0, 0]))
     assert torch.equal(controller.code("happy", 1.0)[HAPPY], torch.ones(5))
@@ -66,7 +66,7 @@ def test_an_unknown_expression_or_style_is_refused():
         Controller().code("happy", style=5)
 
 
-def test_a_known_intensity_moves_the_mean_of_z_y_and_leaves_its_shape_to_chance():
+def test_a_known_intensity_sets_the_mean_of_z_y_and_leaves_the_rest_random():
     y = torch.eye(7)[[0, 3, 5, 6], :6]  # the last row is neutral
     intensity = torch.tensor([0.2, 1.0, float("nan"), 0.0])
     c = Controller().random(y, torch.Generator().manual_seed(0), intensity).view(4, 6, 5)

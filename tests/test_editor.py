@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from exprgan import EXPRESSIONS, ExpressionEditor, ExprGAN, Face, NoFaceError
+from exprgan.models.hub_source import BUNDLED_WEIGHTS
 from exprgan.models.warp_network import DEFAULT_EMPHASIS, WarpEmphasis
 from exprgan.photo.ai_metadata import EditedImage, GeneratedImage
 from exprgan.photo.alignment import EYES, crop_face, invert
@@ -27,7 +28,7 @@ def pixels(image):
     return np.asarray(image, np.int16)
 
 
-def test_a_photo_is_found_aligned_and_encoded_once(tiny_editor, portrait):
+def test_a_face_is_found_aligned_and_encoded(tiny_editor, portrait):
     subject = tiny_editor.read(portrait)
     assert subject.photo.size == portrait.size and subject.crop.size == (32, 32) and subject.z.shape == (8,)
     left, right = np.array(subject.face.landmarks)[:2]
@@ -62,13 +63,15 @@ def test_an_edit_changes_the_face_and_no_pixel_outside_the_mask(tiny_editor, sub
     assert changed.sum() <= (np.asarray(mask) > -0.02).sum()
 
 
-@pytest.mark.parametrize("sure", [True, False])
-def test_the_own_expression_leaves_the_photo_as_it_is(tiny_editor, portrait, face, sure):
-    tiny_editor.model.classifier.expression.bias[3] = 100.0 if sure else 0.0
-    subject = tiny_editor.read(portrait, face)
-    assert (subject.reading.expression == "happy" and subject.reading.certainties["happy"] > 0.9) or not sure
-    own = subject.reading.code if sure else tiny_editor.model.F_ctrl.neutral()
-    assert np.array_equal(pixels(tiny_editor.decode(subject, own).image), pixels(subject.photo))
+@pytest.mark.parametrize("certain", [True, False])
+def test_the_expression_of_the_photo_leaves_the_photo_unchanged(t_editor, portrait, face, certain):
+    t_editor.model.classifier.expression.bias[3] = 100.0 if certain else 0.0
+    subject = t_editor.read(portrait, face)
+    assert (subject.reading.expression == "happy" and subject.reading.certainties["happy"] > 0.9) or not certain
+    code = subject.reading.code if certain else t_editor.model.F_ctrl.neutral()
+    result = t_editor.decode(subject, code)
+    torch.testing.assert_close(result.x_hat, subject.reconstruction)
+    assert np.array_equal(pixels(result.image), pixels(subject.photo))
 
 
 def test_the_preview_is_small_and_like_the_photo(tiny_editor, portrait, face):
@@ -91,7 +94,7 @@ def test_a_mix_and_a_style_reach_the_code(tiny_editor, subject):
     assert torch.equal(tiny_editor.edit(subject, "sad", style=4).code, controller.code("sad", style=4))
 
 
-def test_transfer_takes_the_code_that_q_reads_with_the_class_that_the_classifier_sees(tiny_editor, subject):
+def test_transfer_uses_the_code_that_q_predicts_for_the_class_of_the_classifier(tiny_editor, subject):
     reading = subject.reading
     result = tiny_editor.transfer(subject, subject)
     assert torch.equal(result.code, reading.code)
@@ -107,7 +110,7 @@ def test_a_neutral_face_transfers_the_code_of_all_minus_one(tiny_editor, portrai
     assert subject.reading.expression == "neutral" and (subject.reading.code == -1).all()
 
 
-def test_new_people_are_the_same_for_the_same_seed_whatever_they_show(tiny_editor):
+def test_the_same_seed_gives_the_same_people_with_any_expression(tiny_editor):
     one, two = (tiny_editor.generate(20, "happy", seed=7) for _ in range(2))
     assert len(one) == 20 and one[0].size == (32, 32)
     assert all(np.array_equal(pixels(a), pixels(b)) for a, b in zip(one, two, strict=True))
@@ -132,7 +135,7 @@ def test_several_faces_are_found_and_one_is_chosen(tiny_editor, portrait):
         tiny_editor.read(canvas, 2)
 
 
-def test_no_face_is_one_clear_sentence(tiny_editor):
+def test_a_photo_without_a_face_is_named(tiny_editor):
     with pytest.raises(NoFaceError, match="No face was found in this photo"):
         tiny_editor.edit(Image.new("RGB", (300, 300), "white"), "happy")
 
@@ -151,14 +154,14 @@ def test_a_wrong_argument_is_named(tiny_editor, subject, wrong, message):
         tiny_editor.edit(**({"photo": subject, "expression": "happy"} | wrong))
 
 
-def test_an_aligned_crop_is_read_as_it_is(tiny_editor, faces_dir):
+def test_an_aligned_crop_is_read_without_detection(tiny_editor, faces_dir):
     crop = Image.open(next(faces_dir.glob("test/*/neutral*.jpg")))
     subject = tiny_editor.read_crop(crop)
     assert subject.face is None and subject.crop.size == (32, 32)
     assert tiny_editor.edit(subject, "happy").image.size == crop.size
 
 
-def test_what_an_edited_face_shows_is_read_from_the_photo_not_from_the_decoder(tiny_editor, subject):
+def test_the_edited_face_is_the_crop_of_the_edited_photo_not_the_decoders_picture(tiny_editor, subject):
     result = tiny_editor.edit(subject, "happy")
     assert result.face.size == (32, 32)
     cut_out = crop_face(result.image, invert(subject.photo_from_crop), 32)
@@ -168,7 +171,7 @@ def test_what_an_edited_face_shows_is_read_from_the_photo_not_from_the_decoder(t
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
-def test_whatever_the_editor_makes_is_marked_also_by_pils_own_save(tiny_editor, subject, tmp_path, suffix):
+def test_all_pictures_of_the_editor_are_marked_also_when_saved_by_pil(tiny_editor, subject, tmp_path, suffix):
     result = tiny_editor.edit(subject, "happy")
     for name in ("image", "preview", "crop", "face"):
         getattr(result, name).save(tmp_path / f"{name}{suffix}")
@@ -180,20 +183,17 @@ def test_whatever_the_editor_makes_is_marked_also_by_pils_own_save(tiny_editor, 
     assert is_marked(tmp_path / "stream")
 
 
-def test_calls_side_by_side_do_not_meet(tiny_editor, subject):
+def test_concurrent_edits_do_not_affect_each_other(tiny_editor, subject):
     names = [EXPRESSIONS[i % 6] for i in range(24)]
-    alone = [pixels(tiny_editor.edit(subject, name).preview) for name in names]
+    one_by_one = [pixels(tiny_editor.edit(subject, name).preview) for name in names]
     with ThreadPoolExecutor(6) as pool:
-        together = list(pool.map(lambda name: pixels(tiny_editor.edit(subject, name).preview), names))
-    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+        concurrent = list(pool.map(lambda name: pixels(tiny_editor.edit(subject, name).preview), names))
+    assert all(np.array_equal(a, b) for a, b in zip(one_by_one, concurrent, strict=True))
 
 
 @pytest.mark.slow
 def test_the_second_edit_of_a_subject_takes_under_a_tenth_of_a_second(portrait):
-    from exprgan import ExpressionEditor, ExprGAN
-    from exprgan.models.hub_source import BUNDLED_WEIGHTS as BUNDLED
-
-    editor = ExpressionEditor(ExprGAN.from_pretrained(BUNDLED))
+    editor = ExpressionEditor(ExprGAN.from_pretrained(BUNDLED_WEIGHTS))
     subject = editor.read(portrait.resize((4000, 3000)))
     editor.edit(subject, "happy").preview.load()
     times = []
@@ -206,17 +206,18 @@ def test_the_second_edit_of_a_subject_takes_under_a_tenth_of_a_second(portrait):
 
 @pytest.fixture
 def t_editor(tiny_config):
-    """An editor whose model has a T, with weights as they begin."""
+    """An editor whose model has an untrained T."""
     torch.manual_seed(0)
     return ExpressionEditor(ExprGAN(dataclasses.replace(tiny_config, warp_width=0.25)))
 
 
-def test_with_a_t_the_photo_is_edited_as_t_says(t_editor, portrait, face):
+def test_with_a_t_the_photo_is_edited_by_its_prediction(t_editor, portrait, face):
     subject = t_editor.read(portrait, face)
     assert subject.wide_crop.shape == (3, 64, 64)
     result = t_editor.edit(subject, "happy")
-    said = t_editor.model.T(subject.wide_crop[None], subject.reconstruction[None], result.x_hat[None], result.code[None], DEFAULT_EMPHASIS)
-    torch.testing.assert_close(result.prediction.flow, said.flow.detach())
+    inputs = (part[None] for part in (subject.wide_crop, subject.reconstruction, result.x_hat, result.code))
+    expected = t_editor.model.T(*inputs, DEFAULT_EMPHASIS)
+    torch.testing.assert_close(result.prediction.flow, expected.flow.detach())
     assert t_editor.edit(subject, "happy", fidelity="model").prediction is None
     assert result.image.size == portrait.size
 
@@ -240,69 +241,69 @@ def test_the_emphasis_of_an_edit_is_that_of_its_expressions(t_editor, portrait, 
     assert factors == [pytest.approx(1.4)]
 
 
-def test_what_t_sees_is_the_photo_around_the_crop(t_editor, portrait, face):
+def test_the_wide_crop_is_the_photo_around_the_crop(t_editor, portrait, face):
     subject = t_editor.read(portrait, face)
     inner = torch.nn.functional.interpolate(subject.wide_crop[None], (64, 64))[0, :, 5:59, 5:59]
     crop = torch.nn.functional.interpolate(to_tensor(subject.crop)[None], (54, 54), mode="bilinear")[0]
     assert (inner - crop).abs().mean() < 0.05
 
 
-def test_tuning_brings_the_decoder_nearer_to_one_face_and_leaves_the_shared_one_alone(t_editor, portrait, face):
+def test_tuning_fits_a_copy_of_the_decoder_to_one_face(t_editor, portrait, face):
     subject = t_editor.read(portrait, face)
-    before, shares = copy.deepcopy(t_editor.model.state_dict()), []
-    tuned = t_editor.tune(subject, progress=shares.append)
+    before, fractions = copy.deepcopy(t_editor.model.state_dict()), []
+    tuned = t_editor.tune(subject, progress=fractions.append)
     x = to_tensor(subject.crop)
     assert (tuned.reconstruction - x).abs().mean() < (subject.reconstruction - x).abs().mean()
-    assert shares == sorted(shares) and shares[-1] == 1 and len(shares) > 10
+    assert fractions == sorted(fractions) and fractions[-1] == 1 and len(fractions) > 10
     after = t_editor.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     again = t_editor.tune(subject)
     assert torch.equal(again.reconstruction, tuned.reconstruction)
 
 
-def test_a_tuned_edit_uses_the_subjects_own_decoder(t_editor, portrait, face):
+def test_a_tuned_edit_uses_the_decoder_of_the_subject(t_editor, portrait, face):
     subject = t_editor.tune(t_editor.read(portrait, face))
     result = t_editor.edit(subject, "sad", fidelity="tuned")
     assert torch.equal(result.x_hat, subject.decoder(subject.z[None], result.code[None])[0])
-    whole = t_editor.edit(portrait, "sad", face=face, fidelity="tuned")
-    assert torch.equal(whole.x_hat, result.x_hat)
+    untuned_photo = t_editor.edit(portrait, "sad", face=face, fidelity="tuned")
+    assert torch.equal(untuned_photo.x_hat, result.x_hat)
 
 
-def test_people_who_do_not_exist_say_so_and_edited_ones_that_they_are_edited(tiny_editor, subject):
+def test_generated_and_edited_pictures_are_of_different_classes(tiny_editor, subject):
     (person,) = tiny_editor.generate(1, seed=1)
     assert type(person) is GeneratedImage
     result = tiny_editor.edit(subject, "happy")
     assert all(type(picture) is EditedImage for picture in (result.image, result.preview, result.crop, result.face))
 
 
-def test_a_weak_edit_is_a_part_of_a_stronger_one(t_editor, portrait, face):
+def test_a_weak_edit_is_interpolated_between_neutral_and_a_stronger_one(t_editor, portrait, face):
     subject, F_ctrl = t_editor.read(portrait, face), t_editor.model.F_ctrl
     with torch.no_grad():
         for parameter in t_editor.model.T.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.2)
 
-    def flow(strength):
-        return t_editor.decode(subject, F_ctrl.neutral().lerp(F_ctrl.code("happy"), strength)).prediction.flow
+    def flow(intensity):
+        return t_editor.decode(subject, F_ctrl.neutral().lerp(F_ctrl.code("happy"), intensity)).prediction.flow
 
-    calm, weak, strong = flow(0.0), flow(0.2), flow(0.4)
-    assert (strong - calm).abs().max() > 1e-4
-    torch.testing.assert_close(weak, calm.lerp(strong, 0.5**1.6))
+    neutral, weak, strong = flow(0.0), flow(0.2), flow(0.4)
+    assert (strong - neutral).abs().max() > 1e-4
+    torch.testing.assert_close(weak, neutral.lerp(strong, 0.5**1.6))
     torch.testing.assert_close(flow(0.399), strong, atol=1e-3, rtol=0.05)  # no jump
 
 
-@pytest.mark.parametrize("shows_something", [True, False])
-def test_t_says_once_what_a_face_is_when_neutral_and_not_at_all_of_one_that_shows_nothing(
-    t_editor, portrait, face, shows_something, monkeypatch
+@pytest.mark.parametrize("shows_expression", [True, False])
+def test_the_neutral_warp_is_predicted_once_and_not_at_all_for_a_neutral_face(
+    t_editor, portrait, face, shows_expression, monkeypatch
 ):
-    t_editor.model.classifier.expression.bias[4 if shows_something else -1] = 100.0
-    subject, asked = t_editor.read(portrait, face), []
-    say = t_editor.model.T.predict_flow
-    monkeypatch.setattr(t_editor.model.T, "predict_flow", lambda *seen: asked.append(1) or say(*seen))
+    t_editor.model.classifier.expression.bias[4 if shows_expression else -1] = 100.0
+    subject, calls = t_editor.read(portrait, face), []
+    predict = t_editor.model.T.predict_flow
+    monkeypatch.setattr(t_editor.model.T, "predict_flow", lambda *inputs: calls.append(1) or predict(*inputs))
     for intensity in (0.1, 0.0, 0.2):
         t_editor.edit(subject, "happy", intensity)
-    assert len(asked) == shows_something + 1  # neutral, and a stronger one for both of the weak
+    assert len(calls) == shows_expression + 1  # neutral, and one stronger code for both weak ones
     other = dataclasses.replace(subject, reconstruction=-subject.reconstruction, warp_cache={})  # as tuning does
-    none = t_editor.edit(other, "happy", 0.0)
-    assert len(asked) == 2 * shows_something + 1
-    if not shows_something:
-        assert none.image.tobytes() == subject.photo.tobytes()
+    unchanged = t_editor.edit(other, "happy", 0.0)
+    assert len(calls) == 2 * shows_expression + 1
+    if not shows_expression:
+        assert unchanged.image.tobytes() == subject.photo.tobytes()

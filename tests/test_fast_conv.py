@@ -1,4 +1,4 @@
-"""The cheap forms of the convolutions against the ones that one would write down first: values and gradients."""
+"""The fast forms of the convolutions against their plain forms: values and gradients."""
 
 import pytest
 import torch
@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from exprgan.models.fast_conv import add_constant_maps, patch_products, upsampled_products, upsampling_kernel
 
 
-def draw(*shape):
+def random_leaf(*shape):
     return torch.randn(*shape, dtype=torch.double, requires_grad=True)
 
 
-def assert_equal(cheap, direct, leaves):
-    torch.testing.assert_close(cheap, direct, rtol=0, atol=1e-12)
-    probe = torch.randn_like(cheap)
-    gradients = [torch.autograd.grad(form, leaves, probe) for form in (cheap, direct)]
+def assert_equal(fast, plain, leaves):
+    torch.testing.assert_close(fast, plain, rtol=0, atol=1e-12)
+    probe = torch.randn_like(fast)
+    gradients = [torch.autograd.grad(form, leaves, probe) for form in (fast, plain)]
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
@@ -23,16 +23,20 @@ def assert_equal(cheap, direct, leaves):
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 2)])
 def test_constant_maps(kernel, stride, side):
     torch.manual_seed(0)
-    out, weight, values = draw(2, 4, side // stride, side // stride), draw(4, 3, kernel, kernel), draw(2, 3)
+    out, weight, values = (
+        random_leaf(2, 4, side // stride, side // stride),
+        random_leaf(4, 3, kernel, kernel),
+        random_leaf(2, 3),
+    )
     maps = values[:, :, None, None].expand(-1, -1, side, side)
-    direct = out + F.conv2d(maps, weight, stride=stride, padding=kernel // 2)
-    assert_equal(add_constant_maps(out.clone(), weight, values), direct, (out, weight, values))
+    plain = out + F.conv2d(maps, weight, stride=stride, padding=kernel // 2)
+    assert_equal(add_constant_maps(out.clone(), weight, values), plain, (out, weight, values))
 
 
 def test_constant_maps_can_be_differentiated_twice():
     """R1 on D_img differentiates a gradient."""
     torch.manual_seed(0)
-    out, weight, values = draw(1, 2, 4, 4), draw(2, 3, 3, 3), draw(1, 3)
+    out, weight, values = random_leaf(1, 2, 4, 4), random_leaf(2, 3, 3, 3), random_leaf(1, 3)
     torch.autograd.gradgradcheck(
         lambda *inputs: add_constant_maps(inputs[0].clone(), *inputs[1:]).square(), (out, weight, values)
     )
@@ -40,27 +44,27 @@ def test_constant_maps_can_be_differentiated_twice():
 
 def test_upsampling_kernel():
     torch.manual_seed(0)
-    h, weight = draw(2, 5, 4, 4), draw(6, 5, 3, 3)
-    cheap = F.conv_transpose2d(h, upsampling_kernel(weight), stride=2, padding=1)
-    assert_equal(cheap, F.conv2d(F.interpolate(h, scale_factor=2.0), weight, padding=1), (h, weight))
+    h, weight = random_leaf(2, 5, 4, 4), random_leaf(6, 5, 3, 3)
+    fast = F.conv_transpose2d(h, upsampling_kernel(weight), stride=2, padding=1)
+    assert_equal(fast, F.conv2d(F.interpolate(h, scale_factor=2.0), weight, padding=1), (h, weight))
 
 
 @pytest.mark.parametrize("side", [1, 2, 4])
 def test_upsampled_products(side):
     torch.manual_seed(0)
-    h, weight = draw(2, 5, side, side), draw(6, 5, 3, 3)
-    direct = F.conv2d(F.interpolate(h, scale_factor=2.0), weight, padding=1)
-    assert_equal(upsampled_products(h, weight), direct, (h, weight))
+    h, weight = random_leaf(2, 5, side, side), random_leaf(6, 5, 3, 3)
+    plain = F.conv2d(F.interpolate(h, scale_factor=2.0), weight, padding=1)
+    assert_equal(upsampled_products(h, weight), plain, (h, weight))
 
 
 @pytest.mark.parametrize("side", [2, 4, 8])
 def test_patch_products(side):
     torch.manual_seed(0)
-    x, weight, bias = draw(2, 5, side, side), draw(6, 5, 5, 5), draw(6)
+    x, weight, bias = random_leaf(2, 5, side, side), random_leaf(6, 5, 5, 5), random_leaf(6)
     assert_equal(patch_products(x, weight, bias), F.conv2d(x, weight, bias, stride=2, padding=2), (x, weight, bias))
 
 
-def test_products_follow_autocast_and_leave_the_weights_type_alone():
+def test_products_follow_autocast_and_gradients_have_the_type_of_the_weights():
     h, weight = torch.randn(1, 2, 4, 4), torch.randn(3, 2, 3, 3, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
         out = upsampled_products(h, weight)

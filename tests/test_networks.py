@@ -1,4 +1,4 @@
-"""The networks: the paper's shapes, and the cheap forms against the direct ones."""
+"""The networks: the paper's shapes, and the fast forms against the plain ones."""
 
 import pytest
 import torch
@@ -20,16 +20,16 @@ from exprgan.models.networks import (
     [(3, 1, True, 8), (3, 1, True, 2 * SMALL), (3, 1, False, 8), (5, 2, False, 8)],
     ids=["up by products", "up by transposing", "plain", "down"],
 )
-def test_the_cheap_convolution_equals_the_direct_one_in_output_and_gradients(kernel, stride, upsample, side):
+def test_the_fast_convolution_equals_the_plain_one_in_output_and_gradients(kernel, stride, upsample, side):
     torch.manual_seed(0)
     layer = ConditionedConv(6, 5, 4, kernel=kernel, stride=stride, upsample=upsample).double()
     h = torch.randn(3, 6, side, side, dtype=torch.double, requires_grad=True)
     c = torch.randn(3, 4, dtype=torch.double, requires_grad=True)
     leaves = (h, c, layer.weight)
-    cheap, plain = layer(h, c), concatenating_conv(layer, h, c)
-    torch.testing.assert_close(cheap, plain, rtol=0, atol=1e-12)
-    probe = torch.randn_like(cheap)
-    for a, b in zip(torch.autograd.grad(cheap, leaves, probe), torch.autograd.grad(plain, leaves, probe), strict=True):
+    fast, plain = layer(h, c), concatenating_conv(layer, h, c)
+    torch.testing.assert_close(fast, plain, rtol=0, atol=1e-12)
+    probe = torch.randn_like(fast)
+    for a, b in zip(torch.autograd.grad(fast, leaves, probe), torch.autograd.grad(plain, leaves, probe), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
 
 
@@ -41,15 +41,15 @@ def test_the_cheap_convolution_equals_the_direct_one_in_output_and_gradients(ker
         (ImageDiscriminator, (64, 2, 3, 4), [(2, 3, 64, 64), (2, 2)]),
     ],
 )
-def test_a_network_equals_its_direct_form(network_class, arguments, shapes):
+def test_a_network_equals_its_plain_form(network_class, arguments, shapes):
     torch.manual_seed(0)
     network = network_class(*arguments).double()
-    direct = direct_copy(network)
+    plain = direct_copy(network)
     inputs = [torch.rand(shape, dtype=torch.double) * 2 - 1 for shape in shapes]
-    torch.testing.assert_close(network(*inputs), direct(*inputs), rtol=0, atol=1e-12)
+    torch.testing.assert_close(network(*inputs), plain(*inputs), rtol=0, atol=1e-12)
 
 
-def test_the_cheap_form_works_in_inference_mode_and_in_training_after_it():
+def test_the_fast_form_works_in_inference_mode_and_in_training_after_it():
     layer = ConditionedConv(2, 3, 4, kernel=3, upsample=True)
     h, c = torch.randn(1, 2, 4, 4), torch.randn(1, 4)
     with torch.inference_mode():
@@ -64,13 +64,13 @@ def test_the_cheap_form_works_in_inference_mode_and_in_training_after_it():
     torch.testing.assert_close(after, concatenating_conv(layer, h, c).detach())
 
 
-def test_a_decoder_laid_out_anew_is_the_same_decoder():
+def test_rearranging_the_memory_of_a_decoder_does_not_change_it():
     decoder, z, c = Decoder(64, 7, 6, 64), torch.randn(2, 7), torch.randn(2, 6)
-    before, made = {name: one.clone() for name, one in decoder.state_dict().items()}, decoder(z, c)
+    before, x_hat = {name: tensor.clone() for name, tensor in decoder.state_dict().items()}, decoder(z, c)
     for _ in range(2):
         decoder.arrange()
-        assert all(torch.equal(before[name], one) for name, one in decoder.state_dict().items())
-    torch.testing.assert_close(decoder(z, c), made)
+        assert all(torch.equal(before[name], tensor) for name, tensor in decoder.state_dict().items())
+    torch.testing.assert_close(decoder(z, c), x_hat)
     decoder(z, c).sum().backward()
 
 
@@ -87,11 +87,16 @@ def test_the_layers_are_the_papers():
 
 
 def test_the_discriminators_are_the_papers():
-    critic = ImageDiscriminator(128, 6, 5, 16)
-    assert [block.weight.shape[:2] for block in critic.blocks] == [(16, 3 + 6), (32, 16 + 6), (64, 32 + 6), (128, 64 + 6)]
-    assert critic.fc.weight.shape == (1024, 128 * 8 * 8 + 6)
-    assert [branch[0].out_features for branch in critic.Q.branches] == [64] * 6
-    assert [branch[-1].out_features for branch in critic.Q.branches] == [5] * 6
+    discriminator = ImageDiscriminator(128, 6, 5, 16)
+    assert [block.weight.shape[:2] for block in discriminator.blocks] == [
+        (16, 3 + 6),
+        (32, 16 + 6),
+        (64, 32 + 6),
+        (128, 64 + 6),
+    ]
+    assert discriminator.fc.weight.shape == (1024, 128 * 8 * 8 + 6)
+    assert [branch[0].out_features for branch in discriminator.Q.branches] == [64] * 6
+    assert [branch[-1].out_features for branch in discriminator.Q.branches] == [5] * 6
     linear = [m for m in LatentDiscriminator(50).layers if isinstance(m, torch.nn.Linear)]
     assert [m.out_features for m in linear] == [64, 32, 16, 1]
 

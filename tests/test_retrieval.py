@@ -1,4 +1,4 @@
-"""Finding pictures like a photo, and the way from one person to another."""
+"""Retrieval of pictures similar to a photo, and interpolation from one person to another."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from exprgan import BadImageError
-from exprgan.editing.retrieval import distances, pictures_in, feature_vector
+from exprgan.editing.retrieval import distances, feature_vector, pictures_in
 
 
 @pytest.fixture
@@ -21,16 +21,16 @@ def test_a_picture_is_its_own_nearest_and_the_others_follow_by_distance(tiny_edi
     for i in (0, 5):
         matches = tiny_editor.retrieve(subjects[i], subjects, by=by, count=4)
         assert matches[0].distance == 0 and len(matches) == 4
-        if by != "y":  # a classifier so sure says the same of all
+        if by != "y":  # a classifier so certain gives all the same probabilities
             assert matches[0].index == i
-        apart = [match.distance for match in matches]
-        assert apart == sorted(apart)
+        found = [match.distance for match in matches]
+        assert found == sorted(found)
         for match in matches:
-            expected = (feature_vector(subjects[i], by) - vector(subjects[match.index], by)).norm().item()
+            expected = (feature_vector(subjects[i], by) - feature_vector(subjects[match.index], by)).norm().item()
             assert match.distance == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-def test_codes_labels_and_pixels_are_what_is_compared(tiny_editor, subjects):
+def test_codes_labels_or_pixels_are_compared(tiny_editor, subjects):
     subject = subjects[0]
     assert torch.equal(feature_vector(subject, "c"), subject.reading.code)
     assert feature_vector(subject, "y").tolist() == pytest.approx(list(subject.reading.certainties.values()))
@@ -38,7 +38,7 @@ def test_codes_labels_and_pixels_are_what_is_compared(tiny_editor, subjects):
     assert (distances(torch.ones(2, 4), torch.zeros(3, 4)) == 2).all()
 
 
-def test_a_folder_is_searched_with_what_is_in_it_and_what_is_no_face_passed_over(tiny_editor, portrait, tmp_path):
+def test_a_folder_is_searched_with_its_subfolders_and_files_without_a_face_are_skipped(tiny_editor, portrait, tmp_path):
     (tmp_path / "people").mkdir()
     portrait.save(tmp_path / "people" / "b.png")
     portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "people" / "a.png")
@@ -53,7 +53,7 @@ def test_a_folder_is_searched_with_what_is_in_it_and_what_is_no_face_passed_over
     assert again[0].path == matches[0].path and again[0].index == 0
 
 
-def test_what_cannot_be_searched_is_named(tiny_editor, subjects, tmp_path):
+def test_an_invalid_search_is_refused(tiny_editor, subjects, tmp_path):
     with pytest.raises(ValueError, match=r"by must be one of c, y, x .*, not 'z'"):
         tiny_editor.retrieve(subjects[0], subjects, by="z")
     with pytest.raises(ValueError, match="count must be at least 1, not 0"):
@@ -66,14 +66,14 @@ def test_what_cannot_be_searched_is_named(tiny_editor, subjects, tmp_path):
         tiny_editor.retrieve(subjects[0], [])
 
 
-def test_the_way_between_two_people_begins_and_ends_with_them(tiny_editor, subjects):
+def test_an_interpolation_begins_and_ends_with_the_two_people(tiny_editor, subjects):
     one, other = subjects[0], subjects[-1]
-    way = tiny_editor.interpolate(one, other, 5, "happy", 0.7)
-    assert len(way) == 5 and way[0].size == (32, 32)
-    for picture, subject in ((way[0], one), (way[-1], other)):
+    pictures = tiny_editor.interpolate(one, other, 5, "happy", 0.7)
+    assert len(pictures) == 5 and pictures[0].size == (32, 32)
+    for picture, subject in ((pictures[0], one), (pictures[-1], other)):
         expected = np.asarray(tiny_editor.edit(subject, "happy", 0.7).crop, np.int16)
         assert np.abs(np.asarray(picture, np.int16) - expected).max() <= 1
     middle = tiny_editor.decode_many((one.z + other.z)[None] / 2, tiny_editor.model.F_ctrl.code("happy", 0.7))[0]
-    assert np.abs(np.asarray(way[2], np.int16) - np.asarray(middle, np.int16)).max() <= 1
+    assert np.abs(np.asarray(pictures[2], np.int16) - np.asarray(middle, np.int16)).max() <= 1
     with pytest.raises(ValueError, match="steps must be at least 2"):
         tiny_editor.interpolate(one, other, 1)

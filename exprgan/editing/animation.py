@@ -1,7 +1,7 @@
 """Animations of an expression that comes and goes. Frames are computed on access and never all held in memory.
 
-All frames come from faces that were read once, and codes change smoothly, so nothing flickers; pixels that no edit reaches
-are the photo's own in every frame. The last frame leads into the first.
+All faces are read once and codes change smoothly, so nothing flickers; pixels that no edit reaches stay those of the photo.
+The last frame leads into the first.
 """
 
 import dataclasses
@@ -12,26 +12,22 @@ from io import BytesIO
 from pathlib import Path
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 from PIL import Image, ImageCms
 from torch import Tensor
 
 from ..photo.video_writer import WRITERS, FrameProgress, check_suffix
 from .multi_face import Box, ExpressionMix, FacePatch, composite, edit_patches
-from .results import EditResult, Subject
+from .results import EditResult, Subject, scale_down
 
 Kind = Literal["sweep", "tour", "morph"]
 """`sweep`: from neutral to an expression and back; `tour`: that for every expression in turn; `morph`: from one expression,
 or the one in the photo, to another and back."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MAX_SECONDS = 600
-MAX_FPS = 50
-"""Browsers show a GIF that declares more at a tenth of its speed."""
-HOLD = 0.12
-"""Fraction of a rise, and of a fall, for which the peak is held."""
-CACHE_BYTES = 128 * 2**20
-"""Memory for edited patches, since a fall shows the same frames as the rise."""
+MAX_FPS = 50  # browsers show a GIF that declares more at a tenth of its speed
+HOLD = 0.12  # fraction of a rise, and of a fall, for which the peak is held
+CACHE_BYTES = 128 * 2**20  # memory for edited patches, since a fall shows the same frames as the rise
 
 Decode = Callable[[Subject, Tensor], EditResult]
 
@@ -59,7 +55,7 @@ class Animation(Sequence):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of every frame in px: those of the photo."""
+        """Width and height of the photo and of every frame in px."""
         return self.photo.size
 
     @property
@@ -82,27 +78,19 @@ class Animation(Sequence):
 
     def at_most(self, side: int) -> "Animation":
         """The same animation of a photo scaled down to at most `side` px, which is faster than scaling frames."""
-        scale = side / max(self.size)
-        if scale >= 1:
+        if side >= max(self.size):
             return self
-        size = max(1, round(self.size[0] * scale)), max(1, round(self.size[1] * scale))
-        small = self.photo.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-        factors = np.divide(size, self.size)[:, None]
-        subjects = [dataclasses.replace(subject, photo=small, photo_from_crop=subject.photo_from_crop * factors)
-                    for subject in self._subjects]  # fmt: skip
-        return Animation(subjects, self._codes, self.fps, self._decode)
+        return Animation(scale_down(self._subjects, side), self._codes, self.fps, self._decode)
 
-    def save(
-        self, path: str | os.PathLike[str], *, max_side: int | None = None, progress: FrameProgress | None = None
-    ) -> None:
-        """Writes MP4 (H.264), GIF or animated WebP, as the suffix says, marked as edited by AI.
+    def save(self, path: str | os.PathLike[str], *, max_side: int | None = None,
+             progress: FrameProgress | None = None) -> None:  # fmt: skip
+        """Writes an .mp4 (H.264), .gif or animated .webp file, marked as edited by AI.
 
         The resolution is the photo's; an MP4 of odd size repeats its last row or column, since the format needs even sizes.
         GIF and WebP, whose files grow fast, have 640 and 1,024 px by default; GIF has one palette of 256 colours for all
         frames. A file already there is replaced only when the new one is complete.
 
         Args:
-            path: ends in .mp4, .gif or .webp.
             max_side: longest side in px, at least 16.
             progress: called with the number of frames written and of all frames; an exception it raises stops the writing.
 
@@ -134,15 +122,10 @@ def codes_over_time(
     kind: Kind, frames: int, code: Callable[[ExpressionMix, float], Tensor], peak: tuple[ExpressionMix, float],
     expressions: Sequence[str], start: Tensor,
 ) -> list[Tensor]:  # fmt: skip
-    """The code of one face for each frame.
+    """The code of one face for each frame; one rise and fall has `frames` of them.
 
-    Args:
-        kind: see `Kind`.
-        frames: number of frames of one rise and fall.
-        code: maps an expression or mix and an intensity in [0, 1] to a code.
-        peak: the expression or mix and its intensity at the peak; a tour uses the intensity only.
-        expressions: those of a tour.
-        start: c (K * d,), where a morph starts.
+    `code` maps an expression or mix and an intensity to a code; `peak` holds both at the peak, of which a tour uses the
+    intensity only; `expressions` are those of a tour; `start`, c (K * d,), is where a morph starts.
     """
     mix, intensity = peak
     if kind == "morph":
@@ -159,22 +142,12 @@ def rise_and_fall(frames: int) -> list[float]:
 
 
 def num_frames(seconds: float, fps: float) -> int:
-    """The number of frames of one rise and fall.
-
-    Raises:
-        ValueError: either is out of range.
-    """
+    """The number of frames of one rise and fall. ValueError: an argument is out of range."""
     if not 1 <= float(fps) <= MAX_FPS:
         raise ValueError(f"fps must be 1 to {MAX_FPS} frames a second, not {fps!r}")
     if not 0 < float(seconds) <= MAX_SECONDS:
         raise ValueError(f"seconds must be more than 0 and at most {MAX_SECONDS}, not {seconds!r}")
     return max(2, round(seconds * fps))
-
-
-def check_kind(kind: str) -> None:
-    """Raises ValueError unless `kind` is one of KINDS."""
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
 
 
 def in_srgb(photo: Image.Image) -> Image.Image:

@@ -17,23 +17,16 @@ from ..photo.blending import blend_planes, planes_in_photo, smooth_step
 MASK_LOW, MASK_HIGH = 0.3, 0.7
 """The opacity rises from 0 to 1 between these values of the mask; a half-transparent tooth over a lip looks like neither.
 In a photo n times as fine as the mask the range is narrower by sqrt(n), so that the edge stays sharp."""
-MAX_SHARPENING = 16
-"""Largest n for which the range is narrowed."""
-MARGIN_PX = 3
-"""Pixels of the mask within this distance of a value above MASK_LOW are kept, since they shape the edge."""
+MAX_SHARPENING = 16  # largest n for which the range is narrowed
+MARGIN_PX = 3  # pixels of the mask within this distance of a value above MASK_LOW are kept, since they shape the edge
 
 
 @dataclass(frozen=True)
 class MouthOverlay:
-    """The mouth interior over the wide crop, R px a side.
+    """The mouth interior over the wide crop, R px a side."""
 
-    Attributes:
-        mask: (R, R) in [0, 1]; 0 far from the mouth.
-        fields: (10, R, R): background, shading and uv of `teeth_texture.composite_teeth`.
-    """
-
-    mask: np.ndarray
-    fields: np.ndarray
+    mask: np.ndarray  # (R, R) in [0, 1]; 0 far from the mouth
+    fields: np.ndarray  # (10, R, R): background, shading and uv of `teeth_texture.composite_teeth`
 
     @classmethod
     def from_prediction(cls, prediction: WarpPrediction) -> "MouthOverlay":
@@ -45,12 +38,9 @@ class MouthOverlay:
         return cls((smooth * near)[0, 0].numpy(), fields[0].numpy())
 
     def paint(self, photo: Image.Image, photo_from_mask: np.ndarray, grain: float) -> None:
-        """Paints the overlay into a photo, in place.
+        """Paints the overlay into an RGB photo, in place, with noise of standard deviation `grain` in levels of 255.
 
-        Args:
-            photo: RGB.
-            photo_from_mask: (2, 3), mask px -> photo px.
-            grain: standard deviation of the noise added to it, in levels of 255.
+        `photo_from_mask`, (2, 3), maps mask px to photo px.
         """
         scale = scale_of(photo_from_mask)
         half_range = (MASK_HIGH - MASK_LOW) / 2 / min(MAX_SHARPENING, max(1, scale)) ** 0.5

@@ -19,8 +19,7 @@ from ..photo.blending import Box
 from ..photo.detection import Face
 from .results import EditResult, Subject
 
-ExpressionMix = str | Mapping[str, float]
-"""An expression, or a mix of several: {"happy": 0.6, "surprise": 0.4}."""
+ExpressionMix = str | Mapping[str, float]  # an expression, or a mix of several: {"happy": 0.6, "surprise": 0.4}
 EditRequest = ExpressionMix | tuple[ExpressionMix, float]
 """An expression or a mix, or a pair of it and its intensity: ("sad", 0.6)."""
 EditRequests = EditRequest | Mapping[int, EditRequest]
@@ -28,18 +27,15 @@ EditRequests = EditRequest | Mapping[int, EditRequest]
 
 PATCH_SCALE = 1.8
 """Side of a face patch in sides of the crop: it contains all pixels that an edit changes, and all that they come from."""
-LABEL_HEIGHT = 0.22
-"""Height of a number in widths of its face."""
-MIN_LABEL_HEIGHT, MAX_LABEL_HEIGHT = 0.03, 0.08
-"""Its limits in long sides of the photo."""
+LABEL_HEIGHT = 0.22  # height of a number in widths of its face
+MIN_LABEL_HEIGHT, MAX_LABEL_HEIGHT = 0.03, 0.08  # its limits in long sides of the photo
 
 
 @dataclass(frozen=True)
 class GroupResult:
     """Edits of several faces of one photo. The edited photos are computed on first access and marked as edited by AI."""
 
-    edits: dict[int, EditResult]
-    """By index into the list of `find`, largest first; each as if it were the only one."""
+    edits: dict[int, EditResult]  # by index into the list of `find`, largest first; each as if it were the only one
 
     @cached_property
     def image(self) -> Image.Image:
@@ -49,18 +45,17 @@ class GroupResult:
     @cached_property
     def preview(self) -> Image.Image:
         """The same on a copy of at most 1,024 px."""
-        small = [dataclasses.replace(edit, subject=edit.subject.preview) for edit in self.edits.values()]
-        return paste_all(small) if len(small) > 1 else next(iter(self.edits.values())).preview
+        edits = list(self.edits.values())
+        small = [dataclasses.replace(edit, subject=edit.subject.preview) for edit in edits]
+        return paste_all(small) if len(small) > 1 else edits[0].preview
 
 
 @dataclass(frozen=True)
 class FacePatch:
     """A face with the part of its photo that an edit needs."""
 
-    box: Box
-    """Position of the part in the photo."""
-    subject: Subject
-    """The face, with the part as its photo."""
+    box: Box  # position of the part in the photo
+    subject: Subject  # the face, with the part as its photo
 
     @classmethod
     def cut_out(cls, subject: Subject) -> "FacePatch":
@@ -77,11 +72,7 @@ class FacePatch:
 
 
 def requests_by_face(requests: EditRequests, intensity: float) -> dict[int | None, tuple[ExpressionMix, float]]:
-    """Expressions and intensities by face; the key None stands for all faces.
-
-    Args:
-        requests: one for all faces, or one each.
-        intensity: of requests that give none.
+    """Expressions and intensities by face; the key None stands for all faces. `intensity` is that of requests without one.
 
     Raises:
         ValueError: no request, or indices of faces mixed with names of expressions.
@@ -99,14 +90,7 @@ def requests_by_face(requests: EditRequests, intensity: float) -> dict[int | Non
 
 
 def paste_all(edits: Sequence[EditResult]) -> Image.Image:
-    """Applies edits of different faces to their photo.
-
-    Args:
-        edits: at least one, of the same photo. Where two overlap, the first is on top.
-
-    Returns:
-        RGB, the size of the photo; its pixels are unchanged where no edit reaches.
-    """
+    """Applies edits of different faces to their photo: RGB, unchanged where no edit reaches. The first edit is on top."""
     if len(edits) == 1:
         return edits[0].image
     parts = [FacePatch.cut_out(edit.subject) for edit in edits]
@@ -115,12 +99,7 @@ def paste_all(edits: Sequence[EditResult]) -> Image.Image:
 
 
 def edit_patches(boxes: Sequence[Box], edits: Sequence[EditResult]) -> list[tuple[Box, Image.Image]]:
-    """Edited patches in the order in which they are pasted: the last edit first; later ones see the result of earlier ones.
-
-    Args:
-        boxes: positions of the patches in the photo.
-        edits: of the subjects of these patches.
-    """
+    """Applies edits to patches of a photo, the last edit first, each to the result of those before: boxes and pictures."""
     pasted: list[tuple[Box, Image.Image]] = []
     for box, edit in zip(reversed(boxes), reversed(edits), strict=True):
         overlapping = [patch for patch in pasted if _overlap(patch[0], box)]
@@ -142,17 +121,7 @@ def composite(photo: Image.Image, patches: Iterable[tuple[Box, Image.Image]]) ->
 
 
 def draw_numbers(photo: Image.Image, faces: Sequence[Face], first: int = 0, chosen: Iterable[int] = ()) -> Image.Image:
-    """Draws a frame and a number at every face.
-
-    Args:
-        photo: RGB.
-        faces: from `find`.
-        first: the number of the first face; 0 makes the numbers indices into the list of `find`.
-        chosen: indices of faces drawn in another colour.
-
-    Returns:
-        RGB, the size of `photo`; not marked as edited.
-    """
+    """A copy of the photo with a numbered frame at every face, of another colour at those in `chosen` (indices)."""
     chosen, drawn = set(chosen), photo.copy()
     pen, long = ImageDraw.Draw(drawn), max(photo.size)
     line = max(1, round(long / 400))

@@ -1,5 +1,4 @@
-"""Pivotal tuning (Roich et al. 2022): fits a copy of the decoder to one face, since z alone cannot describe a person
-exactly.
+"""Pivotal tuning (Roich et al. 2022): fits a copy of the decoder to one face, which z alone cannot describe exactly.
 
 The copy learns to reconstruct the face, while the change that a code makes to the picture is kept as the shared decoder
 makes it. Deterministic; the model is not changed.
@@ -8,10 +7,9 @@ makes it. Deterministic; the model is not changed.
 import copy
 import dataclasses
 from collections.abc import Callable
-from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..models.exprgan import ExprGAN
 from ..models.networks import Decoder
@@ -20,27 +18,17 @@ from .results import Subject
 
 TuningProgress = Callable[[float], object]
 
-STEPS = 40
-LR = 1e-4
+STEPS, LR = 40, 1e-4
 PERCEPTUAL_WEIGHT, CHANGE_WEIGHT = 0.5, 8.0
-"""Weights of the perceptual loss (face network) and of the loss that keeps the changes made by codes, beside the pixel
-loss."""
-
-Network = TypeVar("Network", bound=nn.Module)
+"""Weights of the perceptual loss (face network) and of the loss that keeps the changes made by codes; the pixel loss: 1."""
 
 
 def tune(model: ExprGAN, subject: Subject, progress: TuningProgress | None = None) -> Subject:
-    """Returns the subject with a decoder of its own, and with the reconstruction by that decoder.
-
-    Args:
-        model: only read.
-        subject: a face that was read.
-        progress: called with the fraction done, 0..1.
-    """
+    """The subject with a decoder fitted to it, and its reconstruction; `progress` gets the fraction done, 0..1."""
     weights = next(model.parameters())
     with torch.inference_mode(False), torch.enable_grad():
-        decoder = _float_copy(model.G_dec).requires_grad_(True)
-        phi = _float_copy(model.classifier)
+        decoder = copy.deepcopy(model.G_dec).float().requires_grad_(True)
+        phi = copy.deepcopy(model.classifier).float().requires_grad_(False)
         x = to_tensor(subject.crop)[None].to(weights.device)
         z = subject.z.clone().to(x)[None]
         targets = [model.F_ctrl.code(name) for name in model.config.expressions]
@@ -65,10 +53,6 @@ def tune(model: ExprGAN, subject: Subject, progress: TuningProgress | None = Non
         with torch.no_grad():
             reconstruction = _decode(decoder, z.to(weights), codes[:1].to(weights))[0].float().cpu()
     return dataclasses.replace(subject, decoder=decoder, reconstruction=reconstruction, warp_cache={})
-
-
-def _float_copy(network: Network) -> Network:
-    return copy.deepcopy(network).float().requires_grad_(False)
 
 
 def _decode(decoder: Decoder, z: Tensor, codes: Tensor) -> Tensor:

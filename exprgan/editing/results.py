@@ -1,8 +1,7 @@
-"""Values that the editor returns: a face that was read (`Subject`), what it shows (`Reading`), and an edit
-(`EditResult`)."""
+"""Values that the editor returns: a face (`Subject`), its expression (`Reading`), and an edit (`EditResult`)."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, get_args
@@ -26,20 +25,16 @@ same, after a copy of the decoder was fitted to the face for some seconds (`pivo
 is pasted, as in the paper; without a T all three do so."""
 FIDELITIES: tuple[Fidelity, ...] = get_args(Fidelity)
 PREVIEW_PX = 1024
-MIN_CERTAINTY = 0.8
-"""A face whose expression is read with less certainty is edited as if it were neutral."""
+MIN_CERTAINTY = 0.8  # a face whose expression is read with less certainty is edited as if it were neutral
 
 
 @dataclass(frozen=True)
 class Reading:
     """The expression of a face, as the classifier and Q read it."""
 
-    expression: str
-    """One of the K expressions, or "neutral"."""
-    certainties: dict[str, float]
-    """The classifier's probability of every expression and of neutral; they add up to 1."""
-    code: Tensor
-    """c, (K * d,): Q's reading given the expression; all -1 for a neutral face."""
+    expression: str  # one of the K expressions, or "neutral"
+    certainties: dict[str, float]  # the classifier's probability of every expression and of neutral; they add up to 1
+    code: Tensor  # c, (K * d,): Q's reading given the expression; all -1 for a neutral face
 
     @property
     def source_code(self) -> Tensor:
@@ -51,38 +46,35 @@ class Reading:
 class Subject:
     """A face in a photo, ready to be edited."""
 
-    photo: Image.Image
-    """The full photo, RGB, upright."""
-    face: Face | None
-    """Its position in the photo; None if the crop was given aligned."""
-    crop: Image.Image
-    """The aligned face, `image_size` px, as G_enc sees it."""
-    photo_from_crop: np.ndarray
-    """(2, 3): crop px -> photo px."""
-    z: Tensor
-    """(z_dim,): g(x)."""
+    photo: Image.Image  # the full photo, RGB, upright
+    face: Face | None  # its position in the photo; None if the crop was given aligned
+    crop: Image.Image  # the aligned face, `image_size` px, the input of G_enc
+    photo_from_crop: np.ndarray  # (2, 3): crop px -> photo px
+    z: Tensor  # (z_dim,): g(x)
     reading: Reading
-    reconstruction: Tensor
-    """(3, S, S) in [-1, 1]: the decoder's picture of the face with `reading.source_code`."""
-    wide_crop: Tensor | None = None
-    """(3, 2 S, 2 S) in [-1, 1]: the input of T, see `warp_network`; None without a T."""
+    reconstruction: Tensor  # (3, S, S) in [-1, 1]: the decoder's picture of the face with `reading.source_code`
+    wide_crop: Tensor | None = None  # (3, 2 S, 2 S) in [-1, 1]: the input of T, see `warp_network`; None without a T
     decoder: Decoder | None = field(default=None, repr=False)
     """A decoder fitted to this face, used instead of the model's; None before `tune`."""
-
     warp_cache: dict[tuple[float, bytes], FlowPrediction] = field(default_factory=dict, repr=False, compare=False)
     """Recent predictions of T, by emphasis and code (`warp_cache.predict_warp`). Copies in other photo sizes share it;
     whoever changes reconstruction or decoder starts a new one."""
 
     @cached_property
     def preview(self) -> "Subject":
-        """The same subject in a copy of the photo of at most PREVIEW_PX."""
-        scale = PREVIEW_PX / max(self.photo.size)
-        if scale >= 1:
-            return self
-        size = max(1, round(self.photo.width * scale)), max(1, round(self.photo.height * scale))
-        small = self.photo.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-        factors = np.array([[size[0] / self.photo.width], [size[1] / self.photo.height]])
-        return dataclasses.replace(self, photo=small, photo_from_crop=self.photo_from_crop * factors)
+        """The same face in a copy of the photo of at most PREVIEW_PX."""
+        return self if max(self.photo.size) <= PREVIEW_PX else scale_down([self], PREVIEW_PX)[0]
+
+
+def scale_down(subjects: Sequence[Subject], side: int) -> list[Subject]:
+    """Faces of one photo in a copy of the photo whose longer side has `side` px."""
+    photo = subjects[0].photo
+    scale = side / max(photo.size)
+    size = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
+    small = photo.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    factors = np.divide(size, photo.size)[:, None]
+    return [dataclasses.replace(subject, photo=small, photo_from_crop=subject.photo_from_crop * factors)
+            for subject in subjects]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,13 +82,10 @@ class EditResult:
     """One edit. The edited photos are computed on first access, and their files are marked as edited by AI."""
 
     subject: Subject
-    code: Tensor
-    """c, (K * d,), of the edit."""
+    code: Tensor  # c, (K * d,), of the edit
     fidelity: Fidelity
-    decode: Callable[[], Tensor] = field(repr=False, compare=False)
-    """Computes `x_hat`."""
-    prediction: WarpPrediction | None = None
-    """T's prediction for the edit; None without a T and for the fidelity "model"."""
+    decode: Callable[[], Tensor] = field(repr=False, compare=False)  # computes `x_hat`
+    prediction: WarpPrediction | None = None  # T's prediction for the edit; None without a T and for the fidelity "model"
 
     @cached_property
     def x_hat(self) -> Tensor:

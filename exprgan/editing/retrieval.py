@@ -21,18 +21,9 @@ BY: tuple[By, ...] = get_args(By)
 class Match:
     """One retrieved picture."""
 
-    index: int
-    """Index into the list that was searched, or into the sorted file names of the folder."""
-    path: Path | None
-    """Its file; None if it was given otherwise."""
-    distance: float
-    """Euclidean distance, comparable within one search only."""
-
-
-def check_by(by: str) -> None:
-    """Raises ValueError unless `by` is one of BY."""
-    if by not in BY:
-        raise ValueError(f"by must be one of {', '.join(BY)} (code, label, pixels), not {by!r}")
+    index: int  # index into the list that was searched, or into the sorted file names of the folder
+    path: Path | None  # its file; None if it was given otherwise
+    distance: float  # Euclidean distance, comparable within one search only
 
 
 def feature_vector(subject: Subject, by: By) -> Tensor:
@@ -48,11 +39,7 @@ def distances(queries: Tensor, others: Tensor) -> Tensor:
 
 
 def pictures_in(folder: str | os.PathLike[str]) -> list[Path]:
-    """All pictures in a folder and its subfolders, sorted by path.
-
-    Raises:
-        BadImageError: there is no such folder, or no picture in it.
-    """
+    """All pictures in a folder and its subfolders, sorted by path. BadImageError: no such folder, or no picture in it."""
     folder = Path(folder)
     if not folder.is_dir():
         raise BadImageError(f"There is no folder {folder}. Name a folder of pictures.")

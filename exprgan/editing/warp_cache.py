@@ -16,26 +16,16 @@ from ..models.warp_network import FlowPrediction, WarpPrediction
 from .results import Subject
 
 INTENSITIES = (0.4, 0.6, 0.8, 1.0)
-"""Intensities of a code, (max(c) + 1) / 2, at which T predicts. T overreacts to weaker codes than the first, although it
-was
-trained on such pairs: they are interpolated between neutral and the first."""
-WEAK_EXPONENT = 1.6
-"""Exponent of that interpolation: how the slider's codes grow with intensity."""
-CACHE_SIZE = 8
-"""Predictions kept for a face, 0.7 MB each at 128 px."""
+"""Intensities of a code, (max(c) + 1) / 2, at which T predicts. Weaker codes than the first, to which T overreacts although
+it was trained on such pairs, are interpolated between neutral and the first."""
+WEAK_EXPONENT = 1.6  # exponent of that interpolation: how the slider's codes grow with intensity
+CACHE_SIZE = 8  # predictions kept for a face, 0.7 MB each at 128 px
 
 
 def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callable[[Tensor], Tensor]) -> WarpPrediction:
-    """T's prediction for one edit.
+    """T's prediction for one edit with the code c (K * d,) in [-1, 1]: B = 1, float32 on the CPU.
 
-    Args:
-        model: with a T.
-        subject: caches predictions.
-        code: c, (K * d,) in [-1, 1].
-        decode: computes the decoder's picture (3, S, S) of a code.
-
-    Returns:
-        The prediction for B = 1, float32 on the CPU.
+    `subject` caches predictions; `decode` computes the decoder's picture (3, S, S) of a code.
     """
     network, source_code = model.T, subject.reading.source_code
     assert network is not None and subject.wide_crop is not None
@@ -73,16 +63,10 @@ def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callabl
 
 
 def surrounding_codes(code: Tensor) -> tuple[Tensor, Tensor, float]:
-    """The codes at the neighbouring INTENSITIES, and the weight of the stronger one.
+    """The weaker and the stronger code at the neighbouring INTENSITIES, and the weight in [0, 1] of the stronger one.
 
-    Only codes whose elements above -1 are all equal, as those of one expression are, are interpolated; for others both
-    codes are the code itself.
-
-    Args:
-        code: (K * d,), of at least INTENSITIES[0].
-
-    Returns:
-        The weaker code, the stronger code, and the weight in [0, 1] of the stronger one.
+    `code`, (K * d,), has at least the first intensity. Only codes whose elements above -1 are all equal, as those of one
+    expression are, are interpolated; for others both codes are the code itself.
     """
     if not _is_uniform(code):
         return code, code, 1.0
@@ -93,7 +77,7 @@ def surrounding_codes(code: Tensor) -> tuple[Tensor, Tensor, float]:
 
 
 def at_intensity(code: Tensor, intensity: float) -> Tensor:
-    """The code of an intensity on the line from neutral through `code`; for uniform codes the same bits from any of them."""
+    """The code of an intensity on the line from neutral through `code`; the same bits for all uniform codes on it."""
     if _is_uniform(code):
         return torch.where(code > -1, 2 * intensity - 1, -1.0)
     return torch.lerp(torch.full_like(code, -1.0), code, 2 * intensity / (code.max() + 1))

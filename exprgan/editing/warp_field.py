@@ -19,13 +19,10 @@ from ..photo.blending import Box, estimate_grain, mask_bounds, planes_in_photo, 
 from .mouth_overlay import MASK_HIGH, MASK_LOW, MouthOverlay
 
 MIN_FLOW, FULL_FLOW = 0.0012, 0.005
-"""In sides of the wide crop, 0.15 and 0.6 px of 128: a shorter flow is treated as noise, from the longer one on it is
-kept."""
-MIN_GAIN, FULL_GAIN = 0.02, 0.07
-"""Likewise for the change of log brightness."""
+"""In sides of the wide crop, 0.15 and 0.6 px of 128: a shorter flow is noise, from the longer one on it applies in full."""
+MIN_GAIN, FULL_GAIN = 0.02, 0.07  # likewise for the change of log brightness
 LID_OPENING = 0.5
-"""Factor on flow that opens the eyes. A lid slides over a resting eyeball, but a smooth flow drags lashes and iris
-along."""
+"""Factor on flow that opens the eyes: lids slide over a resting eyeball, but a smooth flow drags lashes and iris along."""
 LID_BESIDE, LID_ABOVE = (0.25, 0.45), (0.18, 0.42)
 """Distances from the pupil, in eye distances, up to which LID_OPENING applies in full, and from which on not at all."""
 BROW_ABOVE, MAX_BROW_RAISE = (0.05, 0.11), 0.04
@@ -34,8 +31,7 @@ crop. Between a resting lid and a brow raised by more, the skin would tear into 
 MAX_LIP_GAIN, LOWER_FACE_TOP = 0.12, (0.5, 0.55)
 """Limit of the gain in the lower face outside the mouth mask, and where on the wide crop that begins. In 20 photos only the
 rims of lips exceeded it, since T brightens teeth and is uncertain of their boundary."""
-BORDER_FADE = 0.06
-"""Width, in sides of the wide crop, over which every change fades out at its border."""
+BORDER_FADE = 0.06  # width, in sides of the wide crop, over which every change fades out at its border
 BANDS_AT_ONCE = 8
 """Bands that share one cut-out of the photo. It is independent of the number of threads, because the position of a cut-out
 decides how sampling positions are rounded."""
@@ -47,10 +43,8 @@ class WarpField:
 
     flow: np.ndarray
     """(R, R, 2), x component first, in sides of the wide crop: offset of the point that each pixel comes from."""
-    gain: np.ndarray
-    """(R, R, 3): change of the logarithm of brightness of the warped pixels."""
-    cover: np.ndarray
-    """(R, R) in [0, 1]: where it is 0 the photo's pixels stay unchanged; flow and gain fade to 0 with it."""
+    gain: np.ndarray  # (R, R, 3): change of the logarithm of brightness of the warped pixels
+    cover: np.ndarray  # (R, R) in [0, 1]: where it is 0 the photo's pixels stay unchanged; flow and gain fade to 0 with it
     mouth: MouthOverlay | None = None
 
     @classmethod
@@ -69,16 +63,9 @@ class WarpField:
 
 
 def apply_warp(photo: Image.Image, field: WarpField, photo_from_crop: np.ndarray, size: int) -> Image.Image:
-    """Warps and relights the face of a photo and paints the mouth interior, with the photo's grain.
+    """Warps and relights the face of an RGB photo and paints the mouth interior, with the photo's grain.
 
-    Args:
-        photo: RGB.
-        field: over the wide crop of the face.
-        photo_from_crop: (2, 3), for a crop of side `size`.
-        size: side of that crop in px.
-
-    Returns:
-        RGB, the size of `photo`, with its `info`.
+    `photo_from_crop`, (2, 3), is for a crop of `size` px. The result has the size and the `info` of the photo.
     """
     side = len(field.cover)
     photo_from_field = photo_from_enlarged_crop(photo_from_crop, size, WIDE_CROP_SCALE, side)
@@ -103,10 +90,7 @@ def apply_warp(photo: Image.Image, field: WarpField, photo_from_crop: np.ndarray
 class _BandSampler:
     """Samples a photo band by band, from a cut-out shared by several bands.
 
-    Args:
-        photo: RGB.
-        bounds: the box that contains all bands; None if there are none.
-        reach: largest distance in px between a pixel and the point it is sampled from.
+    All bands lie in `bounds`; `reach` is the largest distance in px between a pixel and the point it is sampled from.
     """
 
     def __init__(self, photo: Image.Image, bounds: Box | None, reach: int):
@@ -124,8 +108,7 @@ class _BandSampler:
     def warp(self, band: tuple[Box, Sequence[np.ndarray], np.ndarray]) -> np.ndarray:
         """The pixels of one loaded band: (h, w, 3) uint8.
 
-        Args:
-            band: its box; flow x and y in px and three factors of brightness, (h, w) each; the cover (h, w).
+        A band is its box; flow x and y in px and three factors of brightness, (h, w) each; and the cover (h, w).
         """
         box, (x, y, *factors), cover = band
         warped, pixels, changed = self._sample(box, x, y), np.array(self.photo.crop(box)), cover > 0
@@ -165,8 +148,7 @@ def _limit_lids_and_brows(flow: np.ndarray) -> np.ndarray:
 def _gain_limit(opacity: np.ndarray) -> np.ndarray:
     """The largest gain at each point: MAX_LIP_GAIN in the lower face outside the mouth, MAX_GAIN elsewhere."""
     y = (np.arange(len(opacity), dtype=np.float32) + 0.5)[:, None] / len(opacity)
-    unlimited = np.maximum(opacity, smooth_step((LOWER_FACE_TOP[1] - y) / (LOWER_FACE_TOP[1] - LOWER_FACE_TOP[0])))
-    return MAX_LIP_GAIN + (MAX_GAIN - MAX_LIP_GAIN) * unlimited
+    return MAX_LIP_GAIN + (MAX_GAIN - MAX_LIP_GAIN) * np.maximum(opacity, _fade(y, LOWER_FACE_TOP))
 
 
 def _fade(distance: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
@@ -177,9 +159,8 @@ def _fade(distance: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
 def _dilate(cover: np.ndarray) -> np.ndarray:
     """Closes small holes of a cover: a maximum over 9 x 9 px, then twice a mean over 5 x 5."""
     cover = _combine_neighbours(cover, 4, np.maximum)
-    for _ in range(2):
-        cover = _combine_neighbours(cover, 2, np.add) / 25
-    return cover
+    cover = _combine_neighbours(cover, 2, np.add) / 25
+    return _combine_neighbours(cover, 2, np.add) / 25
 
 
 def _combine_neighbours(values: np.ndarray, radius: int, combine: np.ufunc) -> np.ndarray:

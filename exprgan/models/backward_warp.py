@@ -5,39 +5,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 FIELD_SCALE = 2
-"""The photo that T sees, and its mask, have this many times `image_size` px a side; flow and gain have `image_size`."""
+"""The input photo of T and its mask have this many times `image_size` px a side; flow and gain have `image_size`."""
 
 
 def backward_warp(x: Tensor, flow: Tensor) -> Tensor:
-    """Samples images at p + flow(p), bilinearly; beyond the border the edge pixels are repeated.
+    """Samples x (B, C, H, W) at p + flow(p), bilinearly; beyond the border the edge pixels are repeated.
 
-    Args:
-        x: (B, C, H, W).
-        flow: (B, 2, H, W), x component first, in units of the image's sides.
-
-    Returns:
-        (B, C, H, W).
+    The flow, (B, 2, H, W) with the x component first, is in units of the image's sides.
     """
     height, width = x.shape[-2:]
     rows, columns = (torch.arange(n, device=x.device, dtype=flow.dtype) for n in (height, width))
-    grid = torch.stack((
-        flow[:, 0] * 2 + (columns * 2 + 1) / width - 1,
-        flow[:, 1] * 2 + (rows[:, None] * 2 + 1) / height - 1,
-    ), dim=-1)  # fmt: skip
+    grid_x = flow[:, 0] * 2 + (columns * 2 + 1) / width - 1
+    grid_y = flow[:, 1] * 2 + (rows[:, None] * 2 + 1) / height - 1
+    grid = torch.stack((grid_x, grid_y), dim=-1)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def warp_and_relight(x: Tensor, flow: Tensor, gain: Tensor) -> Tensor:
-    """Warps images and multiplies their brightness by exp(gain).
-
-    Args:
-        x: (B, 3, H, W) in [-1, 1].
-        flow: as in `backward_warp`.
-        gain: (B, 3, H, W), change of the logarithm of brightness in [0, 1].
-
-    Returns:
-        (B, 3, H, W) in [-1, 1].
-    """
+    """Warps x (B, 3, H, W) in [-1, 1] and multiplies its brightness in [0, 1] by exp(gain), (B, 3, H, W)."""
     return ((backward_warp(x, flow) + 1) / 2 * gain.exp()).clamp(max=1) * 2 - 1
 
 

@@ -1,11 +1,10 @@
-"""Building blocks of the models: FiLM-conditioned residual blocks, and modules of calibrated constants."""
+"""Building blocks of the models: FiLM-conditioned residual blocks, the U-Net, and modules of calibrated constants."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-GROUPS = 8
-"""Groups of every GroupNorm layer."""
+GROUPS = 8  # of every GroupNorm layer
 
 
 class ResidualBlock(nn.Module):
@@ -26,6 +25,33 @@ class ResidualBlock(nn.Module):
         """h: (B, C, H, W), c: (B, K * d) -> (B, C, H, W)."""
         scale, shift = self.film(c)[:, :, None, None].chunk(2, dim=1)
         return h + self.conv2(leaky_relu_(self.conv1(leaky_relu_(self.norm(h))) * (1 + scale) + shift))
+
+
+class UNet(nn.Module):
+    """The two passes of a U-Net of residual blocks. Subclasses create its layers, scales from fine to coarse."""
+
+    stem: nn.Module
+    downsamplers: nn.ModuleList
+    down_blocks: nn.ModuleList
+    upsamplers: nn.ModuleList
+    up_blocks: nn.ModuleList
+    norm: nn.Module
+    head: nn.Module
+
+    def contract(self, x: Tensor, c: Tensor) -> list[Tensor]:
+        """The maps of all scales, fine to coarse."""
+        maps = [self.down_blocks[0](self.stem(x), c)]
+        for downsample, block in zip(self.downsamplers, list(self.down_blocks)[1:], strict=True):
+            maps.append(block(downsample(maps[-1]), c))
+        return maps
+
+    def expand(self, maps: list[Tensor], c: Tensor) -> Tensor:
+        """The head's output for the maps of all scales, float32: bf16 is too coarse for positions."""
+        h = maps[-1]
+        for i in reversed(range(len(self.upsamplers))):
+            h = F.interpolate(self.upsamplers[i](h), scale_factor=2, mode="bilinear", align_corners=False) + maps[i]
+            h = self.up_blocks[i](h, c)
+        return self.head(leaky_relu_(self.norm(h))).float()
 
 
 class CalibratedModule(nn.Module):

@@ -22,8 +22,7 @@ from .self_test import REFERENCE_NAME, check_reference
 from .warp_network import WarpEmphasis, WarpNetwork
 
 WEIGHTS_NAME = "model.safetensors"
-MAX_TENSORS = 10_000
-"""Files that name more are refused: reading the names alone can take a minute."""
+MAX_TENSORS = 10_000  # reading the names of more can take a minute
 
 
 class ExprGAN(
@@ -47,16 +46,14 @@ class ExprGAN(
 
     T: WarpNetwork | None
 
-    def __init__(self, config: ExprGANConfig = ExprGANConfig()):
+    def __init__(self, config: ExprGANConfig = ExprGANConfig()):  # noqa: B008
         super().__init__()
         self.config = config
-        num_expressions = len(config.expressions)
-        self.F_ctrl = Controller(config.expressions, config.code_dim_each, config.intensity_knots)
+        num_expressions, numbers_each = len(config.expressions), config.code_dim_each
+        self.F_ctrl = Controller(config.expressions, numbers_each, config.intensity_knots)
         self.G_enc = Encoder(config.image_size, config.z_dim, config.encoder_width)
         self.G_dec = Decoder(config.image_size, config.z_dim, self.F_ctrl.code_dim, config.decoder_width)
-        self.D_img = ImageDiscriminator(
-            config.image_size, num_expressions, config.code_dim_each, config.discriminator_width
-        )
+        self.D_img = ImageDiscriminator(config.image_size, num_expressions, numbers_each, config.discriminator_width)
         self.D_z = LatentDiscriminator(config.z_dim)
         self.classifier = FaceNetwork(num_expressions, config.face_width, config.face_size)
         self.T = WarpNetwork(config.image_size, self.F_ctrl.code_dim, config.warp_width) if config.warp_width else None
@@ -64,7 +61,7 @@ class ExprGAN(
         self.warp_emphasis = WarpEmphasis(num_expressions)
 
     def Q(self, x: Tensor, y: Tensor) -> Tensor:
-        """Reads the code of a picture of known expression: x (B, 3, H, W), y (B, K) one-hot -> c_hat (B, K * d)."""
+        """Predicts the code of pictures of known expression: x (B, 3, H, W), y (B, K) one-hot -> c_hat (B, K * d)."""
         return self.D_img.Q(self.D_img.trunk(x, y))
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
@@ -73,28 +70,26 @@ class ExprGAN(
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
-        cls, pretrained_model_name_or_path: str | os.PathLike[str], *, revision: str | None = None, token: str | bool | None = None,
-        cache_dir: str | Path | None = None, force_download: bool = False, local_files_only: bool = False,
-        device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, check: bool = False,
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], *, revision: str | None = None,
+        token: str | bool | None = None, cache_dir: str | Path | None = None, force_download: bool = False,
+        local_files_only: bool = False, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32,
+        check: bool = False,
     ) -> "ExprGAN":  # fmt: skip
         """Loads published weights, strictly, ready for use (`eval`).
 
         Args:
             pretrained_model_name_or_path: a folder with config.json and model.safetensors, or a repository on the Hub:
                 "org/name", or "org/name@revision".
-            revision: branch, tag or commit of the repository.
-            token, cache_dir, force_download, local_files_only: as in `huggingface_hub.hf_hub_download`.
-            device: where the weights go.
-            dtype: the weights' type in memory; float32 is what was tested.
+            revision, token, cache_dir, force_download, local_files_only: as in `huggingface_hub.hf_hub_download`.
+            device, dtype: of the weights; float32 is what was tested.
             check: compare the model's outputs on `device` with those in reference.safetensors.
 
         Raises:
-            WeightsError: the folder or repository is missing or cannot be reached, its files do not fit this version, or
-                the check failed.
+            WeightsError: there is no such model, the Hub cannot be reached, the files do not fit, or the check failed.
             ValueError: two revisions.
         """
         source = HubSource(str(pretrained_model_name_or_path), revision=revision, token=token, cache_dir=cache_dir,
-                        force_download=force_download, local_files_only=local_files_only)  # fmt: skip
+                           force_download=force_download, local_files_only=local_files_only)  # fmt: skip
         name = source.name
         config = read_config(source.file(CONFIG_NAME, "it is no ExprGAN model, which `save_pretrained` would have written"))
         weights = read_weights(source.file(WEIGHTS_NAME, "only safetensors weights are read, never pickles"))
@@ -110,17 +105,10 @@ class ExprGAN(
         return model.to(dtype)
 
     def push_to_hub(self, repo_id: str, *, token=None, ignore_patterns=None, **settings) -> str:
-        """Uploads what `save_pretrained` writes; a README.md in the repository is kept.
+        """Uploads what `save_pretrained` writes to "org/name", and returns the address of the commit.
 
-        Args:
-            repo_id: "org/name"; created if it does not exist.
-            token, ignore_patterns, settings: as in `huggingface_hub.PyTorchModelHubMixin.push_to_hub`.
-
-        Returns:
-            The address of the commit.
-
-        Raises:
-            WeightsError: the Hub cannot be reached or refuses.
+        The repository is created if it does not exist; a README.md in it is kept. Other arguments as in
+        `huggingface_hub.PyTorchModelHubMixin`. WeightsError: the Hub cannot be reached or refuses.
         """
         ignored = [ignore_patterns] if isinstance(ignore_patterns, str) else [*(ignore_patterns or ())]
         try:
@@ -131,11 +119,7 @@ class ExprGAN(
             raise WeightsError(explain_hub_error(error, repo_id, verb="write")) from error
 
     def save_pretrained(self, save_directory: str | Path, **more) -> str | None:
-        """Writes a folder that `from_pretrained` reads.
-
-        Args:
-            save_directory: the folder; created if it does not exist.
-            more: as in `huggingface_hub.ModelHubMixin.save_pretrained`.
+        """Writes a folder that `from_pretrained` reads; other arguments as in `huggingface_hub.ModelHubMixin`.
 
         Raises:
             WeightsError: a weight is not finite in fp16.
@@ -153,15 +137,12 @@ class ExprGAN(
     def _save_pretrained(self, save_directory: Path) -> None:
         """Writes config.json and model.safetensors: weights in fp16, calibrated buffers in float64."""
         calibrated = tuple(f"{name}." for name, part in self.named_modules() if isinstance(part, CalibratedModule))
-        tensors = {
-            key: (tensor.half() if tensor.is_floating_point() and not key.startswith(calibrated) else tensor)
-            .cpu()
-            .contiguous()
-            for key, tensor in self.state_dict().items()
-        }
-        for key, tensor in tensors.items():
-            if not torch.isfinite(tensor).all():
+        tensors = {}
+        for key, tensor in self.state_dict().items():
+            stored = tensor.half() if tensor.is_floating_point() and not key.startswith(calibrated) else tensor
+            if not torch.isfinite(stored).all():
                 raise WeightsError(f"{key} holds NaN or numbers beyond fp16; nothing was written")
+            tensors[key] = stored.cpu().contiguous()
         with atomic_write(save_directory / WEIGHTS_NAME) as weights, atomic_write(save_directory / CONFIG_NAME) as config:
             weights.write_bytes(save(tensors, metadata={"format": "pt"}))
             config.write_text(self.config.to_json(), encoding="utf-8")
@@ -175,7 +156,7 @@ class _SkipInit(TorchFunctionMode):
 
 
 def _check_fit(weights: dict[str, Tensor], wanted: dict[str, Tensor], name: str) -> None:
-    """Raises WeightsError if a tensor is unknown, missing, not finite, or of another shape or kind; any float type passes."""
+    """Raises WeightsError if a tensor is unknown, missing, not finite, or of another shape; any float type will do."""
     for key, tensor in weights.items():
         if key not in wanted:
             raise WeightsError(f"{name} holds {key[:99]}, which this model does not have; its config.json is another's")
@@ -192,11 +173,7 @@ def _check_fit(weights: dict[str, Tensor], wanted: dict[str, Tensor], name: str)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Reads model.safetensors: tensors by name.
-
-    Raises:
-        WeightsError: it is damaged.
-    """
+    """Reads model.safetensors: tensors by name. WeightsError: it is damaged."""
     try:
         with safe_open(path, "pt") as file:
             if len(file.keys()) > MAX_TENSORS:

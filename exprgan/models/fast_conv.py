@@ -1,12 +1,12 @@
 """Convolutions computed the cheapest exact way, on the paper's own kernels: fewer products, fewer passes over memory.
 
-Four identities; tests/test_convolution.py compares each with the form one would write down first:
+Four identities; tests/test_fast_conv.py compares each with its plain form:
 
 1. a convolution over constant maps (the condition, repeated over the picture) gives nine numbers a channel, one for the
    inside, each edge and each corner, so it needs no maps at all (`add_constant_maps`);
 2. nearest-neighbour x2 followed by a 3x3 convolution is one transposed 4x4 convolution of stride 2 (`upsampling_kernel`);
-3. it is also nine 1x1 products on the small picture, spread over the large one (`upsampled_products`): a product over
-   channels does not mind being done before the upsampling. Best where the picture is small and the kernel large;
+3. it is also nine 1x1 products on the small picture, spread over the large one (`upsampled_products`), since a product
+   over channels commutes with the upsampling. Best where the picture is small and the kernel large;
 4. a strided convolution is one product of patches and kernel (`patch_products`); best in the same place.
 
 All work on `channels_last` tensors, whose memory is (B, H, W, C).
@@ -19,25 +19,16 @@ from torch.autograd import Function
 
 
 def compute_dtype(x: Tensor, weight: Tensor) -> torch.dtype:
-    """Type that a product of x and weight is computed in: autocast's where it is on, the weight's otherwise."""
+    """The type in which a product of x and weight is computed: autocast's where it is on, the weight's otherwise."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
 
 
-# Identity 1
-
-
 def add_constant_maps(out: Tensor, weight: Tensor, values: Tensor) -> Tensor:
-    """Adds, in place, what a zero-padded convolution makes of maps that are constant over the picture.
+    """Adds, in place, the zero-padded convolution of maps that are constant over the picture, and returns `out`.
 
-    Args:
-        out: (B, O, S, S), the convolution of the picture's own maps.
-        weight: (O, N, k, k), the part of the kernel that sees the N constant maps: k = 3 with stride 1 or k = 5 with
-            stride 2; padding is k // 2.
-        values: (B, N), the maps' values.
-
-    Returns:
-        `out`.
+    out: (B, O, S, S), the convolution of the other maps; weight: (O, N, k, k), the kernel of the N constant maps, k = 3
+    with stride 1 or k = 5 with stride 2, padding k // 2; values: (B, N), the values of the maps.
     """
     inside = _taps_inside(weight.shape[-1], out.shape[-1]).to(weight, non_blocking=True)
     with torch.autocast(out.device.type, enabled=False):
@@ -47,9 +38,9 @@ def add_constant_maps(out: Tensor, weight: Tensor, values: Tensor) -> Tensor:
 
 
 def _taps_inside(kernel: int, side: int) -> Tensor:
-    """(3, kernel) of 0 and 1: the taps that lie inside the picture at its first row, in its middle and at its last row.
+    """(3, kernel) of 0 and 1: the taps inside the picture at its first row, in its middle and at its last row.
 
-    Of smaller pictures fewer rows: what is first and last, and for a side of 1 what is both.
+    A picture of side 2 has no middle: (2, kernel); of side 1 one row that is first and last: (1, kernel).
     """
     middle, first, last = torch.ones(3, kernel)
     first[: kernel // 2] = 0
@@ -65,9 +56,11 @@ class _AddNine(Function):
         ctx.mark_dirty(out)
         pixels = out.permute(0, 2, 3, 1)
         kinds = nine.shape[1]
-        rows = nine if kinds < 3 else _whole_rows(nine, out.shape[-1])
+        if kinds == 3:  # first, middle and last column -> all columns: (B, 3, side, O)
+            first, middle, last = nine.split(1, dim=2)
+            nine = torch.cat((first, middle.expand(-1, -1, out.shape[-1] - 2, -1), last), dim=2)
         for kind, part in enumerate(_parts(kinds)):
-            pixels[:, part] += rows[:, kind, None]
+            pixels[:, part] += nine[:, kind, None]
         return out
 
     @staticmethod
@@ -80,45 +73,23 @@ class _AddNine(Function):
 
 
 def _parts(kinds: int) -> tuple[slice, ...]:
-    """First, middle and last row, as slices."""
     return {1: (slice(None),), 2: (slice(0, 1), slice(1, 2))}.get(kinds, (slice(0, 1), slice(1, -1), slice(-1, None)))
 
 
-def _whole_rows(nine: Tensor, side: int) -> Tensor:
-    """First, middle and last column -> all columns of the three kinds of rows: (B, 3, 3, O) -> (B, 3, side, O)."""
-    first, middle, last = nine.split(1, dim=2)
-    return torch.cat((first, middle.expand(-1, -1, side - 2, -1), last), dim=2)
-
-
-# Identity 2
-
-
 def upsampling_kernel(weight: Tensor) -> Tensor:
-    """The kernel of ConvTranspose2d(4, stride=2, padding=1) that equals nearest x2, then this 3x3 convolution.
+    """The kernel (I, O, 4, 4) of ConvTranspose2d(4, stride=2, padding=1) that equals nearest x2, then (O, I, 3, 3).
 
-    Args:
-        weight: (O, I, 3, 3), the convolution's kernel.
-
-    Returns:
-        (I, O, 4, 4): the kernel flipped and convolved with a 2x2 of ones. 2.25 times fewer multiplications.
+    It is the 3x3 kernel flipped and convolved with a 2x2 of ones. 2.25 times fewer multiplications.
     """
     flipped = F.pad(weight.flip(2, 3).transpose(0, 1), (1, 1, 1, 1))
     rows = flipped[:, :, :-1] + flipped[:, :, 1:]
     return rows[:, :, :, :-1] + rows[:, :, :, 1:]
 
 
-# Identity 3
-
-
 def upsampled_products(h: Tensor, weight: Tensor) -> Tensor:
-    """Nearest x2, then a 3x3 convolution: 4 times fewer multiplications, done as one matrix product.
+    """Nearest x2, then a 3x3 convolution, as one matrix product: 4 times fewer multiplications.
 
-    Args:
-        h: (B, I, S, S).
-        weight: (O, I, 3, 3).
-
-    Returns:
-        (B, O, 2 S, 2 S), in the type of `compute_dtype`.
+    h: (B, I, S, S), weight: (O, I, 3, 3) -> (B, O, 2 S, 2 S), in the type of `compute_dtype`.
     """
     dtype = compute_dtype(h, weight)
     taps = weight.to(dtype).permute(2, 3, 0, 1).reshape(-1, weight.shape[1])
@@ -145,9 +116,9 @@ class _UpsampledProducts(Function):
 
 
 def _spread(products: Tensor, tap: int, side: int) -> Tensor:
-    """Along one side: row i's products with the three taps -> rows 2i and 2i + 1 of the upsampled picture.
+    """Along one side: the products of rows i with the three taps -> rows 2i and 2i + 1 of the upsampled picture.
 
-    Row 2i sees row i - 1 through tap 0 and row i through taps 1 and 2; row 2i + 1 sees i through 0 and 1, i + 1 through 2.
+    Row 2i is the sum of row i - 1 by tap 0 and row i by taps 1 and 2; row 2i + 1 of i by taps 0 and 1 and i + 1 by tap 2.
     """
     p, size = products.movedim(tap, 0), products.shape[side]
     even, odd = p[1] + p[2], p[0] + p[1]
@@ -168,19 +139,10 @@ def _collect(g: Tensor, side: int) -> Tensor:
     return taps
 
 
-# Identity 4
-
-
 def patch_products(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A 5x5 convolution of stride 2 and padding 2, done as one matrix product of patches.
+    """A 5x5 convolution of stride 2 and padding 2, as one matrix product of patches.
 
-    Args:
-        x: (B, I, S, S), S even.
-        weight: (O, I, 5, 5).
-        bias: (O,).
-
-    Returns:
-        (B, O, S / 2, S / 2), in the type of `compute_dtype`.
+    x: (B, I, S, S), S even; weight: (O, I, 5, 5), bias: (O,) -> (B, O, S / 2, S / 2), in the type of `compute_dtype`.
     """
     dtype = compute_dtype(x, weight)
     kernel = weight.to(dtype).permute(0, 2, 3, 1).flatten(1)

@@ -4,9 +4,9 @@ import os
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from huggingface_hub import errors, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HTTPError
@@ -14,13 +14,10 @@ from huggingface_hub.utils.sha import git_hash, sha_fileobj
 
 from ..errors import ExprGANError, WeightsError
 
-BUNDLED_WEIGHTS = Path(__file__).parents[2] / "weights"
-"""The weights of a checkout. An installed package has none."""
+BUNDLED_WEIGHTS = Path(__file__).parents[2] / "weights"  # of a checkout; an installed package has none
 HUB_MODEL = "org/exprgan"
-"""The published model."""
 
 RepoType = Literal["model", "dataset", "space"]
-REPO_TYPE_NAMES: dict[RepoType, str] = {"model": "model", "dataset": "data set", "space": "Space"}
 HUB_ERRORS = (OSError, HTTPError, errors.HFValidationError)
 """Errors of huggingface_hub with a cause outside the program. HTTPError is httpx's in its 1.x, httpx2's in its 2.x."""
 RETRY_WAITS_S = (1.0, 4.0)
@@ -30,27 +27,19 @@ responses are final, or huggingface_hub repeats the request itself."""
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _LOG_IN = "log in with `hf auth login` or pass a token"
 _LATER = "try again in some minutes"
-_Result = TypeVar("_Result")
 
 
 def default_model() -> str:
-    """Returns the model to load if none is named: the bundled weights, or `HUB_MODEL` where there are none."""
+    """The model to load if none is named: the bundled weights, or `HUB_MODEL` where there are none."""
     return str(BUNDLED_WEIGHTS) if BUNDLED_WEIGHTS.is_dir() else HUB_MODEL
 
 
 @dataclass(frozen=True)
 class HubSource:
-    """A local folder, or a repository on the Hub.
+    """A local folder, or a repository on the Hub; `name` is a path, "org/name" or "org/name@revision".
 
-    Attributes:
-        name: a folder, `org/name`, or `org/name@revision`.
-        repo_type: type of the repository, if it is one.
-        revision: branch, tag or commit; the default branch if None and not in the name.
-        token, cache_dir, force_download, local_files_only: as in `huggingface_hub.hf_hub_download`.
-        error_class: class of the errors raised; their messages say what is wrong and what to do.
-
-    Raises:
-        ValueError: an @ without a revision behind it, or two revisions.
+    The other fields are as in `huggingface_hub.hf_hub_download`, apart from `error_class`, the class of the errors raised.
+    ValueError: an @ without a revision behind it, or two revisions.
     """
 
     name: str
@@ -77,27 +66,19 @@ class HubSource:
         return Path(self.name).is_dir()
 
     def file(self, name: str, hint_if_missing: str) -> Path:
-        """Returns the path of one file, downloaded if it is not cached, and compared with its hash where the cache has it.
+        """The local path of one file, downloaded if it is not cached, and compared with its hash where the cache has it.
 
-        Args:
-            name: path of the file in the folder or repository.
-            hint_if_missing: end of the error message "... has no FILE; " where there is no such file.
+        `hint_if_missing` ends the error message "... has no FILE; " where there is no such file.
         """
+        missing = f"{self.name} has no {name}; {hint_if_missing}"
         if self.is_folder:
             path = Path(self.name) / name
             if not path.is_file():
-                raise self.error_class(f"{self.name} has no {name}; {hint_if_missing}")
+                raise self.error_class(missing)
             if _links_outside(path):
                 raise self.error_class(f"{name} in {self.name} is a link to a file elsewhere; put the file itself there")
             return path
-        try:
-            path = self._download(name)
-            if is_damaged(path) and not self.local_files_only:  # downloaded once more, which repairs the cache
-                path = replace(self, force_download=True)._download(name)
-        except (*HUB_ERRORS, ValueError, RuntimeError) as error:  # the last two: of a repetition that failed
-            if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
-                raise self.error_class(f"{self.name} has no {name}; {hint_if_missing}") from error
-            raise self.error_class(self._explain(error)) from error
+        path = self._fetch(hf_hub_download, name, missing=missing)
         if is_damaged(path):
             remedy = "is damaged in the local cache; let it be downloaded again, without local_files_only"
             if not self.local_files_only:
@@ -106,25 +87,24 @@ class HubSource:
         return path
 
     def folder(self) -> Path:
-        """Returns the folder itself, or a complete copy of the repository in the cache."""
-        if self.is_folder:
-            return Path(self.name)
-        try:
-            return Path(with_retries(snapshot_download, self.name, **self._options))
-        except (*HUB_ERRORS, ValueError, RuntimeError) as error:  # the last two: of a repetition that failed
-            raise self.error_class(self._explain(error)) from error
+        """The folder itself, or a complete copy of the repository in the cache."""
+        return Path(self.name) if self.is_folder else self._fetch(snapshot_download)
 
-    @property
-    def _options(self) -> dict[str, Any]:
+    def _fetch(self, request: Callable[..., str], *args: str, missing: str = "") -> Path:
+        """The path that a function of huggingface_hub returns; `missing` is the error message for a missing file."""
         names = ("repo_type", "revision", "token", "cache_dir", "force_download", "local_files_only")
-        return {name: getattr(self, name) for name in names}
-
-    def _download(self, name: str) -> Path:
-        return Path(with_retries(hf_hub_download, self.name, name, **self._options))
-
-    def _explain(self, error: BaseException) -> str:
-        online = not self.local_files_only
-        return explain_hub_error(error, self.name, repo_type=self.repo_type, revision=self.revision, online=online)
+        options = {name: getattr(self, name) for name in names}
+        try:
+            path = Path(with_retries(request, self.name, *args, **options))
+            if is_damaged(path) and not self.local_files_only:  # downloaded once more, which repairs the cache
+                path = Path(with_retries(request, self.name, *args, **options | {"force_download": True}))
+            return path
+        except (*HUB_ERRORS, ValueError, RuntimeError) as error:  # the last two: of a repetition that failed
+            if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
+                raise self.error_class(missing) from error
+            explanation = explain_hub_error(error, self.name, repo_type=self.repo_type, revision=self.revision,
+                                            online=not self.local_files_only)  # fmt: skip
+            raise self.error_class(explanation) from error
 
 
 def _links_outside(path: Path) -> bool:
@@ -148,7 +128,7 @@ def is_damaged(path: Path) -> bool:
         return sha_fileobj(file).hex() != blob.name
 
 
-def with_retries(request: Callable[..., _Result], *args: Any, **kwargs: Any) -> _Result:
+def with_retries(request: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Calls `request`, and up to twice more if the Hub responds with 500 or more or the connection breaks."""
     for wait in RETRY_WAITS_S:
         try:
@@ -161,21 +141,17 @@ def with_retries(request: Callable[..., _Result], *args: Any, **kwargs: Any) -> 
 
 
 def status_code(error: BaseException | None) -> int:
-    """Returns the HTTP status of the Hub's response; 0 if there was none."""
+    """The HTTP status of the Hub's response; 0 if there was none."""
     return getattr(getattr(error, "response", None), "status_code", 0)
 
 
 def explain_hub_error(error: BaseException, name: str, *, repo_type: RepoType = "model", revision: str | None = None,
                       online: bool = True, verb: str = "read") -> str:  # fmt: skip
-    """Explains an error in one sentence: what is wrong, and what to do.
+    """One sentence about an error of huggingface_hub: what is wrong, and what to do.
 
-    Args:
-        error: one of `HUB_ERRORS`, or what huggingface_hub made of one.
-        name, repo_type, revision: the repository that was requested.
-        online: whether requests to the Hub were allowed.
-        verb: the attempted operation, "read" or "write".
+    `online`: whether requests to the Hub were allowed; `verb`: the attempted operation, "read" or "write".
     """
-    type_name = REPO_TYPE_NAMES[repo_type]
+    type_name = {"model": "model", "dataset": "data set", "space": "Space"}[repo_type]
     status, cause = status_code(error), error.__cause__
     if isinstance(error, errors.GatedRepoError):
         return f"{name} is gated; ask for access on its page on the Hub, then {_LOG_IN}"

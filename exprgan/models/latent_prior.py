@@ -13,19 +13,12 @@ from torch import Tensor
 from .blocks import CalibratedModule
 
 Prior = Literal["people", "uniform"]
-"""`people`: the Gaussian fitted to training people, or `uniform` if none was fitted. `uniform`: the paper's P_z = U(-1,
-1)."""
-MAX_ABS_Z = 0.999
-"""g(x) is clamped to this before atanh, which is unbounded at 1."""
+"""`people`: the Gaussian fitted to training people, or `uniform` if none was; `uniform`: the paper's P_z = U(-1, 1)."""
+MAX_ABS_Z = 0.999  # g(x) is clamped to this before atanh, which is unbounded at 1
 
 
 class LatentPrior(CalibratedModule):
-    """Samples z. Buffers: `mean` (z_dim,) of atanh(g(x)), and `cholesky` (z_dim, z_dim), lower triangular, of its
-    covariance.
-
-    Args:
-        z_dim: length of z.
-    """
+    """Samples z. Buffers: the mean of atanh(g(x)), (z_dim,), and the lower Cholesky factor of its covariance."""
 
     mean: Tensor
     cholesky: Tensor
@@ -53,11 +46,7 @@ class LatentPrior(CalibratedModule):
         self.cholesky.zero_()
 
     def sample(self, count: int, generator: torch.Generator, prior: Prior = "people") -> Tensor:
-        """Samples z: (count, z_dim) float32 in [-1, 1], on the CPU.
-
-        Raises:
-            ValueError: an unknown prior.
-        """
+        """Samples z: (count, z_dim) float32 in [-1, 1], on the CPU. ValueError: an unknown prior."""
         if prior not in get_args(Prior):
             raise ValueError(f"prior must be {' or '.join(get_args(Prior))}, not {prior!r}")
         if prior == "uniform" or not self.is_fitted:

@@ -1,8 +1,8 @@
-"""The second part of T (`warp_network`): what an opening mouth shows, which no pixel of the photo can provide.
+"""The second part of T (`warp_network`): the inside of an opening mouth, which no pixel of the photo can provide.
 
-It sees the lower face after the photo was warped: the lips are then where they will be, and between them lies stretched
-skin, so the boundary of the opening is visible to it. It predicts smooth fields: a mask, background, shading, and uv
-coordinates on the two rows of teeth, which `teeth_texture` renders sharply at any resolution.
+Its input is the lower face of the warped photo: the lips are at their final position, with stretched skin between them, so
+the boundary of the opening is visible. It predicts smooth fields: a mask, background, shading, and uv coordinates on the
+two rows of teeth, which `teeth_texture` renders sharply at any resolution.
 """
 
 import torch
@@ -10,18 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backward_warp import FIELD_SCALE, upsample_fields
-from .blocks import GROUPS, ResidualBlock, leaky_relu_, round_to_groups
+from .blocks import GROUPS, ResidualBlock, UNet, leaky_relu_, round_to_groups
 
-LOWER_FACE = (0.40625, 0.25, 0.5)
-"""Window of the lower face in sides of the wide crop: top, left, side."""
-MOUTH_CHANNELS = (32, 48, 64)
-"""Channels of the three scales, from `image_size` px down; multiplied by `width`."""
-FLOW_GAIN = 16.0
-"""Factor on the input flow, which is small beside colours."""
-CM_IN_WIDE_CROP = 0.0415
-"""One centimetre of the teeth in sides of the wide crop: the pupils are 6.3 cm apart."""
-TEETH_HEIGHT = 0.6
-"""Distance of the edges of both rows from the top of the wide crop, in an average face."""
+LOWER_FACE = (0.40625, 0.25, 0.5)  # window of the lower face in sides of the wide crop: top, left, side
+MOUTH_CHANNELS = (32, 48, 64)  # channels of the three scales, from `image_size` px down; multiplied by `width`
+FLOW_GAIN = 16.0  # factor on the input flow, which is small beside colours
+CM_IN_WIDE_CROP = 0.0415  # one centimetre of the teeth in sides of the wide crop: the pupils are 6.3 cm apart
+TEETH_HEIGHT = 0.6  # distance of the edges of both rows from the top of the wide crop, in an average face
 MASK_BOTTOM, MASK_FADE = 0.82, 0.04
 """The mask is 0 below MASK_BOTTOM, after a fade, in sides of the wide crop. No mouth of the training set reaches below
 0.77, dropped jaws included; the edge of a collar does, and was taken for a mouth."""
@@ -30,21 +25,16 @@ MASK_HALF_WIDTH_CM = 3.4
 MASK_HEIGHT_CM, MASK_HEIGHT_FADE_CM = 1.6, 0.4
 """Likewise, distance from the edges towards the gums: in 15 photos no mouth was deeper than 1.5, a collar was at 2."""
 ALIGNMENT_CHANNELS, ALIGNMENT_CELLS = 16, 8
-"""The rows are aligned as a whole from this many maps of ALIGNMENT_CELLS x ALIGNMENT_CELLS over the lower face:
-convolutions alone see too small a neighbourhood of the lips, and were off by half the height of a tooth."""
+"""Each row of teeth gets one alignment, from this many maps of ALIGNMENT_CELLS x ALIGNMENT_CELLS px over the lower face:
+the receptive field of the convolutions alone is too small, and they were off by half the height of a tooth."""
 SCLERA_TINT, SCLERA_BRIGHTNESS = 0.5, 0.95
 """Teeth are about as white as the sclera in every light: exponent of its tint that teeth take over, and their largest mean
 brightness relative to it. In 36 well lit photos T's teeth are 0.74 to 1.08 times as bright as the sclera."""
 MAX_SHADING = 1.25
 
 
-class MouthNetwork(nn.Module):
-    """A U-Net over the lower face, conditioned on the code as `WarpNetwork` is.
-
-    Args:
-        code_dim: K * d.
-        width: factor on MOUTH_CHANNELS.
-    """
+class MouthNetwork(UNet):
+    """A U-Net over the lower face, conditioned on the code as `WarpNetwork` is; `width` is a factor on MOUTH_CHANNELS."""
 
     def __init__(self, code_dim: int, width: float = 1.0):
         super().__init__()
@@ -67,31 +57,18 @@ class MouthNetwork(nn.Module):
 
     def forward(self, warped: Tensor, flow: Tensor, decoded: Tensor, c: Tensor,
                 sclera: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-        """Predicts the inside of the mouth over the wide crop; S = `image_size`, R = FIELD_SCALE * S.
+        """Predicts mask, background, shading and uv of `WarpPrediction`.
 
-        Args:
-            warped: (B, 3, R, R) in [-1, 1], the warped and relit photo.
-            flow: (B, 2, S, S), which warped it, in sides of the wide crop.
-            decoded: (B, 6, S, S), the decoder's two pictures as in `FlowPrediction`.
-            c: (B, K * d).
-            sclera: (B, 3), positive, as `sclera_color` gives it.
-
-        Returns:
-            mask (B, 1, R, R) in [0, 1]; background (B, 3, S, S), shading (B, 3, S, S) and uv (B, 4, S, S) of
-            `teeth_texture.composite_teeth`.
+        warped: (B, 3, R, R) in [-1, 1], the warped and relit photo; flow: (B, 2, S, S), which warped it; decoded:
+        (B, 6, S, S), as in `FlowPrediction`; c: (B, K * d); sclera: (B, 3), positive, see `sclera_color`.
         """
         side = flow.shape[-1]
         small = torch.cat((flow * FLOW_GAIN, decoded), dim=1)
-        h = self.stem(torch.cat((F.pixel_unshuffle(lower_face(warped), FIELD_SCALE), lower_face(small)), dim=1))
-        skips = [h := self.down_blocks[0](h, c)]
-        for downsample, block in zip(self.downsamplers, list(self.down_blocks)[1:], strict=True):
-            skips.append(h := block(downsample(h), c))
-        pooled = F.adaptive_avg_pool2d(leaky_relu_(self.alignment_conv(self.alignment_norm(h))), ALIGNMENT_CELLS).flatten(1)
+        maps = self.contract(torch.cat((F.pixel_unshuffle(lower_face(warped), FIELD_SCALE), lower_face(small)), dim=1), c)
+        h = leaky_relu_(self.alignment_conv(self.alignment_norm(maps[-1])))
+        pooled = F.adaptive_avg_pool2d(h, ALIGNMENT_CELLS).flatten(1)
         alignment = self.alignment(pooled / pooled.shape[1] ** 0.5).unflatten(1, (2, 2, 3))
-        for i in (1, 0):
-            h = F.interpolate(self.upsamplers[i](h), scale_factor=2, mode="bilinear", align_corners=False) + skips[i]
-            h = self.up_blocks[i](h, c)
-        mask, background, shading, uv = self.head(leaky_relu_(self.norm(h))).float().split((FIELD_SCALE**2, 3, 3, 4), dim=1)
+        mask, background, shading, uv = self.expand(maps, c).split((FIELD_SCALE**2, 3, 3, 4), dim=1)
         uv = uv + align_teeth(lower_face(average_uv(side).to(uv, non_blocking=True)), alignment)
         from_midline, from_edges = upsample_fields(uv[:, :1].abs()), upsample_fields(torch.maximum(uv[:, 1:2], uv[:, 3:]))
         mask = torch.sigmoid(F.pixel_shuffle(mask, FIELD_SCALE))
@@ -106,11 +83,9 @@ class MouthNetwork(nn.Module):
 
 
 def align_teeth(uv: Tensor, alignment: Tensor) -> Tensor:
-    """Applies an affine correction to the uv coordinates of each row.
+    """Applies an affine correction to the uv coordinates (1, 4, H, W) of each row, in cm: (B, 4, H, W).
 
-    Args:
-        uv: (1, 4, H, W) in cm.
-        alignment: (B, 2, 2, 3): for each row and each of its two coordinates a shift and factors of (u, v), all added.
+    `alignment`, (B, 2, 2, 3), holds for each row and each of its two coordinates a shift and factors of (u, v), all added.
     """
     rows = uv.unflatten(1, (2, 2))
     gained = torch.einsum("brij,brjhw->brihw", alignment[..., 1:], rows.expand(len(alignment), -1, -1, -1, -1))
@@ -118,15 +93,9 @@ def align_teeth(uv: Tensor, alignment: Tensor) -> Tensor:
 
 
 def match_sclera(shading: Tensor, mask: Tensor, sclera: Tensor) -> Tensor:
-    """Gives the shading one tint and limits its mean brightness, both relative to the sclera.
+    """Gives the shading (B, 3, H, W) one tint and limits its mean brightness, both relative to the sclera (B, 3).
 
-    Args:
-        shading: (B, 3, H, W), positive.
-        mask: (B, 1, H, W) in [0, 1], weights of the mean.
-        sclera: (B, 3), positive.
-
-    Returns:
-        (B, 3, H, W).
+    All colours are positive; the mask, (B, 1, H, W) in [0, 1], weights the mean.
     """
     brightness, level = shading.mean(1, keepdim=True), sclera.mean(1)[:, None, None, None]
     weight = mask + 1e-4

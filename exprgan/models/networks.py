@@ -1,7 +1,7 @@
 """The networks of ExprGAN (paper, Fig. 1c and "Network Architecture"), each computed the cheapest exact way.
 
 Shapes: B pictures, H = W = `image_size` px, K expressions, d numbers of code per expression.
-Parameters are always the paper's own kernels; what speed needs is derived from them in `forward` (see `convolution`).
+Parameters are always the paper's own kernels; what speed needs is derived from them in `forward` (see `fast_conv`).
 """
 
 import itertools
@@ -14,21 +14,14 @@ from .fast_conv import add_constant_maps, patch_products, upsampled_products, up
 
 SMALL = 16
 """Side in px up to which a matrix product beats a convolution in G_dec, and half of it in G_enc (docs/performance.md)."""
-
 CODE_REPEATS = 8
-"""How often c stands beside g(x) at G_dec's first layer: floor(50 / 6) in the authors' code, kept for every width of z."""
+"""How often c is repeated beside g(x) at G_dec's first layer: floor(50 / 6) in the authors' code, kept for any z_dim."""
 
 
 class ConditionedConv(nn.Module):
-    """A convolution over a picture's maps and N constant ones beside them, where asked after upsampling the picture.
+    """A convolution over a picture's maps and the N constant maps of a condition, concatenated.
 
-    Args:
-        in_channels: channels of the picture's maps.
-        out_channels: channels made.
-        condition_dim: N, the numbers of the condition.
-        kernel: odd side of the kernel.
-        stride: 1 or 2.
-        upsample: nearest x2 before the convolution (3x3, stride 1 only).
+    The side of the kernel is odd, the stride 1 or 2; `upsample`: nearest x2 before the convolution (3x3, stride 1 only).
     """
 
     def __init__(self, in_channels: int, out_channels: int, condition_dim: int, *, kernel: int, stride: int = 1,
@@ -41,7 +34,8 @@ class ConditionedConv(nn.Module):
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
         """h: (B, in_channels, S, S), condition: (B, N) -> (B, out_channels, S', S')."""
         if self.upsample and h.shape[-1] <= SMALL:  # the condition costs next to nothing here
-            return upsampled_products(_beside(h, condition), self.weight)
+            maps = condition.to(h.dtype)[:, :, None, None].expand(-1, -1, *h.shape[-2:])
+            return upsampled_products(torch.cat((h, maps), dim=1), self.weight)
         kernel, condition_kernel = self.weight.split((self.in_channels, self.weight.shape[1] - self.in_channels), dim=1)
         if self.upsample:
             out = F.conv_transpose2d(h, upsampling_kernel(kernel), stride=2, padding=1)
@@ -50,18 +44,10 @@ class ConditionedConv(nn.Module):
         return add_constant_maps(out, condition_kernel, condition)
 
 
-def _beside(h: Tensor, condition: Tensor) -> Tensor:
-    """h: (B, C, S, S) and the condition (B, N) as N constant maps beside it: (B, C + N, S, S)."""
-    return torch.cat((h, condition.to(h.dtype)[:, :, None, None].expand(-1, -1, *h.shape[-2:])), dim=1)
-
-
 class Encoder(nn.Module):
     """G_enc: 5x5 convolutions of stride 2 down to 4x4, ReLU, one FC, tanh. The paper: 64, 128, 256, 512, 1024 -> 50.
 
-    Args:
-        image_size: side of x, a power of two of at least 8.
-        z_dim: numbers in z.
-        width: channels of the first block; every block doubles them.
+    `image_size` is a power of two of at least 8; `width`, the channels of the first block, is doubled by every block.
     """
 
     def __init__(self, image_size: int, z_dim: int, width: int):
@@ -76,7 +62,7 @@ class Encoder(nn.Module):
         nn.init.kaiming_normal_(self.fc.weight, nonlinearity="linear")
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, 3, H, W) in [-1, 1] -> z = g(x): (B, z_dim) in [-1, 1], the person without the expression."""
+        """x: (B, 3, H, W) in [-1, 1] -> z = g(x): (B, z_dim) in [-1, 1], the identity without the expression."""
         for block in self.blocks:
             small = x.shape[-1] <= SMALL // 2
             x = patch_products(x, block.weight, block.bias) if small else block(x)  # type: ignore[arg-type]
@@ -85,15 +71,10 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """G_dec: FC to 4x4, then x2 and 3x3 up to the picture's size, two plain 3x3, tanh; c stands beside every layer.
+    """G_dec: FC to 4x4, then x2 and 3x3 up to the picture's size, two plain 3x3, tanh; c is an input of every layer.
 
     The paper: 512, 256, 128, 64, 32, 16, 3 channels. Only as many blocks upsample as the size needs (4 -> 128: five).
-
-    Args:
-        image_size: side of x_hat, a power of two of at least 8.
-        z_dim: numbers in z.
-        code_dim: numbers in c, K * d.
-        width: channels at 4x4; every block halves them.
+    `image_size` is a power of two of at least 8; `width`, the channels at 4x4, is halved by every block.
     """
 
     def __init__(self, image_size: int, z_dim: int, code_dim: int, width: int):
@@ -102,7 +83,7 @@ class Decoder(nn.Module):
         channels = [width // 2**i for i in range(doublings + 2)]
         self.fc = nn.Linear(z_dim + CODE_REPEATS * code_dim, width * 4 * 4)
         nn.init.kaiming_normal_(self.fc.weight, nonlinearity="relu")
-        with torch.no_grad():  # z and the repeated c have an equal say at the start
+        with torch.no_grad():  # z and the repeated c have equal weight at the start
             self.fc.weight[:, :z_dim] *= (CODE_REPEATS * code_dim / z_dim) ** 0.5
         self.blocks = nn.ModuleList(
             ConditionedConv(a, b, code_dim, kernel=3, upsample=i < doublings)
@@ -125,7 +106,7 @@ class Decoder(nn.Module):
 
 
 class CodeReader(nn.Module):
-    """Q: reads c back from D_img's trunk (eq. 5), as the mean of a Gaussian of fixed variance.
+    """Q: predicts c from D_img's trunk (eq. 5), as the mean of a Gaussian of fixed variance.
 
     One shared FC 128, then for each of the K expressions FC 64 and FC d; tanh, since c lies in [-1, 1].
     """
@@ -145,16 +126,10 @@ class CodeReader(nn.Module):
 
 
 class ImageDiscriminator(nn.Module):
-    """D_img with Q on its trunk: four 5x5 convolutions of stride 2, FC 1024, a head; y stands beside every layer.
+    """D_img with Q on its trunk: four 5x5 convolutions of stride 2, one FC, a head; y is an input of every layer.
 
-    Batch norm and LeakyReLU(0.2) throughout, as the paper says. Both heads give what losses want: logits and c_hat.
-
-    Args:
-        image_size: side of x, a power of two of at least 16.
-        num_expressions: K.
-        numbers_each: d.
-        width: channels of the first block (the paper: 16); every block doubles them.
-        features: width of the FC that both heads share (the paper: 1024).
+    Batch norm and LeakyReLU(0.2) throughout, as in the paper. `image_size` is a power of two of at least 16; `width`, the
+    channels of the first block (the paper: 16), is doubled by every block; `features` is the width of the FC.
     """
 
     def __init__(self, image_size: int, num_expressions: int, numbers_each: int, width: int, features: int = 1024):
@@ -170,7 +145,7 @@ class ImageDiscriminator(nn.Module):
         self.Q = CodeReader(features + num_expressions, num_expressions, numbers_each)
 
     def trunk(self, x: Tensor, y: Tensor) -> Tensor:
-        """x: (B, 3, H, W) in [-1, 1], y: (B, K) one-hot -> (B, features + K), what both heads read."""
+        """x: (B, 3, H, W) in [-1, 1], y: (B, K) one-hot -> (B, features + K), the input of both heads."""
         for block, norm in zip(self.blocks, self.norms, strict=True):
             x = F.leaky_relu(norm(block(x, y)), 0.2, inplace=True)
         h = F.leaky_relu(self.fc_norm(self.fc(torch.cat((x.flatten(1), y), dim=1))), 0.2)
@@ -183,7 +158,7 @@ class ImageDiscriminator(nn.Module):
 
 
 class LatentDiscriminator(nn.Module):
-    """D_z: tells g(x) from z ~ P_z = U(-1, 1). FC 64, 32, 16, 1 with batch norm and LeakyReLU(0.2)."""
+    """D_z: distinguishes g(x) from z ~ P_z = U(-1, 1). FC 64, 32, 16, 1 with batch norm and LeakyReLU(0.2)."""
 
     def __init__(self, z_dim: int):
         super().__init__()
@@ -197,15 +172,11 @@ class LatentDiscriminator(nn.Module):
 
 
 class FaceNetwork(nn.Module):
-    """Five blocks of two 3x3 convolutions, trained on people and expressions: classifier, judge and source of L_id.
+    """Five blocks of two 3x3 convolutions, trained on identities and expressions: classifier, evaluator, and phi of L_id.
 
-    Its seven-class head is the expression classifier that gives y_B in transfer; its embedding measures identity;
-    its maps after the second convolution of each block are the local stand-in for VGG-Face in eq. 7.
-
-    Args:
-        num_expressions: K; the head has K + 1 classes, neutral last.
-        width: channels of the first block; every block doubles them.
-        size: side in px at which its heads look; larger pictures are averaged down first.
+    Its head of K + 1 classes, neutral last, is the expression classifier that gives y_B in transfer; its embedding measures
+    identity; its maps after the second convolution of each block take the place of VGG-Face in eq. 7. `width`, the channels
+    of the first block, is doubled by every block; larger pictures are averaged down to `size` px for the two heads.
     """
 
     def __init__(self, num_expressions: int, width: int = 16, size: int = 64, embedding_dim: int = 128):

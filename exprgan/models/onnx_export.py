@@ -1,4 +1,4 @@
-"""Export of G_enc and G_dec to ONNX, and their plain form: the convolutions as the paper writes them.
+"""Export of G_enc and G_dec to ONNX, in their plain form: the convolutions as the paper writes them.
 
 The plain form has ten standard operators, 13 and 53 nodes with the bundled weights. The form that is fast in torch
 (`fast_conv`) would become 657 nodes, most of them slices and scatters, which few runtimes optimise.
@@ -10,11 +10,9 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -27,11 +25,8 @@ from .config import CONFIG_NAME
 from .exprgan import ExprGAN
 from .networks import CODE_REPEATS, ConditionedConv, Decoder, Encoder
 
-Module = TypeVar("Module", bound=nn.Module)
-
 OPSET = 18
 NAMES = {"encoder": "encoder.onnx", "decoder": "decoder.onnx", "config": CONFIG_NAME, "mark": "mark.xmp"}
-"""Name of each file by its content."""
 PACKAGES = ("onnx", "onnxscript")
 
 
@@ -43,34 +38,25 @@ def export_onnx(model: ExprGAN, out: str | os.PathLike[str]) -> dict[str, Path]:
     of the expressions, and `intensity_path` (K, P, d), c_i at P evenly spaced intensities. mark.xmp is the XMP packet that
     marks a file as edited by AI.
 
-    Args:
-        model: the weights.
-        out: a folder; created if it does not exist. Files of these names in it are replaced.
-
-    Returns:
-        The files, as in `NAMES`.
-
-    Raises:
-        ExprGANError: packages are missing, or the folder cannot be written.
+    The folder `out` is created if it does not exist; files of these names in it are replaced. Their paths are returned, by
+    the keys of NAMES. ExprGANError: packages are missing, or the folder cannot be written.
     """
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
-        what, both = " and ".join(missing), " ".join(PACKAGES)
-        raise ExprGANError(f'Export needs {what}, not installed here: pip install "exprgan[onnx]" or pip install {both}.')
-    out = Path(out)
-    files = {what: out / name for what, name in NAMES.items()}
-    config = model.config
+        names, both = " and ".join(missing), " ".join(PACKAGES)
+        raise ExprGANError(f'Export needs {names}, not installed here: pip install "exprgan[onnx]" or pip install {both}.')
+    out, config = Path(out), model.config
+    files = {content: out / name for content, name in NAMES.items()}
     x = torch.zeros(2, 3, config.image_size, config.image_size)
     z, c = torch.zeros(2, config.z_dim), torch.zeros(2, model.F_ctrl.code_dim)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ExprGANError(f"{out} cannot be written: {error.strerror or error}. Choose another folder.") from error
+    settings = dataclasses.asdict(config) | {"intensity_path": model.F_ctrl.path.tolist()}
     contents = {
         "encoder": _graph(PlainEncoder(model.G_enc), {"x": x}, "z"),
         "decoder": _graph(PlainDecoder(model.G_dec), {"z": z, "c": c}, "x_hat"),
-        "config": (
-            json.dumps(dataclasses.asdict(config) | {"intensity_path": model.F_ctrl.path.tolist()}, indent=2) + "\n"
-        ).encode(),
+        "config": (json.dumps(settings, indent=2) + "\n").encode(),
         "mark": xmp_packet().encode(),
     }
     with ExitStack() as writing:  # all files or none: encoder and decoder belong together
@@ -84,7 +70,7 @@ class PlainEncoder(nn.Module):
 
     def __init__(self, encoder: Encoder):
         super().__init__()
-        self.blocks, self.fc = _plain(encoder.blocks), _plain(encoder.fc)
+        self.blocks, self.fc = copy.deepcopy(encoder.blocks).float().cpu(), copy.deepcopy(encoder.fc).float().cpu()
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, 3, S, S) in [-1, 1] -> z: (N, z_dim) in [-1, 1]."""
@@ -98,7 +84,7 @@ class PlainDecoder(nn.Module):
 
     def __init__(self, decoder: Decoder):
         super().__init__()
-        self.fc = _plain(decoder.fc)
+        self.fc = copy.deepcopy(decoder.fc).float().cpu()
         self.blocks = nn.ModuleList(PlainConv(block) for block in decoder.blocks)  # type: ignore[arg-type]
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
@@ -115,10 +101,9 @@ class PlainConv(nn.Module):
 
     def __init__(self, block: ConditionedConv):
         super().__init__()
-        weight = block.weight.detach().float().cpu()
-        self.upsample = block.upsample
-        self.kernel = nn.Parameter(weight[:, : block.in_channels].contiguous(), requires_grad=False)
-        self.condition_kernel = nn.Parameter(weight[:, block.in_channels :].contiguous(), requires_grad=False)
+        kernel, condition_kernel = block.weight.detach().float().cpu().tensor_split([block.in_channels], dim=1)
+        self.upsample, self.kernel = block.upsample, nn.Parameter(kernel.contiguous())
+        self.condition_kernel = nn.Parameter(condition_kernel.contiguous())
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
         """h: (N, in_channels, S, S), condition: (N, K * d) -> (N, out_channels, S', S')."""
@@ -129,18 +114,16 @@ class PlainConv(nn.Module):
         return F.conv2d(h, self.kernel, padding=1) + nine.index_select(2, rows).index_select(3, rows)
 
 
-def _plain(module: Module) -> Module:
-    """A copy in float32 on the CPU."""
-    return copy.deepcopy(module).float().cpu().requires_grad_(False)
-
-
 def _graph(network: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes:
     """One network with its weights as the bytes of an .onnx file."""
     batch = torch.export.Dim("N")
-    with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
+    with warnings.catch_warnings(), ExitStack() as restored:
         warnings.simplefilter("ignore")
+        for logger in map(logging.getLogger, ("torch.onnx", "onnxscript", "onnx_ir")):
+            restored.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.ERROR)
         program = torch.onnx.export(
-            network.eval(), tuple(inputs.values()), dynamo=True, verbose=False, opset_version=OPSET,
+            network.eval().requires_grad_(False), tuple(inputs.values()), dynamo=True, verbose=False, opset_version=OPSET,
             input_names=list(inputs), output_names=[output], dynamic_shapes=tuple({0: batch} for _ in inputs),
         )  # fmt: skip
     assert program is not None
@@ -148,16 +131,3 @@ def _graph(network: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes:
     for part in (graph, graph.graph, *graph.graph.node, *graph.graph.value_info, *graph.graph.input, *graph.graph.output):
         part.ClearField("metadata_props")  # notes of the exporter, which include paths of this machine
     return graph.SerializeToString()
-
-
-@contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    """Silences loggers below errors."""
-    levels = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)

@@ -19,17 +19,10 @@ TOLERANCE = 2 / 127.5
 
 @torch.inference_mode()
 def reference_outputs(model: Any, x: Tensor, c: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """The outputs of all networks of a model, in [-1, 1].
+    """The outputs of all networks of an `ExprGAN`, in [-1, 1], float32 on the CPU.
 
-    Args:
-        model: an `ExprGAN`; the inputs are moved to its device and type.
-        x: (B, 3, S, S) in [-1, 1].
-        c: (B, K * d) in [-1, 1].
-        y: (B, K) one-hot.
-
-    Returns:
-        z (B, z_dim), x_hat (B, 3, S, S), c_hat (B, K * d), certainty (B, K + 1), and edited (B, 3, 2 S, 2 S) if the model
-        has a T; float32 on the CPU.
+    x: (B, 3, S, S) and c: (B, K * d) in [-1, 1], y: (B, K) one-hot -> z (B, z_dim), x_hat (B, 3, S, S), c_hat (B, K * d),
+    certainty (B, K + 1), and edited (B, 3, 2 S, 2 S) if the model has a T.
     """
     x, c, y = (value.to(next(model.parameters())) for value in (x, c, y))
     z = model.G_enc(x)
@@ -44,8 +37,7 @@ def write_reference(model: Any, path: Path) -> None:
     """Writes two smooth random patterns and the outputs of `model` for them, in fp16."""
     config, generator = model.config, torch.Generator().manual_seed(0)
     coarse = torch.rand(2, 3, 8, 8, generator=generator) * 2 - 1
-    size = (config.image_size, config.image_size)
-    x = F.interpolate(coarse, size, mode="bilinear", align_corners=True).half()
+    x = F.interpolate(coarse, config.image_size, mode="bilinear", align_corners=True).half()
     c = torch.stack([model.F_ctrl.neutral(), model.F_ctrl.code(config.expressions[-1])]).half()
     y = torch.eye(len(config.expressions))[[0, -1]].half()
     outputs = {name: value.half() for name, value in reference_outputs(model, x, c, y).items()}
@@ -53,15 +45,10 @@ def write_reference(model: Any, path: Path) -> None:
 
 
 def check_reference(model: Any, path: Path, name: str) -> None:
-    """Compares the outputs of a loaded model, on its device, with those in reference.safetensors.
-
-    Args:
-        model: an `ExprGAN` in float32.
-        path: the file.
-        name: the model's name in the error message.
+    """Compares the outputs of an `ExprGAN` in float32, on its device, with those in reference.safetensors.
 
     Raises:
-        WeightsError: the file is damaged or another model's, or an output differs by more than `TOLERANCE`.
+        WeightsError: the file is damaged or another model's, or an output differs by more than TOLERANCE.
     """
     try:
         expected = load_file(path)

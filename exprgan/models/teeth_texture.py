@@ -1,4 +1,4 @@
-"""A texture of teeth and gums, laid into an open mouth by texture coordinates, so that it is sharp at any resolution.
+"""A texture of teeth and gums, mapped into an open mouth by uv coordinates, so that it is sharp at any resolution.
 
 T (`warp_network`) predicts smooth uv coordinates on the two rows of teeth, which can be upsampled; gaps between teeth,
 their edges and the gum line come from the texture.
@@ -18,27 +18,19 @@ teeth's edges, to ROW_BOTTOM_CM, in the gums."""
 TEXTURE_PX_PER_CM = 128
 GUMS_RGB = (0.80, 0.47, 0.48)
 ENAMEL_RGB = (0.99, 0.96, 0.90)
-WARM_RGB, CLEAR_RGB = (0.02, 0.05, 0.10), (0.07, 0.04, 0.02)
-"""Subtracted from the enamel at the gums and at the edge."""
-GAP_CM = 0.016
-"""Half the width of the line between two teeth."""
+WARM_RGB, CLEAR_RGB = (0.02, 0.05, 0.10), (0.07, 0.04, 0.02)  # subtracted from the enamel at the gums and at the edge
+GAP_CM = 0.016  # half the width of the line between two teeth
 
 
 class Tooth(NamedTuple):
     """One tooth in front view; lengths in cm."""
 
     near: float
-    """Distance of its nearer side from the midline."""
-    far: float
-    """Distance of its farther side from the midline."""
-    edge: float
-    """Recess of its edge behind the edge of the row."""
-    gum: float
-    """Height of the gum line above the edge of the row."""
-    corner: float
-    """Recess of its corners behind the middle of its edge."""
-    shape: float
-    """Exponent of the edge's curve: 1.5 for a canine's point, 6 for an incisor's straight edge."""
+    far: float  # distances of its nearer and its farther side from the midline
+    edge: float  # recess of its edge behind the edge of the row
+    gum: float  # height of the gum line above the edge of the row
+    corner: float  # recess of its corners behind the middle of its edge
+    shape: float  # exponent of the edge's curve: 1.5 for a canine's point, 6 for an incisor's straight edge
 
 
 # fmt: off
@@ -63,7 +55,7 @@ LOWER = (
 
 
 def composite_teeth(background: Tensor, shading: Tensor, uv: Tensor, px_per_cm: float = 16) -> Tensor:
-    """Renders the inside of a mouth: two rows of teeth over a background.
+    """Renders the inside of a mouth, (B, 3, H, W) in [0, 1]: two rows of teeth over a background.
 
     Args:
         background: (B, 3, H, W) in [0, 1], visible between and beside the teeth.
@@ -71,23 +63,16 @@ def composite_teeth(background: Tensor, shading: Tensor, uv: Tensor, px_per_cm: 
         uv: (B, 4, H, W) in cm: u (from the midline to the right of the image) and v (from the teeth's edges to the gums) on
             the upper row, then on the lower one. Outside the extent of the texture nothing is drawn.
         px_per_cm: approximate resolution of the image, which selects the mip level of the texture.
-
-    Returns:
-        (B, 3, H, W) in [0, 1].
     """
     middle, half, image = (ROW_TOP_CM + ROW_BOTTOM_CM) / 2, (ROW_BOTTOM_CM - ROW_TOP_CM) / 2, background
-    textures = tooth_rows(_mip_level(px_per_cm)).to(uv, non_blocking=True)
+    level = int(np.log2(2 * TEXTURE_PX_PER_CM / max(px_per_cm, 1)))  # texels at least half an image px: finer ones flicker
+    textures = tooth_rows(max(0, min(5, level))).to(uv, non_blocking=True)
     for texture, row_uv in reversed([*zip(textures, uv.split(2, dim=1), strict=True)]):  # the upper row occludes the lower
         grid = torch.stack((row_uv[:, 0] / HALF_ROW_CM, (row_uv[:, 1] - middle) / half), dim=-1)
         texture = texture.expand(len(uv), -1, -1, -1)
         rgba = F.grid_sample(texture, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         image = rgba[:, :3] * shading + (1 - rgba[:, 3:]) * image
     return image.clamp(0, 1)
-
-
-def _mip_level(px_per_cm: float) -> int:
-    """The mip level whose pixels are at least half as large as those of the image: finer ones would flicker."""
-    return max(0, min(5, int(np.log2(2 * TEXTURE_PX_PER_CM / max(px_per_cm, 1)))))
 
 
 @cache
@@ -105,7 +90,7 @@ def _draw_row(teeth: tuple[Tooth, ...], supersampling: int = 2) -> np.ndarray:
     height = int((ROW_BOTTOM_CM - ROW_TOP_CM) * px_per_cm)
     v = (np.arange(height, dtype=np.float32)[:, None] + 0.5) / px_per_cm + ROW_TOP_CM
     shape = len(v), len(u)
-    rgb = np.repeat(np.array(GUMS_RGB, np.float32), shape[0] * shape[1]).reshape(3, *shape)
+    rgb = np.tile(np.array(GUMS_RGB, np.float32)[:, None, None], shape)
     alpha, gum_line = np.zeros(shape, np.float32), np.full_like(u, 2 * ROW_BOTTOM_CM)
     for tooth in teeth:
         columns = (u >= tooth.near) & (u < tooth.far)
@@ -127,9 +112,7 @@ def _draw_row(teeth: tuple[Tooth, ...], supersampling: int = 2) -> np.ndarray:
 def _enamel_rgb(tooth: Tooth, side: np.ndarray, up: np.ndarray) -> np.ndarray:
     """The colour of a tooth, (3, h, w): warm at the gums, translucent at the edge, dark beside its neighbours.
 
-    Args:
-        side: (w,), -1 at its nearer side to 1 at its farther one.
-        up: (h, w), 0 at its edge to 1 at the gums.
+    `side`, (w,), is -1 at its nearer side and 1 at its farther one; `up`, (h, w), is 0 at its edge and 1 at the gums.
     """
     to_side = (1 - np.abs(side)) * (tooth.far - tooth.near) / 2
     shade = (1 - 0.16 * np.abs(side) ** 3) * (1 - 0.36 * np.exp(-((to_side / GAP_CM) ** 2)))

@@ -1,9 +1,9 @@
-"""T, the warp network (not part of the paper): how the pixels of a photo turn into the edit that the decoder shows.
+"""T, the warp network (not part of the paper): brings the expression of the decoder's picture to the photo's own pixels.
 
-The decoder's picture has the expression but not the sharpness of the photo. T sees the photo, two pictures of the decoder
-(with the expression of the photo and with the target expression) and the code. For every point of the face it predicts
-where its pixels come from (flow), how their brightness changes (gain), and a mask of what no pixel of the photo can show:
-teeth and the inside of the mouth. All of these are smooth or small, so they can be upsampled to the photo's resolution.
+The decoder's picture has the expression but not the sharpness of the photo. From the photo, two pictures of the decoder
+(with the expression of the photo and with the target expression) and the code, T predicts for every point of the face where
+its pixels come from (flow), how their brightness changes (gain), and a mask of the inside of the mouth, which no pixel of
+the photo can show. All of these are smooth or small, so they can be upsampled to the photo's resolution.
 
 T works on the wide crop, which has the centre of the aligned crop and WIDE_CROP_SCALE times its side.
 """
@@ -18,18 +18,14 @@ from torch import Tensor, nn
 from ..photo.alignment import EYES
 from ..photo.image_io import LUMA
 from .backward_warp import FIELD_SCALE, upsample_fields, warp_and_relight
-from .blocks import GROUPS, CalibratedModule, ResidualBlock, leaky_relu_, round_to_groups
+from .blocks import GROUPS, CalibratedModule, ResidualBlock, UNet, round_to_groups
 from .mouth_network import CM_IN_WIDE_CROP, MouthNetwork
 from .teeth_texture import composite_teeth
 
-WIDE_CROP_SCALE = 32 / 27
-"""Side of the wide crop in sides of the crop, large enough to hold a dropped jaw."""
-WARP_CHANNELS = (16, 40, 80, 128, 160)
-"""Channels of the five scales, from `image_size` px down; multiplied by `width`."""
-MAX_FLOW, MAX_GAIN = 0.25, 0.7
-"""Largest flow, in sides of the wide crop, and largest change of the logarithm of brightness."""
-DEFAULT_EMPHASIS = 1.25
-"""Factor on flow and gain unless calibrated: a network trained on a pixel loss underestimates both."""
+WIDE_CROP_SCALE = 32 / 27  # side of the wide crop in sides of the crop, large enough to hold a dropped jaw
+WARP_CHANNELS = (16, 40, 80, 128, 160)  # channels of the five scales, from `image_size` px down; multiplied by `width`
+MAX_FLOW, MAX_GAIN = 0.25, 0.7  # largest flow, in sides of the wide crop, and largest change of the logarithm of brightness
+DEFAULT_EMPHASIS = 1.25  # factor on flow and gain unless calibrated: a network trained on a pixel loss underestimates both
 RAISED, EYES_END = 0.02, 0.45
 """Upward flow of RAISED or more above EYES_END (both in sides of the wide crop, EYES_END from its top) is not emphasised:
 wide eyes would become tall ones."""
@@ -46,24 +42,18 @@ class WarpPrediction(NamedTuple):
 
     flow: Tensor
     """(B, 2, R, R), x component first, in sides of the wide crop: offset of the point that each pixel comes from."""
-    gain: Tensor
-    """(B, 3, R, R): change of the logarithm of brightness in [0, 1] of the warped pixels."""
-    mask: Tensor
-    """(B, 1, R, R) in [0, 1]: opacity of the rendered mouth interior."""
-    background: Tensor
-    """(B, 3, S, S) in [0, 1]: the mouth interior without teeth."""
-    shading: Tensor
-    """(B, 3, S, S): colour of a white tooth at each point."""
-    uv: Tensor
-    """(B, 4, S, S) in cm: texture coordinates on the two rows of teeth, see `teeth_texture.composite_teeth`."""
+    gain: Tensor  # (B, 3, R, R): change of the logarithm of brightness in [0, 1] of the warped pixels
+    mask: Tensor  # (B, 1, R, R) in [0, 1]: opacity of the rendered mouth interior
+    background: Tensor  # (B, 3, S, S) in [0, 1]: the mouth interior without teeth
+    shading: Tensor  # (B, 3, S, S): colour of a white tooth at each point
+    uv: Tensor  # (B, 4, S, S) in cm: texture coordinates on the two rows of teeth, see `teeth_texture.composite_teeth`
 
     @classmethod
     def identity(cls, image_size: int) -> "WarpPrediction":
         """The prediction that leaves a photo unchanged, B = 1."""
-        large, small = FIELD_SCALE * image_size, (image_size, image_size)
-        zeros = torch.zeros(1, 3, large, large)
-        mouth = (torch.zeros(1, channels, *small) for channels in (3, 3, 4))
-        return cls(zeros[:, :2], zeros, zeros[:, :1], *mouth)
+        large, small = FIELD_SCALE * image_size, image_size
+        shapes = (2, large), (3, large), (1, large), (3, small), (3, small), (4, small)
+        return cls._make(torch.zeros(1, channels, side, side) for channels, side in shapes)
 
     def apply(self, x: Tensor) -> Tensor:
         """Edits the wide crop: (B, 3, R, R) in [-1, 1] -> (B, 3, R, R) in [-1, 1]."""
@@ -83,12 +73,9 @@ class WarpPrediction(NamedTuple):
 class FlowPrediction(NamedTuple):
     """T's prediction before the mouth network: smooth fields that can be interpolated between edits."""
 
-    flow: Tensor
-    """(B, 2, S, S), as in `WarpPrediction`, after emphasis; S = `image_size`."""
-    gain: Tensor
-    """(B, 3, S, S), likewise."""
-    decoded: Tensor
-    """(B, 6, S, S) over the wide crop: the reconstruction, and the difference of x_hat from it."""
+    flow: Tensor  # (B, 2, S, S), as in `WarpPrediction`, after emphasis; S = `image_size`
+    gain: Tensor  # (B, 3, S, S), likewise
+    decoded: Tensor  # (B, 6, S, S) over the wide crop: the reconstruction, and the difference of x_hat from it
 
     def lerp(self, end: "FlowPrediction", weight: float) -> "FlowPrediction":
         """Interpolates from this edit (weight 0) to another edit of the same face (1)."""
@@ -105,19 +92,13 @@ class WarpEmphasis(CalibratedModule):
 
     def __init__(self, num_expressions: int):
         super().__init__()
-        factors = torch.full((num_expressions,), DEFAULT_EMPHASIS, dtype=torch.float64)
-        self.register_buffer("per_expression", factors)
+        self.register_buffer("per_expression", torch.full((num_expressions,), DEFAULT_EMPHASIS, dtype=torch.float64))
 
     def forward(self, c: Tensor, source_code: Tensor) -> float:
-        """The factor for one edit.
+        """The factor for one edit with the code c (K * d,) of a face that shows `source_code`.
 
-        Args:
-            c: (K * d,) in [-1, 1], the code of the edit.
-            source_code: (K * d,), the code of what the face shows.
-
-        Returns:
-            The mean of the expressions' factors, weighted by their presence in c; DEFAULT_EMPHASIS for the neutral code;
-            and 1 if the face already shows an expression, where an emphasised way back would pull the nose.
+        It is the mean of the expressions' factors, weighted by their presence in c; DEFAULT_EMPHASIS for the neutral code;
+        and 1 if the face already shows an expression, where an emphasised way back would pull the nose.
         """
         presence = (c.reshape(len(self.per_expression), -1).amax(1) + 1).tolist()
         if not sum(presence):
@@ -127,14 +108,8 @@ class WarpEmphasis(CalibratedModule):
         return sum(p * e for p, e in zip(presence, self.per_expression.tolist(), strict=True)) / sum(presence)
 
 
-class WarpNetwork(nn.Module):
-    """T: a U-Net with FiLM residual blocks that predicts flow and gain, followed by `MouthNetwork`.
-
-    Args:
-        image_size: side of the decoder's pictures in px.
-        code_dim: K * d.
-        width: factor on WARP_CHANNELS.
-    """
+class WarpNetwork(UNet):
+    """T: a U-Net that predicts flow and gain, followed by `MouthNetwork`; `width` is a factor on WARP_CHANNELS."""
 
     def __init__(self, image_size: int, code_dim: int, width: float = 1.0):
         super().__init__()
@@ -160,26 +135,14 @@ class WarpNetwork(nn.Module):
 
     def predict_flow(self, x: Tensor, reconstruction: Tensor, x_hat: Tensor, c: Tensor,
                      emphasis: float = 1.0) -> FlowPrediction:  # fmt: skip
-        """Predicts flow and gain.
+        """Predicts flow and gain, multiplied by `emphasis` (see `WarpEmphasis`).
 
-        Args:
-            x: (B, 3, R, R) in [-1, 1], the photo over the wide crop.
-            reconstruction: (B, 3, S, S), the decoder's picture with the expression of the photo, over the crop.
-            x_hat: (B, 3, S, S), the decoder's picture with the target expression.
-            c: (B, K * d), the target code.
-            emphasis: factor on flow and gain, see `WarpEmphasis`.
+        x: (B, 3, R, R) in [-1, 1], the photo over the wide crop; reconstruction and x_hat: (B, 3, S, S), the decoder's
+        pictures over the crop, with the expression of the photo and with the target; c: (B, K * d), the target code.
         """
         decoded = self._over_wide_crop(torch.cat((reconstruction, x_hat - reconstruction), dim=1))
-        h = self.stem(torch.cat((F.pixel_unshuffle(x, FIELD_SCALE), decoded), dim=1))
-        h = self.down_blocks[0](h, c)
-        skips = [h]
-        for downsample, block in zip(self.downsamplers, list(self.down_blocks)[1:], strict=True):
-            h = block(downsample(h), c)
-            skips.append(h)
-        for i in reversed(range(len(self.upsamplers))):
-            h = F.interpolate(self.upsamplers[i](h), scale_factor=2, mode="bilinear", align_corners=False) + skips[i]
-            h = self.up_blocks[i](h, c)
-        flow, gain = self.head(leaky_relu_(self.norm(h))).float().split((2, 3), dim=1)  # bf16 is too coarse for positions
+        maps = self.contract(torch.cat((F.pixel_unshuffle(x, FIELD_SCALE), decoded), dim=1), c)
+        flow, gain = self.expand(maps, c).split((2, 3), dim=1)
         flow = torch.tanh(flow / 16) * MAX_FLOW
         if emphasis != 1:
             below_eyes = torch.linspace(0, 1, self.image_size, device=x.device)[:, None] > EYES_END
@@ -207,12 +170,8 @@ class WarpNetwork(nn.Module):
 def sclera_color(x: Tensor) -> Tensor:
     """Estimates the colour of the sclera: the mean of the pixels about the pupils that are bright but no highlights.
 
-    Args:
-        x: (B, 3, R, R) in [-1, 1], a photo over the wide crop.
-
-    Returns:
-        (B, 3), positive: the tint of the sclera, at its own brightness or at that of the cheeks if these are brighter,
-        which means that the eyes lie in shadow.
+    x, (B, 3, R, R) in [-1, 1], is a photo over the wide crop. The colour, (B, 3), positive, has the brightness of the
+    sclera, or that of the cheeks if these are brighter, which means that the eyes lie in shadow.
     """
     x, eye_distance = (x.float() + 1) / 2, (EYES[1][0] - EYES[0][0]) / WIDE_CROP_SCALE
     luma, pupils = x.new_tensor(LUMA), [[(at - 0.5) / WIDE_CROP_SCALE + 0.5 for at in eye] for eye in EYES]
