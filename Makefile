@@ -1,6 +1,7 @@
 # make app     the app, on http://127.0.0.1:7860
 # make test    the tests, on the CPU (ARGS="-k editor" picks some, JOBS=4 runs more at once)
-# make lint    ruff's rules and its formatting
+# make lint    ruff's rules, its formatting, and the library's types (mypy)
+# make docs    the API reference, made of the docstrings: build/docs/exprgan.html
 # make clean   removes all that make made: the virtual environment, caches, build files
 #
 # PYTHON=/path/to/python chooses the interpreter of a new .venv; otherwise the first Python >= 3.10 found.
@@ -13,7 +14,7 @@ venv   := .venv
 python := $(venv)/bin/python
 pip    := $(python) -m pip --quiet --quiet --disable-pip-version-check --no-input
 
-.PHONY: help app test lint clean
+.PHONY: help app test lint docs clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -29,6 +30,10 @@ test: $(venv)/.test-installed
 lint: $(venv)/.test-installed
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
+	$(python) -m mypy
+
+docs: $(venv)/.test-installed
+	$(python) -m pdoc --docformat google --output-directory build/docs exprgan
 
 clean:
 	rm -rf $(venv) *.egg-info build dist .gradio .hypothesis .pytest_cache .ruff_cache

@@ -45,6 +45,13 @@ Subpackages: `models` (networks, weights, ONNX), `photo` (reading, face detectio
 import importlib
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.1.0"
+__all__ = [
+    "EXPRESSIONS", "NEUTRAL", "Animation", "BadImageError", "Controller", "EditResult", "ExprGAN", "ExprGANConfig",
+    "ExprGANError", "ExpressionEditor", "Face", "GroupResult", "Match", "NoFaceError", "Reading", "Report", "Subject",
+    "WeightsError", "draw_numbers", "edit_folder", "export_onnx", "is_marked",
+]  # fmt: skip
+
 if TYPE_CHECKING:
     from .batch.folder import Report, edit_folder
     from .editing.animation import Animation
@@ -59,56 +66,27 @@ if TYPE_CHECKING:
     from .models.onnx_export import export_onnx
     from .photo.detection import Face
     from .photo.image_io import is_marked
-
-__all__ = [
-    "EXPRESSIONS",
-    "NEUTRAL",
-    "Animation",
-    "BadImageError",
-    "Controller",
-    "EditResult",
-    "ExprGAN",
-    "ExprGANConfig",
-    "ExprGANError",
-    "ExpressionEditor",
-    "Face",
-    "GroupResult",
-    "Match",
-    "NoFaceError",
-    "Reading",
-    "Report",
-    "Subject",
-    "WeightsError",
-    "draw_numbers",
-    "edit_folder",
-    "export_onnx",
-    "is_marked",
-]
-__version__ = "0.1.0"
-
-_MODULES = {
-    "batch.folder": ("Report", "edit_folder"),
-    "editing.animation": ("Animation",),
-    "editing.multi_face": ("GroupResult", "draw_numbers"),
-    "editing.results": ("EditResult", "Reading", "Subject"),
-    "editing.retrieval": ("Match",),
-    "editor": ("ExpressionEditor",),
-    "errors": ("BadImageError", "ExprGANError", "NoFaceError", "WeightsError"),
-    "expressions": ("EXPRESSIONS", "NEUTRAL"),
-    "models.controller": ("Controller",),
-    "models.exprgan": ("ExprGAN", "ExprGANConfig"),
-    "models.onnx_export": ("export_onnx",),
-    "photo.detection": ("Face",),
-    "photo.image_io": ("is_marked",),
-}
-"""Module -> its public names."""
-
-# Public names are imported when they are first used (PEP 562), so `import exprgan` does not load torch. They are not stored
-# here, or `help(exprgan)` would document each class in full. Hidden from type checkers, which would accept any name.
-if not TYPE_CHECKING:
+else:
+    # A public name is imported when it is used (PEP 562), so that `import exprgan` does not load torch. `dir` does not list
+    # the names: pydoc documents in full all that is in both `dir` and `__all__`, and help(exprgan) would be 3,500 lines.
+    _EXPORTS = {
+        "batch.folder": "Report edit_folder",
+        "editing.animation": "Animation",
+        "editing.multi_face": "GroupResult draw_numbers",
+        "editing.results": "EditResult Reading Subject",
+        "editing.retrieval": "Match",
+        "editor": "ExpressionEditor",
+        "errors": "BadImageError ExprGANError NoFaceError WeightsError",
+        "expressions": "EXPRESSIONS NEUTRAL",
+        "models.controller": "Controller",
+        "models.exprgan": "ExprGAN ExprGANConfig",
+        "models.onnx_export": "export_onnx",
+        "photo.detection": "Face",
+        "photo.image_io": "is_marked",
+    }
+    _MODULES = {name: module for module, names in _EXPORTS.items() for name in names.split()}
 
     def __getattr__(name: str) -> Any:
-        for module, names in _MODULES.items():
-            if name in names:
-                return getattr(importlib.import_module(f".{module}", __name__), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

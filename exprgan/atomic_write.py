@@ -11,20 +11,15 @@ from pathlib import Path
 
 from .errors import ExprGANError
 
-PARTIAL_NAME = re.compile(r"\.[0-9a-f]{32}\.part")
-"""The temporary names of `atomic_write`."""
-
 
 @contextmanager
-def atomic_write(
-    path: Path, *, replace: bool = True, sync: bool = False, error: type[ExprGANError] = ExprGANError
-) -> Iterator[Path]:
+def atomic_write(path: Path, *, replace: bool = True, sync: bool = False,
+                 error: type[ExprGANError] = ExprGANError) -> Iterator[Path]:  # fmt: skip
     """Yields a temporary name beside `path` to write to, and renames it to `path` when the block succeeds.
 
-    If the block fails, the temporary file is deleted and what `path` held before remains.
+    If the block fails, the temporary file is deleted and what `path` held before remains. The folder must exist.
 
     Args:
-        path: the final name; its folder exists.
         replace: whether a file that has this name already may be replaced.
         sync: flush the content to disk before the file is renamed, so that it survives a power failure.
         error: the class of the error raised if the file cannot be written.
@@ -63,16 +58,14 @@ def sync_to_disk(path: Path) -> None:
 def delete_partial_files(folder: Path) -> None:
     """Deletes, in a folder and all below it, the temporary files of processes that were killed while writing."""
     for path in folder.rglob(".*.part"):
-        if PARTIAL_NAME.fullmatch(path.name):
+        if re.fullmatch(r"\.[0-9a-f]{32}\.part", path.name):
             path.unlink(missing_ok=True)
 
 
 def _link_new(part: Path, path: Path) -> None:
     try:
         os.link(part, path)  # the one system call that both creates a name and fails if it exists
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links, such as exFAT
-        if path.exists():
+    except OSError:
+        if os.path.lexists(path):
             raise FileExistsError(path) from None
-        os.replace(part, path)
+        os.replace(part, path)  # on a file system without hard links, such as exFAT

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -34,14 +35,14 @@ def run_verb(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> 
     args = parser.parse_args(argv)
     try:
         args.run(args)
+        return 0
     except (ExprGANError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        message = str(error)
     except OSError as error:  # for instance a full disk
         where = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror or error}{where}; make room, or choose another folder", file=sys.stderr)
-        return 1
-    return 0
+        message = f"{error.strerror or error}{where}; make room, or choose another folder"
+    print(f"error: {message}", file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,55 +63,49 @@ def _parser() -> argparse.ArgumentParser:
     expressions = ("one of the model's expressions, as `exprgan info` lists them, or neutral; or one for each of some "
                    "faces: 0=happy 2=sad:0.6")  # fmt: skip
 
-    find = verbs.add_parser("find", help="number the faces in a photo")
-    find.add_argument("photo", type=Path)
-    find.add_argument("--out", type=Path, help=picture)
-    find.set_defaults(run=_find)
+    def add_verb(name: str, run: Callable, summary: str, *parents: argparse.ArgumentParser) -> Callable:
+        verb = verbs.add_parser(name, parents=parents, help=summary)
+        verb.set_defaults(run=run)
+        return verb.add_argument
 
-    editing = [model, intensity, style, faces, fidelity]
-    edit = verbs.add_parser("edit", parents=editing, help="give faces another expression")
-    edit.add_argument("photo", type=Path, help="a photo; or a folder of them, of which --out gets edited copies")
-    edit.add_argument("expression", nargs="+", help=expressions)
-    edit.add_argument("--out", type=Path, help=f"{picture}; or a folder")
-    edit.add_argument("--jobs", type=int, help="of a folder: how many photos at once (default: one per core)")
-    edit.set_defaults(run=_edit)
+    add = add_verb("find", _find, "number the faces in a photo")
+    add("photo", type=Path)
+    add("--out", type=Path, help=picture)
 
-    animate = verbs.add_parser("animate", parents=editing, help="let an expression come and go")
-    animate.add_argument("photo", type=Path)
-    animate.add_argument("expression", nargs="*", default=["happy"], help=f"{expressions} (default: happy)")
-    animate.add_argument("--kind", choices=KINDS, default=KINDS[0], help="sweep: from neutral and back (default); tour: "
-                         "all expressions in turn; morph: from --start and back")  # fmt: skip
-    animate.add_argument("--start", help="where a morph sets out, sad or sad:0.5 (default: the face as it is)")
-    animate.add_argument("--seconds", type=float, default=2.0, help="that an expression takes to come and go; default 2")
-    animate.add_argument("--fps", type=float, default=25, help="frames a second, 1 to 50; default 25")
-    animate.add_argument("--size", type=int, help="longest side in px (default: the photo's; .gif 640, .webp 1024)")
-    animate.add_argument("--out", type=Path, help="file to write (.mp4, .gif or .webp)")
-    animate.set_defaults(run=_animate)
+    add = add_verb("edit", _edit, "give faces another expression", model, intensity, style, faces, fidelity)
+    add("photo", type=Path, help="a photo; or a folder of them, of which --out gets edited copies")
+    add("expression", nargs="+", help=expressions)
+    add("--out", type=Path, help=f"{picture}; or a folder")
+    add("--jobs", type=int, help="of a folder: how many photos at once (default: one per core)")
 
-    transfer = verbs.add_parser("transfer", parents=[model, intensity, fidelity], help="take the expression from a photo")
-    transfer.add_argument("photo", type=Path, help="whose face is edited")
-    transfer.add_argument("source", type=Path, help="whose expression is taken")
-    transfer.add_argument("--face", type=int, help="which face, counted from 0, the largest first")
-    transfer.add_argument("--out", type=Path, help=picture)
-    transfer.set_defaults(run=_transfer)
+    add = add_verb("animate", _animate, "let an expression come and go", model, intensity, style, faces, fidelity)
+    add("photo", type=Path)
+    add("expression", nargs="*", default=["happy"], help=f"{expressions} (default: happy)")
+    add("--kind", choices=KINDS, default=KINDS[0], help="sweep: from neutral and back (default); tour: all expressions in "
+        "turn; morph: from --start and back")  # fmt: skip
+    add("--start", help="where a morph sets out, sad or sad:0.5 (default: the face as it is)")
+    add("--seconds", type=float, default=2.0, help="that an expression takes to come and go; default 2")
+    add("--fps", type=float, default=25, help="frames a second, 1 to 50; default 25")
+    add("--size", type=int, help="longest side in px (default: the photo's; .gif 640, .webp 1024)")
+    add("--out", type=Path, help="file to write (.mp4, .gif or .webp)")
 
-    generate = verbs.add_parser("generate", parents=[model, intensity, style], help="make pictures of new people")
-    generate.add_argument("expression")
-    generate.add_argument("--count", type=int, default=8)
-    generate.add_argument("--seed", type=int, help="the same seed makes the same people")
-    generate.add_argument("--out", type=Path, default=Path("people"), help="folder to write (default: people)")
-    generate.set_defaults(run=_generate)
+    add = add_verb("transfer", _transfer, "take the expression from a photo", model, intensity, fidelity)
+    add("photo", type=Path, help="whose face is edited")
+    add("source", type=Path, help="whose expression is taken")
+    add("--face", type=int, help="which face, counted from 0, the largest first")
+    add("--out", type=Path, help=picture)
 
-    export = verbs.add_parser("export", parents=[model], help="write encoder and decoder as ONNX files")
-    export.add_argument("out", type=Path, help="folder to write")
-    export.set_defaults(run=_export)
+    add = add_verb("generate", _generate, "make pictures of new people", model, intensity, style)
+    add("expression")
+    add("--count", type=int, default=8)
+    add("--seed", type=int, help="the same seed makes the same people")
+    add("--out", type=Path, default=Path("people"), help="folder to write (default: people)")
 
-    app = verbs.add_parser("app", parents=[model], help="serve the page, on http://127.0.0.1:7860")
-    app.set_defaults(run=_app)
-
-    info = verbs.add_parser("info", parents=[model], help="say what a model is")
-    info.add_argument("--check", action="store_true", help="let it do what it did when it was published, and compare")
-    info.set_defaults(run=_info)
+    add = add_verb("export", _export, "write encoder and decoder as ONNX files", model)
+    add("out", type=Path, help="folder to write")
+    add_verb("app", _app, "serve the page, on http://127.0.0.1:7860", model)
+    add = add_verb("info", _info, "say what a model is", model)
+    add("--check", action="store_true", help="let it do what it did when it was published, and compare")
     return parser
 
 
@@ -120,7 +115,7 @@ def _find(args: argparse.Namespace) -> None:
     choose_face(faces)  # raises NoFaceError if there is none
     for i, face in enumerate(faces):
         print(f"{i}: {face.width:.0f} px wide at ({face.box[0]:.0f}, {face.box[1]:.0f})")
-    out = args.out or _output_path(args.photo, "faces")
+    out = _output_path(args, "faces")
     if not (file_format := SUFFIXES.get(out.suffix.lower())):
         raise ValueError(f"cannot write {out.name!r}: choose a name that ends in {', '.join(SUFFIXES)}")
     with atomic_write(out) as part:
@@ -135,11 +130,11 @@ def _edit(args: argparse.Namespace) -> None:
     if args.jobs is not None:
         raise ValueError(f"--jobs is for folders, and {args.photo} is none")
     requests, label = _parse_requests(args.expression, args.face)
-    editor = _load_editor(args)
+    editor = ExpressionEditor(_load_model(args))
     faces = requests if isinstance(requests, dict) else None if args.face == "all" else args.face or [0]
     result = editor.edit_many(editor.read_all(args.photo, faces), requests, args.intensity, style=args.style,
                               fidelity=args.fidelity)  # fmt: skip
-    _save(result.image, args.out or _output_path(args.photo, label))
+    _save(result.image, _output_path(args, label))
 
 
 def _animate(args: argparse.Namespace) -> None:
@@ -148,15 +143,15 @@ def _animate(args: argparse.Namespace) -> None:
     out = args.out or args.photo.with_name(f"{args.photo.stem}-{'tour' if args.kind == 'tour' else label}.mp4")
     check_suffix(out)
     start = args.start and _parse_request(args.start)
-    animation = _load_editor(args).animate(args.photo, args.kind, requests, args.intensity, face=args.face,
-                                           style=args.style, start=start, seconds=args.seconds, fps=args.fps,
-                                           fidelity=args.fidelity)  # fmt: skip
-    animation.save(out, max_side=args.size, progress=_print_progress if sys.stderr.isatty() else None)
+    editor = ExpressionEditor(_load_model(args))
+    animation = editor.animate(args.photo, args.kind, requests, args.intensity, face=args.face, style=args.style,
+                               start=start, seconds=args.seconds, fps=args.fps, fidelity=args.fidelity)  # fmt: skip
+
+    def print_progress(done: int, total: int) -> None:
+        print(f"\rframe {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    animation.save(out, max_side=args.size, progress=print_progress if sys.stderr.isatty() else None)
     print(f"{out}: {animation.seconds:g} s, {out.stat().st_size / 1e6:.1f} MB")
-
-
-def _print_progress(done: int, total: int) -> None:
-    print(f"\rframe {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 def _parse_faces(text: str) -> list[int] | str:
@@ -177,11 +172,10 @@ def _parse_requests(words: list[str], face: list[int] | str | None) -> tuple[Edi
     if face is not None:
         raise ValueError(f"{' '.join(words)} names the faces already; leave --face out")
     requests, names = {}, []
-    for index, _, expression in (word.partition("=") for word in words):
+    for word in words:
+        index, _, expression = word.partition("=")
         if not index.isdecimal() or not expression:
-            raise ValueError(
-                f"{index + '=' + expression!r} must be a face and its expression, such as 0=happy or 2=sad:0.6"
-            )
+            raise ValueError(f"{word!r} must be a face and its expression, such as 0=happy or 2=sad:0.6")
         requests[int(index)] = _parse_request(expression)
         names.append(expression.partition(":")[0])
     return requests, "-".join(dict.fromkeys(names))
@@ -198,16 +192,17 @@ def _parse_request(text: str) -> EditRequest:
 
 def _transfer(args: argparse.Namespace) -> None:
     check_intensity(args.intensity)
-    editor = _load_editor(args)
+    editor = ExpressionEditor(_load_model(args))
     source = editor.read(args.source)
-    certainty = source.reading.certainties[source.reading.expression]
-    print(f"{args.source} reads as {source.reading.expression} ({certainty:.0%} certain)")
+    expression = source.reading.expression
+    print(f"{args.source} reads as {expression} ({source.reading.certainties[expression]:.0%} certain)")
     result = editor.transfer(args.photo, source, args.intensity, face=args.face, fidelity=args.fidelity)
-    _save(result.image, args.out or _output_path(args.photo, f"like-{args.source.stem}"))
+    _save(result.image, _output_path(args, f"like-{args.source.stem}"))
 
 
 def _generate(args: argparse.Namespace) -> None:
-    people = _load_editor(args).generate(args.count, args.expression, args.intensity, style=args.style, seed=args.seed)
+    editor = ExpressionEditor(_load_model(args))
+    people = editor.generate(args.count, args.expression, args.intensity, style=args.style, seed=args.seed)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -244,23 +239,19 @@ def _info(args: argparse.Namespace) -> None:
         print("it does here what it did when it was published")
 
 
-def _load_editor(args: argparse.Namespace) -> ExpressionEditor:
-    return ExpressionEditor(_load_model(args))
-
-
 def _load_model(args: argparse.Namespace, check: bool = False) -> ExprGAN:
     """Loads the model that --model names: by default the bundled weights or, without those, the Hub's."""
     args.model = args.model or default_model()
     if args.model == HUB_MODEL:
-        print(f"no weights came with this installation; taking {HUB_MODEL} from the Hub, once (--model names others)",
-              file=sys.stderr)  # fmt: skip
+        note = f"no weights came with this installation; taking {HUB_MODEL} from the Hub, once (--model names others)"
+        print(note, file=sys.stderr)
     return ExprGAN.from_pretrained(args.model, check=check)
 
 
-def _output_path(photo: Path, label: str) -> Path:
-    """The default output for a photo: me.jpg, happy -> me-happy.jpg; PNG for formats that cannot be written."""
-    suffix = photo.suffix if photo.suffix.lower() in SUFFIXES else ".png"
-    return photo.with_name(f"{photo.stem}-{label}{suffix}")
+def _output_path(args: argparse.Namespace, label: str) -> Path:
+    """--out, or by default a name beside the photo: me-happy.jpg for me.jpg; PNG for formats that cannot be written."""
+    suffix = args.photo.suffix if args.photo.suffix.lower() in SUFFIXES else ".png"
+    return args.out or args.photo.with_name(f"{args.photo.stem}-{label}{suffix}")
 
 
 def _save(image: Image.Image, path: Path) -> None:

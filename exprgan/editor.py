@@ -116,7 +116,20 @@ class ExpressionEditor:
 
     def edit(self, photo: Any, expression: ExpressionMix, intensity: float = 1.0, *, style: int | None = None,
              face: int | Face | None = None, fidelity: Fidelity = "detail") -> EditResult:  # fmt: skip
-        """Gives the face another expression; for the arguments see the class."""
+        """Gives the face another expression.
+
+        Args:
+            photo: a path, bytes, a file, a PIL image, an array or a `Subject`.
+            expression: one of `expressions`, or a mix of several: {"happy": 0.6, "surprise": 0.4}.
+            intensity: 0 (neutral) to 1 (full strength); multiplies the numbers of a mix.
+            style: one of the d ways to show the expression, 0..d-1; all of them together if None.
+            face: index into `find`'s list, or one of its faces; the largest if None.
+            fidelity: "detail", "model" or "tuned", see `Fidelity`.
+
+        Raises:
+            ValueError: an unknown expression, style or fidelity, or an intensity outside [0, 1].
+            BadImageError, NoFaceError: the photo cannot be read, or shows no such face.
+        """
         code = self._code(expression, intensity, style)
         return self.decode(self.read(photo, face), code, fidelity=fidelity)
 

@@ -16,13 +16,8 @@ def hold_lock(path: Path, busy: str, error: type[ExprGANError] = ExprGANError) -
     A file is created if it is missing, stays afterwards, and contains the holder's process id within the block. A folder
     must exist and is not changed. Nothing is locked on a file system without locks, nor for a folder on Windows.
 
-    Args:
-        path: the file or folder.
-        busy: the error's message if another process holds the lock; "{pid}" in it becomes that process's id.
-        error: the error's class.
-
     Raises:
-        ExprGANError: or `error`: another process holds the lock.
+        ExprGANError: or `error`: another process holds the lock; the message is `busy`, with its id in place of "{pid}".
         OSError: the file or folder cannot be opened, or the file not written.
     """
     is_folder = path.is_dir()
@@ -34,14 +29,15 @@ def hold_lock(path: Path, busy: str, error: type[ExprGANError] = ExprGANError) -
         if not try_lock(descriptor):
             pid = "" if is_folder else os.read(descriptor, 32).decode().strip()
             raise error(busy.replace("{pid}", pid or "?"))
-        if not is_folder:
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, str(os.getpid()).encode())
+        if is_folder:
+            yield
+            return
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
         try:
             yield
         finally:
-            if not is_folder:
-                os.ftruncate(descriptor, 0)
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 

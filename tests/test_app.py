@@ -262,7 +262,7 @@ def test_the_api_keeps_nothing_between_two_calls(tiny_editor, visitors):
 @pytest.mark.parametrize(("name", "rest", "count"), [("read", (), 3), ("number_faces", (0,), 1)])
 def test_the_api_returns_all_but_the_session(tiny_editor, data_dir, visitors, name, rest, count):
     photo = str(shutil.copy(data_dir / "portrait.jpg", visitors / "me.jpg"))
-    results = endpoints.stateless(functools.partial(getattr(handlers, name), tiny_editor), count)(photo, *rest)
+    results = endpoints.stateless(functools.partial(getattr(handlers, name), tiny_editor))(photo, *rest)
     assert not isinstance(results, PhotoSession)
     assert count == 1 or (len(results) == count and not any(isinstance(value, PhotoSession) for value in results))
 

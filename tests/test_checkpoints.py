@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from train.core.checkpoints import Checkpoints
-from train.core.errors import RunError
+from train.core.train_errors import RunError
 
 
 def state(step):

@@ -25,8 +25,8 @@ from exprgan.photo.ai_metadata import EditedImage, mark_edited
 from exprgan.photo.image_io import save_photo
 from train.__main__ import main as training
 from train.core.checkpoints import Checkpoints
-from train.core.errors import RunError
 from train.core.files import copy_together, durable_write, exclusive, write_text
+from train.core.train_errors import RunError
 from train.data.metadata import write_metadata
 
 ROOT = Path(__file__).parent.parent

@@ -35,7 +35,8 @@ MIN_LABEL_HEIGHT, MAX_LABEL_HEIGHT = 0.03, 0.08  # its limits in long sides of t
 class GroupResult:
     """Edits of several faces of one photo. The edited photos are computed on first access and marked as edited by AI."""
 
-    edits: dict[int, EditResult]  # by index into the list of `find`, largest first; each as if it were the only one
+    edits: dict[int, EditResult]
+    """By index into the list of `find`, largest first; each as if it were the only one."""
 
     @cached_property
     def image(self) -> Image.Image:

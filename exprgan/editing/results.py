@@ -32,9 +32,12 @@ MIN_CERTAINTY = 0.8  # a face whose expression is read with less certainty is ed
 class Reading:
     """The expression of a face, as the classifier and Q read it."""
 
-    expression: str  # one of the K expressions, or "neutral"
-    certainties: dict[str, float]  # the classifier's probability of every expression and of neutral; they add up to 1
-    code: Tensor  # c, (K * d,): Q's reading given the expression; all -1 for a neutral face
+    expression: str
+    """One of the K expressions, or "neutral"."""
+    certainties: dict[str, float]
+    """The classifier's probability of every expression and of neutral; they add up to 1."""
+    code: Tensor
+    """c, (K * d,): Q's reading given the expression; all -1 for a neutral face."""
 
     @property
     def source_code(self) -> Tensor:
@@ -46,14 +49,21 @@ class Reading:
 class Subject:
     """A face in a photo, ready to be edited."""
 
-    photo: Image.Image  # the full photo, RGB, upright
-    face: Face | None  # its position in the photo; None if the crop was given aligned
-    crop: Image.Image  # the aligned face, `image_size` px, the input of G_enc
-    photo_from_crop: np.ndarray  # (2, 3): crop px -> photo px
-    z: Tensor  # (z_dim,): g(x)
+    photo: Image.Image
+    """The full photo, RGB, upright."""
+    face: Face | None
+    """Its position in the photo; None if the crop was given aligned."""
+    crop: Image.Image
+    """The aligned face, `image_size` px, the input of G_enc."""
+    photo_from_crop: np.ndarray
+    """(2, 3): crop px -> photo px."""
+    z: Tensor
+    """(z_dim,): g(x)."""
     reading: Reading
-    reconstruction: Tensor  # (3, S, S) in [-1, 1]: the decoder's picture of the face with `reading.source_code`
-    wide_crop: Tensor | None = None  # (3, 2 S, 2 S) in [-1, 1]: the input of T, see `warp_network`; None without a T
+    reconstruction: Tensor
+    """(3, S, S) in [-1, 1]: the decoder's picture of the face with `reading.source_code`."""
+    wide_crop: Tensor | None = None
+    """(3, 2 S, 2 S) in [-1, 1]: the input of T, see `warp_network`; None without a T."""
     decoder: Decoder | None = field(default=None, repr=False)
     """A decoder fitted to this face, used instead of the model's; None before `tune`."""
     warp_cache: dict[tuple[float, bytes], FlowPrediction] = field(default_factory=dict, repr=False, compare=False)
@@ -82,10 +92,13 @@ class EditResult:
     """One edit. The edited photos are computed on first access, and their files are marked as edited by AI."""
 
     subject: Subject
-    code: Tensor  # c, (K * d,), of the edit
+    code: Tensor
+    """c, (K * d,), of the edit."""
     fidelity: Fidelity
-    decode: Callable[[], Tensor] = field(repr=False, compare=False)  # computes `x_hat`
-    prediction: WarpPrediction | None = None  # T's prediction for the edit; None without a T and for the fidelity "model"
+    decode: Callable[[], Tensor] = field(repr=False, compare=False)
+    """Computes `x_hat`."""
+    prediction: WarpPrediction | None = None
+    """T's prediction for the edit; None without a T and for the fidelity "model"."""
 
     @cached_property
     def x_hat(self) -> Tensor:

@@ -21,9 +21,12 @@ BY: tuple[By, ...] = get_args(By)
 class Match:
     """One retrieved picture."""
 
-    index: int  # index into the list that was searched, or into the sorted file names of the folder
-    path: Path | None  # its file; None if it was given otherwise
-    distance: float  # Euclidean distance, comparable within one search only
+    index: int
+    """Index into the list that was searched, or into the sorted file names of the folder."""
+    path: Path | None
+    """Its file; None if it was given otherwise."""
+    distance: float
+    """Euclidean distance, comparable within one search only."""
 
 
 def feature_vector(subject: Subject, by: By) -> Tensor:

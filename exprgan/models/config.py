@@ -19,10 +19,12 @@ class ExprGANConfig:
     """The architecture of the networks; the defaults are the paper's. ValueError names a value that cannot be used."""
 
     format: int = FORMAT
-    image_size: int = 128  # side of x in px: 16, 32, 64, 128 or 256
+    image_size: int = 128
+    """Side of x in px: 16, 32, 64, 128 or 256."""
     expressions: tuple[str, ...] = EXPRESSIONS
     """Names of the K classes in the order of c: lower-case words of letters, digits, - and _, without "neutral"."""
-    code_dim_each: int = 5  # d, the length of each c_i
+    code_dim_each: int = 5
+    """d, the length of each c_i."""
     z_dim: int = 50
     encoder_width: int = 64
     decoder_width: int = 1024
@@ -30,10 +32,12 @@ class ExprGANConfig:
     face_width: int = 16
     """Channels of the first blocks of G_enc, D_img and the face network, where each block doubles them, and of G_dec's
     first, at 4x4, where each block halves them."""
-    face_size: int = 64  # side in px of the pictures that the face network classifies
+    face_size: int = 64
+    """Side in px of the pictures that the face network classifies."""
     intensity_knots: int = 2
     """P, the points of F_ctrl's path of codes over intensity; 2 is a straight line, calibration makes more."""
-    warp_width: float = 0.0  # width of T, the warp network; 0: the model has none
+    warp_width: float = 0.0
+    """Width of T, the warp network; 0: the model has none."""
 
     def __post_init__(self):
         names = self.expressions

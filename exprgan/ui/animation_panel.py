@@ -10,9 +10,8 @@ from ..editing.animation import Animation, Kind
 from ..editing.results import Fidelity
 from ..editor import ExpressionEditor
 from ..errors import ExprGANError
-from .components import INTERNAL
-from .endpoints import TIMEOUT_S, TOO_LONG, add_endpoint, with_error_handling
-from .handlers import EXAMPLES, edit, expression_mix, read_faces, with_args_of
+from .endpoints import INTERNAL, TIMEOUT_S, TOO_LONG, add_endpoint
+from .handlers import edit, expression_mix, read_faces, with_args_of
 from .photo_session import PhotoSession, new_path
 
 MAX_SIDE_PX = {"mp4": 720, "gif": 400, "webp": 480}
@@ -22,7 +21,6 @@ MAX_FPS, MIN_FPS = 20, 8
 RENDER_TIME_S = 12
 MAX_SECONDS = 3
 """The longest rise and fall of an expression. A tour has one for every expression."""
-NOTE = "MP4 is the sharpest and the smallest. A GIF or WebP moves where a film does not."
 
 
 @with_args_of(edit)
@@ -52,10 +50,8 @@ def animate(editor: ExpressionEditor, photo: str | None, expression: str, intens
             raise ExprGANError(TOO_LONG)
         progress((done, total), desc="Making the animation", unit="frames")
 
-    photo = photo or EXAMPLES[0]
-    session = PhotoSession.resume(editor, photo, session)
     settings = expression, intensity, second, part, style, fidelity
-    requests, subjects = read_faces(editor, session, settings, int(face or 0), scope, others, progress)
+    session, requests, subjects = read_faces(editor, photo, settings, face, scope, others, session, progress)
     mixes = {index: (expression_mix(request), request["intensity"]) for index, request in requests.items()}
 
     def make_animation(fps: float) -> Animation:
@@ -63,7 +59,7 @@ def animate(editor: ExpressionEditor, photo: str | None, expression: str, intens
                                    seconds=seconds, fps=fps)  # fmt: skip
         return animation.at_most(MAX_SIDE_PX[file_format])
 
-    path = new_path(f".{file_format}", f"{Path(photo).stem}-{'tour' if kind == 'tour' else expression}")
+    path = new_path(f".{file_format}", f"{Path(session.path).stem}-{'tour' if kind == 'tour' else expression}")
     choose_frame_rate(make_animation).save(path, progress=report)
     return path, session
 
@@ -85,13 +81,7 @@ def show_animation(path: str) -> tuple:
 
 
 def animation_panel(editor: ExpressionEditor, settings: list, session: gr.State) -> None:
-    """The animation's controls, the button that makes it, and the places where it is shown and downloaded.
-
-    Args:
-        editor: makes it.
-        settings: the components of the photo and of what `edit` takes.
-        session: of the visitor.
-    """
+    """The animation's controls, the button that makes it, and where it is shown; `settings` as `edit` takes them."""
     with gr.Accordion("Animate: a short film to keep", open=False):
         kind = gr.Radio([("There and back", "sweep"), ("From your photo", "morph"), ("All, in turn", "tour")],
                         value="sweep", label="Movement", elem_classes="three")  # fmt: skip
@@ -99,15 +89,15 @@ def animation_panel(editor: ExpressionEditor, settings: list, session: gr.State)
                                elem_classes="three")  # fmt: skip
         seconds = gr.Slider(0.5, MAX_SECONDS, 2, step=0.5, label="Seconds an expression takes", buttons=[])
         make = gr.Button("Make the animation")
-        note = gr.Markdown(NOTE, elem_classes="note")
+        note = gr.Markdown("MP4 is the sharpest and the smallest. A GIF or WebP moves where a film does not.",
+                           elem_classes="note")  # fmt: skip
         video = gr.Video(label="Animation", visible=False, autoplay=True, loop=True, buttons=[], interactive=False,
                          elem_classes="player")  # fmt: skip
         picture = gr.Image(label="Animation", visible=False, buttons=[], interactive=False, elem_classes="player",
                            alt_text="The animation")  # fmt: skip
         file = gr.DownloadButton("Download the animation", visible=False)
     inputs, outputs = [*settings, kind, file_format, seconds, session], [file, session]
-    queue = {"concurrency_id": "animation", "concurrency_limit": 1}
-    add_endpoint(animate, editor, inputs, outputs, **queue)
-    written = make.click(with_error_handling(animate, editor), inputs, outputs, show_progress_on=note,
-                         api_visibility="private", **queue)  # fmt: skip
+    event = add_endpoint(animate, editor, inputs, outputs, concurrency_id="animation", concurrency_limit=1,
+                         trigger_mode="once")  # fmt: skip
+    written = make.click(**event, show_progress_on=note)
     written.success(show_animation, file, [video, picture, file], **INTERNAL)

@@ -3,7 +3,6 @@
 import functools
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -13,64 +12,25 @@ from gradio.data_classes import ImageData
 from gradio.utils import get_upload_folder
 
 from ..editor import ExpressionEditor
-from .endpoints import COMPUTE, add_endpoint, with_error_handling
+from .endpoints import INTERNAL, add_endpoint
 from .handlers import adjective
 
 PLACEHOLDER = "Drop a photo here\nor click to choose one"
 NOT_UPLOADED = "This photo is not one that was uploaded here. Please add it again."
 COPY, COPIED = "Copy a link to these settings", "Copied: the link has the settings, not the photo"
 
-INTERNAL = {"show_progress": "hidden", "api_visibility": "private"}
-"""Options of an event that is no endpoint of the API and shows no progress."""
-
 THEME = gr.themes.Default(
     primary_hue="teal", neutral_hue="stone", radius_size="lg", font=["system-ui", "sans-serif"], font_mono=["monospace"]
 ).set(
-    color_accent="*primary_600",
-    body_text_color_subdued="*neutral_600",
-    body_text_color_subdued_dark="*neutral_400",
-    slider_color="*primary_600",
-    button_primary_background_fill="*primary_700",
-    button_primary_background_fill_dark="*primary_700",
-    button_primary_background_fill_hover="*primary_800",
-    button_primary_background_fill_hover_dark="*primary_800",
+    color_accent="*primary_600", slider_color="*primary_600",
+    body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_400",
     button_primary_text_color="white",
-    checkbox_label_background_fill_selected="*primary_700",
-    checkbox_label_background_fill_selected_dark="*primary_700",
+    button_primary_background_fill="*primary_700", button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover="*primary_800", button_primary_background_fill_hover_dark="*primary_800",
     checkbox_label_text_color_selected="white",
-)
+    checkbox_label_background_fill_selected="*primary_700", checkbox_label_background_fill_selected_dark="*primary_700",
+)  # fmt: skip
 """Colours with enough contrast to read (WCAG AA); fonts of the visitor's own system, so that nothing is fetched."""
-
-LABELS_JS = """() => {
-  const name = (element, label) => {
-    if (label && element.getAttribute('aria-label') !== label) element.setAttribute('aria-label', label);
-  };
-  const text = element => element.textContent.replace(/\\s+/g, ' ').trim();
-  const update = () => {
-    const all = selector => document.querySelectorAll(selector);
-    all('.block.status:not([aria-live])').forEach(element => element.setAttribute('aria-live', 'polite'));
-    all('#people button').forEach((element, i) => name(element, `Virtual person ${i + 1}`));
-    all('.player progress').forEach(element => name(element, 'Where the film is'));
-    all('button[aria-dropeffect]').forEach(element => name(element, text(element)));
-    all('.empty[aria-label]').forEach(element => element.removeAttribute('aria-label'));
-    all('.thumbnail-item').forEach(element => name(element, element.querySelector('.caption-label')?.innerText));
-  };
-  new MutationObserver(update).observe(document.body, {childList: true, subtree: true});
-  update();
-}"""
-"""Labels for screen readers: a new status is announced; pictures to choose, the video's progress bar and the drop area get
-names; an empty gallery loses its own. Repeated on every change, as gradio renders a tab when it is first opened."""
-
-COPY_LINK_JS = """(...values) => {
-  const url = new URL(window.location.href.split(/[?#]/)[0]);
-  url.searchParams.set('tab', %s);
-  %s.forEach((name, i) => url.searchParams.set(name, values[i]));
-  window.history.replaceState(null, '', url);
-  navigator.clipboard?.writeText(String(url)).catch(() => {});
-  return %s;
-}"""
-"""The link is shown in the address bar as well, in case the browser does not let a page write to the clipboard."""
-DELAYED_JS = "() => new Promise(done => setTimeout(() => done(%s), 2500))"
 
 
 def photo_input(label: str) -> tuple[gr.Image, gr.State]:
@@ -115,72 +75,53 @@ def download_button(label: str, handler: Callable, editor: ExpressionEditor, inp
     """A button that calls a handler for a file, and then has the browser download it."""
     button, name = gr.Button(label), handler.__name__
     link = gr.DownloadButton(label, visible="hidden", elem_id=name)
-    add_endpoint(handler, editor, inputs, [link])
-    written = button.click(with_error_handling(handler, editor), inputs, link, show_progress_on=button,
-                           api_visibility="private", **COMPUTE)  # fmt: skip
+    written = button.click(**add_endpoint(handler, editor, inputs, [link]), show_progress_on=button)
     written.success(None, js=f"() => setTimeout(() => document.querySelector('#{name}').click(), 100)")
 
 
 # Links that restore a tab's settings.
 
 
-@dataclass(frozen=True)
 class Link:
-    """A tab's link button with what the link restores."""
+    """A button that copies a link to a tab with its settings (name in the address -> component), see `connect_links`.
 
-    settings: dict[str, gr.components.Component]
-    """Name in the address -> component."""
-    event: dict[str, Any] | None
-    """Arguments of `gr.on` for the event that applies the restored settings."""
-    button: gr.Button
+    `event` are arguments of `gr.on`, of the event that applies the settings when a link has restored them.
+    """
 
-
-def link_button(settings: dict[str, gr.components.Component], event: dict[str, Any] | None = None) -> Link:
-    """A button that copies a link to the tab with these settings, once `connect_links` was called."""
-    return Link(settings, event, gr.Button(COPY))
+    def __init__(self, settings: dict[str, gr.components.Component], event: dict[str, Any] | None = None):
+        self.settings, self.event, self.button = settings, event, gr.Button(COPY)
 
 
 def connect_links(app: gr.Blocks, tabs: gr.Tabs, links: dict[str, Link]) -> None:
-    """Makes the link buttons copy their links, and the page restore the settings of a link by which it is opened.
-
-    Args:
-        app: the page.
-        tabs: all tabs.
-        links: by the title of their tab.
-    """
+    """Makes the link buttons copy their links, and the page restore a link's settings; `links` are by their tab's title."""
     address, opened = gr.Textbox(visible=False), gr.State()
     outputs = [tabs, opened]
     for title, link in links.items():
-        js = COPY_LINK_JS % (json.dumps(title), json.dumps(list(link.settings)), json.dumps(COPIED))
+        tab, names = json.dumps(title), json.dumps(list(link.settings))
+        js = f"(...values) => {{ copyLink({tab}, {names}, values); return {json.dumps(COPIED)} }}"
         copied = link.button.click(None, [*link.settings.values()], link.button, js=js, api_visibility="private")
-        copied.then(None, None, link.button, js=DELAYED_JS % json.dumps(COPY), api_visibility="private")
+        js = f"() => new Promise(done => setTimeout(() => done({json.dumps(COPY)}), 2500))"
+        copied.then(None, None, link.button, js=js, api_visibility="private")
         outputs += link.settings.values()
     restore = functools.partial(restore_settings, links)
     loaded = app.load(restore, address, outputs, js="() => window.location.search", queue=False, **INTERNAL)
     for title, link in links.items():
         if link.event:
             inputs = [opened, *link.event["inputs"]]
-            loaded.success(**link.event | {"fn": only_for_tab(title, link.event), "inputs": inputs})
+            loaded.success(**link.event | {"fn": only_for_tab(title, link.event["fn"]), "inputs": inputs})
 
 
-def only_for_tab(title: str, event: dict[str, Any]) -> Callable:
-    """The event's function if the page was opened by a link to this tab; otherwise one that changes nothing."""
-
-    def call(opened: str | None, *settings):
-        if opened == title:
-            return event["fn"](*settings)
-        return [gr.skip()] * len(event["outputs"]) if len(event["outputs"]) > 1 else gr.skip()
-
-    return call
+def only_for_tab(title: str, handler: Callable) -> Callable:
+    """The handler with a first argument, the tab that a link opened; it is not called, and changes nothing, for another."""
+    return lambda opened, *settings: handler(*settings) if opened == title else gr.skip()
 
 
 def restore_settings(links: dict[str, Link], query: str) -> list:
     """The tab and the values of all its settings for an address's query; what is not valid is left unchanged."""
     values = dict(parse_qsl((query or "").lstrip("?")))
-    tab, updates = values.get("tab"), []
-    for title, link in links.items():
-        for name, component in link.settings.items():
-            updates.append(parse_setting(component, values.get(name)) if title == tab else gr.skip())
+    tab = values.get("tab")
+    updates = [parse_setting(component, values.get(name)) if title == tab else gr.skip()
+               for title, link in links.items() for name, component in link.settings.items()]  # fmt: skip
     return [gr.Tabs(selected=tab) if tab in links else gr.skip(), tab, *updates]
 
 

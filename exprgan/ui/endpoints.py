@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError  # Python 3.10's is not the built-in one
+from typing import Any
 
 import gradio as gr
 
@@ -22,6 +23,8 @@ APOLOGY = "Sorry, something went wrong here, not with you. Please try again, or 
 
 COMPUTE = {"concurrency_id": "work", "concurrency_limit": NUM_WORKERS, "trigger_mode": "always_last"}
 """Options of an event that computes: all of them share one queue, and of many moves of a slider the last counts."""
+INTERNAL = {"show_progress": "hidden", "api_visibility": "private"}
+"""Options of an event that is no endpoint of the API and shows no progress."""
 
 LOG = logging.getLogger("exprgan.ui")
 WORKERS = ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="handler")
@@ -38,48 +41,46 @@ def with_error_handling(handler: Callable, editor: ExpressionEditor) -> Callable
             return future.result(TIMEOUT_S)
         except FutureTimeoutError:
             future.cancel()
-            raise gr.Error(TOO_LONG, print_exception=False) from None
+            message = TOO_LONG
         except (ExprGANError, ValueError) as error:
-            raise gr.Error(str(error), print_exception=False) from None
+            message = str(error)
         except Exception:
             LOG.exception("a handler of the app failed")
-            raise gr.Error(APOLOGY, print_exception=False) from None
+            message = APOLOGY
+        raise gr.Error(message, print_exception=False)
 
     # gradio names the API's parameters, and the tools of MCP, after these
     run.__wrapped__, run.__doc__, run.__name__ = bound, handler.__doc__, handler.__name__  # type: ignore[attr-defined]
     return run
 
 
-def add_endpoint(handler: Callable, editor: ExpressionEditor, inputs: list, outputs: list, **options) -> None:
-    """Adds a handler to the API: an event that nothing on the page triggers, and that keeps no session.
+def add_endpoint(handler: Callable, editor: ExpressionEditor, inputs: list, outputs: list, **options) -> dict[str, Any]:
+    """Adds a handler to the API, and returns the arguments of the page's own events that call it.
 
-    It must be added before the page's own events of the same handler, as gradio gives an API name to the first that asks.
+    The endpoint is an event that nothing on the page triggers, and that keeps no session.
     """
-    inputs, outputs = ([c for c in components if not isinstance(c, gr.State)] for components in (inputs, outputs))
-    fn = with_error_handling(stateless(handler, len(outputs)), editor)
-    gr.on([], fn, inputs, outputs, api_name=handler.__name__, **COMPUTE | options)
+    options = {**COMPUTE, **options}
+    public = [[c for c in components if not isinstance(c, gr.State)] for components in (inputs, outputs)]
+    gr.on([], with_error_handling(stateless(handler), editor), *public, api_name=handler.__name__, **options)
+    return {"fn": with_error_handling(handler, editor), "inputs": inputs, "outputs": outputs, "api_visibility": "private",
+            **options}  # fmt: skip
 
 
-def stateless(handler: Callable, num_outputs: int) -> Callable:
-    """The handler without its parameter `session` or `sessions`, and without the session that it returns last.
+def stateless(handler: Callable) -> Callable:
+    """The handler without its parameter `session` or `sessions`, and without the session at the end of a tuple of results.
 
     A program's calls are independent. (And a tool of gradio's MCP that returned a session would return nothing else.)
-
-    Args:
-        handler: takes at most one such parameter.
-        num_outputs: the number of results without the session.
     """
     signature = inspect.signature(handler)
     names = list(signature.parameters)
-    position = next((i for i, name in enumerate(names) if name in ("session", "sessions")), len(names))
+    position = next((i for i, name in enumerate(names) if name in ("session", "sessions")), None)
 
     @functools.wraps(handler)
     def call(*settings):
-        session = () if position == len(names) else (None,)
-        result = handler(*settings[:position], *session, *settings[position:])
-        if not isinstance(result, tuple) or len(result) <= num_outputs:
+        result = handler(*settings) if position is None else handler(*settings[:position], None, *settings[position:])
+        if not isinstance(result, tuple):
             return result
-        return result[0] if num_outputs == 1 else result[:num_outputs]
+        return result[0] if len(result) == 2 else result[:-1]
 
     public = [parameter for i, parameter in enumerate(signature.parameters.values()) if i != position]
     call.__signature__ = signature.replace(parameters=public)  # type: ignore[attr-defined]

@@ -1,10 +1,10 @@
-"""The page's event handlers, which are also the endpoints of its API.
+"""The page's event handlers, which are also the endpoints of its API; their docstrings are its documentation.
 
-A handler takes the editor and the values of the page's controls; photos come as paths, results go as paths of files that
-gradio deletes. Its docstring is its description in the API.
+A handler takes the editor and the values of controls; photos come, and results go, as paths of files that gradio deletes.
 """
 
 import csv
+import functools
 import inspect
 import io
 import random
@@ -21,8 +21,8 @@ from ..editing.results import EditResult, Reading, Subject
 from ..editor import ExpressionEditor
 from ..errors import ExprGANError
 from ..expressions import NEUTRAL
-from ..photo.image_io import SUFFIXES
-from .photo_session import EXAMPLE_FOLDER, PREVIEW_SUFFIX, PhotoSession, new_path, save_result
+from ..photo.image_io import SUFFIXES, encode_image
+from .photo_session import EXAMPLE_FOLDER, PhotoSession, new_path, save_result
 
 EXAMPLES = sorted(map(str, EXAMPLE_FOLDER.glob("*.jpg")))
 ADJECTIVES = {"disgust": "disgusted", "fear": "afraid", "surprise": "surprised"}
@@ -39,9 +39,8 @@ ADD_BOTH_PHOTOS = "Add both photos to begin."
 EXAMPLE_SHOWN = "This is an example; add your own photo."
 NOT_EDITED = "Nothing was edited. Choose a photo with a face seen from the front."
 
-DEFAULTS: dict[str, Any] = {
-    "expression": "", "intensity": 1.0, "second": "", "part": 0.5, "style": 0, "fidelity": "detail"
-}  # fmt: skip
+DEFAULTS: dict[str, Any] = {"expression": "", "intensity": 1.0, "second": "", "part": 0.5, "style": 0,
+                            "fidelity": "detail"}  # fmt: skip
 """The settings of one face, in the order of the page's controls."""
 
 
@@ -54,9 +53,6 @@ def with_args_of(other: Callable) -> Callable:
         return handler
 
     return replace
-
-
-# Edit.
 
 
 def read(editor: ExpressionEditor, photo: str | None) -> tuple:
@@ -95,13 +91,12 @@ def edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity
     Returns:
         The photo before and after, at most 1,024 px; a sentence on what the face now shows.
     """
-    session, face = PhotoSession.resume(editor, photo or EXAMPLES[0], session), int(face or 0)
-    settings = expression, intensity, second, part, style, fidelity
-    requests, subjects = read_faces(editor, session, settings, face, scope, others, progress)
+    settings, face = (expression, intensity, second, part, style, fidelity), int(face or 0)
+    session, requests, subjects = read_faces(editor, photo, settings, face, scope, others, session, progress)
     result = edit_faces(editor, subjects, requests)
     name = f"Face {face + 1}" if len(session.faces) > 1 else "The face"
     status = describe(editor.read_expression(result.edits[face].face), f"{name} now")
-    pair = session.save_preview(), save_result(result.preview, PREVIEW_SUFFIX)
+    pair = session.save_preview(), save_result(result.preview)
     return pair, status if photo else f"{status} {EXAMPLE_SHOWN}", session
 
 
@@ -117,11 +112,9 @@ def download_edit(editor: ExpressionEditor, photo: str | None, expression: str, 
     Returns:
         The photo in full size, in the format in which it came.
     """
-    photo = photo or EXAMPLES[0]
-    session = PhotoSession.resume(editor, photo, session)
     settings = expression, intensity, second, part, style, fidelity
-    requests, subjects = read_faces(editor, session, settings, int(face or 0), scope, others, progress)
-    return save_in_same_format(edit_faces(editor, session.full_subjects(subjects), requests), photo)
+    session, requests, subjects = read_faces(editor, photo, settings, face, scope, others, session, progress)
+    return save_in_same_format(edit_faces(editor, session.full_subjects(subjects), requests), session.path)
 
 
 def all_expressions(editor: ExpressionEditor, photo: str | None, face: int, session: PhotoSession | None) -> tuple:
@@ -135,10 +128,9 @@ def all_expressions(editor: ExpressionEditor, photo: str | None, face: int, sess
         A small picture of the face with each expression.
     """
     session = PhotoSession.resume(editor, photo or EXAMPLES[0], session)
-    subject, pictures = session.subject(editor, face or 0), []
-    for name in editor.model.config.expressions:
-        path = save_result(editor.edit(subject, name).face, PREVIEW_SUFFIX)
-        pictures.append((path, adjective(name).capitalize()))
+    subject = session.subject(editor, face or 0)
+    pictures = [(save_result(editor.edit(subject, name).face), adjective(name).capitalize())
+                for name in editor.model.config.expressions]  # fmt: skip
     return pictures, session
 
 
@@ -158,57 +150,41 @@ def number_faces(editor: ExpressionEditor, photo: str | None, face: int, session
     return session.save_numbered(int(face or 0)), session
 
 
-def read_faces(editor: ExpressionEditor, session: PhotoSession, settings: tuple, face: int, scope: str,
-               others: Mapping | None, progress: gr.Progress) -> tuple[dict[int, dict], dict[int, Subject]]:  # fmt: skip
-    """The settings of each face to edit, and its subject in the preview, tuned if requested; both by the face's number.
+def read_faces(editor: ExpressionEditor, photo: str | None, settings: tuple, face: int, scope: str, others: Mapping | None,
+               session: PhotoSession | None, progress: gr.Progress
+               ) -> tuple[PhotoSession, dict[int, dict], dict[int, Subject]]:  # fmt: skip
+    """The session, and by face to edit its settings and its subject in the preview, tuned if requested.
 
-    Args:
-        editor, session, face, scope, others, progress: as in `edit`.
-        settings: of `face`, in the order of `DEFAULTS`.
+    `settings` are those of `face`, in the order of `DEFAULTS`.
     """
-    requests = requests_by_face(len(session.faces), settings, face, scope, others)
+    session = PhotoSession.resume(editor, photo or EXAMPLES[0], session)
+    requests = requests_by_face(len(session.faces), settings, int(face or 0), scope, others)
+    report = functools.partial(progress, desc="Fitting the model to this face")
+    subjects = {index: session.subject(editor, index, request["fidelity"] == "tuned", report)
+                for index, request in requests.items()}  # fmt: skip
+    return session, requests, subjects
 
-    def report(fraction: float) -> None:
-        progress(fraction, desc="Fitting the model to this face")
 
-    return requests, {index: session.subject(editor, index, request["fidelity"] == "tuned", report)
-                      for index, request in requests.items()}  # fmt: skip
-
-
-def requests_by_face(
-    num_faces: int, settings: tuple, face: int, scope: str, others: Mapping | None
-) -> dict[int, dict[str, Any]]:  # fmt: skip
-    """The settings of each face to edit, by its number from 0.
-
-    Raises:
-        ValueError: an unknown scope, or settings that are no texts or numbers; the API's JSON can hold anything.
-    """
-    chosen = dict(zip(DEFAULTS, settings, strict=True))
-    check_types(chosen)
-    if scope == ALL_FACES:
-        return dict.fromkeys(range(num_faces), chosen)
-    if scope == ONE_FACE:
-        return {face: chosen}
-    if scope != EACH_FACE:
+def requests_by_face(num_faces: int, settings: tuple, face: int, scope: str, others: Mapping | None) -> dict[int, dict]:
+    """The settings of each face to edit, by its number from 0; they are checked, as the API's JSON can hold anything."""
+    if scope not in (ONE_FACE, EACH_FACE, ALL_FACES):
         raise ValueError(f"scope must be {ONE_FACE}, {EACH_FACE} or {ALL_FACES}, not {scope!r}")
-    requests = {face: chosen}
-    for key, other in (others or {}).items():
+    chosen = dict(zip(DEFAULTS, settings, strict=True))
+    requests = {}
+    for key, other in (others or {}).items() if scope == EACH_FACE else ():
         is_face = str(key).isdecimal() and int(key) < num_faces
         if not is_face or not isinstance(other, Mapping) or other.keys() - DEFAULTS.keys():
-            like = '{"1": {"expression": "sad"}}'
-            raise ValueError(f"others must be like {like}, with faces 0 to {num_faces - 1}, not {others!r}")
-        request = {**DEFAULTS, **other}
-        check_types(request)
-        requests.setdefault(int(key), request)
-    return dict(sorted(requests.items()))
-
-
-def check_types(request: Mapping[str, Any]) -> None:
-    """Raises ValueError unless every setting is a text or a number, as its default is."""
-    for name, default in DEFAULTS.items():
-        types, expected = ((str,), "a text") if isinstance(default, str) else ((int, float), "a number")
-        if type(request[name]) not in types:
-            raise ValueError(f"{name} must be {expected}, not {request[name]!r}")
+            raise ValueError('others must be like {"1": {"expression": "sad"}}, with faces 0 to '
+                             f"{num_faces - 1}, not {others!r}")  # fmt: skip
+        requests[int(key)] = {**DEFAULTS, **other}
+    for request in (chosen, *requests.values()):
+        for name, default in DEFAULTS.items():
+            types, expected = ((str,), "a text") if isinstance(default, str) else ((int, float), "a number")
+            if type(request[name]) not in types:
+                raise ValueError(f"{name} must be {expected}, not {request[name]!r}")
+    if scope == ALL_FACES:
+        return dict.fromkeys(range(num_faces), chosen)
+    return dict(sorted({**requests, face: chosen}.items()))
 
 
 def edit_faces(editor: ExpressionEditor, subjects: Mapping[int, Subject], requests: Mapping[int, dict]) -> GroupResult:
@@ -232,24 +208,12 @@ def default_expression(expressions: tuple[str, ...]) -> str:
     return "happy" if "happy" in expressions else expressions[0]
 
 
-def edit_example(editor: ExpressionEditor) -> tuple:
-    """What the page opens with: an example before and after, its status, and all its expressions."""
-    settings = DEFAULTS | {"expression": default_expression(editor.expressions)}
-    pair, status, session = edit(editor, None, **settings, face=0, scope=ONE_FACE, others={}, session=None)
-    return pair, status, all_expressions(editor, None, 0, session)[0]
-
-
-def select_face(
-    event: gr.SelectData, face: int, scope: str, others: dict, session: PhotoSession, *settings
-) -> tuple:  # fmt: skip
+def select_face(event: gr.SelectData, face: int, scope: str, others: dict, session: PhotoSession, *settings) -> tuple:
     """Chooses another face. In scope `EACH_FACE`, the last one's settings move to `others`, and the new one's come back.
 
     Args:
         event: a click on a thumbnail (its index), or on the numbered photo (x and y in px).
-        face, scope, others, session, settings: before the click; as in `edit`, and in the order of `DEFAULTS`.
-
-    Returns:
-        `face`, `others` and `settings` after it.
+        face, scope, others, session, settings: before the click; `face`, `others` and `settings` after it are returned.
     """
     chosen = event.index if isinstance(event.index, int) else session.face_at(*event.index)
     if scope != EACH_FACE:
@@ -259,14 +223,6 @@ def select_face(
         return chosen, new_others, *settings
     new_others[str(face)] = dict(zip(DEFAULTS, settings, strict=True))
     return chosen, new_others, *(others.get(str(chosen)) or new_others[str(face)]).values()
-
-
-def clear_results() -> tuple:
-    """Empties the page's results after a photo that cannot be edited."""
-    return None, [], None, NOT_EDITED, [], 0, None
-
-
-# Transfer.
 
 
 def transfer(editor: ExpressionEditor, photo: str | None, source: str | None, intensity: float,
@@ -283,12 +239,11 @@ def transfer(editor: ExpressionEditor, photo: str | None, source: str | None, in
     """
     if photo is None or source is None:
         return None, ADD_BOTH_PHOTOS, sessions
-    last, last_source = sessions or (None, None)
-    session, source_session = PhotoSession.resume(editor, photo, last), PhotoSession.resume(editor, source, last_source)
+    session, source_session = map(PhotoSession.resume, (editor, editor), (photo, source), sessions or (None, None))
     source_subject = source_session.subject(editor)
     result = editor.transfer(session.subject(editor), source_subject, intensity)
     now = describe(editor.read_expression(result.face), "The face now")
-    pair = session.save_preview(), save_result(result.preview, PREVIEW_SUFFIX)
+    pair = session.save_preview(), save_result(result.preview)
     return pair, f"{describe(source_subject.reading, 'The other face')} {now}", (session, source_session)
 
 
@@ -305,13 +260,10 @@ def download_transfer(editor: ExpressionEditor, photo: str | None, source: str |
     """
     if photo is None or source is None:
         raise ExprGANError(ADD_BOTH_PHOTOS)
-    last, last_source = sessions or (None, None)
-    session, source_session = PhotoSession.resume(editor, photo, last), PhotoSession.resume(editor, source, last_source)
-    result = editor.transfer(session.full_subject(editor), source_session.subject(editor), intensity)
+    session, source_session = map(PhotoSession.resume, (editor, editor), (photo, source), sessions or (None, None))
+    subject = session.full_subjects({0: session.subject(editor)})[0]
+    result = editor.transfer(subject, source_session.subject(editor), intensity)
     return save_in_same_format(result, photo)
-
-
-# Random people.
 
 
 def generate(editor: ExpressionEditor, seed: int | None, count: int, expression: str, intensity: float) -> list:
@@ -326,7 +278,7 @@ def generate(editor: ExpressionEditor, seed: int | None, count: int, expression:
     Returns:
         The pictures, person by person, with what they are to show.
     """
-    people = generate_people(editor, choose_seed(seed), count, expression, intensity)
+    _, people = generate_people(editor, seed, count, expression, intensity)
     return [(save_result(picture, ".png"), f"{number}, {adjective(name)}") for number, name, picture in people]
 
 
@@ -340,44 +292,33 @@ def download_people(editor: ExpressionEditor, seed: int | None, count: int, expr
     Returns:
         A zip of the pictures with metadata.csv: file_name, subject, expression, intensity, as the Hub's imagefolder has it.
     """
-    seed = choose_seed(seed)
+    seed, people = generate_people(editor, seed, count, expression, intensity)
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(("file_name", "subject", "expression", "intensity"))
     path = new_path(".zip", f"people-{seed}-{expression}")
     with zipfile.ZipFile(path, "w") as archive:  # PNGs do not get smaller
-        for number, name, picture in generate_people(editor, seed, count, expression, intensity):
+        for number, name, picture in people:
             subject = f"seed{seed}-{number:02d}"
             file_name = f"{subject}-{name}.png"
             rows.writerow((file_name, subject, name, 0.0 if name == NEUTRAL else intensity))
-            data = io.BytesIO()
-            picture.save(data, "PNG")  # with the marker of AI-generated pictures
-            archive.writestr(file_name, data.getvalue())
+            archive.writestr(file_name, encode_image(picture, "PNG"))  # with the marker of AI-generated pictures
         archive.writestr("metadata.csv", table.getvalue())
     return path
 
 
-def generate_people(
-    editor: ExpressionEditor, seed: int, count: int, expression: str, intensity: float
-) -> list[tuple[int, str, Image.Image]]:
-    """(number from 1, expression, picture), person by person."""
-    if not 1 <= count <= MAX_PEOPLE:
-        raise ValueError(f"count must be 1 to {MAX_PEOPLE}, not {count!r}")
-    names = editor.model.config.expressions if expression == ALL_EXPRESSIONS else (expression,)
-    pictures = [editor.generate(int(count), name, intensity, seed=seed) for name in names]
-    return [(i + 1, name, pictures[j][i]) for i in range(int(count)) for j, name in enumerate(names)]
-
-
-def choose_seed(seed: int | None) -> int:
-    """The given seed, or a random one."""
-    if seed is None:
-        return random.randrange(10**6)
+def generate_people(editor: ExpressionEditor, seed: int | None, count: int, expression: str,
+                    intensity: float) -> tuple[int, list[tuple[int, str, Image.Image]]]:  # fmt: skip
+    """The seed, a random one if None, and person by person: number from 1, expression, picture."""
+    seed = random.randrange(10**6) if seed is None else seed
     if not 0 <= seed <= MAX_SEED:
         raise ValueError(f"seed must be 0 to {MAX_SEED}, not {seed!r}")
-    return int(seed)
-
-
-# Texts and files.
+    if not 1 <= count <= MAX_PEOPLE:
+        raise ValueError(f"count must be 1 to {MAX_PEOPLE}, not {count!r}")
+    seed, count = int(seed), int(count)
+    names = editor.model.config.expressions if expression == ALL_EXPRESSIONS else (expression,)
+    pictures = [editor.generate(count, name, intensity, seed=seed) for name in names]
+    return seed, [(i + 1, name, pictures[j][i]) for i in range(count) for j, name in enumerate(names)]
 
 
 def adjective(expression: str) -> str:
@@ -393,6 +334,5 @@ def describe(reading: Reading, subject: str = "The face") -> str:
 
 def save_in_same_format(result: EditResult | GroupResult, photo: str) -> str:
     """Writes the edited photo in the format of the original, or as PNG, and returns its path."""
-    original = Path(photo)
-    suffix = original.suffix.lower()
-    return save_result(result.image, suffix if suffix in SUFFIXES else ".png", f"{original.stem}-edited")
+    suffix = Path(photo).suffix.lower()
+    return save_result(result.image, suffix if suffix in SUFFIXES else ".png", f"{Path(photo).stem}-edited")

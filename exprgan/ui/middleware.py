@@ -35,12 +35,7 @@ CLOCK_TOLERANCE_S = 60
 
 
 class Guard:
-    """ASGI middleware around a gradio app: blocks addresses, sets headers, and deletes old files while the app serves.
-
-    Args:
-        app: the wrapped application.
-        interval_s, max_age_s: how often files are deleted, and how old a file may get.
-    """
+    """ASGI middleware around a gradio app: blocks addresses, sets headers, and every `interval_s` deletes old files."""
 
     def __init__(self, app: ASGIApp, interval_s: float, max_age_s: float):
         self.app, self.interval_s, self.max_age_s = app, interval_s, max_age_s
@@ -48,7 +43,11 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one ASGI scope."""
         if scope["type"] == "lifespan":
-            await self._lifespan(scope, receive, send)
+            task = asyncio.create_task(self._delete_repeatedly(scope["app"]))
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                task.cancel()
         elif scope["type"] != "http":
             await self.app(scope, receive, send)
         elif is_blocked(scope["path"]):
@@ -56,18 +55,10 @@ class Guard:
         else:
             await self.app(scope, receive, lambda message: send(add_headers(message, scope["path"])))
 
-    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def delete_repeatedly() -> None:
-            while True:
-                await asyncio.sleep(self.interval_s)
-                keep = initial_files(scope["app"])
-                await asyncio.to_thread(delete_old_files, Path(get_upload_folder()), self.max_age_s, keep)
-
-        task = asyncio.create_task(delete_repeatedly())
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            task.cancel()
+    async def _delete_repeatedly(self, app: gr.routes.App) -> None:
+        while True:
+            await asyncio.sleep(self.interval_s)
+            await asyncio.to_thread(delete_old_files, Path(get_upload_folder()), self.max_age_s, initial_files(app))
 
 
 def is_blocked(path: str) -> bool:
@@ -88,12 +79,12 @@ def add_headers(message: Message, path: str) -> Message:
 
 def disable_url_fetching() -> None:
     """Makes gradio refuse a file given by its URL instead of fetching it, except for MCP, where photos are sent so."""
+
+    async def refuse(url: str, cache_dir: str) -> str:
+        raise gr.Error(NO_URLS, print_exception=False)
+
     if os.environ.get("GRADIO_MCP_SERVER", "").lower() != "true":
-        processing_utils.async_ssrf_protected_download = _refuse_url
-
-
-async def _refuse_url(url: str, cache_dir: str) -> str:
-    raise gr.Error(NO_URLS, print_exception=False)
+        processing_utils.async_ssrf_protected_download = refuse
 
 
 # Visitors' files.
@@ -105,23 +96,19 @@ def visitors_folder() -> Iterator[Path]:
 
     The folders of processes that were killed are deleted as well.
     """
-    parent = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
+    previous = os.environ.get("GRADIO_TEMP_DIR", "")
+    parent = Path(previous or tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
     for folder in parent.glob(f"{FOLDER_PREFIX}*"):
         if _is_abandoned(folder):
             shutil.rmtree(folder, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent))
-    previous = os.environ.get("GRADIO_TEMP_DIR")
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    try:
-        with hold_lock(folder / LOCK_FILE, f"{folder} is in use by process {{pid}}."):
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if previous is None:
-            del os.environ["GRADIO_TEMP_DIR"]
-        else:
-            os.environ["GRADIO_TEMP_DIR"] = previous
+    with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, dir=parent, ignore_cleanup_errors=True) as name:
+        os.environ["GRADIO_TEMP_DIR"] = name
+        try:
+            with hold_lock(Path(name, LOCK_FILE), f"{name} is in use by process {{pid}}."):
+                yield Path(name)
+        finally:
+            os.environ["GRADIO_TEMP_DIR"] = previous  # gradio takes an empty one for none
 
 
 def _is_abandoned(folder: Path) -> bool:
@@ -146,11 +133,9 @@ def delete_old_files(folder: Path, max_age_s: float, keep: Collection[str] = ())
         return not -CLOCK_TOLERANCE_S <= now - os.lstat(path).st_ctime <= max_age_s
 
     for root, folders, names in os.walk(folder, topdown=False):
-        for name in names + [name for name in folders if os.path.islink(os.path.join(root, name))]:
+        for name in (*names, *folders):
             path = os.path.join(root, name)
-            with contextlib.suppress(OSError):  # deleted by gradio meanwhile
+            with contextlib.suppress(OSError):  # a folder that is not empty, or deleted by gradio meanwhile
                 if path not in keep and name != LOCK_FILE and is_old(path):
-                    os.unlink(path)
-        with contextlib.suppress(OSError):  # not empty
-            if root != str(folder) and is_old(root):
-                os.rmdir(root)
+                    delete = os.rmdir if os.path.isdir(path) and not os.path.islink(path) else os.unlink
+                    delete(path)

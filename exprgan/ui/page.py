@@ -15,7 +15,7 @@ from ..errors import ExprGANError
 from ..models.exprgan import ExprGAN
 from ..models.hub_source import BUNDLED_WEIGHTS, default_model
 from ..photo.detection import load_detector
-from .components import LABELS_JS, THEME, connect_links
+from .components import THEME, connect_links
 from .middleware import Guard, disable_url_fetching, visitors_folder
 from .photo_session import EXAMPLE_FOLDER, MAX_AGE_S
 from .tabs import TABS
@@ -30,31 +30,19 @@ MAX_QUEUE_LENGTH = 60
 TITLE = "# ExprGAN\nChange the expression of a face in a photo, as little or as much as you like."
 PRIVACY = "Nothing is kept: photos and results are deleted within an hour, and there is no history and no tracking."
 
+FOLDER = Path(__file__).parent
 LAUNCH_OPTIONS = {
-    "theme": THEME,
-    "css_paths": Path(__file__).parent / "style.css",
-    "js": LABELS_JS,
-    "footer_links": ["api", "settings"],
-    "allowed_paths": [str(EXAMPLE_FOLDER)],
-    "max_file_size": "40mb",
-    "state_session_capacity": 64,
-    "run_history": False,
-    "ssr_mode": False,
-    "share": False,
-    "enable_monitoring": False,
-}
+    "theme": THEME, "css_paths": FOLDER / "style.css", "js": (FOLDER / "page.js").read_text(encoding="utf-8"),
+    "footer_links": ["api", "settings"], "allowed_paths": [str(EXAMPLE_FOLDER)], "max_file_size": "40mb",
+    "state_session_capacity": 64, "run_history": False, "ssr_mode": False, "share": False, "enable_monitoring": False,
+}  # fmt: skip
 """Arguments of gradio's `launch`, the same here and on a Space: no history, no telemetry."""
 
 LOG = logging.getLogger("exprgan.ui")
 
 
 def build_app(editor: ExpressionEditor, note: str = "") -> gr.Blocks:
-    """The page with all tabs.
-
-    Args:
-        editor: shared by all visitors; it holds weights only.
-        note: a message about the model, shown above the tabs; none if empty.
-    """
+    """The page with all tabs, on an editor shared by all visitors; `note` is a message about the model, shown above."""
     delete_cache = CLEANUP_INTERVAL_S, MAX_AGE_S - 2 * CLEANUP_INTERVAL_S
     with gr.Blocks(title="ExprGAN", analytics_enabled=False, delete_cache=delete_cache) as app:
         gr.Markdown(f"{TITLE}\n\n{PRIVACY}", elem_id="title")
@@ -69,12 +57,7 @@ def build_app(editor: ExpressionEditor, note: str = "") -> gr.Blocks:
 
 
 def serve(app: gr.Blocks, **options) -> str:
-    """Launches what `build_app` made and returns its address.
-
-    Args:
-        app: the page.
-        options: arguments of gradio's `launch` that replace those in `LAUNCH_OPTIONS`.
-    """
+    """Launches the page and returns its address; `options` of gradio's `launch` replace those in `LAUNCH_OPTIONS`."""
     disable_url_fetching()
     middleware = [Middleware(Guard, *app.delete_cache)]
     return app.launch(**LAUNCH_OPTIONS | options, app_kwargs={"middleware": middleware})[1]
@@ -100,13 +83,9 @@ def load_editor(model: str) -> tuple[ExpressionEditor, str]:
 
 
 def main(model: str = "") -> None:
-    """Loads a model and serves the page until the process is stopped.
+    """Loads a model and serves the page until the process is stopped; raises SystemExit if the model cannot be loaded.
 
-    Args:
-        model: as in `load_editor`; EXPRGAN_MODEL or, without it, `default_model` if empty.
-
-    Raises:
-        SystemExit: the model cannot be loaded; the message says why.
+    `model` is as in `load_editor`; if empty, EXPRGAN_MODEL or, without it, `default_model`.
     """
     logging.basicConfig(level=logging.INFO)
     try:

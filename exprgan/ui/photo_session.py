@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,6 @@ from gradio.utils import get_upload_folder
 from PIL import Image, ImageOps
 
 from ..editing.multi_face import draw_numbers
-from ..editing.pivotal_tuning import TuningProgress
 from ..editing.results import Subject
 from ..editor import ExpressionEditor
 from ..errors import ExprGANError
@@ -46,28 +45,24 @@ class PhotoSession:
         self._tuned_subjects: dict[int, Subject] = {}
         self._preview_path: str | None = None
         self._encode(editor, photo, 0)
-        several = len(self.faces) > 1
-        self.thumbnails = [(crop_thumbnail(photo, face), str(i + 1)) for i, face in enumerate(self.faces) if several]
+        to_choose = self.faces if len(self.faces) > 1 else []
+        self.thumbnails = [(crop_thumbnail(photo, face), str(number)) for number, face in enumerate(to_choose, 1)]
 
     @classmethod
     def resume(cls, editor: ExpressionEditor, path: str, session: "PhotoSession | None") -> "PhotoSession":
         """Returns the session if it is of this photo, or a new one."""
         return session if session and session.path == path else cls(editor, path)
 
-    def subject(
-        self, editor: ExpressionEditor, face: int = 0, tuned: bool = False, progress: TuningProgress | None = None
-    ) -> Subject:
+    def subject(self, editor: ExpressionEditor, face: int = 0, tuned: bool = False,
+                progress: Callable[[float], None] | None = None) -> Subject:  # fmt: skip
         """A face in the preview; tuned: with a decoder that was fitted to it, once, which takes some seconds."""
         if face not in self._subjects:
             self._encode(editor, self._load(), face)
-        subject = self._subjects[face]
-        if tuned and face not in self._tuned_subjects:
-            self._tuned_subjects[face] = editor.tune(subject, progress=progress)
-        return self._tuned_subjects[face] if tuned else subject
-
-    def full_subject(self, editor: ExpressionEditor, face: int = 0) -> Subject:
-        """The same face in the full-size photo."""
-        return self.full_subjects({face: self.subject(editor, face)})[face]
+        if not tuned:
+            return self._subjects[face]
+        if face not in self._tuned_subjects:
+            self._tuned_subjects[face] = editor.tune(self._subjects[face], progress=progress)
+        return self._tuned_subjects[face]
 
     def full_subjects(self, subjects: Mapping[int, Subject]) -> dict[int, Subject]:
         """Moves subjects, by face, from the preview to the full-size photo, which is opened once."""
@@ -79,25 +74,22 @@ class PhotoSession:
         """Writes the preview with a number from 1 at every face and returns its path; None if there is one face only."""
         if len(self.faces) < 2:
             return None
-        preview, path = self._subjects[0].photo, new_path(PREVIEW_SUFFIX)
-        scale = preview.width / self._photo_width
-        faces = []
-        for face in self.faces:
-            x0, y0, x1, y1 = face.box
-            faces.append(replace(face, box=(scale * x0, scale * y0, scale * x1, scale * y1)))
+        preview, path = self._subjects[0].photo, new_path()
+        boxes = np.array([face.box for face in self.faces]) * (preview.width / self._photo_width)
+        faces = [replace(face, box=tuple(box)) for face, box in zip(self.faces, boxes, strict=True)]
         Path(path).write_bytes(encode_image(draw_numbers(preview, faces, first=1, chosen=[chosen]), "JPEG", quality=90))
         return path
 
     def face_at(self, x: float, y: float) -> int:
         """The face whose centre is nearest to a point of the preview, in px."""
-        scale = self._photo_width / self._subjects[0].photo.width
-        boxes = [face.box for face in self.faces]
-        return int(np.argmin([np.hypot(scale * x - (x0 + x1) / 2, scale * y - (y0 + y1) / 2) for x0, y0, x1, y1 in boxes]))
+        corners = np.reshape([face.box for face in self.faces], (-1, 2, 2))
+        point = np.array([x, y]) * (self._photo_width / self._subjects[0].photo.width)
+        return int(np.linalg.norm(corners.mean(axis=1) - point, axis=1).argmin())
 
     def save_preview(self) -> str:
         """Writes the unedited preview, once, and returns its path; encoded as `save_photo` encodes the edited one."""
         if self._preview_path is None or not Path(self._preview_path).exists():
-            self._preview_path = new_path(PREVIEW_SUFFIX)
+            self._preview_path = new_path()
             data = encode_image(self._subjects[0].photo, "JPEG", quality=95, subsampling=0)
             Path(self._preview_path).write_bytes(data)
         return self._preview_path
@@ -125,21 +117,21 @@ def example_faces() -> dict[str, list[Face]]:
 
 def crop_thumbnail(photo: Image.Image, face: Face) -> Image.Image:
     """A face with some margin, 160 x 160 px, to choose it by."""
-    x0, y0, x1, y1 = face.box
-    x, y, radius = (x0 + x1) / 2, (y0 + y1) / 2, 0.7 * max(x1 - x0, y1 - y0)
-    box = max(0, x - radius), max(0, y - radius), min(photo.width, x + radius), min(photo.height, y + radius)
-    left, top, right, bottom = map(round, box)
+    start, end = np.reshape(face.box, (2, 2))
+    centre, radius = (start + end) / 2, 0.7 * max(end - start)
+    left, top = map(round, np.maximum(0, centre - radius))
+    right, bottom = map(round, np.minimum(photo.size, centre + radius))
     return ImageOps.fit(photo.crop((left, top, right, bottom)), (160, 160))
 
 
-def save_result(image: Image.Image, suffix: str, name: str = "") -> str:
+def save_result(image: Image.Image, suffix: str = PREVIEW_SUFFIX, name: str = "") -> str:
     """Writes a picture, marked as edited by AI, and returns its path."""
     path = new_path(suffix, name)
     save_photo(image, path)
     return path
 
 
-def new_path(suffix: str, name: str = "") -> str:
+def new_path(suffix: str = PREVIEW_SUFFIX, name: str = "") -> str:
     """A new path in the folder that gradio empties; in a subfolder of its own if the visitor is to see the name."""
     folder = Path(get_upload_folder()) / (uuid.uuid4().hex if name else "exprgan")
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,6 @@ A function lays its tab out with `components` and connects events to the functio
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
@@ -14,22 +13,11 @@ from ..editor import ExpressionEditor
 from ..models.hub_source import BUNDLED_WEIGHTS
 from . import handlers
 from .animation_panel import animation_panel
-from .components import (
-    INTERNAL,
-    Link,
-    download_button,
-    expression_choices,
-    intensity_slider,
-    link_button,
-    photo_input,
-    result_view,
-)
-from .endpoints import COMPUTE, add_endpoint, with_error_handling
+from .components import Link, download_button, expression_choices, intensity_slider, photo_input, result_view
+from .endpoints import INTERNAL, add_endpoint
 from .handlers import ALL_FACES, EACH_FACE, MAX_PEOPLE, ONE_FACE, default_expression
 from .photo_session import MAX_AGE_S
 
-Event = dict[str, Any]
-"""Arguments of gradio's event methods."""
 TABS: dict[str, Callable[[ExpressionEditor], Link | None]] = {}
 """Title -> the function that lays the tab out."""
 
@@ -47,7 +35,9 @@ def tab(title: str) -> Callable:
 @tab("Edit")
 def edit_tab(editor: ExpressionEditor) -> Link:
     """One photo: its faces, the settings of the chosen one, the edited photo, and an animation."""
-    example_pair, example_status, example_strip = handlers.edit_example(editor)
+    example = handlers.DEFAULTS | {"expression": default_expression(editor.expressions)}
+    pair, reading, _ = handlers.edit(editor, None, **example, face=0, scope=ONE_FACE, others={}, session=None)
+    pictures, _ = handlers.all_expressions(editor, None, 0, None)
     session, face = gr.State(time_to_live=MAX_AGE_S), gr.Number(0, precision=0, visible=False, label="Face")
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="photos"):
@@ -63,8 +53,8 @@ def edit_tab(editor: ExpressionEditor) -> Link:
             people = gr.Dataset(components=[photo], samples=[[example] for example in handlers.EXAMPLES],
                                 label="Or one of these virtual people", elem_id="people")  # fmt: skip
         with gr.Column(elem_classes="outcome"):
-            result, status = result_view(example_pair, example_status)
-            strip = gr.Gallery(example_strip, label="All six at a glance: choose one", columns=6, height="auto",
+            result, status = result_view(pair, reading)
+            strip = gr.Gallery(pictures, label="All six at a glance: choose one", columns=6, height="auto",
                                allow_preview=False, buttons=[], interactive=False, elem_classes="strip")  # fmt: skip
         with gr.Column(elem_classes="controls"):
             choices = expression_choices(editor.expressions)
@@ -85,40 +75,34 @@ def edit_tab(editor: ExpressionEditor) -> Link:
                     "fidelity": fidelity}  # fmt: skip
         inputs = [photo, *settings.values(), face, scope, others, session]
         outputs = [result, status, session]
-        edit_event: Event = {"fn": with_error_handling(handlers.edit, editor), "inputs": inputs, "outputs": outputs,
-                             "show_progress": "minimal", "show_progress_on": status, **COMPUTE}  # fmt: skip
+        edit_event = add_endpoint(handlers.edit, editor, inputs, outputs)
+        edit_event |= {"show_progress": "minimal", "show_progress_on": status}
         with gr.Column(elem_classes="save"):
             download_button("Download in full size", handlers.download_edit, editor, inputs)
-            link = link_button(settings, edit_event | INTERNAL)
+            link = Link(settings, edit_event | INTERNAL)
         with gr.Column(elem_classes="film"):
             animation_panel(editor, inputs[:-1], session)
 
     def choose_from_strip(event: gr.SelectData) -> tuple[str, float, str]:
         return editor.model.config.expressions[event.index], 1.0, ""
 
-    of_face = [photo, face, session]
-    strip_event: Event = {"fn": with_error_handling(handlers.all_expressions, editor), "inputs": of_face,
-                          "outputs": [strip, session], **COMPUTE}  # fmt: skip
-    number_event: Event = {"fn": with_error_handling(handlers.number_faces, editor), "inputs": of_face,
-                           "outputs": [numbered, session], **COMPUTE}  # fmt: skip
-    read_outputs = [status, faces, face, session]
-    add_endpoint(handlers.edit, editor, inputs, outputs)
-    add_endpoint(handlers.all_expressions, editor, of_face, [strip, session])
-    add_endpoint(handlers.number_faces, editor, of_face, [numbered, session])
-    add_endpoint(handlers.read, editor, [photo], read_outputs)
-    gr.on([control.input for control in (*settings.values(), scope)], **edit_event, api_visibility="private")
+    of_face, read_outputs = [photo, face, session], [status, faces, face, session]
+    strip_event = add_endpoint(handlers.all_expressions, editor, of_face, [strip, session]) | INTERNAL
+    number_event = add_endpoint(handlers.number_faces, editor, of_face, [numbered, session]) | INTERNAL
+    read_event = add_endpoint(handlers.read, editor, [photo], read_outputs)
+    gr.on([control.input for control in (*settings.values(), scope)], **edit_event)
     people.click(lambda sample: sample[0], people, photo, **INTERNAL)
-    was_read = path.change(with_error_handling(handlers.read, editor), photo, read_outputs, show_progress_on=result,
-                           api_visibility="private", **COMPUTE)  # fmt: skip
+    was_read = path.change(**read_event, show_progress_on=result)
     others_cleared = was_read.success(None, None, others, js="() => ({})", api_visibility="private")
-    others_cleared.success(**edit_event | INTERNAL).success(**strip_event | INTERNAL)
-    was_read.success(**number_event | INTERNAL)
-    was_read.failure(handlers.clear_results, None, [result, strip, numbered, *read_outputs], **INTERNAL)
+    others_cleared.success(**edit_event | INTERNAL).success(**strip_event)
+    was_read.success(**number_event)
+    was_read.failure(lambda: (None, [], None, handlers.NOT_EDITED, [], 0, None), None,
+                     [result, strip, numbered, *read_outputs], **INTERNAL)  # fmt: skip
     for select in (faces.select, numbered.select):
         selected = select(handlers.select_face, [face, scope, others, session, *settings.values()],
                           [face, others, *settings.values()], **INTERNAL)  # fmt: skip
-        selected.success(**edit_event | INTERNAL).success(**strip_event | INTERNAL)
-        selected.success(**number_event | INTERNAL)
+        selected.success(**edit_event | INTERNAL).success(**strip_event)
+        selected.success(**number_event)
     strip.select(choose_from_strip, None, [expression, intensity, second], **INTERNAL).success(**edit_event | INTERNAL)
     return link
 
@@ -138,11 +122,10 @@ def transfer_tab(editor: ExpressionEditor) -> Link:
         inputs, outputs = [photo, source, intensity, sessions], [result, status, sessions]
         with gr.Column(elem_classes="save"):
             download_button("Download in full size", handlers.download_transfer, editor, inputs)
-            link = link_button({"intensity": intensity})
+            link = Link({"intensity": intensity})
 
-    event: Event = {"fn": with_error_handling(handlers.transfer, editor), "inputs": inputs, "outputs": outputs, **COMPUTE}
-    add_endpoint(handlers.transfer, editor, inputs, outputs)
-    was_read = gr.on([path.change, source_path.change], **event, show_progress_on=result, api_visibility="private")
+    event = add_endpoint(handlers.transfer, editor, inputs, outputs)
+    was_read = gr.on([path.change, source_path.change], **event, show_progress_on=result)
     was_read.failure(lambda: (None, handlers.NOT_EDITED), None, [result, status], **INTERNAL)
     intensity.input(**event | INTERNAL)
     return link
@@ -165,14 +148,13 @@ def people_tab(editor: ExpressionEditor) -> Link:
             seed = gr.Number(1, precision=0, minimum=0, maximum=handlers.MAX_SEED, label="Seed",
                              info="The same number makes the same people.")  # fmt: skip
             settings = {"seed": seed, "count": count, "expression": expression, "intensity": intensity}
-            event: Event = {"fn": with_error_handling(handlers.generate, editor), "inputs": [*settings.values()],
-                            "outputs": [people], "show_progress": "minimal", **COMPUTE}  # fmt: skip
+            event = add_endpoint(handlers.generate, editor, [*settings.values()], [people], show_progress="minimal")
             download_button("Download all, labelled (zip)", handlers.download_people, editor, event["inputs"])
-            link = link_button(settings, event | INTERNAL)
+            link = Link(settings, event | INTERNAL)
 
-    gr.on([control.input for control in settings.values()], **event, api_name="generate")
+    gr.on([control.input for control in settings.values()], **event)
     drawn = another.click(None, None, seed, js="() => Math.floor(Math.random() * 1e6)", api_visibility="private")
-    drawn.success(**event | {"api_visibility": "private"})
+    drawn.success(**event)
     return link
 
 
@@ -188,12 +170,11 @@ def describe_results(results: Path) -> str:
     if not results.is_file():
         return "The weights that came with this app were not measured."
     measured = json.loads(results.read_text(encoding="utf-8"))
-    metrics, n = measured["metrics"], measured["n"]
-    accuracy, identity, judge = metrics["expression_accuracy"], metrics["identity_cosine"], measured["judges"][0]
-    return (
-        f"The weights that came with this app were tried on {n['people']} people whom they had never seen, in {n['edits']} "
-        f"edits at full strength. The intended expression was read in {accuracy['detail']:.0%} of them (in real photos: "
-        f"{accuracy['real']:.0%}). How alike an edited face is to its photo, from 0 for strangers to 1: "
-        f"{identity['detail']:.2f}. The judge was {judge['network']}"
-        f"{'' if judge['seen_in_training'] else '; the model was never trained with it'}."
+    text = (
+        "The weights that came with this app were tried on {n[people]} people whom they had never seen, in {n[edits]} "
+        "edits at full strength. The intended expression was read in {metrics[expression_accuracy][detail]:.0%} of "
+        "them (in real photos: {metrics[expression_accuracy][real]:.0%}). How alike an edited face is to its photo, "
+        "from 0 for strangers to 1: {metrics[identity_cosine][detail]:.2f}. The judge was {judges[0][network]}"
     )
+    independence = "" if measured["judges"][0]["seen_in_training"] else "; the model was never trained with it"
+    return f"{text.format(**measured)}{independence}."

@@ -40,7 +40,7 @@ def test_a_photo_is_read_once_however_often_it_is_edited(tiny_editor, data_dir, 
 def test_a_session_keeps_a_preview_instead_of_the_photo(tiny_editor, data_dir, visitors):
     Image.open(data_dir / "portrait.jpg").resize((3000, 3000)).save(visitors / "large.jpg")
     session = PhotoSession(tiny_editor, str(visitors / "large.jpg"))
-    small, full = session.subject(tiny_editor), session.full_subject(tiny_editor)
+    small, full = session.subject(tiny_editor), session.full_subjects({0: session.subject(tiny_editor)})[0]
     assert small.photo.size == (1024, 1024) and full.photo.size == (3000, 3000)
     corner = full.photo_from_crop @ [0, 0, 1]
     assert np.allclose(small.photo_from_crop @ [0, 0, 1], corner * 1024 / 3000, atol=0.01)
@@ -54,7 +54,7 @@ def test_a_deleted_photo_is_asked_for_again(tiny_editor, data_dir, visitors):
     session = PhotoSession(tiny_editor, str(visitors / "me.jpg"))
     (visitors / "me.jpg").unlink()
     with pytest.raises(ExprGANError, match="add it again"):
-        session.full_subject(tiny_editor)
+        session.full_subjects({0: session.subject(tiny_editor)})[0]
 
 
 def test_an_unexpected_error_goes_to_the_log_only(tiny_editor, caplog):
