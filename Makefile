@@ -33,7 +33,8 @@ lint: $(venv)/.test-installed
 	$(python) -m mypy
 
 docs: $(venv)/.test-installed
-	$(python) -m pdoc --docformat google --output-directory build/docs exprgan
+	$(python) docs/build_reference.py
+	@echo build/docs/exprgan.html
 
 clean:
 	rm -rf $(venv) *.egg-info build dist .gradio .hypothesis .pytest_cache .ruff_cache

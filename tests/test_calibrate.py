@@ -58,7 +58,8 @@ def test_the_regressor_learns_intensity_from_the_sets_own_pictures(tiny_model, f
 def changed(before: dict, folder) -> set[str]:
     """Names of the tensors that differ from those before."""
     after = read_weights(folder / "model.safetensors")
-    return {name for name in before.keys() | after.keys() if not (name in before and torch.equal(before[name], after[name]))}
+    assert before.keys() == after.keys()
+    return {name for name in after if not torch.equal(before[name], after[name])}
 
 
 def test_calibrate_changes_the_path_and_the_latent_prior_alone(tiny_model, faces_dir, tmp_path, capsys, monkeypatch):
