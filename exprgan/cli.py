@@ -1,6 +1,7 @@
 """The command line: `exprgan edit me.jpg happy --intensity 0.8`."""
 
 import argparse
+import errno
 import sys
 import warnings
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from PIL import Image
 
 from .atomic_write import atomic_write
 from .batch.command import edit_photos
-from .editing.animation import KINDS
+from .editing.animation import ANIMATION_KINDS
 from .editing.multi_face import EditRequest, EditRequests, draw_numbers
 from .editor import FIDELITIES, ExpressionEditor
 from .errors import ExprGANError
@@ -22,6 +23,11 @@ from .photo.detection import choose_face, find_faces
 from .photo.image_io import SUFFIXES, encode_image, load_photo, save_photo
 from .photo.video_writer import check_suffix
 
+_FULL, _UNWRITABLE = "; make room, or choose another folder", "; choose another folder"
+REMEDIES = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EROFS: _UNWRITABLE, errno.EACCES: _UNWRITABLE,
+            errno.EPERM: _UNWRITABLE}  # fmt: skip
+"""What to do about an error of the system, by its number."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command of the library and returns the exit status."""
@@ -31,34 +37,35 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run_verb(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> int:
-    """Parses and calls the verb's `run`; an error that the user can correct is one sentence on stderr and status 1."""
+    """Parses and calls the command's `run`; an error that the user can correct is one sentence on stderr and status 1."""
     args = parser.parse_args(argv)
     try:
         args.run(args)
         return 0
     except (ExprGANError, ValueError) as error:
         message = str(error)
-    except OSError as error:  # for instance a full disk
+    except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        message = f"{error.strerror or error}{where}; make room, or choose another folder"
+        message = f"{error.strerror or error}{where}{REMEDIES.get(error.errno or 0, '')}"
     print(f"error: {message}", file=sys.stderr)
     return 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="exprgan", description="Edits the expression of a face in a photo.")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    # Options that several verbs have
+    # Options that several commands have
     model, intensity, style, faces, fidelity = (argparse.ArgumentParser(add_help=False) for _ in range(5))
-    model.add_argument("--model", help="a folder, or org/name or org/name@revision on the Hub (default: the weights of "
-                       f"this checkout; without one, {HUB_MODEL})")  # fmt: skip
+    model.add_argument("--model", help="a folder, or org/name or org/name@revision on the Hub (default: the bundled "
+                       f"weights, or {HUB_MODEL} if there are none)")  # fmt: skip
     intensity.add_argument("--intensity", type=float, default=1.0, help="0 (neutral) to 1 (full strength); default 1")
-    style.add_argument("--style", type=int, help="one way alone to show the expression, counted from 0")
+    style.add_argument("--style", type=int, help="use one style only, counted from 0")
     faces.add_argument("--face", type=_parse_faces, help="which face, counted from 0, the largest first (default); "
                        "several: 0,2; or all")  # fmt: skip
-    fidelity.add_argument("--fidelity", choices=FIDELITIES, default=FIDELITIES[0], help="detail: the photo's own pixels "
-                          "carry the edit (default); model: the decoder's picture")  # fmt: skip
+    fidelity.add_argument("--fidelity", choices=FIDELITIES, default=FIDELITIES[0], help="detail: move the photo's own "
+                          "pixels (default); tuned: likewise, after fitting the model to the face, which takes some "
+                          "seconds; model: paste the picture that the model generates")  # fmt: skip
     picture = "file to write (.jpg, .png or .webp)"
     expressions = ("one of the model's expressions, as `exprgan info` lists them, or neutral; or one for each of some "
                    "faces: 0=happy 2=sad:0.6")  # fmt: skip
@@ -69,43 +76,44 @@ def _parser() -> argparse.ArgumentParser:
         return verb.add_argument
 
     add = add_verb("find", _find, "number the faces in a photo")
-    add("photo", type=Path)
+    add("photo", type=Path, help="a photo")
     add("--out", type=Path, help=picture)
 
     add = add_verb("edit", _edit, "give faces another expression", model, intensity, style, faces, fidelity)
-    add("photo", type=Path, help="a photo; or a folder of them, of which --out gets edited copies")
+    add("photo", type=Path, help="a photo, or a folder of photos")
     add("expression", nargs="+", help=expressions)
-    add("--out", type=Path, help=f"{picture}; or a folder")
-    add("--jobs", type=int, help="of a folder: how many photos at once (default: one per core)")
+    add("--out", type=Path, help=f"{picture}; for a folder, the folder of the edited photos")
+    add("--jobs", type=int, help="for a folder: number of worker processes (default: one per core, at most one per "
+        "2 GiB of memory)")  # fmt: skip
 
-    add = add_verb("animate", _animate, "let an expression come and go", model, intensity, style, faces, fidelity)
-    add("photo", type=Path)
+    add = add_verb("animate", _animate, "animate an expression", model, intensity, style, faces, fidelity)
+    add("photo", type=Path, help="a photo")
     add("expression", nargs="*", default=["happy"], help=f"{expressions} (default: happy)")
-    add("--kind", choices=KINDS, default=KINDS[0], help="sweep: from neutral and back (default); tour: all expressions in "
-        "turn; morph: from --start and back")  # fmt: skip
-    add("--start", help="where a morph sets out, sad or sad:0.5 (default: the face as it is)")
-    add("--seconds", type=float, default=2.0, help="that an expression takes to come and go; default 2")
+    add("--kind", choices=ANIMATION_KINDS, default=ANIMATION_KINDS[0], help="sweep: from neutral to the expression and "
+        "back (default); tour: all expressions in turn; morph: from --start to the expression and back")  # fmt: skip
+    add("--start", help="expression at the start of a morph, such as sad or sad:0.5 (default: the photo's)")
+    add("--seconds", type=float, default=2.0, help="duration of one expression, rise and fall; default 2")
     add("--fps", type=float, default=25, help="frames a second, 1 to 50; default 25")
     add("--size", type=int, help="longest side in px (default: the photo's; .gif 640, .webp 1024)")
     add("--out", type=Path, help="file to write (.mp4, .gif or .webp)")
 
-    add = add_verb("transfer", _transfer, "take the expression from a photo", model, intensity, fidelity)
-    add("photo", type=Path, help="whose face is edited")
-    add("source", type=Path, help="whose expression is taken")
+    add = add_verb("transfer", _transfer, "give a face the expression of another photo", model, intensity, fidelity)
+    add("photo", type=Path, help="photo whose face is edited")
+    add("source", type=Path, help="photo whose expression is taken")
     add("--face", type=int, help="which face, counted from 0, the largest first")
     add("--out", type=Path, help=picture)
 
     add = add_verb("generate", _generate, "make pictures of new people", model, intensity, style)
-    add("expression")
-    add("--count", type=int, default=8)
+    add("expression", help="one of the model's expressions, or neutral")
+    add("--count", type=int, default=8, help="number of people; default 8")
     add("--seed", type=int, help="the same seed makes the same people")
     add("--out", type=Path, default=Path("people"), help="folder to write (default: people)")
 
     add = add_verb("export", _export, "write encoder and decoder as ONNX files", model)
     add("out", type=Path, help="folder to write")
     add_verb("app", _app, "serve the page, on http://127.0.0.1:7860", model)
-    add = add_verb("info", _info, "say what a model is", model)
-    add("--check", action="store_true", help="let it do what it did when it was published, and compare")
+    add = add_verb("info", _info, "describe a model", model)
+    add("--check", action="store_true", help="compare its outputs with those published with the weights")
     return parser
 
 
@@ -167,7 +175,7 @@ def _parse_requests(words: list[str], face: list[int] | str | None) -> tuple[Edi
     if not any("=" in word for word in words):
         if len(words) > 1:
             example = " ".join(f"{i}={word}" for i, word in enumerate(words))
-            raise ValueError(f"say which face shows which of {', '.join(words)}, for instance: {example}")
+            raise ValueError(f"assign each expression to a face, for example: {example}")
         return _parse_request(words[0]), words[0].partition(":")[0]
     if face is not None:
         raise ValueError(f"{' '.join(words)} names the faces already; leave --face out")
@@ -236,7 +244,7 @@ def _info(args: argparse.Namespace) -> None:
     for name, part in model.named_children():
         print(f"{name:<10} {sum(p.numel() for p in part.parameters()) / 1e6:6.2f} M parameters")
     if args.check:
-        print("it does here what it did when it was published")
+        print("its outputs agree with those published with the weights")
 
 
 def _load_model(args: argparse.Namespace, check: bool = False) -> ExprGAN:

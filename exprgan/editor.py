@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .editing.animation import KINDS, Animation, Kind, codes_over_time, num_frames
+from .editing.animation import ANIMATION_KINDS, Animation, Kind, codes_over_time, num_frames
 from .editing.multi_face import EditRequest, EditRequests, ExpressionMix, GroupResult, requests_by_face
 from .editing.pivotal_tuning import TuningProgress, tune
 from .editing.results import FIDELITIES, EditResult, Fidelity, Reading, Subject
@@ -60,7 +60,7 @@ class ExpressionEditor:
 
     def __init__(self, model: ExprGAN):
         self.model = model.eval().requires_grad_(False)
-        self.model.G_dec.arrange()
+        self.model.G_dec.optimize_layout()
         if self.model.T is not None:
             self.model.T.to(memory_format=torch.channels_last)
 
@@ -203,7 +203,7 @@ class ExpressionEditor:
             fps: frames per second, 1 to 50.
             face: one face, several, or "all"; if None those of `requests`, or the largest.
         """
-        check_choice("kind", kind, KINDS)
+        check_choice("kind", kind, ANIMATION_KINDS)
         check_choice("fidelity", fidelity, FIDELITIES)
         frames, by_face = num_frames(seconds, fps), requests_by_face(requests, intensity)
         code = partial(self._code, style=style)

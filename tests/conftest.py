@@ -102,7 +102,7 @@ def hub(monkeypatch, tmp_path):
     """A fake of the Hub for the real client, with an empty cache, nobody logged in, and waits that pass at once."""
     import time
 
-    from hub import FakeHub
+    from fake_hub import FakeHub
     from huggingface_hub import constants
 
     with FakeHub() as fake:

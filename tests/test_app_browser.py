@@ -139,7 +139,7 @@ def test_two_faces_keep_their_own_expressions_and_both_are_animated(visit, data_
     visit.add_photo(tmp_path / "two.png")
     visit.result(unlike=example)
     visit.page.locator(".numbered img").wait_for()
-    visit.choose("Each its own")
+    visit.choose("Each separately")
     visit.page.locator(".faces .thumbnail-item").nth(1).click()
     visit.wait_for_status("Face 2 now reads as")
     visit.choose("Sad")

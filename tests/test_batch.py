@@ -189,7 +189,7 @@ def test_other_weights_need_another_folder(tiny_model, photos, tmp_path):
     assert hash_model(tiny_model) != first
     (tmp_path / "table" / "out").mkdir(parents=True)
     (tmp_path / "table" / "out" / "edits.csv").write_text("file\n")
-    with pytest.raises(ExprGANError, match="does not say how its photos were edited"):
+    with pytest.raises(ExprGANError, match="is unreadable, so the settings of this folder are unknown"):
         edit_folder(tiny_model, photos, tmp_path / "table" / "out", "happy")
 
 
@@ -341,7 +341,7 @@ def test_a_stopped_command_can_be_continued_and_leaves_no_process(tiny_model, fa
         assert time.monotonic() < deadline
         time.sleep(0.02)
     if signal_number == signal.SIGINT:
-        assert "stopped; the same line goes on" in capfd.readouterr().err
+        assert "stopped; run the same command to continue" in capfd.readouterr().err
     assert main([*line, "--jobs", "1"]) == 0
     out, err = capfd.readouterr()
     assert out.startswith("16 photos: 16 edited (") and out.strip().endswith(str(tmp_path / "out" / "edits.csv"))

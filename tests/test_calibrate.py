@@ -81,7 +81,7 @@ def test_calibrate_changes_the_path_and_the_latent_prior_alone(tiny_model, faces
 
 def test_with_a_warp_network_the_path_stays_and_the_emphasis_is_found(tiny_config, faces_dir, tmp_path, monkeypatch):
     monkeypatch.setattr("train.eval.calibration.EMPHASES", (1.0, 1.5))
-    monkeypatch.setattr("train.eval.calibration.FULL_INTENSITY", 0.5)
+    monkeypatch.setattr("train.eval.calibration.MIN_TARGET_INTENSITY", 0.5)
     ExprGAN(dataclasses.replace(tiny_config, warp_width=0.5, intensity_knots=3)).save_pretrained(tmp_path)
     before, config = read_weights(tmp_path / "model.safetensors"), (tmp_path / "config.json").read_bytes()
     assert main(["calibrate", str(tmp_path), "--data", str(faces_dir), "--people", "2"]) == 0
@@ -90,7 +90,7 @@ def test_with_a_warp_network_the_path_stays_and_the_emphasis_is_found(tiny_confi
     factors = ExprGAN.from_pretrained(tmp_path).warp_emphasis.per_expression
     assert ((factors >= 1) & (factors <= 1.5)).all()
 
-    monkeypatch.setattr("train.eval.calibration.FULL_INTENSITY", 1.1)
+    monkeypatch.setattr("train.eval.calibration.MIN_TARGET_INTENSITY", 1.1)
     with pytest.raises(ValueError, match=r"no picture of 'angry' has an intensity of 1\.1 or more"):
         calibrate(str(tmp_path), str(faces_dir), 2)
 

@@ -36,7 +36,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_note(tmp_path, capsys):
     assert checkpoints.latest()["step"] == 5
     assert f"{second} is damaged" in capsys.readouterr().err
     first.write_bytes(b"")
-    with pytest.raises(RunError, match=r"no checkpoint in .* is whole; delete the folder to start anew"):
+    with pytest.raises(RunError, match=r"all checkpoints in .* are damaged; delete the folder to start again"):
         checkpoints.latest()
 
 
@@ -75,11 +75,11 @@ def test_a_folder_that_cannot_be_created_is_an_error(tmp_path):
         save(Checkpoints(tmp_path / "file"), 5)
 
 
-def test_sweep_deletes_what_a_killed_process_was_writing(tmp_path):
+def test_partial_files_of_a_killed_process_are_deleted(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     [path] = save(checkpoints, 5)
     partial = path.with_name(f".{'0' * 32}.part")
     partial.write_bytes(b"half a file")
     assert checkpoints.paths() == [path]
-    checkpoints.sweep()
+    checkpoints.delete_partial_files()
     assert not partial.exists() and path.exists()

@@ -1,7 +1,10 @@
 """The command line of the library: arguments, output files, printed lines, errors."""
 
+import errno
+import functools
 import importlib
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -109,7 +112,7 @@ def test_info_describes_a_model(model, capsys):
         (["edit", "{photo}", "happy", "--intensity", "2"], "intensity must lie between"),
         (["edit", "{photo}", "happy", "--face", "3"], "no face 3 in this photo"),
         (["edit", "{photo}", "happy", "--out", "x.tiff"], ".png"),
-        (["edit", "{photo}", "happy", "sad"], "0=happy 1=sad"),
+        (["edit", "{photo}", "happy", "sad"], "assign each expression to a face, for example: 0=happy 1=sad"),
         (["edit", "{photo}", "0=happy", "--face", "all"], "leave --face out"),
         (["edit", "{photo}", "x=happy"], "such as 0=happy"),
         (["edit", "{photo}", "0=happy:much"], "such as sad:0.6"),
@@ -125,6 +128,24 @@ def test_an_error_is_one_sentence_on_stderr(model, photo, capsys, arguments, mes
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
     assert not list(photo.parent.glob(".*.part"))
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "; make room, or choose another folder"),
+        (errno.EDQUOT, "; make room, or choose another folder"),
+        (errno.EROFS, "; choose another folder"),
+        (errno.EACCES, "; choose another folder"),
+        (errno.EIO, ""),
+        (None, ""),
+    ],
+)
+def test_an_error_of_the_system_names_a_remedy_only_where_there_is_one(monkeypatch, capsys, number, remedy):
+    error = OSError("it broke") if number is None else OSError(number, "it broke", "out.png")
+    monkeypatch.setattr("exprgan.cli.load_photo", lambda path: (_ for _ in ()).throw(error))
+    assert main(["find", "me.jpg"]) == 1
+    assert capsys.readouterr().err == f"error: it broke{' (out.png)' if number else ''}{remedy}\n"
 
 
 # The app.
@@ -151,3 +172,17 @@ def test_app_serves_the_same_page_as_app_py(model, monkeypatch, tmp_path):
     (app,) = served
     tabs = [block["props"]["label"] for block in app.get_config_file()["components"] if block["type"] == "tabitem"]
     assert tabs == ["Edit", "Transfer", "Random people", "About"]
+
+
+def test_a_busy_port_of_the_app_is_one_sentence(model, monkeypatch, tmp_path):
+    from exprgan.ui import page
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(page, "disable_url_fetching", lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with socket.create_server(("127.0.0.1", 0)) as busy, pytest.raises(SystemExit) as exit_info:
+        port = busy.getsockname()[1]
+        monkeypatch.setattr(page, "serve", functools.partial(page.serve, server_port=port))
+        main(["app", "--model", model])
+    message = f"No port in the range {port}-{port} is free; choose another one, for example: GRADIO_SERVER_PORT=8000"
+    assert exit_info.value.code == message

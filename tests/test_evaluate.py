@@ -15,7 +15,7 @@ from exprgan.models.networks import FaceNetwork
 from train.__main__ import main
 from train.data import FaceFolder
 from train.eval.edit_metrics import FACE_PARTS, METRICS, expression_accuracy, style_diversity
-from train.eval.edit_set import INTENSITIES, KINDS, EditSet
+from train.eval.edit_set import EDIT_KINDS, EVALUATED_INTENSITIES, EditSet
 from train.eval.evaluators import OwnEvaluator, ReferenceEvaluator, measure_evaluator
 from train.eval.image_metrics import frechet_distance, kernel_distance, l1, ssim
 from train.eval.reference_network import ReferenceNetwork, load_reference_network, save_reference_network
@@ -144,12 +144,12 @@ def test_edits_are_made_once_and_predicted_on_once(edit_set, monkeypatch):
         return {name: metric.measure(edit_set, evaluator) for name, metric in METRICS.items() if metric.needs_evaluator}
 
     first = measure()
-    levels, k, styles = len(INTENSITIES) - 1, 6, 5
+    levels, k, styles = len(EVALUATED_INTENSITIES) - 1, 6, 5
     neutralized = 6  # one full expression of each kind and person, as many as the tiny set has
     assert len(decoded) == 2 * (levels * k + 1) + 2 * k * styles + neutralized  # every intensity 0 is the same neutral edit
     before = len(batches)
     assert measure() == first
-    assert len(batches) - before == 1 + 2 * (len(KINDS) + 1)  # real pictures, and distances, are not cached
+    assert len(batches) - before == 1 + 2 * (len(EDIT_KINDS) + 1)  # real pictures, and distances, are not cached
     assert len(edit_set.neutralized["detail"]) == neutralized
 
 
@@ -225,7 +225,7 @@ def test_the_card_shows_every_number(weights, results):
     card = (weights / "README.md").read_text()
     for numbers in results["metrics"].values():
         assert all(f"| {value:.3f} |" in card for value in numbers.values())
-    assert "### By the model's own face network" in card and "| sex: female | 1 | 6 |" in card
+    assert "### Measured by the model's own face network" in card and "| sex: female | 1 | 6 |" in card
     assert "it flatters" not in card and "was not recorded" in card
     assert "type: expression_accuracy\n      value: " in card and "name: expression accuracy, held-out people" in card
 

@@ -201,8 +201,8 @@ def test_names_that_lead_elsewhere_are_refused(name, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[" * 100_000, "nested without end"),
-        ('{"a":' * 100_000, "nested without end"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 100_000, "nested too deeply"),
         ('{"format": 2, "z_dim": 1e999}', "z_dim must be a whole number"),
         ('{"format": 2, "z_dim": true}', "z_dim must be a whole number"),
         ('{"format": 2, "z_dim": ' + "9" * 5000 + "}", "cannot be used"),
@@ -236,7 +236,7 @@ def test_a_config_of_terabytes_uses_no_memory(folder, wide):
     (folder / CONFIG).write_text(json.dumps(values | wide))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     message = refusal(folder)
-    assert "its config.json is another's" in message or "lacks" in message
+    assert "its config.json belongs to another model" in message or "lacks" in message
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 

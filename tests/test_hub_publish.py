@@ -260,7 +260,7 @@ def test_contradicting_settings_are_refused(run, weights, more, message, capsys)
         ("POST /api/repos/create", 403, f"your token may not write {REPO} (403)"),
         ("POST /api/repos/create", 401, "you are not logged in, or the Hub does not accept your token (401)"),
         ("POST .*/commit/main", 503, f"the Hub cannot serve {REPO} now (it answers 503); try again in some minutes"),
-        ("POST .*/commit/main", 412, f"{REPO} was changed on the Hub at the same time (412); start the same line again"),
+        ("POST .*/commit/main", 412, f"{REPO} was changed on the Hub at the same time (412); run the command again"),
         ("PUT /lfs", 403, f"your token may not write {REPO} (403)"),
     ],
 )

@@ -12,7 +12,8 @@ from PIL import Image, ImageCms
 
 from exprgan.errors import BadImageError, ExprGANError
 from exprgan.photo.ai_metadata import SOFTWARE, SOFTWARE_GENERATED, mark_edited, mark_generated
-from exprgan.photo.image_io import MAX_PIXELS, is_marked, load_photo, save_photo, to_image, to_tensor
+from exprgan.photo.decode_limits import MAX_PIXELS
+from exprgan.photo.image_io import is_marked, load_photo, save_photo, to_image, to_tensor
 
 ORIENTATION, SOFTWARE_TAG, GPS = 0x0112, 0x0131, 0x8825
 RGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

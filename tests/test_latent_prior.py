@@ -54,7 +54,7 @@ def test_the_same_seed_gives_the_same_people_of_either_prior(tiny_config):
     one, again, other = (editor.generate(2, "happy", seed=3, prior=prior) for prior in ("people", "people", "uniform"))
     assert [picture.tobytes() for picture in one] == [picture.tobytes() for picture in again]
     assert one[0].tobytes() != other[0].tobytes()
-    with pytest.raises(ValueError, match="prior must be people or uniform, not 'nobody'"):
+    with pytest.raises(ValueError, match="prior must be one of people, uniform, not 'nobody'"):
         editor.generate(1, prior="nobody")
 
 

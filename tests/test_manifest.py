@@ -202,7 +202,7 @@ def test_credits_lists_what_the_manifests_state(folder, tmp_path, capsys):
         assert own.read_text() == f"# Credits\n\n{START}\n{ours}\n{END}\n", times
     own.write_text("# Mine\n")
     assert main(["credits", str(folder), "--out", str(own)]) == 1
-    assert "put the two lines" in capsys.readouterr().err and own.read_text() == "# Mine\n"
+    assert "lacks the markers for the credits; add the lines" in capsys.readouterr().err and own.read_text() == "# Mine\n"
     assert main(["credits", str(tmp_path)]) == 1
     assert "sources.csv cannot be read" in capsys.readouterr().err
 

@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.direct import concatenating_conv, direct_copy
 from exprgan.models.networks import (
-    SMALL,
+    MAX_MATMUL_PX,
     ConditionedConv,
     Decoder,
     Encoder,
@@ -17,7 +17,7 @@ from exprgan.models.networks import (
 
 @pytest.mark.parametrize(
     ("kernel", "stride", "upsample", "side"),
-    [(3, 1, True, 8), (3, 1, True, 2 * SMALL), (3, 1, False, 8), (5, 2, False, 8)],
+    [(3, 1, True, 8), (3, 1, True, 2 * MAX_MATMUL_PX), (3, 1, False, 8), (5, 2, False, 8)],
     ids=["up by products", "up by transposing", "plain", "down"],
 )
 def test_the_fast_convolution_equals_the_plain_one_in_output_and_gradients(kernel, stride, upsample, side):
@@ -68,7 +68,7 @@ def test_rearranging_the_memory_of_a_decoder_does_not_change_it():
     decoder, z, c = Decoder(64, 7, 6, 64), torch.randn(2, 7), torch.randn(2, 6)
     before, x_hat = {name: tensor.clone() for name, tensor in decoder.state_dict().items()}, decoder(z, c)
     for _ in range(2):
-        decoder.arrange()
+        decoder.optimize_layout()
         assert all(torch.equal(before[name], tensor) for name, tensor in decoder.state_dict().items())
     torch.testing.assert_close(decoder(z, c), x_hat)
     decoder(z, c).sum().backward()

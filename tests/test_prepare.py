@@ -6,8 +6,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from fake_oulu import FACES, frame, make_oulu
 from labelled import finder, photo, table
-from oulu import FACES, frame, make_oulu
 from PIL import Image
 
 from exprgan.photo.alignment import EYES, transform

@@ -54,7 +54,7 @@ def surprised(face):
 def test_without_action_units_the_photo_is_unchanged(face):
     rendered = face.render({})
     assert np.abs(rendered.image.astype(int) - face.patch.image).max() <= 1
-    assert np.abs(rendered.flow).max() < 0.01 and rendered.invented.max() == 0
+    assert np.abs(rendered.flow).max() < 0.01 and rendered.inpaint_mask.max() == 0
 
 
 def test_movement_grows_with_intensity(face):
@@ -83,7 +83,7 @@ def test_irises_stay_round_and_fixed(face, expression, style):
 
 
 def test_warping_the_photo_by_the_flow_gives_the_rendered_image(face, surprised):
-    known = (surprised.invented == 0) & (np.linalg.norm(surprised.flow, axis=2) > 4)
+    known = (surprised.inpaint_mask == 0) & (np.linalg.norm(surprised.flow, axis=2) > 4)
     warped = warp(face.patch.image, pixel_grid(known.shape) + surprised.flow)
     assert known.sum() > 5000
     error, change = (np.abs(image - surprised.image)[known].mean() for image in (warped, face.patch.image))
@@ -93,9 +93,9 @@ def test_warping_the_photo_by_the_flow_gives_the_rendered_image(face, surprised)
 def test_an_open_mouth_is_marked_as_invented_and_a_closed_one_is_not(face, surprised):
     lips = surprised.landmarks[[62, 66]]
     x, y = np.round(lips.mean(axis=0)).astype(int)
-    assert surprised.invented[y, x] == 1 and lips[1, 1] - lips[0, 1] > 25
+    assert surprised.inpaint_mask[y, x] == 1 and lips[1, 1] - lips[0, 1] > 25
     closed = face.render(get_units("angry", "closed"))
-    assert closed.invented[y - 40 : y + 40, x - 60 : x + 60].max() < 0.5
+    assert closed.inpaint_mask[y - 40 : y + 40, x - 60 : x + 60].max() < 0.5
 
 
 def test_both_rows_of_teeth_have_uv_coordinates_in_an_open_mouth(face, surprised):
@@ -219,10 +219,10 @@ def test_the_pupils_lie_where_every_crop_has_them(face):
 def test_the_flow_of_a_crop_is_in_px_of_the_crop(face, surprised):
     for jitter in (None, Jitter(4, 1.05, (0.02, -0.02))):
         matrix = crop_matrix(face.pupils, 64, jitter)
-        flow, invented = crop_flow(surprised.flow, surprised.invented, matrix, 64)
+        flow, inpaint_mask = crop_flow(surprised.flow, surprised.inpaint_mask, matrix, 64)
         images = face.patch.image.astype(np.uint8), surprised.image
         before, after = (np.asarray(crop_image(image, matrix, 64), np.float32) for image in images)
-        known = (invented < 0.01) & (np.linalg.norm(flow, axis=2) > 1)
+        known = (inpaint_mask < 0.01) & (np.linalg.norm(flow, axis=2) > 1)
         error = np.abs(warp(before, pixel_grid((64, 64)) + flow) - after)[known].mean()
         assert known.sum() > 100 and error < np.abs(before - after)[known].mean()
 
@@ -238,8 +238,8 @@ def test_a_template_is_read(data):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "says '' points; 189 are needed"),
-        ("68\n1 2\n", "says '68' points; 189 are needed"),
+        ("", "declares '' points; 189 are needed"),
+        ("68\n1 2\n", "declares '68' points; 189 are needed"),
         ("189\n1 2\n3 4\n", "ends after 2 of 189"),
         ("189\n1 2\nx\n", "'x' in line 3, not x and y"),
         ("189\n" + "5 5\n" * 189, "fix no face"),

@@ -194,7 +194,7 @@ def test_pairs_for_the_warp_network_share_one_frame_and_their_flow_is_correct(so
     assert person.labels[0].expression == "neutral" and len(person.labels) == 7
     assert (out / "sources.csv").is_file()
     flow = torch.nn.functional.interpolate(person.flow.permute(0, 3, 1, 2).float(), (128, 128), mode="bilinear")
-    known = 1 - person.invented[:, None].float() / 255
+    known = 1 - person.mask[:, None].float() / 255
     pictures = person.images.permute(0, 3, 1, 2).float() / 127.5 - 1
     neutral = pictures[:1].expand_as(pictures)
     warped = backward_warp(neutral, flow)

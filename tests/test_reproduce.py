@@ -6,7 +6,7 @@ import re
 
 import pytest
 from accelerate.state import AcceleratorState
-from oulu import make_oulu
+from fake_oulu import make_oulu
 from PIL import Image
 
 from train.__main__ import main

@@ -5,7 +5,7 @@ import json
 import re
 from pathlib import Path
 
-import hub as fake_hub
+import fake_hub
 import pytest
 import yaml
 

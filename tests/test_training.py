@@ -141,7 +141,7 @@ def test_a_damaged_checkpoint_says_so(faces_dir, config):
     fit(str(faces_dir), dataclasses.replace(config, steps="1,1,1", stages="controller"))
     [path] = Checkpoints(config.out).paths()
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(RunError, match="is whole; delete the folder to start anew"):
+    with pytest.raises(RunError, match="are damaged; delete the folder to start again"):
         Trainer(str(faces_dir), config)
 
 
@@ -249,7 +249,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_last_good_checkpoi
 
     monkeypatch.setitem(LOSSES, "pixel", dataclasses.replace(loss, function=nan_in_third_step))
     config = dataclasses.replace(config, steps="0,6,0", stages="reconstruct", save_minutes=1e-9, log_steps=5)
-    with pytest.raises(RunError, match=r"not a number in the 5 steps before step 3 of reconstruct.*000002-\w+\.pt"):
+    with pytest.raises(RunError, match=r"not finite in the 5 steps before step 3 of reconstruct.*000002-\w+\.pt"):
         fit(str(faces_dir), config)
     state = latest_state(Path(config.out))
     assert state["step"] == 2 and all(t.isfinite().all() for t in state["model"].values())

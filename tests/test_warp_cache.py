@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from exprgan import EXPRESSIONS, ExpressionEditor, ExprGAN
-from exprgan.editing.warp_cache import CACHE_SIZE, INTENSITIES, at_intensity, surrounding_codes
+from exprgan.editing.warp_cache import CACHE_SIZE, CACHED_INTENSITIES, at_intensity, surrounding_codes
 from exprgan.models.warp_network import DEFAULT_EMPHASIS
 
 
@@ -50,7 +50,7 @@ def test_a_code_is_interpolated_between_the_two_nearest_intensities(editor):
             weaker, stronger, weight = surrounding_codes(c)
             torch.testing.assert_close(torch.lerp(weaker, stronger, weight), c)
             neighbours = [(end.max().item() + 1) / 2 for end in (weaker, stronger)]
-            assert any(neighbours == pytest.approx(pair) for pair in itertools.pairwise(INTENSITIES))
+            assert any(neighbours == pytest.approx(pair) for pair in itertools.pairwise(CACHED_INTENSITIES))
     a, b = (surrounding_codes(code("sad", intensity))[0] for intensity in (0.62, 0.79))
     assert torch.equal(a, b)
     mixed = editor.model.F_ctrl.mix({"happy": 0.9, "surprise": 0.5})

@@ -14,13 +14,14 @@ from exprgan.models.backward_warp import FIELD_SCALE, backward_warp
 from exprgan.models.controller import Controller
 from exprgan.models.mouth_network import lower_face
 from exprgan.models.warp_network import WarpPrediction
+from train.__main__ import main
 from train.core.train_errors import DataError, RunError
 from train.data.metadata import read_metadata, write_metadata
 from train.warp.flow_composition import compose_flow, invert_flow
 from train.warp.pair_dataset import Pairs, draw_pairs, load_people
 from train.warp.pair_transforms import draw_glasses, hold_at_glasses
 from train.warp.style_codes import STYLES, USUAL_STYLE, Label, code_for, style_of_elements
-from train.warp.warp_losses import LOSSES, WarpBatch
+from train.warp.warp_losses import WARP_LOSSES, WarpBatch
 from train.warp.warp_trainer import MAX_EMPHASIS, WarpTrainConfig, WarpTrainer, augment_pairs, gain_between
 
 SIDE = 76
@@ -254,7 +255,7 @@ def train(trainer, steps):
 
 def flow_error(trainer):
     """The loss `warp` on the batch of step 0."""
-    return LOSSES["warp"][0](trainer.draw_batch(0)).item()
+    return WARP_LOSSES["warp"][0](trainer.draw_batch(0)).item()
 
 
 def test_a_run_learns_the_movement_and_ends_in_the_weights(folder, weights, tmp_path, monkeypatch):
@@ -288,7 +289,14 @@ def test_a_run_that_stopped_ends_as_one_that_did_not(folder, weights, tmp_path):
         assert torch.equal(value, second.ema.state_dict()[name]), name
 
 
-def test_a_run_goes_on_from_the_t_in_the_weights(folder, weights, tmp_path):
+def test_a_missing_package_is_one_sentence_before_anything_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("train.render.requirements.find_spec", lambda module: None)
+    assert main(["detail", str(tmp_path), "--weights", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
+    assert "needs opencv-python-headless; install the extra: pip install -e '.[render]'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_starts_from_the_t_in_the_weights(folder, weights, tmp_path):
     WarpTrainer(str(folder), str(weights), config(tmp_path, steps=1)).fit()
     kept = ExprGAN.from_pretrained(weights).T.state_dict()
     settings = config(tmp_path, out=str(tmp_path / "b"), again=True, width=1.0, steps=2)

@@ -1,4 +1,4 @@
-"""python -m train VERB: everything the training side does, one verb each."""
+"""`python -m train COMMAND`. Trains, evaluates and publishes ExprGAN models."""
 
 import argparse
 import sys
@@ -39,129 +39,131 @@ MESH = "mesh"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    parser = argparse.ArgumentParser(prog="python -m train", description="Trains, evaluates and publishes ExprGAN models.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    verb = verbs.add_parser("prepare", help="make a training folder of a data set or of your own photos (docs/data.md)")
-    verb.add_argument("source", metavar="SOURCE", choices=[*SOURCES, MESH], help=f"{', '.join(SOURCES)}; or {MESH}: "
-                      "OUT is then a file for `render`, made of ICT-FaceKit's .obj files")  # fmt: skip
-    verb.add_argument("photos", metavar="SRC", help="folder of the photos, as the source unpacks")
-    verb.add_argument("folder", metavar="OUT", help="folder to write; what a stopped run wrote there is kept")
-    add_flags(verb, PrepareConfig)
-    verb.set_defaults(run=_prepare)
+    command = commands.add_parser("prepare", help="make a training folder from a data set or own photos (docs/data.md)")
+    command.add_argument("source", metavar="SOURCE", choices=[*SOURCES, MESH], help=f"{', '.join(SOURCES)}; or {MESH}: "
+                      "OUT is then the mesh file for `render`, made from ICT-FaceKit's .obj files")  # fmt: skip
+    command.add_argument("photos", metavar="SRC", help="folder of the photos, laid out as the source distributes them")
+    command.add_argument("folder", metavar="OUT", help="folder to write; an interrupted run is resumed")
+    add_flags(command, PrepareConfig)
+    command.set_defaults(run=_prepare)
 
-    verb = verbs.add_parser("check", help="say all that is wrong with a training folder, or what is in it")
-    verb.add_argument("data", help="folder with metadata.csv")
-    verb.add_argument("--expressions", default=SIX_EXPRESSIONS, help="names of the K expressions, separated by commas")
-    verb.set_defaults(run=lambda args: check(args.data, parse_expressions(args.expressions)))
+    command = commands.add_parser("check", help="validate a training folder and print a summary")
+    command.add_argument("data", help="folder with metadata.csv")
+    command.add_argument("--expressions", default=SIX_EXPRESSIONS, help="names of the K expressions, separated by commas")
+    command.set_defaults(run=lambda args: check(args.data, parse_expressions(args.expressions)))
 
-    verb = verbs.add_parser("facenet", help="train the face network of the identity loss, and the classifier")
-    verb.add_argument("data", help="folder with metadata.csv")
-    add_flags(verb, FaceTrainConfig)
-    verb.set_defaults(run=lambda args: train_face_network(args.data, read_config(args, FaceTrainConfig)))
+    command = commands.add_parser("facenet", help="train the face network of the identity loss, and the classifier")
+    command.add_argument("data", help="folder with metadata.csv")
+    add_flags(command, FaceTrainConfig)
+    command.set_defaults(run=lambda args: train_face_network(args.data, read_config(args, FaceTrainConfig)))
 
-    verb = verbs.add_parser("fit", help="train ExprGAN: the three stages, or some of them")
-    verb.add_argument("data", help="folder with metadata.csv")
-    add_flags(verb, TrainConfig)
-    verb.add_argument("--dry-run", action="store_true", help="print what would be done, as JSON, and stop")
-    verb.set_defaults(run=_fit)
+    command = commands.add_parser("fit", help="train ExprGAN, in all three stages or some of them")
+    command.add_argument("data", help="folder with metadata.csv")
+    add_flags(command, TrainConfig)
+    command.add_argument("--dry-run", action="store_true", help="print the resolved run as JSON and exit")
+    command.set_defaults(run=_fit)
 
-    verb = verbs.add_parser("publish", help="turn a run into the folder that the Hub and the app read, and send it")
-    verb.add_argument("run_folder", metavar="RUN", help="folder of a `fit` run, or one that `publish` wrote")
-    verb.add_argument("--out", default="weights", help="folder to write (default: weights)")
-    verb.add_argument("--data", default="", help="what it was trained on: its hash and credit lines are written down")
-    add_flags(verb, HubConfig)
-    verb.set_defaults(run=lambda args: publish(args.run_folder, args.out, args.data, read_config(args, HubConfig)))
+    command = commands.add_parser("publish", help="write a run's weights in the form of the app and the Hub; upload them")
+    command.add_argument("run_folder", metavar="RUN", help="folder of a `fit` run, or one that `publish` wrote")
+    command.add_argument("--out", default="weights", help="folder to write (default: weights)")
+    command.add_argument("--data", default="", help="training folder; its hash and credits are recorded")
+    add_flags(command, HubConfig)
+    command.set_defaults(run=lambda args: publish(args.run_folder, args.out, args.data, read_config(args, HubConfig)))
 
-    verb = verbs.add_parser("publish-data", help="send a training folder to the Hub; verbs take its org/name as DATA")
-    verb.add_argument("data", help="folder with metadata.csv")
-    add_flags(verb, HubConfig)
-    verb.set_defaults(run=lambda args: publish_data(args.data, read_config(args, HubConfig)))
+    command = commands.add_parser("publish-data", help="upload a training folder to the Hub, for use as DATA by its name")
+    command.add_argument("data", help="folder with metadata.csv")
+    add_flags(command, HubConfig)
+    command.set_defaults(run=lambda args: publish_data(args.data, read_config(args, HubConfig)))
 
-    verb = verbs.add_parser("deploy-space", help="send the app to the Hub as a Space")
-    verb.add_argument("space", metavar="ORG/NAME", help="the Space, made if it is not there yet")
-    add_flags(verb, SpaceConfig)
-    verb.set_defaults(run=lambda args: deploy_space(args.space, read_config(args, SpaceConfig)))
+    command = commands.add_parser("deploy-space", help="upload the app to the Hub as a Space")
+    command.add_argument("space", metavar="ORG/NAME", help="the Space, created if it does not exist")
+    add_flags(command, SpaceConfig)
+    command.set_defaults(run=lambda args: deploy_space(args.space, read_config(args, SpaceConfig)))
 
-    verb = verbs.add_parser("detail", help="train T, which carries edits over to a photo's own pixels, into weights")
-    verb.add_argument("pairs", metavar="PAIRS", help="a folder that `render --no-jitter --flow` wrote")
-    verb.add_argument("--weights", required=True, help="a folder that `publish` wrote; T is put into it")
-    add_flags(verb, WarpTrainConfig)
-    verb.set_defaults(run=lambda args: train_warp(args.pairs, args.weights, read_config(args, WarpTrainConfig)))
+    command = commands.add_parser("detail", help="train T, the warp network, on rendered pairs, and write it into "
+                                  "published weights")  # fmt: skip
+    command.add_argument("pairs", metavar="PAIRS", help="a folder that `render --no-jitter --flow` wrote")
+    command.add_argument("--weights", required=True, help="a folder that `publish` wrote; T is written into it")
+    add_flags(command, WarpTrainConfig)
+    command.set_defaults(run=_detail)
 
-    verb = verbs.add_parser("calibrate", help="make published weights' slider even, and its full edits strong")
-    verb.add_argument("weights", help="a folder that `publish` wrote; its config.json is rewritten")
-    verb.add_argument("--data", required=True, help="folder with metadata.csv, with known intensities")
-    verb.add_argument("--people", type=int, default=24, help="how many people are edited for it")
-    verb.set_defaults(run=lambda args: calibrate(args.weights, args.data, args.people))
+    command = commands.add_parser("calibrate", help="make intensity linear, and full edits as intense as real expressions")
+    command.add_argument("weights", help="a folder that `publish` wrote; model.safetensors and config.json are rewritten")
+    command.add_argument("--data", required=True, help="folder with metadata.csv, with known intensities")
+    command.add_argument("--people", type=int, default=24, help="number of people whose edits are measured")
+    command.set_defaults(run=lambda args: calibrate(args.weights, args.data, args.people))
 
-    verb = verbs.add_parser("judge", help="train the independent judge of `evaluate`, on a set's own pictures alone")
-    verb.add_argument("data", help="folder with metadata.csv")
-    add_flags(verb, ReferenceConfig)
-    verb.set_defaults(run=lambda args: train_reference(args.data, read_config(args, ReferenceConfig)))
+    command = commands.add_parser("judge", help="train the independent network that evaluates edits, on real pictures only")
+    command.add_argument("data", help="folder with metadata.csv")
+    add_flags(command, ReferenceConfig)
+    command.set_defaults(run=lambda args: train_reference(args.data, read_config(args, ReferenceConfig)))
 
-    verb = verbs.add_parser("evaluate", help="measure published weights on held-out people")
-    verb.add_argument("weights", help="a folder that `publish` wrote")
-    verb.add_argument("--data", required=True, help="folder with metadata.csv")
-    verb.add_argument("--sheets", default="", help="folder for four sheets of edited faces")
-    verb.add_argument("--judge", default="", help="the independent judge (default: WEIGHTS/judge.safetensors)")
-    verb.add_argument("--fold", type=int, help="the fold of metadata.csv that was held out in training")
-    verb.set_defaults(run=lambda args: evaluate(args.weights, args.data, args.sheets, args.fold, args.judge))
+    command = commands.add_parser("evaluate", help="measure published weights on held-out people")
+    command.add_argument("weights", help="a folder that `publish` wrote")
+    command.add_argument("--data", required=True, help="folder with metadata.csv")
+    command.add_argument("--sheets", default="", help="folder for four sheets of edited faces")
+    command.add_argument("--judge", default="", help="output of `judge` (default: WEIGHTS/judge.safetensors)")
+    command.add_argument("--fold", type=int, help="the fold of metadata.csv that was held out in training")
+    command.set_defaults(run=lambda args: evaluate(args.weights, args.data, args.sheets, args.fold, args.judge))
 
-    verb = verbs.add_parser("manifest", help="write the manifest of a folder of photos: whose they are, on what terms")
-    verb.add_argument("layout", metavar="LAYOUT", choices=LAYOUTS, help="webmorph, or own: to be filled in by hand")
-    verb.add_argument("photos", metavar="PHOTOS", help="folder of the photos")
-    verb.add_argument("--out", default="", help="file to write, sources.csv beside it (default: PHOTOS/manifest.csv)")
-    verb.set_defaults(run=lambda args: make_manifest(args.layout, args.photos, args.out))
+    command = commands.add_parser("manifest", help="write the manifest of a folder of photos: people, licences and credits")
+    command.add_argument("layout", metavar="LAYOUT", choices=LAYOUTS, help="webmorph, or own: to be completed by hand")
+    command.add_argument("photos", metavar="PHOTOS", help="folder of the photos")
+    command.add_argument("--out", default="", help="file to write, sources.csv beside it (default: PHOTOS/manifest.csv)")
+    command.set_defaults(run=lambda args: make_manifest(args.layout, args.photos, args.out))
 
-    verb = verbs.add_parser("render", help="a training folder of neutral photos, by action units (docs/render.md)")
-    add_flags(verb, RenderConfig)
-    verb.set_defaults(run=_render)
+    command = commands.add_parser("render", help="render a training folder from neutral photos (docs/render.md)")
+    add_flags(command, RenderConfig)
+    command.set_defaults(run=_render)
 
-    verb = verbs.add_parser("credits", help="list whose pictures a set descends from, for CREDITS.md")
-    verb.add_argument("folders", metavar="FOLDER", nargs="+", help="with sources.csv: of photos, or a training folder")
-    verb.add_argument("--out", default="", help="file to write it in, between two marked lines (default: print it)")
-    verb.set_defaults(run=lambda args: write_credits(args.folders, args.out))
+    command = commands.add_parser("credits", help="list the sources of data sets with licence and consent, for CREDITS.md")
+    command.add_argument("folders", metavar="FOLDER", nargs="+", help="with sources.csv: photos, or a training folder")
+    command.add_argument("--out", default="", help="file to write to, between its two marker lines (default: print)")
+    command.set_defaults(run=lambda args: write_credits(args.folders, args.out))
 
-    verb = verbs.add_parser("virtual", help="make new people, each mixed from two of a folder of photos with a manifest")
-    add_flags(verb, VirtualConfig)
-    verb.set_defaults(run=lambda args: make_virtual(read_config(args, VirtualConfig)))
+    command = commands.add_parser("virtual", help="create virtual people, each mixed from two people in photos")
+    add_flags(command, VirtualConfig)
+    command.set_defaults(run=lambda args: make_virtual(read_config(args, VirtualConfig)))
 
-    verb = verbs.add_parser("augment", help="make a labelled synthetic set of any size")
-    verb.add_argument("weights", help="a folder that `publish` wrote")
-    verb.add_argument("--data", default="", help="the training folder, needed for --kind edits")
-    add_flags(verb, SyntheticConfig)
-    verb.set_defaults(run=lambda args: make_set(args.weights, read_config(args, SyntheticConfig), args.data))
+    command = commands.add_parser("augment", help="make a labelled synthetic set of any size")
+    command.add_argument("weights", help="a folder that `publish` wrote")
+    command.add_argument("--data", default="", help="training folder, needed for --kind edits")
+    add_flags(command, SyntheticConfig)
+    command.set_defaults(run=lambda args: make_set(args.weights, read_config(args, SyntheticConfig), args.data))
 
-    verb = verbs.add_parser("table1", help="train classifiers with and without synthetic pictures: the paper's Table 1")
-    verb.add_argument("weights", help="a folder that `publish` wrote; says how large the classifier is")
-    verb.add_argument("--data", required=True, help="folder with metadata.csv, of real pictures")
-    verb.add_argument("--sets", required=True, help="a folder that `augment` wrote")
-    add_flags(verb, Table1Config)
-    verb.set_defaults(run=lambda args: table1(args.weights, args.data, args.sets, read_config(args, Table1Config)))
+    command = commands.add_parser("table1", help="the paper's Table 1: classifiers trained with synthetic pictures")
+    command.add_argument("weights", help="a folder that `publish` wrote; its G_enc sets the classifier's size")
+    command.add_argument("--data", required=True, help="folder with metadata.csv, of real pictures")
+    command.add_argument("--sets", required=True, help="a folder that `augment` wrote")
+    add_flags(command, Table1Config)
+    command.set_defaults(run=lambda args: table1(args.weights, args.data, args.sets, read_config(args, Table1Config)))
 
-    verb = verbs.add_parser("figures", help="draw the paper's Figures 2 to 7")
-    verb.add_argument("numbers", metavar="N", type=int, nargs="*", help=f"of {', '.join(map(str, FIGURES))}; none: all")
-    verb.add_argument("--weights", required=True, help="a folder that `publish` wrote")
-    verb.add_argument("--data", required=True, help="folder with metadata.csv")
-    verb.add_argument("--out", default="docs/figures", help="folder to write (default: docs/figures)")
-    verb.add_argument("--caae", default="", help="published weights of a `fit --recipe caae` run, for Figure 2")
-    verb.set_defaults(run=lambda args: draw_figures(args.numbers, args.weights, args.data, args.out, args.caae))
+    command = commands.add_parser("figures", help="draw the paper's Figures 2 to 7")
+    command.add_argument("numbers", metavar="N", type=int, nargs="*", help=f"{', '.join(map(str, FIGURES))} (default: all)")
+    command.add_argument("--weights", required=True, help="a folder that `publish` wrote")
+    command.add_argument("--data", required=True, help="folder with metadata.csv")
+    command.add_argument("--out", default="docs/figures", help="folder to write (default: docs/figures)")
+    command.add_argument("--caae", default="", help="published weights of a `fit --recipe caae` run, for Figure 2")
+    command.set_defaults(run=lambda args: draw_figures(args.numbers, args.weights, args.data, args.out, args.caae))
 
-    verb = verbs.add_parser("reproduce", help="the whole paper: all of the above in order, and a report")
-    verb.add_argument("source", choices=SOURCES, help="oulu, another source of `prepare`, or folder: prepared already")
-    verb.add_argument("photos", metavar="SRC", help="folder of the photos; of source folder, one with metadata.csv")
-    verb.add_argument("folder", metavar="OUT", help="folder to write; what is finished there is not done again")
-    add_flags(verb, ReproduceConfig)
-    verb.set_defaults(run=_reproduce)
+    command = commands.add_parser("reproduce", help="reproduce the paper: prepare, facenet, fit, publish, evaluate, CAAE, "
+                                  "Table 1, Figures 2 to 7, and a report")  # fmt: skip
+    command.add_argument("source", choices=SOURCES, help="a source of `prepare`; folder: a folder that is prepared already")
+    command.add_argument("photos", metavar="SRC", help="folder of the photos; for source folder, one with metadata.csv")
+    command.add_argument("folder", metavar="OUT", help="folder to write; finished steps in it are skipped")
+    add_flags(command, ReproduceConfig)
+    command.set_defaults(run=_reproduce)
 
-    for verb in verbs.choices.values():
-        verb.set_defaults(run=partial(_run_with_data, verb.get_default("run")))
+    for command in commands.choices.values():
+        command.set_defaults(run=partial(_run_with_data, command.get_default("run")))
     return parser
 
 
 def _run_with_data(run: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
-    """Runs a verb whose DATA may be the name of a data set on the Hub, which is then downloaded."""
+    """Runs a command whose DATA may be the name of a data set on the Hub, which is then downloaded."""
     if hasattr(args, "data"):
         args.data = data_folder(args.data)
     run(args)
@@ -180,6 +182,12 @@ def _prepare(args: argparse.Namespace) -> None:
 def _fit(args: argparse.Namespace) -> None:
     config = TrainConfig.from_recipe(**typed_options(args, TrainConfig))
     print_plan(args.data, config) if args.dry_run else fit(args.data, config)
+
+
+def _detail(args: argparse.Namespace) -> None:
+    config = read_config(args, WarpTrainConfig)
+    require_packages("cv2")  # of the extra, for `flow_composition`
+    train_warp(args.pairs, args.weights, config)
 
 
 def _render(args: argparse.Namespace) -> None:

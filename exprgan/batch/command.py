@@ -31,7 +31,7 @@ def edit_photos(args: argparse.Namespace, load: Callable[[], ExprGAN]) -> None:
                                  fidelity=args.fidelity, faces="all" if args.face == "all" else "largest",
                                  workers=args.jobs, progress=progress)  # fmt: skip
     except KeyboardInterrupt:
-        print("stopped; the same line goes on from here", file=sys.stderr)
+        print("stopped; run the same command to continue", file=sys.stderr)
         sys.exit(130)
     counts = ", ".join(f"{number} {status}" for status, number in sorted(report.counts.items()))
     this_run = f"{report.new} in this run, {report.seconds:.0f} s"

@@ -18,7 +18,7 @@ from safetensors.torch import save
 from ..atomic_write import atomic_write
 from ..editing.results import FIDELITIES, Fidelity
 from ..editor import ExpressionEditor
-from ..errors import BadImageError
+from ..errors import BadImageError, check_choice
 from ..expressions import canonical
 from ..models.config import CONFIG_NAME
 from ..models.controller import check_intensity
@@ -87,9 +87,8 @@ def edit_folder(
         KeyboardInterrupt: after Ctrl-C, once the photos under way are finished and recorded.
     """
     start, folder, out = time.perf_counter(), Path(folder), Path(out)
-    for name, value, allowed in (("fidelity", fidelity, FIDELITIES), ("faces", faces, get_args(Faces))):
-        if value not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+    check_choice("fidelity", fidelity, FIDELITIES)
+    check_choice("faces", faces, get_args(Faces))
     intensity = check_intensity(intensity)
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers!r}")

@@ -101,7 +101,8 @@ class BatchManifest:
         try:
             earlier = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise ExprGANError(f"{path} does not say how its photos were edited. Choose another folder.") from error
+            raise ExprGANError(f"{path} is unreadable, so the settings of this folder are unknown. "
+                               "Choose another folder.") from error  # fmt: skip
         for name, value in self.settings.items():
             if earlier.get(name) != value:
                 raise ExprGANError(f"{self.out} was begun with {name} {earlier.get(name)!r}, not {value!r}. "

@@ -25,8 +25,9 @@ class WorkerPool:
         self._running: dict[Future[BatchRecord], _Worker] = {}
 
     def edit(self, tasks: Mapping[str, str]) -> Iterator[BatchRecord]:
-        """Edits photos (file -> result) and yields records as they are done. A process that dies costs one of them.
+        """Edits photos (file -> result) and yields records as they are done.
 
+        If a process dies, only its photo is recorded as failed.
         Raises ExprGANError if the model cannot be loaded, or the disk is full.
         """
         remaining, idle = iter(tasks.items()), list(self._workers)

@@ -23,7 +23,7 @@ from .results import EditResult, Subject, scale_down
 Kind = Literal["sweep", "tour", "morph"]
 """`sweep`: from neutral to an expression and back; `tour`: that for every expression in turn; `morph`: from one expression,
 or the one in the photo, to another and back."""
-KINDS: tuple[Kind, ...] = get_args(Kind)
+ANIMATION_KINDS: tuple[Kind, ...] = get_args(Kind)
 MAX_SECONDS = 600
 MAX_FPS = 50  # browsers show a GIF that declares more at a tenth of its speed
 HOLD = 0.12  # fraction of a rise, and of a fall, for which the peak is held

@@ -1,4 +1,4 @@
-"""The mouth interior that T predicts, rendered into a photo at the photo's resolution."""
+"""The mouth interior, predicted by models/mouth_network, textured by models/teeth_texture, in full resolution."""
 
 from dataclasses import dataclass
 

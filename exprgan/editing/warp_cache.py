@@ -1,8 +1,8 @@
 """Predicts warps at a few intensities of an expression and interpolates between them, so that a slider step is fast.
 
-Flow and gain change smoothly with the intensity of a code, so T predicts them at INTENSITIES only, once for a face; in
-between they are interpolated, and neither the decoder nor most of T runs. The mouth network runs for every edit, because an
-interpolated mask would be half transparent.
+Flow and gain change smoothly with the intensity of a code, so T predicts them at CACHED_INTENSITIES only, once for a face;
+in between they are interpolated, and neither the decoder nor most of T runs. The mouth network runs for every edit, because
+an interpolated mask would be half transparent.
 """
 
 from bisect import bisect_right
@@ -15,7 +15,7 @@ from ..models.exprgan import ExprGAN
 from ..models.warp_network import FlowPrediction, WarpPrediction
 from .results import Subject
 
-INTENSITIES = (0.4, 0.6, 0.8, 1.0)
+CACHED_INTENSITIES = (0.4, 0.6, 0.8, 1.0)
 """Intensities of a code, (max(c) + 1) / 2, at which T predicts. Weaker codes than the first, to which T overreacts although
 it was trained on such pairs, are interpolated between neutral and the first."""
 WEAK_EXPONENT = 1.6  # exponent of that interpolation: how the slider's codes grow with intensity
@@ -50,7 +50,7 @@ def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callabl
 
     intensity = (code.max().item() + 1) / 2
     with torch.inference_mode():
-        if intensity >= INTENSITIES[0]:
+        if intensity >= CACHED_INTENSITIES[0]:
             weaker, stronger, weight = surrounding_codes(code)
             prediction = flow_at(stronger)
             return complete(prediction if weight == 1 else flow_at(weaker).lerp(prediction, weight), code)
@@ -58,12 +58,12 @@ def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callabl
         start = complete(flow_at(neutral), neutral) if shows_expression else WarpPrediction.identity(network.image_size)
         if intensity == 0:
             return start
-        weakest = at_intensity(code, INTENSITIES[0])
-        return start.lerp(complete(flow_at(weakest), weakest), (intensity / INTENSITIES[0]) ** WEAK_EXPONENT)
+        weakest = at_intensity(code, CACHED_INTENSITIES[0])
+        return start.lerp(complete(flow_at(weakest), weakest), (intensity / CACHED_INTENSITIES[0]) ** WEAK_EXPONENT)
 
 
 def surrounding_codes(code: Tensor) -> tuple[Tensor, Tensor, float]:
-    """The weaker and the stronger code at the neighbouring INTENSITIES, and the weight in [0, 1] of the stronger one.
+    """The weaker and the stronger code at the nearest CACHED_INTENSITIES, and the weight in [0, 1] of the stronger one.
 
     `code`, (K * d,), has at least the first intensity. Only codes whose elements above -1 are all equal, as those of one
     expression are, are interpolated; for others both codes are the code itself.
@@ -71,8 +71,8 @@ def surrounding_codes(code: Tensor) -> tuple[Tensor, Tensor, float]:
     if not _is_uniform(code):
         return code, code, 1.0
     intensity = (code.max().item() + 1) / 2
-    i = min(bisect_right(INTENSITIES, intensity), len(INTENSITIES) - 1)
-    below, above = INTENSITIES[i - 1], INTENSITIES[i]
+    i = min(bisect_right(CACHED_INTENSITIES, intensity), len(CACHED_INTENSITIES) - 1)
+    below, above = CACHED_INTENSITIES[i - 1], CACHED_INTENSITIES[i]
     return at_intensity(code, below), at_intensity(code, above), (intensity - below) / (above - below)
 
 

@@ -87,6 +87,6 @@ def read_config(path: Path) -> ExprGANConfig:
             raise ValueError(f"{unknown[0]!r} is unknown to this version")
         return ExprGANConfig(**{name: value for name, value in values.items() if name not in unknown})
     except RecursionError as error:
-        raise WeightsError(f"{path} cannot be used: it is nested without end; take another's") from error
+        raise WeightsError(f"{path} cannot be used: it is nested too deeply; download it again") from error
     except (ValueError, TypeError, OSError) as error:
         raise WeightsError(f"{path} cannot be used: {error}") from error

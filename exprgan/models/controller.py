@@ -43,7 +43,7 @@ class Controller(CalibratedModule):
         self.register_buffer("path", line.repeat(len(expressions), 1, numbers_each))
 
     def random(self, y: Tensor, generator: torch.Generator | None = None, intensity: Tensor | None = None) -> Tensor:
-        """Eq. 3: c_i = |z_y| * (2 y_i - 1) with one z_y ~ U(-1, 1)^d for all classes.
+        """Draws codes by eq. 3: c_i = |z_y| * (2 y_i - 1) with one z_y ~ U(-1, 1)^d for all classes.
 
         Args:
             y: (B, K) one-hot; a row of zeros is a neutral face. The codes, (B, K * d), are on its device.

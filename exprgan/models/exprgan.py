@@ -159,10 +159,11 @@ def _check_fit(weights: dict[str, Tensor], wanted: dict[str, Tensor], name: str)
     """Raises WeightsError if a tensor is unknown, missing, not finite, or of another shape; any float type will do."""
     for key, tensor in weights.items():
         if key not in wanted:
-            raise WeightsError(f"{name} holds {key[:99]}, which this model does not have; its config.json is another's")
+            raise WeightsError(f"{name} holds {key[:99]}, which this model does not have; its config.json belongs to "
+                               "another model")  # fmt: skip
         if tensor.shape != wanted[key].shape:
             shapes = f"{str(tuple(tensor.shape))[:60]} instead of {str(tuple(wanted[key].shape))[:60]}"
-            raise WeightsError(f"{key} in {name} is {shapes}; its config.json is another's")
+            raise WeightsError(f"{key} in {name} is {shapes}; its config.json belongs to another model")
         if tensor.is_floating_point() != wanted[key].is_floating_point():
             kinds = f"{tensor.dtype} instead of {wanted[key].dtype}".replace("torch.", "")
             raise WeightsError(f"{key} in {name} holds {kinds}; take another checkpoint")

@@ -1,4 +1,4 @@
-"""Convolutions computed the cheapest exact way, on the paper's own kernels: fewer products, fewer passes over memory.
+"""Convolutions by cheaper, mathematically equal operations on the paper's own kernels: fewer products and memory passes.
 
 Four identities; tests/test_fast_conv.py compares each with its plain form:
 
@@ -33,8 +33,8 @@ def add_constant_maps(out: Tensor, weight: Tensor, values: Tensor) -> Tensor:
     inside = _taps_inside(weight.shape[-1], out.shape[-1]).to(weight, non_blocking=True)
     with torch.autocast(out.device.type, enabled=False):
         taps = torch.einsum("bn,onkl->bokl", values.to(weight.dtype), weight)
-        nine = torch.einsum("bokl,rk,cl->brco", taps, inside, inside)
-    return _AddNine.apply(out, nine.to(out.dtype))
+        constants = torch.einsum("bokl,rk,cl->brco", taps, inside, inside)
+    return _AddBorderConstants.apply(out, constants.to(out.dtype))
 
 
 def _taps_inside(kernel: int, side: int) -> Tensor:
@@ -48,19 +48,19 @@ def _taps_inside(kernel: int, side: int) -> Tensor:
     return torch.stack({1: (first * last,), 2: (first, last)}.get(side, (first, middle, last)))
 
 
-class _AddNine(Function):
-    """out (B, O, S, S) += nine numbers a channel: (B, 3, 3, O) for first, middle and last row and column."""
+class _AddBorderConstants(Function):
+    """Adds constants, (B, 3, 3, O) for the first, middle and last row and column, to out (B, O, S, S), in place."""
 
     @staticmethod
-    def forward(ctx, out, nine):
+    def forward(ctx, out, constants):
         ctx.mark_dirty(out)
         pixels = out.permute(0, 2, 3, 1)
-        kinds = nine.shape[1]
+        kinds = constants.shape[1]
         if kinds == 3:  # first, middle and last column -> all columns: (B, 3, side, O)
-            first, middle, last = nine.split(1, dim=2)
-            nine = torch.cat((first, middle.expand(-1, -1, out.shape[-1] - 2, -1), last), dim=2)
+            first, middle, last = constants.split(1, dim=2)
+            constants = torch.cat((first, middle.expand(-1, -1, out.shape[-1] - 2, -1), last), dim=2)
         for kind, part in enumerate(_parts(kinds)):
-            pixels[:, part] += nine[:, kind, None]
+            pixels[:, part] += constants[:, kind, None]
         return out
 
     @staticmethod

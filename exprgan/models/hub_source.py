@@ -169,9 +169,9 @@ def explain_hub_error(error: BaseException, name: str, *, repo_type: RepoType = 
     if status == 403:
         return f"your token may not {verb} {name} (403); make one that may in the settings of your account on the Hub"
     if status in (409, 412):
-        return f"{name} was changed on the Hub at the same time ({status}); start the same line again"
+        return f"{name} was changed on the Hub at the same time ({status}); run the command again"
     if status == 429:
-        return f"the Hub answers that you ask too often (429); {_LATER}; who has logged in may ask more"
+        return f"too many requests (429); {_LATER}; more are allowed once you are logged in"
     if status:
         return f"the Hub cannot serve {name} now (it answers {status}); {_LATER}"
     not_cached = isinstance(error, errors.LocalEntryNotFoundError)
@@ -190,4 +190,4 @@ def explain_hub_error(error: BaseException, name: str, *, repo_type: RepoType = 
         return f"the Hub cannot be reached; check the connection and start again to {verb} {name}"
     if isinstance(error, HTTPError) or "Consistency check failed" in str(error):
         return f"the connection to the Hub broke off while {name} was transferred; start again"
-    return f"{name} cannot be used ({str(error).splitlines()[0]}); see to that and start again"
+    return f"{name} cannot be used ({str(error).splitlines()[0]}); fix this and try again"

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from ..errors import check_choice
 from .blocks import CalibratedModule
 
 Prior = Literal["people", "uniform"]
@@ -47,8 +48,7 @@ class LatentPrior(CalibratedModule):
 
     def sample(self, count: int, generator: torch.Generator, prior: Prior = "people") -> Tensor:
         """Samples z: (count, z_dim) float32 in [-1, 1], on the CPU. ValueError: an unknown prior."""
-        if prior not in get_args(Prior):
-            raise ValueError(f"prior must be {' or '.join(get_args(Prior))}, not {prior!r}")
+        check_choice("prior", prior, get_args(Prior))
         if prior == "uniform" or not self.is_fitted:
             return torch.rand(count, len(self.mean), generator=generator) * 2 - 1
         mean, cholesky = self.mean.float().cpu(), self.cholesky.float().cpu()

@@ -75,10 +75,10 @@ class MouthNetwork(UNet):
         mask = mask * (1 - (from_midline - MASK_HALF_WIDTH_CM) * (CM_IN_WIDE_CROP / MASK_FADE)).clamp(0, 1)
         mask = mask * (1 - (from_edges - MASK_HEIGHT_CM) / MASK_HEIGHT_FADE_CM).clamp(0, 1)
         y = torch.linspace(0, 1, FIELD_SCALE * side, device=warped.device)[:, None]
-        mask = _over_wide_crop(mask, FIELD_SCALE * side) * ((MASK_BOTTOM + MASK_FADE - y) / MASK_FADE).clamp(0, 1)
+        mask = _pad_window(mask, FIELD_SCALE * side) * ((MASK_BOTTOM + MASK_FADE - y) / MASK_FADE).clamp(0, 1)
         weight = lower_face(F.avg_pool2d(mask, FIELD_SCALE))
         shading = match_sclera(MAX_SHADING * torch.sigmoid(shading + 1), weight, sclera)
-        background, shading, uv = (_over_wide_crop(part, side) for part in (torch.sigmoid(background - 1.5), shading, uv))
+        background, shading, uv = (_pad_window(part, side) for part in (torch.sigmoid(background - 1.5), shading, uv))
         return mask, background, shading, uv
 
 
@@ -117,7 +117,7 @@ def lower_face(x: Tensor) -> Tensor:
     return x[..., top : top + side, left : left + side]
 
 
-def _over_wide_crop(x: Tensor, side: int) -> Tensor:
+def _pad_window(x: Tensor, side: int) -> Tensor:
     """Pads a window LOWER_FACE with zeros to the wide crop: (B, C, S / 2, S / 2) -> (B, C, side, side)."""
     top, left, inner = (round(part * side) for part in LOWER_FACE)
     return F.pad(x, (left, side - left - inner, top, side - top - inner))

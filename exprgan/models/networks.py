@@ -1,4 +1,4 @@
-"""The networks of ExprGAN (paper, Fig. 1c and "Network Architecture"), each computed the cheapest exact way.
+"""The networks of ExprGAN (paper, Fig. 1c and "Network Architecture"), by cheaper, mathematically equal operations.
 
 Shapes: B pictures, H = W = `image_size` px, K expressions, d numbers of code per expression.
 Parameters are always the paper's own kernels; what speed needs is derived from them in `forward` (see `fast_conv`).
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .fast_conv import add_constant_maps, patch_products, upsampled_products, upsampling_kernel
 
-SMALL = 16
+MAX_MATMUL_PX = 16
 """Side in px up to which a matrix product beats a convolution in G_dec, and half of it in G_enc (docs/performance.md)."""
 CODE_REPEATS = 8
 """How often c is repeated beside g(x) at G_dec's first layer: floor(50 / 6) in the authors' code, kept for any z_dim."""
@@ -33,7 +33,7 @@ class ConditionedConv(nn.Module):
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
         """h: (B, in_channels, S, S), condition: (B, N) -> (B, out_channels, S', S')."""
-        if self.upsample and h.shape[-1] <= SMALL:  # the condition costs next to nothing here
+        if self.upsample and h.shape[-1] <= MAX_MATMUL_PX:  # the condition costs next to nothing here
             maps = condition.to(h.dtype)[:, :, None, None].expand(-1, -1, *h.shape[-2:])
             return upsampled_products(torch.cat((h, maps), dim=1), self.weight)
         kernel, condition_kernel = self.weight.split((self.in_channels, self.weight.shape[1] - self.in_channels), dim=1)
@@ -64,7 +64,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, 3, H, W) in [-1, 1] -> z = g(x): (B, z_dim) in [-1, 1], the identity without the expression."""
         for block in self.blocks:
-            small = x.shape[-1] <= SMALL // 2
+            small = x.shape[-1] <= MAX_MATMUL_PX // 2
             x = patch_products(x, block.weight, block.bias) if small else block(x)  # type: ignore[arg-type]
             x = F.relu(x, inplace=True)
         return torch.tanh(self.fc(x.flatten(1)))
@@ -90,8 +90,8 @@ class Decoder(nn.Module):
             for i, (a, b) in enumerate(zip(channels, [*channels[1:], 3], strict=True))
         )
 
-    def arrange(self) -> None:
-        """Lays the kernels out in memory as `forward` multiplies them: the same numbers, not copied at each call."""
+    def optimize_layout(self) -> None:
+        """Stores the kernels, unchanged, in the order in which `forward` multiplies them, so that it need not copy them."""
         for block in self.blocks:
             block.weight.data = block.weight.data.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)  # type: ignore
 

@@ -109,9 +109,9 @@ class PlainConv(nn.Module):
         """h: (N, in_channels, S, S), condition: (N, K * d) -> (N, out_channels, S', S')."""
         if self.upsample:
             h = F.interpolate(h, scale_factor=2.0, mode="nearest")
-        nine = F.conv2d(condition[:, :, None, None].expand(-1, -1, 3, 3), self.condition_kernel, padding=1)
+        constants = F.conv2d(condition[:, :, None, None].expand(-1, -1, 3, 3), self.condition_kernel, padding=1)
         rows = torch.tensor([0, *[1] * (h.shape[-1] - 2), 2])  # first, middle, last
-        return F.conv2d(h, self.kernel, padding=1) + nine.index_select(2, rows).index_select(3, rows)
+        return F.conv2d(h, self.kernel, padding=1) + constants.index_select(2, rows).index_select(3, rows)
 
 
 def _graph(network: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes:

@@ -48,17 +48,17 @@ def check_reference(model: Any, path: Path, name: str) -> None:
     """Compares the outputs of an `ExprGAN` in float32, on its device, with those in reference.safetensors.
 
     Raises:
-        WeightsError: the file is damaged or another model's, or an output differs by more than TOLERANCE.
+        WeightsError: the file is damaged or belongs to another model, or an output differs by more than TOLERANCE.
     """
     try:
         expected = load_file(path)
         outputs = reference_outputs(model, *(expected.pop(key) for key in ("x", "c", "y")))
     except (SafetensorError, OSError, KeyError, RuntimeError) as error:
-        raise WeightsError(f"{path} cannot be used ({error}); it is damaged or another model's") from error
+        raise WeightsError(f"{path} cannot be used ({error}); it is damaged or belongs to another model") from error
     for key, value in outputs.items():
         difference = (value - expected[key].float()).abs().max().item() if key in expected else float("nan")
         if not difference <= TOLERANCE:
             raise WeightsError(
-                f"{name} does not do here what it did when it was published: {key} differs by up to {difference:.3f}, "
-                f"where {TOLERANCE:.3f} is allowed; try another version of torch or another device"
+                f"{name}: {key} differs from the published output by {difference:.3f}, more than the tolerance "
+                f"{TOLERANCE:.3f}; try another version of torch or another device"
             )

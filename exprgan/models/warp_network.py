@@ -140,7 +140,7 @@ class WarpNetwork(UNet):
         x: (B, 3, R, R) in [-1, 1], the photo over the wide crop; reconstruction and x_hat: (B, 3, S, S), the decoder's
         pictures over the crop, with the expression of the photo and with the target; c: (B, K * d), the target code.
         """
-        decoded = self._over_wide_crop(torch.cat((reconstruction, x_hat - reconstruction), dim=1))
+        decoded = self._place_in_wide_crop(torch.cat((reconstruction, x_hat - reconstruction), dim=1))
         maps = self.contract(torch.cat((F.pixel_unshuffle(x, FIELD_SCALE), decoded), dim=1), c)
         flow, gain = self.expand(maps, c).split((2, 3), dim=1)
         flow = torch.tanh(flow / 16) * MAX_FLOW
@@ -159,8 +159,8 @@ class WarpNetwork(UNet):
         mouth = self.mouth(warped.detach(), prediction.flow.detach(), prediction.decoded, c, sclera_color(x))
         return WarpPrediction(flow, gain, *mouth)
 
-    def _over_wide_crop(self, crop: Tensor) -> Tensor:
-        """Places pictures over the crop into the wide crop, with their edge pixels repeated around."""
+    def _place_in_wide_crop(self, crop: Tensor) -> Tensor:
+        """Resamples pictures over the crop to their size in the wide crop, and repeats their edge pixels around them."""
         crop = F.interpolate(crop, (self.crop_px, self.crop_px), mode="bilinear", align_corners=False, antialias=True)
         before = (self.image_size - self.crop_px) // 2
         after = self.image_size - self.crop_px - before

@@ -71,13 +71,13 @@ def transform(matrix: np.ndarray, points: Sequence[Sequence[float]] | np.ndarray
     return np.asarray(points, dtype=np.float64) @ matrix[:, :2].T + matrix[:, 2]
 
 
-def photo_from_enlarged_crop(photo_from_crop: np.ndarray, size: int, frame: float, cells: int) -> np.ndarray:
-    """Computes the matrix to the photo from a frame concentric with a crop of side `size` px.
+def photo_from_enlarged_crop(photo_from_crop: np.ndarray, crop_px: int, scale: float, output_px: int) -> np.ndarray:
+    """Computes the matrix from an enlarged crop, which has the centre of the crop and `scale` times its side, to the photo.
 
-    The frame's side is `frame` in sides of the crop, and `cells` in px of its own.
+    `crop_px` is the side of the crop in its px, `output_px` that of the enlarged crop in its own px.
     """
-    step = size * frame / cells  # crop px per frame px
-    start = size * (1 - frame) / 2
+    step = crop_px * scale / output_px  # crop px per output px
+    start = crop_px * (1 - scale) / 2
     return compose(photo_from_crop, np.array([[step, 0, start], [0, step, start]]))
 
 

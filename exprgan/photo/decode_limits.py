@@ -1,4 +1,8 @@
-"""Limits against small files that take hours to decode: those of so many tiny pieces that the decoder's loop never ends."""
+"""Limits on the pixels and on the number of segments of a file.
+
+They stop decompression bombs, small files whose header claims a picture that fills the memory, and files of so many
+segments that they take hours to decode.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,23 @@ from typing import IO, Any
 
 from ..errors import BadImageError
 
+MAX_PIXELS = 80_000_000
+"""Larger photos are refused before they are decoded. Just below the size at which PIL itself begins to warn."""
+MIN_SIDE_PX = 16
+MAX_PROFILE_BYTES = 16_000_000
+"""A larger colour profile is left out: a JPEG could not hold it."""
+
 MAX_HEADER_READS = 10_000
-"""Pieces (segments, chunks, blocks) read before the pixels. A camera's file has some dozens."""
+"""Segments (chunks, blocks) read before the pixels. A camera's file has some dozens."""
 BYTES_PER_READ = 200
-"""One more piece is allowed for so many bytes of the file once pixels are read. Encoders make pieces of 4,000 and more."""
+"""One more segment is allowed for so many bytes of the file once pixels are read. Encoders write 4,000 or more in each."""
 MAX_SCANS = 100
 """Scans of a JPEG: each takes 6 bytes and goes over the whole picture. Progressive ones have about ten."""
 MAX_STRIPS = 100_000
 """Strips of a TIFF, which may have one for each row of each colour."""
 
-_TOO_MANY = "The photo is made of far too many small pieces. Open it in a photo program, save it as a new JPEG, use that."
+_TOO_MANY = ("The photo is made of far too many small pieces. Open it in a photo program, save it as a new JPEG, and use "
+             "that file.")  # fmt: skip
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 
 

@@ -18,33 +18,33 @@ from ..errors import NoFaceError
 from .alignment import crop_face, crop_from_photo, invert, photo_from_enlarged_crop, transform
 
 SEARCH_PX = 1024
-"""Long side of the copy that is searched; a face too small for it is too small to edit."""
+"""Long side of the copy that is searched; faces too small to be found in it are too small to edit."""
 BORDER = 1 / 8
-"""Width of the border of repeated edge pixels around the copy, in its short sides. Without it, in a face that fills the
-picture, as in a tight crop, MTCNN sets the eyes 2 % of the crop too high (measured on training crops)."""
+"""Width of the border of repeated edge pixels around the copy, in its short sides. Without it, MTCNN places
+the eyes of a face that fills the picture 2 % of the crop too high (measured on training crops)."""
 MIN_FACE = 0.04
 """Smallest width of a face in the first search, in short sides of the copy. The finest scale of MTCNN's pyramid costs as
-much as all the others together, and hardly ever finds the face that is meant."""
+much as all the others together, and hardly ever finds a face that would be edited."""
 MIN_FACE_PX = 20
-"""Smallest width of a face at all, in px of the copy: searched for a second time if the first search finds none."""
+"""Smallest width of a face in the second search, in px of the copy, which is made if the first one finds no face."""
 
 THRESHOLDS, PYRAMID_STEP = (0.6, 0.7, 0.7), 0.709
-"""Scores a candidate needs to pass MTCNN's three networks, and the factor from one scale to the next: the usual ones."""
+"""Scores needed to pass MTCNN's three networks, and the factor between scales of its pyramid: the defaults of MTCNN."""
 MIN_SCORE = 0.9
-"""What scores less is most often no face. Faces seen from the front score above 0.99."""
+"""Detections with a lower score are mostly not faces. Faces seen from the front score above 0.99."""
 MAX_CANDIDATES = 1024
-"""Candidates with the highest scores that reach MTCNN's last network, which takes 2 ms for each; a picture can be tiled
-with thousands."""
+"""Number of candidates, those with the highest scores, that MTCNN's last network sees. It takes 2 ms for each, and a
+picture of many small faces has thousands."""
 MIN_EYE_DISTANCE = 0.15
-"""In widths of the box (seen from the front: 0.45). Eyes nearer to each other fix no crop."""
+"""In widths of the box (0.45 in a face seen from the front). Eyes closer together do not determine a crop."""
 
 MAX_TILT_DEGREES = 8.0
-"""A head that leans farther is rotated upright and detected again: MTCNN's landmarks drift towards those of an upright
-face; for one that leans by 42 degrees it once gave 13."""
+"""A face that is tilted more is rotated upright and detected again: MTCNN's landmarks are biased towards an upright face
+(a tilt of 42 degrees was once detected as 13)."""
 MAX_ROTATIONS, MAX_ROTATED_FACES = 3, 12
-"""Rotations per face; and how many of a photo's faces are rotated, the widest first: a detection takes about 55 ms."""
+"""Rotations per face, and number of a photo's faces that are rotated, the widest first: a detection takes about 55 ms."""
 ROTATED_PX, ROTATED_SCALE = 192, 1.6
-"""Side of the rotated picture, and of what it shows in sides of the crop: all of the head."""
+"""Side of the rotated picture in px, and side of the region it shows, the whole head, in sides of the crop."""
 
 _Detection = tuple[np.ndarray, np.ndarray]  # x0, y0, x1, y1, score; landmarks (5, 2)
 
@@ -177,8 +177,8 @@ def _refine_tilted(picture: np.ndarray, box: np.ndarray, landmarks: np.ndarray) 
 
 def _in_photo(box: np.ndarray, landmarks: np.ndarray, border: int, scale: np.ndarray) -> Face:
     """Converts a detection in the bordered copy to the photo's coordinates."""
-    # detect_face cuts its windows out at whole pixels, rounded down, but forgets this when it places the
-    # landmarks: they come out half a pixel too far to the right and down on average.
+    # detect_face rounds the corners of its windows down to whole pixels, but not when it converts landmarks from windows
+    # to the picture: on average they are half a pixel too far to the right and down.
     corners = (box[:4].reshape(2, 2) - border - 0.5) * scale
     points = (landmarks - border - 0.5) * scale
     x0, y0, x1, y1 = corners.ravel().tolist()

@@ -18,19 +18,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ..atomic_write import atomic_write
 from ..errors import BadImageError
 from .ai_metadata import has_ai_marker, marker_options
-from .decode_limits import BoundedReader, check_piece_counts
+from .decode_limits import MAX_PIXELS, MAX_PROFILE_BYTES, MIN_SIDE_PX, BoundedReader, check_piece_counts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Source = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray
-
-MAX_PIXELS = 80_000_000
-"""Larger photos are refused before they are decoded: the header of a tiny file can claim a picture that fills the
-memory. Just below the size at which PIL itself begins to warn."""
-MIN_SIDE_PX = 16
-MAX_PROFILE_BYTES = 16_000_000
-"""A larger colour profile is left out: a JPEG could not hold it."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
 """Formats that are read: only those that PIL decodes by itself; EPS, for one, it hands to another program. (MPO, the
@@ -57,8 +50,8 @@ def load_photo(source: Source) -> Image.Image:
             an array (H, W) or (H, W, 1 | 3 | 4), uint8 or uint16 over its full range. It is copied.
 
     Raises:
-        BadImageError: no such file, not an image, damaged, under 16 px a side, over `MAX_PIXELS`, or of so many tiny
-            pieces that reading it would take minutes.
+        BadImageError: no such file, not an image, damaged, or beyond the limits of `decode_limits`: under 16 px a
+            side, over 80 megapixels, or of so many segments that reading it would take minutes.
         TypeError: `source` is none of these.
         ValueError: an array of another shape or type.
     """

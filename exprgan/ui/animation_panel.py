@@ -27,7 +27,7 @@ MAX_SECONDS = 3
 def animate(editor: ExpressionEditor, photo: str | None, expression: str, intensity: float, second: str, part: float,
             style: int, fidelity: Fidelity, face: int, scope: str, others: dict, kind: Kind, file_format: str,
             seconds: float, session: PhotoSession | None, progress=gr.Progress()) -> tuple:  # noqa: B008, so gradio knows it  # fmt: skip
-    """Lets an expression come and go in a photo.
+    """Animates an expression in a photo.
 
     Args:
         as `edit`

@@ -18,7 +18,7 @@ NUM_WORKERS = 2
 """Handlers that run at the same time; further requests wait in the queue."""
 TIMEOUT_S = 30
 """The longest a handler may run: ten times what the largest photo needs on two cores."""
-TOO_LONG = f"This took longer than {TIMEOUT_S} seconds and was given up. Please try again, or try a smaller photo."
+TOO_LONG = f"This took longer than {TIMEOUT_S} seconds and was cancelled. Please try again, or try a smaller photo."
 APOLOGY = "Sorry, something went wrong here, not with you. Please try again, or try another photo."
 
 COMPUTE = {"concurrency_id": "work", "concurrency_limit": NUM_WORKERS, "trigger_mode": "always_last"}

@@ -30,7 +30,7 @@ ADJECTIVES = {"disgust": "disgusted", "fear": "afraid", "surprise": "surprised"}
 ALL_EXPRESSIONS = "all"
 """In place of an expression: all of them, in a row."""
 ONE_FACE, EACH_FACE, ALL_FACES = "one", "each", "all"
-"""Scopes of an edit: the chosen face; it and those that got an expression before; or all of them alike."""
+"""Scopes of an edit: the chosen face; it and those that got an expression before; or all of them with the same settings."""
 MAX_PEOPLE = 12
 MAX_SEED = 2**32 - 1
 
@@ -77,15 +77,15 @@ def edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity
 
     Args:
         photo: a JPEG, PNG or WebP file; without one, an example.
-        expression: what the face is to show.
+        expression: target expression.
         intensity: from 0, neutral, to 1, full strength.
         second: an expression to mix in, or nothing.
-        part: the second one's part of the mix, 0 to 1.
+        part: weight of the second expression in the mix, 0 to 1.
         style: one of the ways to show an expression, counted from 1; 0 is all of them together.
         fidelity: "detail" moves the photo's own pixels, "tuned" fits the model to the face first, which takes some
             seconds the first time, "model" pastes the model's drawing.
         face: which face, counted from 0, largest first.
-        scope: "one" edits that face alone; "all", all faces alike; "each", that face and those in others.
+        scope: "one" edits that face alone; "all", all faces the same; "each", that face and those in others.
         others: what other faces show, by their number from 0: {"1": {"expression": "sad", "intensity": 0.6}}.
 
     Returns:
@@ -139,7 +139,7 @@ def number_faces(editor: ExpressionEditor, photo: str | None, face: int, session
 
     Args:
         photo: a JPEG, PNG or WebP file.
-        face: which one to set off, counted from 0, largest first.
+        face: face to highlight, counted from 0, largest first.
 
     Returns:
         The photo, at most 1,024 px, with a number at every face, counted from 1; nothing where there is only one.
@@ -158,14 +158,14 @@ def read_faces(editor: ExpressionEditor, photo: str | None, settings: tuple, fac
     `settings` are those of `face`, in the order of `DEFAULTS`.
     """
     session = PhotoSession.resume(editor, photo or EXAMPLES[0], session)
-    requests = requests_by_face(len(session.faces), settings, int(face or 0), scope, others)
+    requests = settings_by_face(len(session.faces), settings, int(face or 0), scope, others)
     report = functools.partial(progress, desc="Fitting the model to this face")
     subjects = {index: session.subject(editor, index, request["fidelity"] == "tuned", report)
                 for index, request in requests.items()}  # fmt: skip
     return session, requests, subjects
 
 
-def requests_by_face(num_faces: int, settings: tuple, face: int, scope: str, others: Mapping | None) -> dict[int, dict]:
+def settings_by_face(num_faces: int, settings: tuple, face: int, scope: str, others: Mapping | None) -> dict[int, dict]:
     """The settings of each face to edit, by its number from 0; they are checked, as the API's JSON can hold anything."""
     if scope not in (ONE_FACE, EACH_FACE, ALL_FACES):
         raise ValueError(f"scope must be {ONE_FACE}, {EACH_FACE} or {ALL_FACES}, not {scope!r}")
@@ -250,7 +250,7 @@ def transfer(editor: ExpressionEditor, photo: str | None, source: str | None, in
 @with_args_of(transfer)
 def download_transfer(editor: ExpressionEditor, photo: str | None, source: str | None, intensity: float,
                       sessions: tuple[PhotoSession, PhotoSession] | None) -> str:  # fmt: skip
-    """Gives a photo another's expression.
+    """Gives the largest face of a photo the expression of another photo's largest face.
 
     Args:
         as `transfer`

@@ -9,7 +9,7 @@
     const all = selector => document.querySelectorAll(selector);
     all('.block.status:not([aria-live])').forEach(element => element.setAttribute('aria-live', 'polite'));
     all('#people button').forEach((element, i) => name(element, `Virtual person ${i + 1}`));
-    all('.player progress').forEach(element => name(element, 'Where the film is'));
+    all('.player progress').forEach(element => name(element, 'Playback position'));
     all('button[aria-dropeffect]').forEach(element => name(element, text(element)));
     all('.empty[aria-label]').forEach(element => element.removeAttribute('aria-label'));
     all('.thumbnail-item').forEach(element => name(element, element.querySelector('.caption-label')?.innerText));

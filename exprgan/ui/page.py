@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -78,12 +79,12 @@ def load_editor(model: str) -> tuple[ExpressionEditor, str]:
         if Path(model).is_dir() or not BUNDLED_WEIGHTS.is_dir():
             raise
         LOG.warning("%s; serving the bundled weights", error)
-        note = f"The model {model} cannot be had at the moment. This page uses the one that came with the app instead."
+        note = f"The model {model} is unavailable at the moment. This page uses the one that came with the app instead."
         return ExpressionEditor(ExprGAN.from_pretrained(BUNDLED_WEIGHTS)), note
 
 
 def main(model: str = "") -> None:
-    """Loads a model and serves the page until the process is stopped; raises SystemExit if the model cannot be loaded.
+    """Loads a model and serves the page until the process is stopped; raises SystemExit if that fails.
 
     `model` is as in `load_editor`; if empty, EXPRGAN_MODEL or, without it, `default_model`.
     """
@@ -96,5 +97,11 @@ def main(model: str = "") -> None:
     preload = threading.Timer(PRELOAD_AFTER_S, load_detector)
     preload.daemon = True
     preload.start()
-    with visitors_folder():
-        serve(build_app(editor, note))
+    try:
+        with visitors_folder():
+            serve(build_app(editor, note))
+    except OSError as error:
+        if not (ports := re.search(r"empty port in range: (\d+-\d+)", str(error))):
+            raise
+        raise SystemExit(f"No port in the range {ports[1]} is free; choose another one, for example: "
+                         "GRADIO_SERVER_PORT=8000") from None  # fmt: skip

@@ -46,7 +46,7 @@ def edit_tab(editor: ExpressionEditor) -> Link:
                                 alt_text="Your photo, with a number at every face")  # fmt: skip
             faces = gr.Gallery(label="Which face?", columns=6, height=110, allow_preview=False, buttons=[],
                                interactive=False, elem_classes="faces")  # fmt: skip
-            scope = gr.Radio([("Only this face", ONE_FACE), ("Each its own", EACH_FACE), ("All alike", ALL_FACES)],
+            scope = gr.Radio([("Only this face", ONE_FACE), ("Each separately", EACH_FACE), ("All the same", ALL_FACES)],
                              value=ONE_FACE, label="Which faces change", elem_classes=["scope", "three"])  # fmt: skip
             others = gr.JSON({}, visible=False, label="Others")
             others.api_info = lambda: {"type": "object", "additionalProperties": {"type": "object"}}  # gradio's has no type
@@ -171,10 +171,11 @@ def describe_results(results: Path) -> str:
         return "The weights that came with this app were not measured."
     measured = json.loads(results.read_text(encoding="utf-8"))
     text = (
-        "The weights that came with this app were tried on {n[people]} people whom they had never seen, in {n[edits]} "
-        "edits at full strength. The intended expression was read in {metrics[expression_accuracy][detail]:.0%} of "
-        "them (in real photos: {metrics[expression_accuracy][real]:.0%}). How alike an edited face is to its photo, "
-        "from 0 for strangers to 1: {metrics[identity_cosine][detail]:.2f}. The judge was {judges[0][network]}"
+        "The weights that came with this app were evaluated on {n[people]} people who were not in the training data, "
+        "in {n[edits]} edits at full strength. The intended expression was read in "
+        "{metrics[expression_accuracy][detail]:.0%} of them (in real photos: {metrics[expression_accuracy][real]:.0%}). "
+        "How alike an edited face is to its photo, from 0 for strangers to 1: {metrics[identity_cosine][detail]:.2f}. "
+        "The judge was {judges[0][network]}"
     )
     independence = "" if measured["judges"][0]["seen_in_training"] else "; the model was never trained with it"
     return f"{text.format(**measured)}{independence}."

@@ -54,7 +54,7 @@ class Checkpoints:
         """All checkpoints, oldest first."""
         return sorted(self.folder.glob("[0-9]-*-*-*.pt"))
 
-    def sweep(self) -> None:
+    def delete_partial_files(self) -> None:
         """Deletes the temporary files of processes that were killed while writing."""
         delete_partial_files(self.folder)
 
@@ -71,7 +71,7 @@ class Checkpoints:
                 return torch.load(BytesIO(content), map_location="cpu", weights_only=True)
             print(f"{path} is damaged (its content does not match its name); trying the one before it", file=sys.stderr)
         if paths:
-            raise RunError(f"no checkpoint in {self.folder} is whole; delete the folder to start anew")
+            raise RunError(f"all checkpoints in {self.folder} are damaged; delete the folder to start again")
         return None
 
 

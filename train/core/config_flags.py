@@ -29,7 +29,8 @@ def add_flags(parser: argparse.ArgumentParser, cls: type) -> None:
         kind, text = types[field.name], field.metadata["help"]
         flag = "--" + field.name.replace("_", "-")
         # SUPPRESS: only typed flags arrive, so that the defaults of a stage or a file can take effect below them
-        common: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{text} (default: {field.default})"}
+        text += "" if field.default == "" else f" (default: {field.default})"
+        common: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text}
         if kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
         elif typing.get_origin(kind) is Literal:

@@ -80,7 +80,7 @@ class TrainingLoop:
         if losses and self.step % LOG_STEPS == 0:
             values = {name: loss.item() for name, loss in losses.items()}
             if not all(map(math.isfinite, values.values())):
-                raise RunError(f"a loss is no number at step {self.step}; start again with a lower --lr")
+                raise RunError(f"a loss is not finite at step {self.step}; start again with a lower --lr")
             self.show(values)
 
     def show(self, values: Mapping[str, float]) -> None:

@@ -16,7 +16,7 @@ from ..core.files import write_bytes
 from .face_folder import FaceFolder
 
 SheetKind = Literal["decoder", "detail"]
-"""The part of an edit that a sheet shows: the decoder's output, or the final face as a visitor gets it."""
+"""The picture of an edit that a sheet shows: the decoder's output, or the edited face in the photo."""
 
 
 def read_sample(editor: ExpressionEditor, faces: FaceFolder, index: int) -> Subject:

@@ -16,7 +16,7 @@ from torch import Tensor
 from exprgan.expressions import EXPRESSIONS, NEUTRAL, canonical
 
 from ..core.train_errors import DataError
-from .metadata import METADATA_NAME, raise_listing, read_metadata
+from .metadata import METADATA_NAME, raise_problems, read_metadata
 from .validation import SPLITS, find_row_problems, open_picture
 
 
@@ -65,7 +65,7 @@ class FaceFolder:
             problems.append(f"{METADATA_NAME} has no rows {wanted}")
         with ThreadPoolExecutor() as pool:
             images = list(pool.map(lambda row: _read(root / row["file_name"], image_size), rows))
-        raise_listing(root, problems + list(dict.fromkeys(problem for problem in images if isinstance(problem, str))))
+        raise_problems(root, problems + list(dict.fromkeys(problem for problem in images if isinstance(problem, str))))
         subjects = tuple(sorted({row["subject"] for row in rows}))
         subject_index = {name: i for i, name in enumerate(subjects)}
         expression_index = {name: i for i, name in enumerate((*expressions, NEUTRAL))}

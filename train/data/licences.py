@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from .metadata import raise_listing, read_table, write_table
+from .metadata import raise_problems, read_table, write_table
 
 SOURCES_NAME = "sources.csv"
 REQUIRED_TERMS = ("licence", "consent", "credit")
@@ -58,7 +58,7 @@ def read_sources(path: Path) -> dict[str, SourceSet]:
             if not row[column]
         ]
         sets[name] = SourceSet(**row)
-    raise_listing(path, problems, "Photos are used only where licence, consent and credit are stated" if table else "")
+    raise_problems(path, problems, "Photos are used only where licence, consent and credit are stated" if table else "")
     return sets
 
 
@@ -82,7 +82,7 @@ def add_sources(path: Path, sets: Iterable[SourceSet]) -> None:
     sets = list(sets)
     problems = [f"the set {source.name!r} is there on other terms" for source in sets
                 if known.get(source.name, source) != source]  # fmt: skip
-    raise_listing(path, problems, "Give one of them another name in the manifest's sources.csv")
+    raise_problems(path, problems, "Give one of them another name in the manifest's sources.csv")
     write_sources(path, dict.fromkeys([*known.values(), *sets]))
 
 

@@ -16,7 +16,7 @@ MAX_LISTED = 20
 """The number of problems that are listed before "and N more"."""
 
 
-def raise_listing(about: str | Path, problems: Sequence[str], remedy: str = "", limit: int | None = MAX_LISTED) -> None:
+def raise_problems(about: str | Path, problems: Sequence[str], remedy: str = "", limit: int | None = MAX_LISTED) -> None:
     """Raises one error that lists all problems; does nothing if there are none.
 
     Raises:

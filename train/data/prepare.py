@@ -21,7 +21,7 @@ from ..core.config_flags import option
 from ..core.files import durable_write, write_json, writes_folder
 from ..core.train_errors import DataError
 from .five_point_alignment import ALIGNMENTS
-from .metadata import MAX_LISTED, METADATA_NAME, raise_listing, write_metadata
+from .metadata import MAX_LISTED, METADATA_NAME, raise_problems, write_metadata
 from .photo_sources import SOURCES, LabelledPhoto, MissingPhotos
 from .splits import split_people
 from .validation import SPLITS, find_row_problems, summarize_splits
@@ -46,7 +46,7 @@ class PrepareConfig:
     test_share: float = option(0.1, "share of the people in `test`, chosen by a hash of the name, where SRC does not say")
     align: Literal["eyes", "landmarks"] = option("eyes", "what fixes the crop: the eyes, as in the app, or five points")
     image_size: int = option(128, "side of the crops in px")
-    allow_incomplete: bool = option(False, "go on though photos that should be there are missing")
+    allow_incomplete: bool = option(False, "continue although photos of the data set are missing")
     dry_run: bool = option(False, "count and check only; look for no faces, write nothing")
 
     def __post_init__(self):
@@ -85,7 +85,7 @@ def prepare(name: str, src: str, out: str, config: PrepareConfig) -> None:
     for label, number in report["skipped"].items():
         print(f"skipped: {number:,} labelled {label!r}, which is none of the expressions")
     if not config.allow_incomplete:
-        raise_listing(
+        raise_problems(
             f"{src} is incomplete", report["missing"], "Add what is missing, or go on without it by --allow-incomplete"
         )
     for line in report["missing"][:MAX_LISTED]:
@@ -124,7 +124,7 @@ def _read_source(name: str, src: Path, config: PrepareConfig) -> tuple[list[dict
     for column in ("intensity", "fold"):
         if not any(row[column] for row in rows):
             rows = [{key: value for key, value in row.items() if key != column} for row in rows]
-    raise_listing(f"the labels of {src}", find_row_problems(rows), "Mend them and start again")
+    raise_problems(f"the labels of {src}", find_row_problems(rows), "Mend them and start again")
     report = {
         "source": name,
         "found": len(rows),

@@ -1,4 +1,4 @@
-"""Division of people into train and test. Nobody is on both sides, counting those whom a virtual person is mixed from."""
+"""Splits people into train and test. A virtual person and its parents are always in the same split."""
 
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
@@ -14,8 +14,8 @@ TRAIN, TEST = SPLITS
 def split_people(names: Iterable[str], known: Mapping[str, str], test_share: float) -> dict[str, str]:
     """Returns name -> split: the known split, or else one chosen by a hash of the name.
 
-    The hash alone decides, so people who are added later never move others across. Only where it would leave `test`
-    empty does the person with the smallest hash go there.
+    The hash alone decides, so that adding people never changes the split of others. Only if `test` would be empty, the
+    person with the smallest hash is moved there.
     """
     hashes = {name: _hash(name) for name in dict.fromkeys(names) if name not in known}
     split_of = dict(known) | {name: SPLITS[value < test_share] for name, value in hashes.items()}
@@ -33,21 +33,21 @@ def split_families(parents: Mapping[str, tuple[str, ...]], known: Mapping[str, s
         test_share: of the real people whose split is not known.
 
     Returns:
-        name -> split, without virtual people whose parents are not all on one side, or on another side than their own
-        known split.
+        name -> split, without virtual people whose parents are not all in one split, or in another than the person's known
+        one.
     """
-    real = [name for name, above in parents.items() if not above]
-    # parents from elsewhere get a split too, unless the child's own is known
-    undecided = [above for name, above in parents.items() if name not in known]
-    real += [parent for above in undecided for parent in above if parent not in parents]
+    real = [name for name, own_parents in parents.items() if not own_parents]
+    # parents who are not in `parents` get a split too, unless the child's is known
+    undecided = [own_parents for name, own_parents in parents.items() if name not in known]
+    real += [parent for own_parents in undecided for parent in own_parents if parent not in parents]
     split_of = split_people(real, {name: split for name, split in known.items() if not parents.get(name)}, test_share)
-    waiting = {name: above for name, above in parents.items() if above}
-    while ready := [name for name, above in waiting.items() if not any(parent in waiting for parent in above)]:
+    waiting = {name: own_parents for name, own_parents in parents.items() if own_parents}
+    while ready := [name for name in waiting if waiting.keys().isdisjoint(waiting[name])]:
         for name in ready:
             own = known.get(name, "")
-            sides = {split_of.get(parent, "" if parent in parents else own) for parent in waiting.pop(name)} | {own} - {""}
-            if len(sides) == 1 and (side := sides.pop()):
-                split_of[name] = side
+            splits = {split_of.get(parent, "" if parent in parents else own) for parent in waiting.pop(name)} | {own} - {""}
+            if len(splits) == 1 and (split := splits.pop()):
+                split_of[name] = split
     return {name: split_of[name] for name in parents if name in split_of}
 
 
@@ -55,7 +55,7 @@ def read_splits(path: Path) -> dict[str, str]:
     """Reads name -> split of all people in a published metadata.csv: those in its pictures and their parents.
 
     Raises:
-        DataError: there is no such table, or somebody is on both sides of it.
+        DataError: there is no such table, or a person is in both splits.
     """
     split_of: dict[str, str] = {}
     for row in read_table(path, ("subject", "split")):

@@ -10,7 +10,7 @@ from PIL import Image
 from exprgan.expressions import EXPRESSIONS, NEUTRAL, canonical
 
 from ..core.train_errors import DataError
-from .metadata import METADATA_NAME, REQUIRED_COLUMNS, raise_listing, read_metadata
+from .metadata import METADATA_NAME, REQUIRED_COLUMNS, raise_problems, read_metadata
 
 SPLITS = ("train", "test")
 """The splits that training and evaluation use. Pictures of other splits are ignored."""
@@ -78,7 +78,7 @@ def check(data: str, expressions: tuple[str, ...] = EXPRESSIONS) -> None:
     Raises:
         DataError: the folder is not valid; the message lists every problem.
     """
-    raise_listing(data, find_problems(data, expressions), limit=None)
+    raise_problems(data, find_problems(data, expressions), limit=None)
     rows = read_metadata(Path(data))
     print(summarize_splits(rows, expressions))
     if any(row.get("fold") for row in rows):

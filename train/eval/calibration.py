@@ -1,11 +1,11 @@
-"""`calibrate`: measures on training people how intense edits look, and writes what makes the slider even into the weights.
+"""`calibrate`: measures on training people how intense edits look, and writes buffers that make intensity linear.
 
 Buffers of the model are measured; its networks stay unchanged.
 
 - `F_ctrl.path`, without T: the path of codes along which the intensity of the decoder's pictures grows linearly. T is
   trained on codes of that path, so with T it stays.
 - `warp_emphasis.per_expression`, with T: the factors on T's flow and gain at which full edits look as intense as the
-  training set's full expressions.
+  training set's most intense expressions.
 - `latent_prior`: mean and covariance of atanh(g(x)), from which new people are sampled.
 """
 
@@ -34,16 +34,16 @@ PATH_LEVELS = np.linspace(0, 1, 9)
 PATH_KNOTS = 11
 """Points of the calibrated path, at evenly spaced intensities."""
 EMPHASES = (1.0, 1.2, 1.4, 1.6)
-"""Factors that are measured; beyond the last, noses and brows look pulled."""
+"""Factors that are measured; larger ones distort noses and brows."""
 TOLERANCE = 0.02
-"""Intensity below the target that is accepted: nobody sees it, but everybody sees a pulled brow."""
+"""Accepted shortfall of intensity: it is invisible, while over-emphasised brows are not."""
 MIN_SLOPE = 0.2
-"""Intensity that an increase of the factor by 1 must bring. A surprise whose jaw drops a third farther than anyone's brings
-less, and is not worth its looks."""
+"""Least gain of intensity per unit of the factor; below it a larger factor only distorts."""
 PRIOR_PICTURES = 3000
 """Pictures that the latent prior is fitted to."""
-FULL_INTENSITY = 0.85
-"""Pictures of at least this intensity count as full expressions."""
+MIN_TARGET_INTENSITY = 0.85
+"""Real pictures of at least this intensity are the target of full edits: only the strongest, unlike the evaluation's
+`edit_set.MIN_FULL_INTENSITY` (0.6), which keeps more pictures to compare with."""
 
 
 @writes_folder(lambda weights, *_, **__: weights)
@@ -114,11 +114,11 @@ def _calibrate_emphasis(model: ExprGAN, faces: FaceFolder, regressor: IntensityR
 
 
 def _full_intensity(faces: FaceFolder, regressor: IntensityRegressor, expression: int) -> float:
-    """Mean intensity, as the regressor reads it, of the set's own full pictures of an expression."""
-    full = faces.select((faces.expression == expression) & (faces.intensity >= FULL_INTENSITY))
+    """Mean intensity, as the regressor reads it, of the set's most intense pictures of an expression."""
+    full = faces.select((faces.expression == expression) & (faces.intensity >= MIN_TARGET_INTENSITY))
     if not len(full):
         name = faces.expressions[expression]
-        raise ValueError(f"no picture of {name!r} has an intensity of {FULL_INTENSITY} or more, to compare full edits with")
+        raise ValueError(f"no picture of {name!r} has an intensity of {MIN_TARGET_INTENSITY} or more, to aim at")
     return float(regressor(full.images, full.expression).mean())
 
 

@@ -1,6 +1,6 @@
 """Metrics of edits. A metric is one decorated function of an `EditSet`; it returns plain numbers.
 
-The numbers are named `kind` or `kind.part`; the kinds are `decoder`, `model` and `detail` (see `edit_set.KINDS`) and
+The numbers are named `kind` or `kind.part`; the kinds are `decoder`, `model` and `detail` (see `edit_set.EDIT_KINDS`) and
 `real`, the set's own pictures. The people are held out: no network was trained on them. docs/evaluation.md explains every
 number.
 """
@@ -14,7 +14,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from .edit_set import INTENSITIES, KINDS, EditKind, EditSet
+from .edit_set import EDIT_KINDS, EVALUATED_INTENSITIES, EditKind, EditSet
 from .evaluators import Evaluator, Prediction
 from .image_metrics import frechet_distance, kernel_distance, l1, ssim
 
@@ -56,7 +56,7 @@ def register_metric(*, needs_evaluator: bool) -> Callable:
 @register_metric(needs_evaluator=True)
 def expression_accuracy(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
     """Share of edits at full intensity predicted as the target expression, of K + 1; `real`: the set's full expressions."""
-    numbers = {kind: _share(edit_set.predict_edits(evaluator, kind).label == edit_set.target) for kind in KINDS}
+    numbers = {kind: _share(edit_set.predict_edits(evaluator, kind).label == edit_set.target) for kind in EDIT_KINDS}
     real = edit_set.predict_full_expressions(evaluator).label == edit_set.full_expressions.expression
     return numbers | {"real": _share(real)}
 
@@ -64,7 +64,7 @@ def expression_accuracy(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
 @register_metric(needs_evaluator=True)
 def confusion(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
     """Share of an expression's edits predicted as another, for pairs that are easily confused, and as neutral."""
-    labels = {kind: (edit_set.predict_edits(evaluator, kind).label, edit_set.target) for kind in KINDS}
+    labels = {kind: (edit_set.predict_edits(evaluator, kind).label, edit_set.target) for kind in EDIT_KINDS}
     labels["real"] = edit_set.predict_full_expressions(evaluator).label, edit_set.full_expressions.expression
     names, numbers = edit_set.expressions, {}
     for requested, other in CONFUSED_PAIRS:
@@ -79,7 +79,7 @@ def confusion(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
 def identity_cosine(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
     """Mean cosine of an edit with its photo; `real`: of two real pictures of one person, and of two people."""
     inputs, real = edit_set.inputs, edit_set.full_expressions
-    numbers = {kind: _cosine_with_input(edit_set, evaluator, kind, 1.0) for kind in KINDS}
+    numbers = {kind: _cosine_with_input(edit_set, evaluator, kind, 1.0) for kind in EDIT_KINDS}
     cosine = edit_set.predict_inputs(evaluator).embedding @ edit_set.predict_full_expressions(evaluator).embedding.T
     same_person = inputs.subject[:, None] == real.subject[None]
     same_picture = torch.tensor([[a == b for b in real.file_names] for a in inputs.file_names])
@@ -91,7 +91,7 @@ def identity_cosine(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
 def identity_by_intensity(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
     """Mean cosine of an edit with its photo at every intensity: how much identity an expression costs."""
     return {f"{kind}.at {level:g}": _cosine_with_input(edit_set, evaluator, kind, level)
-            for kind in KINDS for level in INTENSITIES}  # fmt: skip
+            for kind in EDIT_KINDS for level in EVALUATED_INTENSITIES}  # fmt: skip
 
 
 @register_metric(needs_evaluator=True)
@@ -106,18 +106,18 @@ def intensity_correlation(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
     """
     names, numbers = edit_set.expressions, {}
     rows = torch.arange(len(edit_set.target))
-    for kind in KINDS:
-        predictions = [edit_set.predict_edits(evaluator, kind, level) for level in INTENSITIES]
+    for kind in EDIT_KINDS:
+        predictions = [edit_set.predict_edits(evaluator, kind, level) for level in EVALUATED_INTENSITIES]
         levels = np.stack([prediction.strength[rows, edit_set.target].numpy() for prediction in predictions])
-        strength = levels.reshape(len(INTENSITIES), -1, len(names))  # (intensities, inputs, K)
-        requested = np.repeat(np.array(INTENSITIES), strength.shape[1])
+        strength = levels.reshape(len(EVALUATED_INTENSITIES), -1, len(names))  # (intensities, inputs, K)
+        requested = np.repeat(np.array(EVALUATED_INTENSITIES), strength.shape[1])
         centred = strength - strength.mean(axis=0)
         columns = strength.reshape(-1, len(names)).T
         r = {name: pearson(requested, column) for name, column in zip(names, columns, strict=True)}
         r["mean"] = float(np.mean(list(r.values())))
         r["spearman"] = float(np.mean([spearmanr(requested, column)[0] for column in columns]))
         r |= {f"{name} of a photo": pearson(requested, centred[:, :, i].ravel()) for i, name in enumerate(names)}
-        r["slider"] = float(np.mean([pearson(np.array(INTENSITIES), edits) for edits in levels.T]))
+        r["slider"] = float(np.mean([pearson(np.array(EVALUATED_INTENSITIES), edits) for edits in levels.T]))
         r["monotone"] = float(np.mean([levels[j] > levels[i] for i, j in combinations(range(len(levels)), 2)]))
         r["reach"] = float(strength[-1].mean())
         numbers |= {f"{kind}.{name}": value for name, value in r.items()}
@@ -137,7 +137,7 @@ def neutral(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
     photos.
     """
     numbers = {}
-    for kind in KINDS:
+    for kind in EDIT_KINDS:
         prediction = edit_set.predict(evaluator, ("neutral", kind), lambda kind=kind: edit_set.neutral_edits(kind))
         numbers |= _neutrality(prediction, kind)
         if len(edit_set.neutralized[kind]):
@@ -150,7 +150,7 @@ def neutral(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
 def styles_shown(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
     """Share of edits in a single style (one of the d numbers at 1, the others at -1) predicted as the target expression."""
     numbers = {}
-    for kind in KINDS:
+    for kind in EDIT_KINDS:
         images = edit_set.style_edits(kind)  # (people, K, d, 3, S, S)
         prediction = edit_set.predict(evaluator, ("styles", kind), lambda images=images: images.flatten(0, 2))
         label = prediction.label.reshape(images.shape[:3])
@@ -166,7 +166,7 @@ def style_diversity(edit_set: EditSet) -> Numbers:
     `between people`: of two people in one style.
     """
     numbers = {}
-    for kind in KINDS:
+    for kind in EDIT_KINDS:
         images = edit_set.style_edits(kind).float()  # (people, K, d, 3, S, S)
         numbers[f"{kind}.all"] = _mean_difference(images.flatten(0, 1))
         numbers |= {f"{kind}.{part}": _mean_difference(_crop_part(images, part).flatten(0, 1)) for part in FACE_PARTS}
@@ -178,7 +178,7 @@ def style_diversity(edit_set: EditSet) -> Numbers:
 def reconstruction(edit_set: EditSet) -> Numbers:
     """Inputs decoded with the code of their own expression, against the inputs: mean |difference| (0..1), and SSIM."""
     numbers = {}
-    for kind in KINDS:
+    for kind in EDIT_KINDS:
         pair = edit_set.reconstructions(kind), edit_set.inputs.images
         numbers |= {f"{kind}.l1": float(l1(*pair).mean()), f"{kind}.ssim": float(ssim(*pair).mean())}
     return numbers
@@ -186,9 +186,9 @@ def reconstruction(edit_set: EditSet) -> Numbers:
 
 @register_metric(needs_evaluator=True)
 def feature_distance(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
-    """The same in an evaluator's features (`Evaluator.distances`); `real`: another person's photo instead."""
+    """Mean feature distance (`Evaluator.distances`) of reconstructions and inputs; `real`: of the photos of two people."""
     images, owner = edit_set.inputs.images, edit_set.inputs.subject
-    numbers = {kind: float(evaluator.distances(edit_set.reconstructions(kind), images).mean()) for kind in KINDS}
+    numbers = {kind: float(evaluator.distances(edit_set.reconstructions(kind), images).mean()) for kind in EDIT_KINDS}
     other = torch.tensor([int((owner != person).long().argmax()) for person in owner.tolist()])
     return numbers | {"real": float(evaluator.distances(images[other], images).mean())}
 
@@ -200,7 +200,7 @@ def realism(edit_set: EditSet, evaluator: Evaluator) -> Numbers:
     `real`: the unedited inputs instead of the edits. Few pictures make FID larger; compare it only within one table.
     """
     reference = edit_set.predict_full_expressions(evaluator).pooled
-    sets = {kind: edit_set.predict_edits(evaluator, kind).pooled for kind in KINDS}
+    sets = {kind: edit_set.predict_edits(evaluator, kind).pooled for kind in EDIT_KINDS}
     sets |= {"real": edit_set.predict_inputs(evaluator).pooled}
     numbers = {f"{kind}.fid": frechet_distance(pooled, reference) for kind, pooled in sets.items()}
     return numbers | {f"{kind}.kid": 1000 * kernel_distance(pooled, reference) for kind, pooled in sets.items()}

@@ -19,13 +19,14 @@ from ..data.contact_sheets import read_sample
 from .evaluators import Evaluator, Prediction
 
 MIN_FULL_INTENSITY = 0.6
-"""From this intensity on, pictures of the set count as full expressions."""
+"""Real pictures of at least this intensity count as full expressions in every metric. Calibration aims at stronger ones
+only: `calibration.MIN_TARGET_INTENSITY` (0.85)."""
 NUM_NEW_PEOPLE = 100
 """Number of people to generate."""
-INTENSITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
+EVALUATED_INTENSITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 EditKind = Literal["decoder", "model", "detail"]
-KINDS: tuple[EditKind, ...] = ("decoder", "model", "detail")
+EDIT_KINDS: tuple[EditKind, ...] = ("decoder", "model", "detail")
 """The decoder's image; the same pasted back into the photo, as in the paper; and the editor's default result."""
 
 
@@ -105,7 +106,7 @@ class EditSet:
         pairs = list(zip(faces.subject.tolist(), faces.expression.tolist(), strict=True))
         subjects = [read_sample(self.editor, faces, i) for i, pair in enumerate(pairs) if pairs.index(pair) == i]
         edits = [_images_of(self.editor.edit(subject, "neutral")) for subject in subjects]
-        return {kind: torch.stack([images[kind] for images in edits]) for kind in KINDS}
+        return {kind: torch.stack([images[kind] for images in edits]) for kind in EDIT_KINDS}
 
     @cached_property
     def new_people(self) -> dict[Prior, Tensor]:

@@ -42,7 +42,8 @@ class ReferenceNetwork(nn.Module):
         self.stem = nn.Sequential(nn.Conv2d(3, width, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.SiLU())
         self.stages = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(b), ResidualBlock(b), ResidualBlock(b)
+                nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(b), SEResidualBlock(b), SEResidualBlock(b),
             )
             for a, b in itertools.pairwise([width, *channels])
         )  # fmt: skip
@@ -76,7 +77,7 @@ class ReferenceNetwork(nn.Module):
         return F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False).clamp(-1, 1)
 
 
-class ResidualBlock(nn.Module):
+class SEResidualBlock(nn.Module):
     """Two 3x3 convolutions with squeeze-and-excitation (`look`), and a skip connection."""
 
     def __init__(self, channels: int):

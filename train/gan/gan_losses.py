@@ -123,7 +123,7 @@ def is_active(player: Player, weights: Mapping[str, float]) -> bool:
 
 
 def total_loss(player: Player, weights: Mapping[str, float], batch: TrainBatch) -> tuple[Tensor, dict[str, Tensor]]:
-    """Eq. 10, and its counterpart for the discriminators: the weighted sum of a player's losses.
+    """Computes the weighted sum of a player's losses: eq. 10, and its counterpart for the discriminators.
 
     Returns:
         The sum, and the unweighted losses by name.

@@ -37,8 +37,8 @@ from .train_config import TrainConfig
 class Trainer:
     """A run: the model, the running average of its weights, the players' losses and optimisers, and the steps done.
 
-    Everything random is drawn from (seed, stage, step, part of the batch), so that a resumed run needs no generator state.
-    A batch has `accumulate` parts on every process; N processes with one part each do what one process with N parts does.
+    Everything random is drawn from (seed, stage, step, micro-batch), so that a resumed run needs no generator state.
+    A batch has `accumulate` micro-batches on every process; N processes with one each do what one process with N does.
     """
 
     def __init__(self, data: str, config: TrainConfig):
@@ -74,7 +74,7 @@ class Trainer:
         self.model.classifier.eval().requires_grad_(False)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.statistics = self._get_statistics().expand(config.accumulate, -1).clone()
-        """The discriminators' batch-norm running statistics, kept apart for each part of the batch: (accumulate, N)."""
+        """The discriminators' batch-norm running statistics, kept apart for each micro-batch: (accumulate, N)."""
         self.nonfinite_losses = torch.zeros((), device=self.device)
         """Number of losses so far that were not finite."""
         if state := self.checkpoints.latest():
@@ -98,7 +98,7 @@ class Trainer:
         """Runs the remaining steps and stages, and returns the run folder."""
         config = self.config
         if self.accelerator.is_main_process:
-            self.checkpoints.sweep()
+            self.checkpoints.delete_partial_files()
             write_json(self.out / "config.json", dataclasses.asdict(config))
         self.tracker = RunTracker(self.accelerator, config, self.total_steps)
         while self.stage < len(config.stage_names):
@@ -163,7 +163,7 @@ class Trainer:
             The unweighted losses by name, and with `log_gradients` the norm of each player's gradient as
             `gradient/<player>`.
         """
-        batches = [self._draw_batch(stage, part) for part in range(self.config.accumulate)]
+        batches = [self._draw_batch(stage, micro_batch) for micro_batch in range(self.config.accumulate)]
         values: dict[str, Tensor] = {}
         for player, player_loss in self.losses.items():
             if not is_active(player, weights):
@@ -172,8 +172,8 @@ class Trainer:
                 for name in names:
                     getattr(self.model, name).requires_grad_(other == player)
             optimizer = self.optimizers[player]
-            for part, batch in enumerate(batches):
-                with self.accelerator.accumulate(player_loss), self._statistics_of(part):
+            for micro_batch, batch in enumerate(batches):
+                with self.accelerator.accumulate(player_loss), self._statistics_of(micro_batch):
                     total, losses = player_loss(batch, weights)
                     self.accelerator.backward(total)
                     if log_gradients and self.accelerator.sync_gradients:
@@ -188,14 +188,14 @@ class Trainer:
             update_ema(getattr(self.ema, name), getattr(self.model, name), self.config.ema, self.step)
         return values
 
-    def _draw_batch(self, stage: str, part: int = 0) -> TrainBatch:
-        """Draws one part of this step's batch from (seed, stage, step, part of all processes' batch) alone."""
+    def _draw_batch(self, stage: str, micro_batch: int = 0) -> TrainBatch:
+        """Draws a micro-batch of this step from (seed, stage, step, its number among those of all processes) alone."""
         config = self.config
-        part += self.accelerator.process_index * config.accumulate
-        key = f"{config.seed}/{stage}/{self.step}/{part}"
+        micro_batch += self.accelerator.process_index * config.accumulate
+        key = f"{config.seed}/{stage}/{self.step}/{micro_batch}"
         generator = torch.Generator().manual_seed(int.from_bytes(key.encode(), "big") % (2**63 - 25))
         indices = batch_indices(len(self.faces), config.batch_size, self.step, seed=config.seed,
-                                rank=part, world=self.accelerator.num_processes * config.accumulate)  # fmt: skip
+                                rank=micro_batch, world=self.accelerator.num_processes * config.accumulate)  # fmt: skip
         images = self.faces.images[indices.to(self.device, non_blocking=True)]
         x = augment(images, generator, colour=config.colour, shift=config.shift)
         y = self.faces.one_hot(indices)
@@ -220,33 +220,33 @@ class Trainer:
         return torch.nn.utils.get_total_norm(gradients)
 
     def _statistics_buffers(self) -> list[Tensor]:
-        parts = (self.model.D_img, self.model.D_z)
-        return [buffer for part in parts for buffer in part.buffers() if buffer.is_floating_point()]
+        networks = (self.model.D_img, self.model.D_z)
+        return [buffer for network in networks for buffer in network.buffers() if buffer.is_floating_point()]
 
     def _get_statistics(self) -> Tensor:
         return parameters_to_vector(self._statistics_buffers())
 
     def _set_statistics(self, values: Tensor) -> None:
         buffers = self._statistics_buffers()
-        for buffer, part in zip(buffers, values.split([buffer.numel() for buffer in buffers]), strict=True):
-            buffer.copy_(part.view_as(buffer))
+        for buffer, value in zip(buffers, values.split([buffer.numel() for buffer in buffers]), strict=True):
+            buffer.copy_(value.view_as(buffer))
 
     @contextlib.contextmanager
-    def _statistics_of(self, part: int) -> Iterator[None]:
-        """Within: batch norm reads and updates the running statistics of one part of the batch."""
+    def _statistics_of(self, micro_batch: int) -> Iterator[None]:
+        """Within: batch norm reads and updates the running statistics of one micro-batch."""
         if len(self.statistics) == 1:
             yield
         else:
-            self._set_statistics(self.statistics[part])
+            self._set_statistics(self.statistics[micro_batch])
             yield
-            self.statistics[part] = self._get_statistics()
+            self.statistics[micro_batch] = self._get_statistics()
 
     def _check_finite(self, stage: str) -> None:
         """Raises RunError if any loss so far was not finite."""
         if self.accelerator.reduce(self.nonfinite_losses, "sum") > 0:
             last = self.checkpoints.paths()
             raise RunError(
-                f"a loss was not a number in the {self.config.log_steps} steps before step {self.step} of {stage}; "
+                f"a loss was not finite in the {self.config.log_steps} steps before step {self.step} of {stage}; "
                 f"the last good checkpoint is {last[-1] if last else 'not written yet'}. Start the same command again, "
                 "with a lower --lr or --mixed-precision no if it happens again"
             )
@@ -295,10 +295,10 @@ class Trainer:
             optimizer.load_state_dict(state["optimizers"][name])
 
     def _load_statistics(self, saved: Tensor) -> None:
-        parts, processes = len(self.statistics), self.accelerator.num_processes
-        if len(saved) != parts * processes:  # the run continues with another number of parts or processes
-            saved = saved.mean(0, keepdim=True).expand(parts * processes, -1)
-        own = saved.view(processes, parts, -1)[self.accelerator.process_index]
+        micro_batches, processes = len(self.statistics), self.accelerator.num_processes
+        if len(saved) != micro_batches * processes:  # the run continues with another number of either
+            saved = saved.mean(0, keepdim=True).expand(micro_batches * processes, -1)
+        own = saved.view(processes, micro_batches, -1)[self.accelerator.process_index]
         self.statistics = own.to(self.device).clone()
         self._set_statistics(self.statistics[0])
 

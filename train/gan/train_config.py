@@ -36,12 +36,14 @@ class TrainConfig:
         ValueError: a value that cannot work; the message names it.
     """
 
-    recipe: Literal["paper", "published", "caae", "cgan", "aae"] = option("paper", "other defaults for all that follows")
-    out: str = option("runs/exprgan", "run folder; a run found there goes on where it stopped")
+    recipe: Literal["paper", "published", "caae", "cgan", "aae"] = option(
+        "paper", "preset of defaults; other flags take precedence"
+    )
+    out: str = option("runs/exprgan", "run folder; an existing run is resumed")
     face: str = option("", "folder of a `facenet` run or of published weights, for L_id (needed unless --init has one)")
     phi: Literal["local", "vggface", "facenet"] = option("local", "the face network that L_id compares with")
     phi_file: str = option("", "its weights: VGG-Face's as .pth or .safetensors; facenet's, instead of downloading them")
-    phi_channels: Literal["", "rgb", "bgr"] = option("", "order that VGG-Face's file wants; empty: as its names tell")
+    phi_channels: Literal["", "rgb", "bgr"] = option("", "channel order of VGG-Face's file; empty: inferred from its names")
     init: str = option("", "published weights to start from: a folder, or org/name on the Hub")
     expressions: str = option(SIX_EXPRESSIONS, "names of the K expressions, separated by commas; "
                               "with --init those of its weights")  # fmt: skip
@@ -52,9 +54,9 @@ class TrainConfig:
     batch_size: int = option(48, "pictures a batch, on every process")
     accumulate: int = option(1, "batches whose gradients are averaged for one step")
     lr: float = option(2e-4, "Adam's learning rate")
-    lr_end: float = option(1.0, "share of the learning rate that a stage ends with, reached on a straight line")
+    lr_end: float = option(1.0, "final learning rate of a stage as a fraction of --lr (linear decay)")
     ema: float = option(0.999, "decay of the running average of G_enc's and G_dec's weights, which is what gets published")
-    weight: str = option("", "loss weights that differ from the table, as term=value,term=value (see gan_losses.py)")
+    weight: str = option("", "loss weights that replace those registered in gan_losses.py: name=value,name=value")
     width: float = option(1.0, "width of G_enc and G_dec; 0.5 needs a quarter of the arithmetic")
     z_dim: int = option(50, "numbers in z = g(x)")
     image_size: int = option(128, "side of x in px")
@@ -65,7 +67,7 @@ class TrainConfig:
     known_intensity: bool = option(False, "move the mean of |z_y| in eq. 3 to the known intensity (not the paper)")
     neutral: bool = option(False, "train on neutral pictures too, with y = 0 and the code of all -1 (not the paper)")
     colour: float = option(0.0, "strength of colour augmentation (the paper: none)")
-    shift: float = option(0.0, "strength of shift, scale and turn (the paper: none)")
+    shift: float = option(0.0, "strength of random shift, scale and rotation (the paper: none)")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the networks' arithmetic; losses are fp32")
     cpu: bool = option(False, "use the CPU even where there is a GPU")
     seed: int = option(0, "seed of everything random")
@@ -73,7 +75,7 @@ class TrainConfig:
     keep: int = option(2, "how many of the latest checkpoints to keep, beside those at the end of a stage")
     sample_steps: int = option(200, "steps between sample sheets")
     log_steps: int = option(20, "steps between log lines")
-    trackers: str = option("tensorboard", "where they go: tensorboard, wandb, separated by commas; empty: nowhere")
+    trackers: str = option("tensorboard", "experiment trackers, separated by commas: tensorboard, wandb; empty: none")
 
     @classmethod
     def from_recipe(cls, recipe: str = "paper", **options: Any) -> "TrainConfig":

@@ -57,7 +57,7 @@ class ReproduceConfig:
     table_steps: int = option(3000, "steps of every classifier of Table 1")
     people: int = option(0, "training people of Table 1's classifiers; 0: all")
     align: Literal["eyes", "landmarks"] = option("eyes", "how faces are aligned, see `prepare`")
-    allow_incomplete: bool = option(False, "go on though the data set is not complete")
+    allow_incomplete: bool = option(False, "continue although the data set is not complete")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the networks' arithmetic in `fit`")
     cpu: bool = option(False, "use the CPU even where there is a GPU")
     seed: int = option(0, "seed of everything random")

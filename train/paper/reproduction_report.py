@@ -17,10 +17,10 @@ from .table1 import paper_accuracy
 TEMPLATES = Path(__file__).parent / "templates"
 
 CAPTIONS = {
-    2: "Editing against ground truth and CAAE. The decoder's own pictures, as in the paper.",
+    2: "Editing against ground truth and CAAE. The decoder's output, as in the paper.",
     3: "Styles and intensities: each element of c_i alone, then all of them together.",
     4: "Transfer: the classifier reads the label of the upper face, Q its code.",
-    5: "New people: noise in g(x)'s place.",
+    5: "New people: noise instead of g(x).",
     6: "t-SNE of g(x), of held-out people and of training people.",
     7: "Retrieval by code, label and pixels among the pictures of other people.",
 }
@@ -50,8 +50,8 @@ def write_report(out: Path, data: str, source: str, settings: dict[str, Any]) ->
 
 def _about(out: Path, source: str) -> Section:
     results = read_json(out / "weights" / "results.json")
-    data = "Oulu-CASIA" if source == "oulu" else "a folder of other pictures than the paper's"
-    note = "" if source == "oulu" else " The paper's numbers stand beside them, but are of Oulu-CASIA."
+    data = "Oulu-CASIA" if source == "oulu" else "other pictures than the paper's"
+    note = "" if source == "oulu" else " The paper's numbers, shown beside them, are for Oulu-CASIA."
     return Section(
         "ExprGAN, reproduced",
         f"Measured on {data} with code {results.get('commit', 'unknown')}, torch {torch.__version__.split('+')[0]}, "
@@ -87,10 +87,11 @@ def _results(out: Path) -> Section:
             rows.append((metric.replace("_", " "), kind.replace("_", " "), f"{value:.3f}",
                          "" if baseline is None else f"{baseline:.3f}"))  # fmt: skip
     text = (
-        "On held-out people; the paper has no numbers for these. The judge is the face network that was trained here; "
-        "decoder is the bare picture, detail the same as motion of the photo's own pixels, real the set's own pictures."
+        "On held-out people; the paper has no numbers for these. All are measured by the face network that was trained "
+        "here. `decoder` is G_dec's output; `model` and `detail` are the same here, the output pasted into the photo, "
+        "since no T is trained; `real` is the data set's own pictures."
     )
-    return Section("Editing", text, ("metric", "of", "ExprGAN", "CAAE"), rows)
+    return Section("Editing", text, ("metric", "pictures", "ExprGAN", "CAAE"), rows)
 
 
 def _table1(out: Path) -> Section:
@@ -106,8 +107,8 @@ def _table1(out: Path) -> Section:
     text = (
         f"Accuracy (%) on {table['test_pictures']:,} pictures of held-out people, mean ± standard deviation. Every "
         f"classifier has G_enc's layers and {table['settings']['steps']:,} steps; the real pictures are "
-        f"{table['real_pictures']:,} of {table['real_people']:,} people. The generator has seen all training people, also "
-        "where the classifier sees few."
+        f"{table['real_pictures']:,} of {table['real_people']:,} people. The generator was trained on all training people, "
+        "even where the classifier is trained on few."
     )
     return Section("Table 1", text, ("synthetic pictures", "accuracy", "runs", "the paper, on Oulu-CASIA"), rows)
 
@@ -121,11 +122,11 @@ def _figures(out: Path) -> list[Section]:
 def _settings(settings: dict[str, Any]) -> Section:
     paper = {"batch_size": "48", "image_size": "128", "z_dim": "50", "width": "1.0", "rows": "0,3000,6000,30000,60000"}
     rows = [(name.replace("_", " "), str(value), paper.get(name, "")) for name, value in settings.items()]
-    return Section("Settings", "What the paper does not say is left empty.", ("setting", "here", "the paper"), rows)
+    return Section("Settings", "Cells are empty where the paper states no value.", ("setting", "here", "the paper"), rows)
 
 
 def _times(out: Path) -> Section:
     records = {path.stem.partition("-")[2]: read_json(path) for path in sorted((out / "steps").glob("*.json"))}
     rows = [(name, f"{record['seconds'] / 60:.1f}") for name, record in records.items() if "seconds" in record]
-    text = "Minutes of each step; of one that was stopped and went on, only since then."
+    text = "Minutes of each step; of a resumed step, those since it was last resumed."
     return Section("Time", text, ("step", "minutes"), rows)

@@ -41,7 +41,7 @@ class SyntheticConfig:
         ValueError: a count below 1.
     """
 
-    out: str = option("runs/synthetic", "folder to write; a set found there goes on, or grows")
+    out: str = option("runs/synthetic", "folder to write; an existing set is completed or enlarged")
     count: int = option(3000, "pictures in all; a larger set begins with the smaller one")
     kind: Literal["people", "edits"] = option("people", "people: new ones (the paper); edits: those of split train")
     prior: Literal["people", "uniform"] = option(
@@ -148,7 +148,7 @@ class _Sampler:
         return int(torch.randint(len(self.faces), (1,), generator=self._generator("x", i)))
 
     def _code(self, i: int) -> Tensor:
-        """Eq. 3: (K * d,); the mean of its |c| is the mean of |z_y|, the picture's intensity."""
+        """A code sampled by eq. 3, (K * d,); the mean of its |c| is the mean of |z_y|, the picture's intensity."""
         y = torch.eye(len(self.expressions))[[i % len(self.expressions)]]
         return self.editor.model.F_ctrl.random(y, self._generator("c", i))[0]
 

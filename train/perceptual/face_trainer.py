@@ -41,7 +41,7 @@ class FaceTrainConfig:
     width: int = option(16, "channels of the first block; every block doubles them")
     image_size: int = option(128, "side in px of the pictures as ExprGAN sees them")
     size: int = option(64, "side in px of the network's input; pictures are averaged down to it")
-    init: str = option("", "folder of an earlier `facenet` run to go on from")
+    init: str = option("", "folder of an earlier `facenet` run to start from")
     fold: int = option(-1, "hold out this fold of metadata.csv instead of the people of split `test`")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the network's arithmetic")
     seed: int = option(0, "seed of everything random")

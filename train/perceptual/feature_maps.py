@@ -100,7 +100,7 @@ def create_face_maps(source: str, classifier: FaceNetwork, *, file: str = "", si
 
     Raises:
         ValueError: there is no such source or order, or a size is too small for it.
-        WeightsError: the weights are missing, damaged, refused, or another network's.
+        WeightsError: the weights are missing, damaged, refused, or of another network.
     """
     if source not in FEATURE_SOURCES:
         raise ValueError(f"there is no face network {source!r}; choose from {', '.join(FEATURE_SOURCES)}")
@@ -226,11 +226,11 @@ def _read_tensors(file: str) -> dict[str, Tensor]:
 def _select_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], file: str) -> dict[str, Tensor]:
     """Selects the tensors named in `shapes`, checks shape and values, and converts floating-point ones to float32."""
     if missing := [key for key in shapes if key not in tensors]:
-        raise WeightsError(f"{file} lacks {missing[0]} (and {len(missing) - 1} more); it is cut short, or another's")
+        raise WeightsError(f"{file} lacks {missing[0]} (and {len(missing) - 1} more): incomplete, or of another network")
     for key, shape in shapes.items():
         if tuple(tensors[key].shape) != shape:
             raise WeightsError(
-                f"{key} in {file} is {tuple(tensors[key].shape)} instead of {shape}; it is another network's"
+                f"{key} in {file} is {tuple(tensors[key].shape)} instead of {shape}; it is of another network"
             )
         if not torch.isfinite(tensors[key]).all():
             raise WeightsError(f"{key} in {file} holds NaN or infinity; take another file")

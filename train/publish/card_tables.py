@@ -1,13 +1,13 @@
-"""Renders results.json as the tables of a model card: a table per topic, a row per number, a column per kind of picture."""
+"""Renders results.json as the tables of a model card: a table per topic, a row per number, a column per kind of image."""
 
 from typing import Any
 
 PICTURE_KINDS = ("decoder", "model", "detail", "real")
 TOPICS = {
     "Expression": ("expression_accuracy", "confusion", "styles_shown", "neutral"),
-    "Person": ("identity_cosine", "identity_by_intensity"),
-    "Strength": ("intensity_correlation",),
-    "Picture": ("reconstruction", "feature_distance", "realism"),
+    "Identity": ("identity_cosine", "identity_by_intensity"),
+    "Intensity": ("intensity_correlation",),
+    "Image quality": ("reconstruction", "feature_distance", "realism"),
     "Styles": ("style_diversity",),
     "New people": ("new_people",),
     "Codes": ("code_reading", "disentanglement"),
@@ -30,7 +30,7 @@ def render_results(results: dict[str, Any]) -> str:
     for evaluator in evaluators[1:]:
         rows = _flatten(results["metrics_by_other_judges"][evaluator["name"]])
         headline = {row: values for row, values in rows.items() if row in map(_label, HEADLINE_METRICS)}
-        parts.append(_metrics(f"By {evaluator['network']}", headline))
+        parts.append(_metrics(f"Measured by {evaluator['network']}", headline))
     parts.append(_groups(results.get("groups", {})))
     return "\n\n".join(part for part in parts if part)
 
@@ -40,10 +40,10 @@ def _introduction(results: dict[str, Any]) -> str:
     kind = "neutral" if "neutral_photos" in n else "expressive"
     return (
         f"On {n['people']} held-out people: {n['edits']} edits of {n[f'{kind}_photos']} {kind} photos at full intensity, "
-        f"beside {n['real_pictures']} of the set's own pictures of full expressions (`real`). `decoder` is the bare "
-        "picture, `model` the same pasted back as in the paper, `detail` what a visitor gets. Measured on "
-        f"{results['date']} ({results['device']}) by `python -m train evaluate`; results.json has every number, "
-        "docs/evaluation.md in the code says what each means and where it is weak."
+        f"beside {n['real_pictures']} of the set's own pictures of full expressions (`real`). `decoder` is "
+        "G_dec's output, `model` the output pasted into the photo as in the paper, `detail` the editor's default result. "
+        f"Measured on {results['date']} ({results['device']}) by `python -m train evaluate`; results.json has every "
+        "number, docs/evaluation.md in the code explains each number and its limits."
     )
 
 
@@ -53,10 +53,10 @@ def _evaluators(evaluators: list[dict[str, Any]]) -> str:
     columns = list(scores[0]) if scores else []
     rows = [[evaluator["network"], "yes" if evaluator["seen_in_training"] else "no", *map(_format, map(score.get, columns))]
             for evaluator, score in zip(evaluators, scores, strict=True)]  # fmt: skip
-    return _section("", ["judge", "seen in training", *map(_label, columns)], rows, (
-        "The tables are by the first of these judges; the columns say how good each is itself on real pictures of the "
-        "held-out people: accuracy of all labels, of full expressions alone, r of strength, cosine of two pictures of one "
-        "person and of two people, and how often the former is larger."
+    return _section("", ["evaluator", "used in training", *map(_label, columns)], rows, (
+        "The tables are measured by the first of these networks. The columns are each network's own scores on real "
+        "pictures of the held-out people: accuracy of all labels, of full expressions alone, r of strength, cosine of two "
+        "pictures of one person and of two people, and how often the former is larger."
     ))  # fmt: skip
 
 
@@ -80,8 +80,8 @@ def _confusion(confusion: dict[str, Any]) -> str:
     """Renders the confusion matrix of `detail`, in numbers of edits."""
     labels = confusion.get("labels", [])
     rows = [[label, *map(str, counts)] for label, counts in zip(labels, confusion.get("detail", []), strict=False)]
-    text = "Edits of a visitor's kind (`detail`), asked for by row, seen by column."
-    return _section("What is seen instead", ["", *labels], rows, text)
+    text = "Confusion matrix of `detail` edits: target expression by row, prediction by column."
+    return _section("Confusion matrix", ["", *labels], rows, text)
 
 
 def _groups(groups: dict[str, dict[str, dict[str, Any]]]) -> str:
@@ -91,8 +91,8 @@ def _groups(groups: dict[str, dict[str, dict[str, Any]]]) -> str:
             for attribute, members in groups.items() for group, values in members.items()]  # fmt: skip
     smallest = min((values["people"] for members in groups.values() for values in members.values()), default=0)
     return _section("Groups", ["group", *map(_label, columns)], rows, (
-        f"Of `detail`. Some groups are as small as {smallest} {'person' if smallest == 1 else 'people'}, so differences "
-        "may well be the persons' own; the last column is the judge's own accuracy on real pictures of the group."
+        f"Of `detail` edits. The smallest group has {smallest} {'person' if smallest == 1 else 'people'}, so differences "
+        "may be those of individuals; the last column is the evaluator's accuracy on real pictures of the group."
     ))  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def write_credits(sources: Sequence[str], out: str = "") -> str:
     head, start, rest = content.partition(START)
     _, end, tail = rest.partition(END)
     if not start or not end:
-        raise DataError(f"{out} does not say where credits go; put the two lines {START!r} and {END!r} there")
+        raise DataError(f"{out} lacks the markers for the credits; add the lines {START!r} and {END!r}")
     write_text(path, f"{head}{START}\n{text}\n{END}{tail}")
     print(f"{out}: credits of {len(sets):,} sets of photos")
     return text

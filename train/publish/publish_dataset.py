@@ -7,7 +7,7 @@ from exprgan.expressions import EXPRESSIONS, NEUTRAL
 from ..core.train_errors import DataError
 from ..data.fingerprint import fingerprint
 from ..data.licences import SOURCES_NAME, SourceSet, credit_lines
-from ..data.metadata import METADATA_NAME, raise_listing, read_metadata
+from ..data.metadata import METADATA_NAME, raise_problems, read_metadata
 from ..data.validation import find_problems
 from .hub_upload import HubConfig, push
 from .model_card import CARD_NAME, DATA_CARD, licence_id, render_card
@@ -32,7 +32,7 @@ def publish_data(data: str, hub: HubConfig) -> None:
     root = Path(data)
     rows = read_metadata(root)
     labels = {row["expression"].strip().lower() for row in rows} - {"", NEUTRAL, *EXPRESSIONS}
-    raise_listing(data, find_problems(root, (*EXPRESSIONS, *sorted(labels))))
+    raise_problems(data, find_problems(root, (*EXPRESSIONS, *sorted(labels))))
     files: dict[str, Path | bytes] = {row["file_name"]: root / row["file_name"] for row in rows}
     if outside := [name for name in files if not (root / name).resolve().is_relative_to(root.resolve())]:
         raise DataError(f"{outside[0]} lies outside of {data}; only what is in the folder is published")

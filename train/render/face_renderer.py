@@ -30,7 +30,7 @@ class RenderedFace:
     Attributes:
         image: (H, W, 3) uint8, RGB.
         flow: (H, W, 2) float32, (x, y) in px: a pixel's source in the neutral patch, relative to the pixel.
-        invented: (H, W) float32 in 0..1: the share of a pixel that no flow explains (mouth interior, completed eyes).
+        inpaint_mask: (H, W) float32 in 0..1: the share of a pixel that no flow explains (mouth interior, completed eyes).
         pupils: (2, 2) float64, the subject's right one first. They never move.
         landmarks: (68, 2) float64, Multi-PIE's.
         inside: what was painted into the mouth, and the uv coordinates of its pixels on the rows of teeth.
@@ -38,7 +38,7 @@ class RenderedFace:
 
     image: np.ndarray
     flow: np.ndarray
-    invented: np.ndarray
+    inpaint_mask: np.ndarray
     pupils: np.ndarray
     landmarks: np.ndarray
     inside: MouthInterior
@@ -115,18 +115,18 @@ class FaceRenderer:
         ratio = ratio * (1 - relighting.INNER_LIP_SHADE * blur((inner_lip[..., 0] * covered).astype(np.float32), 1))
         image = relighting.apply_light_ratio(image, ratio)
 
-        invented = np.zeros(PATCH_SHAPE, np.float32)
+        inpaint_mask = np.zeros(PATCH_SHAPE, np.float32)
         depth = np.where(covered, raster.depth, -np.inf)
         for eye in self.eyes:
             lids, neutral_lids = (self.select_lids(points, eye.side) for points in (projected, self.projected))
-            eye.paint(image, flow, invented, lids, neutral_lids, depth)
+            eye.paint(image, flow, inpaint_mask, lids, neutral_lids, depth)
         opening = find_mouth_opening(mesh, projected, covered)
         inside = paint_mouth_interior(
             image, opening, self._neutral_opening_px, mesh, self.fit, vertices, self.skin_colour, self._exposure
         )
         picture = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
-        invented = np.maximum(invented, inside.alpha)
-        return RenderedFace(picture, flow, invented, self.pupils, projected[mesh.landmarks, :2], inside)
+        inpaint_mask = np.maximum(inpaint_mask, inside.alpha)
+        return RenderedFace(picture, flow, inpaint_mask, self.pupils, projected[mesh.landmarks, :2], inside)
 
     def _camera_normals(self, vertices: np.ndarray) -> np.ndarray:
         """Computes the (F, 3) normals of the skin in the camera's coordinates."""

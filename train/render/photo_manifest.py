@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..core.train_errors import DataError
 from ..data.licences import NAME_PATTERN, REQUIRED_TERMS, SOURCES_NAME, SourceSet, read_sources, write_sources
-from ..data.metadata import raise_listing, read_table, write_table
+from ..data.metadata import raise_problems, read_table, write_table
 from ..data.validation import SPLITS
 
 MANIFEST_NAME = "manifest.csv"
@@ -81,7 +81,7 @@ def read_manifest(folder: Path, manifest: Path | None = None) -> list[Person]:
     for number, row in enumerate(rows, 2):
         problems += _find_problems(f"row {number} ({row['subject'] or 'without a subject'})", row, folder, sets)
     problems += _find_duplicates(rows)
-    raise_listing(path, problems)
+    raise_problems(path, problems)
     return [_to_person(row, folder, sets) for row in rows]
 
 

@@ -25,7 +25,8 @@ class RenderConfig:
     image_size: int = option(128, "side of the pictures in px")
     frame: float = option(1.0, "side of the pictures in sides of the set's frame; 1.1852 is what T takes")
     jitter: bool = option(True, "turn, scale and shift each crop a little; without, a person's pictures share one frame")
-    flow: bool = option(False, "write FILE.npz beside each rendered picture: its flow from the photo, and what is invented")
+    flow: bool = option(False, "write FILE.npz beside each rendered picture: its flow from the photo, and a mask of pixels "
+                               "without a source")  # fmt: skip
     split_from: str = option("", "metadata.csv of a published set: whoever is in it stays in train or test")
     test_share: float = option(0.1, "share of the other people in `test`, by a hash of the name")
     quality: int = option(92, "of the JPEG files, 1..100")

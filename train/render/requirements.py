@@ -7,11 +7,14 @@ from ..core.train_errors import RunError
 PACKAGES = {"cv2": "opencv-python-headless", "scipy": "scipy", "numba": "numba"}
 
 
-def require_packages() -> None:
-    """Checks that all packages of the extra are installed.
+def require_packages(*modules: str) -> None:
+    """Checks that packages of the extra are installed.
+
+    Args:
+        modules: keys of PACKAGES; none: all of them.
 
     Raises:
         RunError: a package is missing; the message says how to install it.
     """
-    if missing := [package for module, package in PACKAGES.items() if find_spec(module) is None]:
-        raise RunError(f"making pictures needs {' and '.join(missing)}; install the extra: pip install -e '.[render]'")
+    if missing := [PACKAGES[module] for module in modules or PACKAGES if find_spec(module) is None]:
+        raise RunError(f"this command needs {' and '.join(missing)}; install the extra: pip install -e '.[render]'")

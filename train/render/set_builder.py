@@ -19,7 +19,7 @@ from exprgan.errors import ExprGANError
 from ..core.files import write_json, writes_folder
 from ..core.train_errors import DataError, RunError
 from ..data.licences import SOURCES_NAME, add_sources
-from ..data.metadata import METADATA_NAME, raise_listing, write_metadata
+from ..data.metadata import METADATA_NAME, raise_problems, write_metadata
 from ..data.splits import read_splits, split_families
 from ..data.validation import summarize_splits
 from .face_model.mesh import Mesh
@@ -56,7 +56,7 @@ def build_set(config: RenderConfig) -> None:
             progress.update()
     for note in notes:
         print(f"note: {note}")
-    raise_listing("these people could not be rendered", sorted(problems), "Mend them, or take them out of the manifest")
+    raise_problems("these people could not be rendered", sorted(problems), "Mend them, or take them out of the manifest")
     delete_partial_files(out)
     rows = _read_rows(out)
     add_sources(out / SOURCES_NAME, collect_source_sets(people))
@@ -89,7 +89,7 @@ def _check_settings(out: Path, config: RenderConfig) -> None:
         return
     differing = [name for name, value in settings.items() if begun.get(name) != value]
     differing = [f"{name} {begun.get(name)!r}, not {settings[name]!r}" for name in differing]
-    raise_listing(f"{out} was begun with other settings", differing, "Give the same ones, or choose another --out")
+    raise_problems(f"{out} was begun with other settings", differing, "Give the same ones, or choose another --out")
 
 
 def _read_rows(out: Path) -> list[dict[str, str]]:

@@ -105,7 +105,7 @@ class TrackedSmile:
             progress: from 0, the neutral photo, to 1, the smiling one except for its surroundings.
 
         Returns:
-            A face whose `flow` leads to the neutral photo and whose `invented` is where the smiling photo's mouth is shown.
+            A face whose `flow` leads to the neutral photo; `inpaint_mask` is where the smiling photo's mouth is shown.
         """
         face = self.face
         projected = face.projected[: face.mesh.num_face_vertices].copy()
@@ -133,14 +133,14 @@ class TrackedSmile:
             upper, lower = face.select_lids(projected, side)
             eye = blur(polygon_mask(np.vstack([upper, lower[::-1]])[:, :2], PATCH_SHAPE), 2)
             weight = weight * (1 - eye) + eye * inside * np.clip((progress - 0.5) * 6 + 0.5, 0, 1)
-        invented = np.zeros(PATCH_SHAPE, np.float32)
+        inpaint_mask = np.zeros(PATCH_SHAPE, np.float32)
         if self.lips_parted:  # teeth come from the smiling photo only
             opening = (~covered) * polygon_mask(face.select_lips(projected), PATCH_SHAPE)
             opening = cv2.dilate(opening, np.ones((5, 5), np.uint8))
-            invented = np.clip(blur(opening, 1.5) * 1.2, 0, 1) * min(1, progress / 0.15)
-            weight = np.maximum(weight, invented)
+            inpaint_mask = np.clip(blur(opening, 1.5) * 1.2, 0, 1) * min(1, progress / 0.15)
+            weight = np.maximum(weight, inpaint_mask)
         picture = np.rint(np.clip(neutral + (smile - neutral) * weight[..., None], 0, 255)).astype(np.uint8)
-        return RenderedFace(picture, to_neutral, invented.astype(np.float32), face.pupils,
+        return RenderedFace(picture, to_neutral, inpaint_mask.astype(np.float32), face.pupils,
                             projected[face.mesh.landmarks, :2], MouthInterior.empty(PATCH_SHAPE))  # fmt: skip
 
 

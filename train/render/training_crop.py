@@ -63,33 +63,33 @@ def crop_image(image: np.ndarray, matrix: np.ndarray, size: int) -> Image.Image:
     return Image.fromarray(warped).resize((size, size), Image.Resampling.LANCZOS)
 
 
-def crop_flow(flow: np.ndarray, invented: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Crops the flow and the invented share of a `RenderedFace`.
+def crop_flow(flow: np.ndarray, inpaint_mask: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Crops the flow and the inpainting mask of a `RenderedFace`.
 
     Returns:
         flow: (size, size, 2) float32, (x, y) in px of the crop: a pixel's source in the neutral picture that is cropped by
             the same matrix, relative to the pixel.
-        invented: (size, size) float32 in 0..1.
+        inpaint_mask: (size, size) float32 in 0..1.
     """
     positions = _patch_positions(matrix, size)
     sigma = 0.4 / float(np.hypot(*matrix[:, 0]))  # averages over the patch's pixels within a pixel of the crop
-    flow, invented = blur(flow, sigma), blur(invented, sigma)
-    return (sample(flow, positions) @ matrix[:, :2].T).astype(np.float32), sample(invented, positions)
+    flow, inpaint_mask = blur(flow, sigma), blur(inpaint_mask, sigma)
+    return (sample(flow, positions) @ matrix[:, :2].T).astype(np.float32), sample(inpaint_mask, positions)
 
 
 def write_fields(path: Path, face: RenderedFace, matrix: np.ndarray, size: int) -> None:
     """Crops the fields of a face to a side of S px and writes them as .npz.
 
-    The arrays are `flow`, (S, S, 2) float16 px, `invented`, (S, S) uint8, 255 for 1, `places`, (S, S, 4) float16, the uv
-    coordinates in cm on both rows of teeth, 0 where unknown, and `known`, (S, S, 2) bool.
+    The arrays are `flow`, (S, S, 2) float16 px, `invented`, (S, S) uint8, the inpainting mask, `places`, (S, S, 4) float16,
+    the uv coordinates in cm on both rows of teeth, 0 where unknown, and `known`, (S, S, 2) bool.
     """
-    flow, invented = crop_flow(face.flow, face.invented, matrix, size)
+    flow, inpaint_mask = crop_flow(face.flow, face.inpaint_mask, matrix, size)
     positions = _patch_positions(matrix, size)
     known = sample(cv2.erode(face.inside.known.astype(np.float32), np.ones((3, 3), np.uint8)), positions) > 0.99
     uv = sample(face.inside.uv, positions) * np.repeat(known, 2, axis=2)
     rounded = (np.round(flow * FLOW_STEPS_PER_PX) / FLOW_STEPS_PER_PX).astype(np.float16)
     with path.open("wb") as file:
-        np.savez_compressed(file, flow=rounded, invented=np.rint(invented * 255).astype(np.uint8),
+        np.savez_compressed(file, flow=rounded, invented=np.rint(inpaint_mask * 255).astype(np.uint8),
                             places=uv.astype(np.float16), known=known)  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from exprgan.expressions import NEUTRAL, canonical
 
 from ..core.train_errors import DataError
-from ..data.metadata import raise_listing, read_metadata
+from ..data.metadata import raise_problems, read_metadata
 from ..data.validation import open_picture
 from .flow_composition import compose_flow, invert_flow
 from .style_codes import Label
@@ -39,7 +39,7 @@ SMILE_STYLE = "morph"
 
 
 @dataclass(frozen=True)
-class Person:
+class PersonPictures:
     """All N pictures of one person; the first is the neutral photo. Fields have half the pictures' side, S' = S / 2, except
     the mask, which has thinner corners than that.
 
@@ -63,7 +63,7 @@ class Person:
     uv_known: Tensor
     labels: tuple[Label, ...]
 
-    def to(self, device: torch.device) -> "Person":
+    def to(self, device: torch.device) -> "PersonPictures":
         """The same on another device; 26 MB at 304 px and 33 pictures."""
         moved = {name: part.to(device) for name, part in vars(self).items() if isinstance(part, Tensor)}
         return dataclasses.replace(self, **moved)
@@ -94,7 +94,7 @@ class Pairs:
     labels: tuple[Label, ...]
 
 
-def load_people(root: str | Path, split: str, expressions: tuple[str, ...]) -> list[Person]:
+def load_people(root: str | Path, split: str, expressions: tuple[str, ...]) -> list[PersonPictures]:
     """Loads everyone of a split who has a neutral picture and at least one other.
 
     Raises:
@@ -114,7 +114,7 @@ def load_people(root: str | Path, split: str, expressions: tuple[str, ...]) -> l
                 people.append(future.result())
             except (DataError, OSError, ValueError, KeyError) as error:
                 problems.append(f"{subject}: {error}")
-    raise_listing(root, problems, "render it again with --no-jitter --flow")
+    raise_problems(root, problems, "render it again with --no-jitter --flow")
     if not people:
         raise DataError(
             f"{root} has nobody with a neutral photo and a picture made of it, with its flow, in split {split!r}; "
@@ -123,7 +123,7 @@ def load_people(root: str | Path, split: str, expressions: tuple[str, ...]) -> l
     return people
 
 
-def draw_pairs(people: list[Person], count: int, generator: torch.Generator) -> Pairs:
+def draw_pairs(people: list[PersonPictures], count: int, generator: torch.Generator) -> Pairs:
     """Draws pairs at random; each person is equally likely."""
 
     def below(end: int) -> int:
@@ -167,7 +167,7 @@ def _is_neutral(row: dict[str, str]) -> bool:
     return row["expression"] == NEUTRAL and row.get("style") in ("real", "virtual")
 
 
-def _load_person(root: Path, rows: list[dict[str, str]], expressions: tuple[str, ...]) -> Person:
+def _load_person(root: Path, rows: list[dict[str, str]], expressions: tuple[str, ...]) -> PersonPictures:
     images = np.stack([np.asarray(open_picture(root / row["file_name"])) for row in rows])
     columns: tuple[list, ...] = ([], [], [], [], [], [])
     for row in rows:
@@ -180,7 +180,8 @@ def _load_person(root: Path, rows: list[dict[str, str]], expressions: tuple[str,
         Label(canonical(row["expression"], expressions), row.get("style", ""), float(row.get("intensity") or 1))
         for row in rows
     ]
-    return Person(torch.from_numpy(images), *(torch.from_numpy(np.stack(column)) for column in columns), tuple(labels))
+    fields = (torch.from_numpy(np.stack(column)) for column in columns)
+    return PersonPictures(torch.from_numpy(images), *fields, tuple(labels))
 
 
 def _field_file(root: Path, row: dict[str, str]) -> Path:

@@ -29,9 +29,8 @@ USUAL_STYLE = {
 }
 """The style that all elements of c_i together stand for."""
 READ_SHARE, ALL_SHARE = 0.15, 0.6
-"""Of pictures in the usual style, the shares whose code is read by Q, and whose code moves all of c_i. Q hardly tells
-styles
-apart: codes read from pictures of the other styles would stand for all of them, and their mean is a blur."""
+"""Of pictures in the usual style, the shares whose code is read by Q, and whose code moves all of c_i. Q hardly
+distinguishes styles: codes read from pictures of the other styles would stand for all of them, and their mean is a blur."""
 MIN_STRENGTH = 0.4
 """Strength of an element just above a style's, relative to the next style; it grows to 1 at the next style's element."""
 

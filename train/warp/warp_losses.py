@@ -17,8 +17,8 @@ from exprgan.models.teeth_texture import composite_teeth
 from exprgan.models.warp_network import WarpPrediction
 
 NEAR_PX, WIDE_PX, WIDE_WEIGHT = 7, 25, 0.02
-"""Windows over which T's error of the flow is averaged about a mouth; the wide one counts where all pixels nearby are
-new."""
+"""Windows over which T's error of the flow is averaged about a mouth. The wide one has little weight and so counts only
+where no pixel nearby is visible."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ class WarpBatch:
     def mouth(self) -> "MouthBatch":
         """The lower face, aligned with the lips as T warped them.
 
-        T warps the lips slightly differently from the renderer, and the mouth network sees T's lips. The target is
-        therefore
+        T warps the lips slightly differently from the renderer, and the mouth network sees T's lips. So the target is
         warped to them: compared in place, a mouth would become the mean of all mouths it might be, with blurred edges.
         """
         predicted = lower_face(F.avg_pool2d(self.prediction.flow.detach(), FIELD_SCALE))
@@ -108,7 +107,7 @@ def _blur(x: Tensor, window: int) -> Tensor:
     return x
 
 
-LOSSES: dict[str, tuple[Callable[[WarpBatch], Tensor], float]] = {}
+WARP_LOSSES: dict[str, tuple[Callable[[WarpBatch], Tensor], float]] = {}
 """Name -> the function and its weight."""
 
 
@@ -116,16 +115,16 @@ def register_warp_loss(weight: float) -> Callable:
     """Registers a loss in LOSSES under its function's name."""
 
     def register(function: Callable[[WarpBatch], Tensor]) -> Callable[[WarpBatch], Tensor]:
-        LOSSES[function.__name__] = (function, weight)
+        WARP_LOSSES[function.__name__] = (function, weight)
         return function
 
     return register
 
 
-def total_loss(batch: WarpBatch) -> tuple[Tensor, dict[str, Tensor]]:
+def total_warp_loss(batch: WarpBatch) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum, and the unweighted losses by name."""
-    values = {name: function(batch) for name, (function, _) in LOSSES.items()}
-    loss = torch.stack([LOSSES[name][1] * value for name, value in values.items()]).sum()
+    values = {name: function(batch) for name, (function, _) in WARP_LOSSES.items()}
+    loss = torch.stack([WARP_LOSSES[name][1] * value for name, value in values.items()]).sum()
     return loss, {name: value.detach() for name, value in values.items()}
 
 

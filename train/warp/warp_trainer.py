@@ -17,6 +17,7 @@ from exprgan.editing.results import MIN_CERTAINTY
 from exprgan.models.backward_warp import FIELD_SCALE, backward_warp, upsample_fields
 from exprgan.models.config import CONFIG_NAME
 from exprgan.models.exprgan import WEIGHTS_NAME, ExprGAN
+from exprgan.models.self_test import REFERENCE_NAME
 from exprgan.models.warp_network import MAX_GAIN, WIDE_CROP_SCALE, WarpNetwork, WarpPrediction
 from exprgan.photo.alignment import EYES
 
@@ -31,7 +32,7 @@ from ..data.transforms import augment_lighting
 from .pair_dataset import Pairs, draw_pairs, load_people
 from .pair_transforms import GLASSES_SHARE, affine_sample, draw_glasses, hold_at_glasses, random_affine
 from .style_codes import code_for
-from .warp_losses import WarpBatch, total_loss
+from .warp_losses import WarpBatch, total_warp_loss
 
 MIN_BRIGHTNESS = 0.04
 """Added to brightness in [0, 1] before the logarithm: nearly black pixels say little about light."""
@@ -47,14 +48,14 @@ MIN_RATE = 0.02
 class WarpTrainConfig:
     """Training of T by AdamW with a short warm-up and cosine decay."""
 
-    out: str = option("runs/detail", "run folder; a run found there goes on where it stopped")
+    out: str = option("runs/detail", "run folder; an existing run is resumed")
     steps: int = option(4500, "batches to train on")
     minutes: float = option(0.0, "run this long instead of by steps; 0: by steps")
     batch_size: int = option(8, "pairs a batch")
     lr: float = option(1.2e-3, "AdamW's highest learning rate")
     width: float = option(1.0, "width of T")
-    again: bool = option(False, "go on from the T that the weights hold, with their width")
-    part: Literal["all", "mouth"] = option("all", "what learns: all of T, or the mouth, with flow and light as they are")
+    again: bool = option(False, "start from the T in the weights, at its width")
+    part: Literal["all", "mouth"] = option("all", "train all of T, or the mouth network only")
     ema: float = option(0.998, "decay of the running average of T's weights, which is what gets written")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the networks' arithmetic")
     save_minutes: float = option(4.0, "minutes between checkpoints")
@@ -84,7 +85,7 @@ class WarpTrainer:
         shape = self.model.config
         self.people = [person.to(self.device) for person in load_people(pairs, "train", shape.expressions)]
         if config.again and self.model.T is None:
-            raise ValueError(f"the weights in {weights} hold no T to go on from; leave out --again")
+            raise ValueError(f"the weights in {weights} hold no T to start from; leave out --again")
         self.config = config = dataclasses.replace(config, width=shape.warp_width if config.again else config.width)
         T = WarpNetwork(shape.image_size, self.model.F_ctrl.code_dim, config.width)
         if config.again:
@@ -119,7 +120,7 @@ class WarpTrainer:
         warm_up = WARM_UP_STEPS if config.minutes else min(WARM_UP_STEPS, config.steps / 10 + 1)
         decay = MIN_RATE + (1 - MIN_RATE) * cosine_decay(min(loop.fraction, 1.0))
         set_learning_rate(self.optimizer, config.lr * decay * min(1.0, (loop.step + 1) / warm_up))
-        loss, values = total_loss(self.draw_batch(loop.step))
+        loss, values = total_warp_loss(self.draw_batch(loop.step))
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.T.parameters(), 1.0)
         self.optimizer.step()
@@ -264,7 +265,7 @@ def write_into(folder: Path, T: nn.Module, config: WarpTrainConfig) -> None:
     model.load_state_dict(model.state_dict() | kept | {f"T.{name}": value.cpu() for name, value in T.state_dict().items()})
     with tempfile.TemporaryDirectory() as temporary:
         model.save_pretrained(temporary)
-        stale = ("reference.safetensors",)  # `publish` writes it anew
+        stale = (REFERENCE_NAME,)  # no longer valid; the next `publish` writes it anew
         copy_together(Path(temporary), folder, (CONFIG_NAME, WEIGHTS_NAME), stale)
     path = folder / "training.json"
     training = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

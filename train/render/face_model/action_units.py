@@ -110,7 +110,7 @@ def compute_displacement(mesh: Mesh, units: UnitWeights, anatomy: Anatomy) -> np
 
 def _get_shape(mesh: Mesh, name: str) -> np.ndarray:
     if name not in mesh.expressions:
-        raise ValueError(f"the mesh has no shape {name!r}; make it anew by `python -m train prepare mesh`")
+        raise ValueError(f"the mesh has no shape {name!r}; create it again with `python -m train prepare mesh`")
     return mesh.expressions[name]
 
 

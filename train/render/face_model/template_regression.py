@@ -1,10 +1,10 @@
 """Predicts the 189 template points of a photo without a template from the five landmarks of MTCNN.
 
-`prior.npz` holds a linear regression in the canonical frame from nose and mouth corners (the eyes fix the frame):
-points = mean + weights . (five points - their mean). It is a ridge regression over the templates of the two published photo
-sets (DeBruine and Jones 2017, CC-BY 4.0): for N standardised predictors x (N, 6) and centred points y (N, 378),
-weights = (x'x + 0.1 N I)^-1 x'y / deviation. docs/render.md gives its accuracy. It is good enough for a frontal photo with
-the mouth closed, since the mesh fitted to the points makes them a face; a template is better.
+`template_regression.npz` holds a linear regression in the canonical frame from nose and mouth corners (the eyes fix the
+frame): points = mean + weights . (five points - their mean). It is a ridge regression over the templates of the two
+published photo sets (DeBruine and Jones 2017, CC-BY 4.0): for N standardised predictors x (N, 6) and centred points y (N,
+378), weights = (x'x + 0.1 N I)^-1 x'y / deviation. docs/render.md gives its accuracy. It is good enough for a frontal photo
+with the mouth closed, since the mesh fitted to the points makes them a face; a template is better.
 """
 
 from functools import cache
@@ -19,7 +19,7 @@ from exprgan.photo.detection import find_faces
 from ...core.train_errors import DataError
 from .canonical_frame import PUPIL_TARGETS, fit_similarity
 
-REGRESSION_FILE = Path(__file__).with_name("prior.npz")
+REGRESSION_FILE = Path(__file__).with_name("template_regression.npz")
 MAX_DEVIATIONS = 5.0  # standard deviations from the mean face; beyond that a face is not frontal
 MIN_EYE_DISTANCE_PX = 24.0
 

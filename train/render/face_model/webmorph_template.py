@@ -56,17 +56,17 @@ def read_template(path: str | Path) -> np.ndarray:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the template {path} cannot be read ({error}); save it with WebMorph as .tem") from error
     if number.strip() != str(NUM_POINTS):
-        raise DataError(f"the template {path} says {number.strip()!r} points; {NUM_POINTS} are needed, as WebMorph's FRL "
-                        "template has them")  # fmt: skip
+        raise DataError(f"the template {path} declares {number.strip()!r} points; {NUM_POINTS} are needed, as in "
+                        "WebMorph's FRL template")  # fmt: skip
     points = []
     for row, line in enumerate(lines[:NUM_POINTS], start=2):
         try:
             x, y = (float(value) for value in line.split()[:2])
         except ValueError as error:
-            raise DataError(f"the template {path} has {line!r} in line {row}, not x and y; save it anew") from error
+            raise DataError(f"the template {path} has {line!r} in line {row}, not x and y; save it again") from error
         points.append((x, y))
     if len(points) < NUM_POINTS:
-        raise DataError(f"the template {path} ends after {len(points)} of {NUM_POINTS} points; save it anew")
+        raise DataError(f"the template {path} ends after {len(points)} of {NUM_POINTS} points; save it again")
     template = np.array(points)
     if not np.isfinite(template).all() or np.linalg.norm(template[1] - template[0]) < 4:
         pupils = f"{tuple(template[0])} and {tuple(template[1])}"

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from exprgan.models.teeth_texture import composite_teeth
+from exprgan.photo.image_io import LUMA
 
 from ..face_model.mesh import Mesh
 from ..face_model.mesh_fitting import MeshFit
@@ -22,7 +23,6 @@ FADE, FADE_START = 0.20, 0.9  # per mesh unit, from this depth behind the upper 
 UPPER_LIP_PX, BORDER_PX, CORNER_SHADE = 7.0, 4.0, 0.45  # how far lips shade what is behind them
 OPEN_SHADE = 0.6
 TINT = 0.15
-LUMA = np.array([0.299, 0.587, 0.114])
 TYPICAL_SKIN = np.array([200.0, 155.0, 135.0])  # of the photo for whose light the colours above were chosen
 WELL_LIT_LEVEL, MIN_EXPOSURE = 130.0, 0.3  # luma of the whites; teeth in a dark face would glow
 SMOOTHING_PX = 2.0

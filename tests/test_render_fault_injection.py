@@ -13,7 +13,7 @@ pytest.importorskip("scipy")
 
 import test_render_build
 import test_virtual
-from trouble import fill_disk, find_half_written, locked_by_another_process, read_files, run_line
+from fault_injection import fill_disk, find_half_written, locked_by_another_process, read_files, run_line
 
 from train.__main__ import main
 from train.data.validation import find_problems

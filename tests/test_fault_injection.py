@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fault_injection import fill_disk, find_half_written, locked_by_another_process, read_files, run_line
 from PIL import Image
-from trouble import fill_disk, find_half_written, locked_by_another_process, read_files, run_line
 
 from exprgan import ExprGAN, ExprGANError
 from exprgan.atomic_write import atomic_write, delete_partial_files
