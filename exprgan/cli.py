@@ -242,7 +242,8 @@ def _info(args: argparse.Namespace) -> None:
           f"{config.code_dim_each} numbers, z {config.z_dim}")  # fmt: skip
     print(f"expressions: {', '.join(config.expressions)}, neutral")
     for name, part in model.named_children():
-        print(f"{name:<10} {sum(p.numel() for p in part.parameters()) / 1e6:6.2f} M parameters")
+        if count := sum(p.numel() for p in part.parameters()):
+            print(f"{name:<10} {count / 1e6:6.2f} M parameters")
     if args.check:
         print("its outputs agree with those published with the weights")
 
