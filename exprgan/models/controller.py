@@ -5,6 +5,7 @@ A class that is present has positive numbers in its c_i, an absent one negative 
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,8 +40,8 @@ class Controller(CalibratedModule):
         super().__init__()
         self.expressions, self.numbers_each = expressions, numbers_each
         self.code_dim = len(expressions) * numbers_each
-        line = torch.linspace(-1, 1, knots, dtype=torch.float64)[None, :, None]
-        self.register_buffer("path", line.repeat(len(expressions), 1, numbers_each))
+        self.register_buffer("path", torch.zeros(len(expressions), knots, numbers_each, dtype=torch.float64))
+        self.path.copy_(torch.from_numpy(np.linspace(-1, 1, knots))[:, None])  # torch's is slow on the device "meta"
 
     def random(self, y: Tensor, generator: torch.Generator | None = None, intensity: Tensor | None = None) -> Tensor:
         """Draws codes by eq. 3: c_i = |z_y| * (2 y_i - 1) with one z_y ~ U(-1, 1)^d for all classes.
