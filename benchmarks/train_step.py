@@ -86,9 +86,9 @@ def _synchronize(device: torch.device) -> None:
 
 
 def _run_in_process(args: argparse.Namespace, form: str, **changes) -> dict:
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in (vars(args) | changes).items()
-             if name not in ("data", "form", "rounds", "cpu")]  # fmt: skip
-    flags += ["--cpu"] if getattr(args, "cpu", False) else []
+    options = {name.replace("_", "-"): value for name, value in (vars(args) | changes).items()}
+    flags = [f"--{name}" if value is True else f"--no-{name}" if value is False else f"--{name}={value}"
+             for name, value in options.items() if name not in ("data", "form", "rounds")]  # fmt: skip
     command = [sys.executable, "-m", "benchmarks.train_step", args.data, "--form", form, *flags]
     output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     return json.loads(output.splitlines()[-1])
