@@ -1,8 +1,9 @@
-"""Blank photos in a data set's layout, for tests of names, labels and files."""
+"""Photos of nobody in a data set's layout, for tests of names, labels and files."""
 
 import csv
+import zlib
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from exprgan.photo.detection import Face
 
@@ -13,9 +14,12 @@ def finder(photo):
     return [Face((120, 70, 200, 170), points, 0.99)]
 
 
-def photo(path, colour=(90, 120, 150), size=(320, 240)):
+def photo(path, size=(320, 240)):
+    """Writes a gradient whose colours are a function of the last two parts of the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path)
+    colours = zlib.crc32("/".join(path.parts[-2:]).encode()).to_bytes(4, "big")
+    dark, light = ((*colours[:3],), (255, 255, colours[3]))
+    ImageOps.colorize(Image.linear_gradient("L").resize(size), dark, light).save(path)
 
 
 def table(folder):

@@ -147,7 +147,7 @@ def test_the_check_of_a_valid_folder_prints_its_counts(faces_dir, capsys):
 
 def test_an_empty_split_is_found(copy):
     rewrite_table(copy, lambda row: row | {"split": "train"})
-    assert find_problems(copy) == ["metadata.csv has no rows with split 'test'"]
+    assert find_problems(copy) == ["metadata.csv has no rows with split 'test' and an expression"]
 
 
 def test_a_table_from_a_spreadsheet_is_read(copy):

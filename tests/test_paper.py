@@ -203,7 +203,7 @@ def test_the_classifier_of_table_1_learns(weights, tmp_path, faces_dir):
     shutil.copytree(faces_dir, data)
     for name, colour in zip(EXPRESSIONS, ("red", "green", "blue", "yellow", "black", "white"), strict=True):
         for path in data.rglob(f"{name}_*.jpg"):
-            Image.new("RGB", (32, 32), colour).save(path)
+            Image.blend(Image.open(path).resize((32, 32)), Image.new("RGB", (32, 32), colour), 0.8).save(path)
     config = Table1Config(out=str(tmp_path / "t"), rows="0", seeds=1, steps=150, batch_size=12, lr=2e-3, width=8, cpu=True)
     synthetic = str(make_set(weights, small_set(tmp_path / "set", count=6)))
     assert table1(weights, str(data), synthetic, config)["rows"][0]["accuracy"] > 0.9

@@ -14,8 +14,9 @@ from PIL import Image
 from exprgan import ExpressionEditor, ExprGAN
 from train.__main__ import main
 from train.core.checkpoints import Checkpoints
-from train.core.train_errors import RunError
+from train.core.train_errors import DataError, RunError
 from train.core.training_loop import set_learning_rate
+from train.data.metadata import read_metadata, write_metadata
 from train.gan.gan_losses import LOSSES, PLAYERS, is_active, stage_weights, total_loss
 from train.gan.gan_trainer import Trainer, fit
 from train.gan.train_config import RECIPES, STAGES, TrainConfig
@@ -328,6 +329,15 @@ def test_a_run_on_one_fold_holds_out_its_people(faces_dir, config, tmp_path):
     trainer = Trainer(str(folder), dataclasses.replace(config, fold=1))
     held_out = [person for i, person in enumerate(people) if i % 3 == 1]
     assert list(trainer.held_out.subjects) == held_out and not set(held_out) & set(trainer.faces.subjects)
+
+
+def test_a_run_does_not_start_on_a_folder_that_lacks_an_expression(faces_dir, config, tmp_path):
+    folder = shutil.copytree(faces_dir, tmp_path / "faces")
+    rows = read_metadata(folder)
+    write_metadata(folder, [row for row in rows if row["expression"] != "fear"])
+    with pytest.raises(DataError, match=r"has 24 pictures of 5 of the 6 expressions .* and none of fear"):
+        fit(str(folder), config)
+    assert not Checkpoints(config.out).paths()
 
 
 def test_a_set_of_other_expressions_is_trained_published_and_edited_with(faces_dir, tmp_path, capsys):

@@ -155,6 +155,13 @@ def test_the_way_back_is_the_way_there_and_what_is_covered_is_hidden():
     assert np.allclose(back[inner, 36:40, 0], -8 / side, atol=0.01) and np.allclose(back[inner, :20], 0, atol=0.01)
 
 
+def test_a_picture_of_no_class_is_left_out(folder):
+    rows = read_metadata(folder)
+    write_metadata(folder, [row | {"expression": ""} if row["file_name"] == "A/glad.png" else row for row in rows])
+    (person,) = load_people(folder, "train", ("happy",))
+    assert [label.expression for label in person.labels] == ["neutral", "happy"]
+
+
 def test_augmentation_keeps_the_flow_true(folder):
     people = load_people(folder, "train", ("happy",))
     neutral, happy = (torch.stack([person.images[i] for person in people] * 4) for i in (0, 1))

@@ -1,7 +1,7 @@
 """The one data format: pictures and metadata.csv (the Hub's imagefolder form), held in memory as bytes.
 
-The columns file_name, subject, expression and split are required; intensity and fold are used where present. `validation`
-finds what is wrong with a folder.
+The columns file_name, subject, expression and split are required; intensity and fold are used where present. Pictures of no
+class (an empty expression) are not loaded. `validation` finds what is wrong with a folder.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +16,9 @@ from torch import Tensor
 from exprgan.expressions import EXPRESSIONS, NEUTRAL, canonical
 
 from ..core.train_errors import DataError
-from .metadata import METADATA_NAME, raise_problems, read_metadata
-from .validation import SPLITS, find_row_problems, open_picture
+from .metadata import has_class, is_varied, raise_problems, read_metadata
+from .picture_checks import open_picture
+from .validation import empty_split_problem, find_row_problems, select_rows
 
 
 @dataclass(frozen=True)
@@ -44,25 +45,25 @@ class FaceFolder:
 
     @classmethod
     def load(cls, root: str | Path, split: str, image_size: int = 128,
-             expressions: tuple[str, ...] = EXPRESSIONS, fold: int | None = None) -> "FaceFolder":  # fmt: skip
+             expressions: tuple[str, ...] = EXPRESSIONS, fold: int | None = None,
+             varied: bool = False) -> "FaceFolder":  # fmt: skip
         """Reads one split.
 
         Args:
             split: a value of the column `split`; with `fold`, "train" or "test".
             fold: divide by the column `fold` instead: the pictures of this fold are "test", all others "train".
+            varied: read also rendered pictures whose head pose, gaze or light differs from that of the person's photo.
 
         Raises:
-            DataError: metadata.csv is missing or wrong, a picture of the split is missing or broken, or the split is
-                empty. The message lists all problems, not only the first.
+            DataError: metadata.csv is missing or wrong, a picture of the split is missing, broken, not square or of one
+                colour, or the split is empty. The message lists all problems, not only the first.
             ValueError: `fold` with another split than "train" or "test".
         """
         root = Path(root)
         table = read_metadata(root)
         problems = find_row_problems(table, expressions)
-        rows = _select_rows(table, split, fold)
-        if not rows:
-            wanted = f"with split {split!r}" if fold is None else f"{'without' if split == 'train' else 'of'} fold {fold}"
-            problems.append(f"{METADATA_NAME} has no rows {wanted}")
+        rows = [row for row in select_rows(table, split, fold) if has_class(row) and (varied or not is_varied(row))]
+        problems += [] if rows else [empty_split_problem(split, fold)]
         with ThreadPoolExecutor() as pool:
             images = list(pool.map(lambda row: _read(root / row["file_name"], image_size), rows))
         raise_problems(root, problems + list(dict.fromkeys(problem for problem in images if isinstance(problem, str))))
@@ -118,20 +119,6 @@ def batch_indices(num_items: int, batch_size: int, step: int, *, seed: int = 0, 
         return torch.randint(num_items, (world, batch_size), generator=generator)[rank]
     order = torch.randperm(num_items, generator=generator)
     return order[: num_batches * world * batch_size].view(num_batches, world, batch_size)[step % num_batches, rank]
-
-
-def _select_rows(table: list[dict[str, str]], split: str, fold: int | None) -> list[dict[str, str]]:
-    """Selects the rows of one split, by the column `split` or by the column `fold`."""
-    if fold is None:
-        return [row for row in table if row["split"] == split]
-    if split not in SPLITS:
-        raise ValueError(f"with a fold the split is 'train' or 'test', not {split!r}")
-    if not any(row.get("fold") for row in table):
-        raise DataError(
-            f"{METADATA_NAME} has no column 'fold' to divide by; `prepare oulu` makes one, or leave out the fold"
-        )
-    in_fold = [row["fold"].strip().isdecimal() and int(row["fold"]) == fold for row in table]
-    return [row for row, inside in zip(table, in_fold, strict=True) if inside == (split == "test")]
 
 
 def _read(path: Path, image_size: int) -> np.ndarray | str:

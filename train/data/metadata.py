@@ -2,7 +2,9 @@
 
 import csv
 import io
+import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.files import write_text
@@ -10,10 +12,30 @@ from ..core.train_errors import DataError
 
 METADATA_NAME = "metadata.csv"
 REQUIRED_COLUMNS = ("file_name", "subject", "expression", "split")
-"""Columns that must be there and filled. `intensity` and `fold` are used where present; others are kept for readers."""
+"""Columns that must be there and filled, but for `expression` (see `has_class`). `intensity`, `fold`, `action_units`, `yaw`
+and `pitch` are used or checked where present; others are kept for readers."""
+
+VARIED_COLUMNS = ("yaw", "pitch", "gaze", "light")
+"""Columns that are filled where a rendered picture differs in them from the person's photo."""
 
 MAX_LISTED = 20
 """The number of problems that are listed before "and N more"."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What checks found, one sentence each.
+
+    Attributes:
+        errors: what makes training impossible, or its results wrong.
+        warnings: what makes results worse.
+    """
+
+    errors: list[str]
+    warnings: list[str]
+
+    def __add__(self, other: "Findings") -> "Findings":
+        return Findings(self.errors + other.errors, self.warnings + other.warnings)
 
 
 def raise_problems(about: str | Path, problems: Sequence[str], remedy: str = "", limit: int | None = MAX_LISTED) -> None:
@@ -31,6 +53,20 @@ def raise_problems(about: str | Path, problems: Sequence[str], remedy: str = "",
     if rest := len(problems) - len(listed):
         listed.append(f"and {rest:,} more")
     raise DataError(f"{about}: {len(problems):,} problems{remedy}" + "".join(f"\n  - {line}" for line in listed))
+
+
+def print_warnings(warnings: list[str], remedy: str = "", limit: int | None = MAX_LISTED) -> None:
+    """Prints the first `limit` warnings on stderr, all if None, and how many more there are."""
+    listed = list(warnings[:limit])
+    if rest := len(warnings) - len(listed):
+        listed.append(f"{rest:,} more; {remedy}")
+    for line in listed:
+        print(f"warning: {line}", file=sys.stderr)
+
+
+def has_class(row: dict[str, str]) -> bool:
+    """Whether a picture has an expression or is neutral; a random combination of action units has an empty cell."""
+    return bool(row["expression"].strip())
 
 
 def read_metadata(root: Path) -> list[dict[str, str]]:
@@ -85,3 +121,8 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[dict[str, str
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def is_varied(row: dict[str, str]) -> bool:
+    """Whether a rendered picture has another head pose, gaze or light than the person's photo."""
+    return any((row.get(column) or "").strip() for column in VARIED_COLUMNS)

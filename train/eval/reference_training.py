@@ -18,6 +18,7 @@ from ..core.training_loop import TrainingLoop, cosine_decay, set_learning_rate
 from ..data import FaceFolder
 from ..data.face_folder import batch_indices
 from ..data.fingerprint import fingerprint
+from ..data.validation import check_before_training
 from ..publish.model_card import JUDGE_NAME
 from .reference_network import EMBEDDING_DIM, ReferenceNetwork, load_reference_network, save_reference_network
 
@@ -68,7 +69,9 @@ def train_reference(data: str, config: ReferenceConfig) -> Path:
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     names = parse_expressions(config.expressions)
-    train = FaceFolder.load(data, "train", config.image_size, names, None if config.fold < 0 else config.fold)
+    fold = None if config.fold < 0 else config.fold
+    check_before_training(data, names, fold, verbose=accelerator.is_main_process)
+    train = FaceFolder.load(data, "train", config.image_size, names, fold)
     network, steps_before = ReferenceNetwork(len(names), config.width, config.size), 0
     if config.init:
         network, info = load_reference_network(config.init, names)

@@ -27,6 +27,7 @@ from ..data import FaceFolder
 from ..data.contact_sheets import expression_sheet, pick_neutral_subjects
 from ..data.face_folder import batch_indices
 from ..data.transforms import augment
+from ..data.validation import check_before_training
 from ..perceptual.face_trainer import load_face_network
 from ..perceptual.feature_maps import create_face_maps
 from .gan_losses import PLAYERS, PlayerLoss, TrainBatch, is_active, stage_weights
@@ -88,6 +89,7 @@ class Trainer:
     def _load_faces(self, data: str) -> None:
         config = self.config
         options = (self.model.config.image_size, self.model.config.expressions, None if config.fold < 0 else config.fold)
+        check_before_training(data, *options[1:], verbose=self.accelerator.is_main_process)
         self.held_out = FaceFolder.load(data, "test", *options)
         faces = FaceFolder.load(data, "train", *options).expressive(config.min_intensity, neutral=config.neutral)
         if not len(faces):

@@ -66,7 +66,7 @@ def _data(data: str) -> Section:
     lines = []
     for split, (paper_pictures, paper_people) in paper.items():
         of_split = [row for row in rows if row["split"] == split]
-        labels = Counter(row["expression"] for row in of_split)
+        labels = Counter(row["expression"].strip() or "of no class" for row in of_split)
         counts = ", ".join(f"{label} {count:,}" for label, count in sorted(labels.items()))
         people = len({row["subject"] for row in of_split})
         lines.append((split, f"{len(of_split):,}", paper_pictures, f"{people:,}", paper_people, counts))

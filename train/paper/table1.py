@@ -22,6 +22,7 @@ from ..core.train_errors import RunError
 from ..data import FaceFolder
 from ..data.face_folder import batch_indices
 from ..data.transforms import augment
+from ..data.validation import check_before_training
 from .shards import Shard
 from .synthetic_set import SETTINGS_NAME
 
@@ -121,6 +122,7 @@ def table1(weights: str, data: str, synthetic: str, config: Table1Config) -> dic
     paths = {cell: Path(config.out) / "cells" / f"{cell[0]:06d}-seed{cell[1]}.json" for cell in cells}
     missing = [cell for i, cell in enumerate(cells) if shard.includes(i) and not _read_cell(paths[cell], settings)]
     if missing:
+        check_before_training(data, model.expressions, verbose=shard.is_first)
         pictures = _load(data, synthetic, model, config)
         for count, seed in tqdm(missing, desc="table1", disable=not shard.is_first):
             subset = _select_people(pictures, config.people, seed)

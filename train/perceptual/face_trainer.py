@@ -22,6 +22,7 @@ from ..core.training_loop import TrainingLoop, cosine_decay, set_learning_rate
 from ..data import FaceFolder
 from ..data.face_folder import batch_indices
 from ..data.transforms import augment, augment_scene
+from ..data.validation import check_before_training
 
 FACE_NAME = "face.safetensors"
 COSINE_SCALE = 16.0
@@ -64,7 +65,8 @@ def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     options = (config.image_size, parse_expressions(config.expressions), None if config.fold < 0 else config.fold)
-    train = FaceFolder.load(data, "train", *options)
+    check_before_training(data, *options[1:], verbose=accelerator.is_main_process)
+    train = FaceFolder.load(data, "train", *options, varied=True)
     network = FaceNetwork(len(train.expressions), config.width, config.size)
     if config.init:
         network = load_face_network(config.init, len(train.expressions)).train().requires_grad_(True)
@@ -88,7 +90,7 @@ def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
             optimizer.step()
             loop.advance({"loss": loss})
     network = accelerator.unwrap_model(network, keep_fp32_wrapper=False).eval()
-    results = evaluate_face_network(network, FaceFolder.load(data, "test", *options))
+    results = evaluate_face_network(network, FaceFolder.load(data, "test", *options, varied=True))
     if accelerator.is_main_process:
         path = Path(config.out) / FACE_NAME
         write_weights(network.state_dict(), path, {"steps": str(loop.step), "size": str(network.size)})

@@ -21,8 +21,8 @@ from tqdm import tqdm
 from exprgan.expressions import NEUTRAL, canonical
 
 from ..core.train_errors import DataError
-from ..data.metadata import raise_problems, read_metadata
-from ..data.validation import open_picture
+from ..data.metadata import has_class, raise_problems, read_metadata
+from ..data.picture_checks import open_picture
 from .flow_composition import compose_flow, invert_flow
 from .style_codes import Label
 
@@ -95,14 +95,14 @@ class Pairs:
 
 
 def load_people(root: str | Path, split: str, expressions: tuple[str, ...]) -> list[PersonPictures]:
-    """Loads everyone of a split who has a neutral picture and at least one other.
+    """Loads everyone of a split who has a neutral picture and at least one other; pictures of no class are left out.
 
     Raises:
         DataError: the folder is not of this kind, or has nobody to train on; the message says what is wrong.
     """
     root, rows = Path(root), {}
     for row in read_metadata(root):
-        if row["split"] == split and (_is_neutral(row) or _field_file(root, row).is_file()):
+        if row["split"] == split and has_class(row) and (_is_neutral(row) or _field_file(root, row).is_file()):
             rows.setdefault(row["subject"], []).append(row)
     ordered = {subject: sorted(rows[subject], key=lambda row: not _is_neutral(row)) for subject in sorted(rows)}
     ordered = {subject: some for subject, some in ordered.items() if _is_neutral(some[0]) and len(some) > 1}

@@ -29,6 +29,7 @@ from ..core.precision import enable_fast_kernels, supported_precision
 from ..core.train_errors import RunError
 from ..core.training_loop import TrainingLoop, cosine_decay, set_learning_rate, update_ema
 from ..data.transforms import augment_lighting
+from ..data.validation import warn_of_shortages
 from .pair_dataset import Pairs, draw_pairs, load_people
 from .pair_transforms import GLASSES_SHARE, affine_sample, draw_glasses, hold_at_glasses, random_affine
 from .style_codes import code_for
@@ -83,6 +84,7 @@ class WarpTrainer:
         torch.manual_seed(config.seed)
         self.model = ExprGAN.from_pretrained(weights, device=str(self.device)).requires_grad_(False)
         shape = self.model.config
+        warn_of_shortages(pairs, shape.expressions, verbose=self.accelerator.is_main_process)
         self.people = [person.to(self.device) for person in load_people(pairs, "train", shape.expressions)]
         if config.again and self.model.T is None:
             raise ValueError(f"the weights in {weights} hold no T to start from; leave out --again")
