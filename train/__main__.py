@@ -107,7 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--sheets", default="", help="folder for four sheets of edited faces")
     command.add_argument("--judge", default="", help="output of `judge` (default: WEIGHTS/judge.safetensors)")
     command.add_argument("--fold", type=int, help="the fold of metadata.csv that was held out in training")
-    command.set_defaults(run=lambda args: evaluate(args.weights, args.data, args.sheets, args.fold, args.judge))
+    command.add_argument("--outside", metavar="MODULE:OBJECT", action="append", default=[], help="an outside judge, "
+                         "imported from the current folder or the installed packages; repeat it for several "
+                         "(docs/evaluation.md)")  # fmt: skip
+    command.set_defaults(
+        run=lambda args: evaluate(args.weights, args.data, args.sheets, args.fold, args.judge, args.outside)
+    )
 
     command = commands.add_parser("manifest", help="write the manifest of a folder of photos: people, licences and credits")
     command.add_argument("layout", metavar="LAYOUT", choices=LAYOUTS, help="webmorph, or own: to be completed by hand")

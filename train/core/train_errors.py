@@ -9,3 +9,7 @@ class RunError(ExprGANError):
 
 class DataError(ExprGANError):
     """Photos or a training folder are not what is needed; the message lists what is wrong."""
+
+
+class JudgeError(ExprGANError):
+    """An outside judge cannot be loaded, or its results cannot be used."""

@@ -1,7 +1,7 @@
 """The held-out people's photos and their edits. Every edit is made once, and every evaluator predicts on it once."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Literal, get_args
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from exprgan.editing.results import EditResult, Subject
 from exprgan.editor import ExpressionEditor
+from exprgan.expressions import NEUTRAL
 from exprgan.models.latent_prior import Prior
 
 from ..data import FaceFolder
@@ -29,6 +30,8 @@ EditKind = Literal["decoder", "model", "detail"]
 EDIT_KINDS: tuple[EditKind, ...] = ("decoder", "model", "detail")
 """The decoder's image; the same pasted back into the photo, as in the paper; and the editor's default result."""
 
+PairEdit = tuple[Literal["smile to neutral", "neutral to smile"], Literal["edit", "overdone"]]
+
 
 class EditSet:
     """The input of every metric: photos, their edits, and what evaluators predict on both.
@@ -39,14 +42,17 @@ class EditSet:
         editor: with the model to be measured.
         faces: pictures of the held-out people.
         evaluators: the first one's numbers are the main ones.
+        real_pairs: indices into `faces` of the neutral photo and the real smile of one person, as `find_real_pairs` returns
+            them.
 
     Attributes:
         inputs: the photos that are edited: the neutral ones or, if the set has none (as the paper's), the expressive ones.
         has_neutral: whether the set has neutral pictures.
     """
 
-    def __init__(self, editor: ExpressionEditor, faces: FaceFolder, evaluators: list[Evaluator]):
-        self.editor, self.faces, self.evaluators = editor, faces, evaluators
+    def __init__(self, editor: ExpressionEditor, faces: FaceFolder, evaluators: list[Evaluator],
+                 real_pairs: Sequence[tuple[int, int]] = ()):  # fmt: skip
+        self.editor, self.faces, self.evaluators, self.real_pairs = editor, faces, evaluators, tuple(real_pairs)
         self.expressions = faces.expressions
         neutral = faces.expression == len(faces.expressions)
         certain = neutral & (faces.intensity.nan_to_num(0.0) == 0)
@@ -100,13 +106,38 @@ class EditSet:
         return edits.unflatten(0, (len(self.first_inputs), len(self.expressions), control.numbers_each))
 
     @cached_property
-    def neutralized(self) -> dict[EditKind, Tensor]:
-        """The set's own full expressions, one per person and expression, edited to neutral."""
+    def expressive_inputs(self) -> FaceFolder:
+        """One of the set's own full expressions per person and expression."""
         faces = self.full_expressions
         pairs = list(zip(faces.subject.tolist(), faces.expression.tolist(), strict=True))
-        subjects = [read_sample(self.editor, faces, i) for i, pair in enumerate(pairs) if pairs.index(pair) == i]
-        edits = [_images_of(self.editor.edit(subject, "neutral")) for subject in subjects]
-        return {kind: torch.stack([images[kind] for images in edits]) for kind in EDIT_KINDS}
+        return faces.select(torch.tensor([pairs.index(pair) == i for i, pair in enumerate(pairs)], dtype=torch.bool))
+
+    @cached_property
+    def neutralized(self) -> dict[EditKind, Tensor]:
+        """`expressive_inputs` edited to neutral."""
+        subjects = [read_sample(self.editor, self.expressive_inputs, i) for i in range(len(self.expressive_inputs))]
+        return _stack([_images_of(self.editor.edit(subject, NEUTRAL)) for subject in subjects])
+
+    @cached_property
+    def pair_edits(self) -> dict[PairEdit, dict[EditKind, Tensor]]:
+        """Edits of `real_pairs` towards the person's other photo, and overdone ones: one image per pair.
+
+        The smile made neutral; overdone: fully sad, as the corners of the mouth then go on downwards. The neutral photo
+        made happy at the smile's own intensity; overdone: at full intensity.
+        """
+        edits: dict[PairEdit, list[dict[EditKind, Tensor]]] = {}
+        for neutral, smile in self.real_pairs:
+            calm, smiling = (read_sample(self.editor, self.faces, index) for index in (neutral, smile))
+            intensity = self.faces.intensity[smile].nan_to_num(1.0).item()
+            requests: dict[PairEdit, EditResult] = {
+                ("smile to neutral", "edit"): self.editor.edit(smiling, NEUTRAL),
+                ("smile to neutral", "overdone"): self.editor.edit(smiling, "sad"),
+                ("neutral to smile", "edit"): self.editor.edit(calm, "happy", intensity),
+                ("neutral to smile", "overdone"): self.editor.edit(calm, "happy"),
+            }
+            for key, result in requests.items():
+                edits.setdefault(key, []).append(_images_of(result))
+        return {key: _stack(images) for key, images in edits.items()}
 
     @cached_property
     def new_people(self) -> dict[Prior, Tensor]:
@@ -148,6 +179,10 @@ def _images_of(result: EditResult) -> dict[EditKind, Tensor]:
     """The images of an edit, without the rest of it, which is large."""
     pasted = dataclasses.replace(result, fidelity="model", prediction=None, decode=lambda: result.x_hat)
     return {"decoder": _to_uint8(result.crop), "model": _to_uint8(pasted.face), "detail": _to_uint8(result.face)}
+
+
+def _stack(edits: Sequence[dict[EditKind, Tensor]]) -> dict[EditKind, Tensor]:
+    return {kind: torch.stack([images[kind] for images in edits]) for kind in EDIT_KINDS}
 
 
 def _to_uint8(picture: Image.Image) -> Tensor:

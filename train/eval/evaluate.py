@@ -3,6 +3,7 @@
 import hashlib
 import math
 import time
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,16 @@ from .edit_metrics import METRICS, Numbers
 from .edit_set import MIN_FULL_INTENSITY, EditSet
 from .evaluators import Evaluator, OwnEvaluator, ReferenceEvaluator, measure_evaluator
 from .intensity_regressor import IntensityRegressor
+from .outside_judge import OutsideJudge
+from .outside_metrics import measure_outside, read_pictures
+from .real_pairs import find_real_pairs
 from .reference_network import load_reference_network
 from .subgroups import measure_groups, read_groups
 
 
 @writes_folder(lambda weights, *_, **__: weights)
-def evaluate(weights: str, data: str, sheets: str = "", fold: int | None = None, judge: str = "") -> dict[str, Any]:
+def evaluate(weights: str, data: str, sheets: str = "", fold: int | None = None, judge: str = "",
+             outside: Sequence[str] = ()) -> dict[str, Any]:  # fmt: skip
     """Measures published weights on the held-out people of a folder; writes WEIGHTS/results.json and the card.
 
     Args:
@@ -39,15 +44,21 @@ def evaluate(weights: str, data: str, sheets: str = "", fold: int | None = None,
         fold: the fold of metadata.csv whose people were held out, instead of those of split `test`.
         judge: the reference network, a file or the folder of a `judge` run; empty: WEIGHTS/judge.safetensors. Without one
             the model's own face network is the only evaluator, and results and card say so.
+        outside: outside judges, "module:object" each (`OutsideJudge.load`).
 
     Raises:
+        JudgeError: an outside judge cannot be loaded, fails, or gives results that cannot be used.
         WeightsError: the weights or the reference network are missing, damaged or do not fit each other.
         DataError: the folder is not what is needed.
     """
     start = time.monotonic()
     editor = ExpressionEditor(ExprGAN.from_pretrained(weights))
     faces = FaceFolder.load(data, "test", editor.model.config.image_size, editor.model.config.expressions, fold)
-    edit_set = EditSet(editor, faces, _load_evaluators(editor, weights, data, fold, judge))
+    outside_judges = [OutsideJudge.load(spec, editor.model.config.expressions) for spec in outside]
+    evaluators = _load_evaluators(editor, weights, data, fold, judge)
+    edit_set = EditSet(editor, faces, evaluators, find_real_pairs(data, faces))
+    for outside_judge in outside_judges:
+        read_pictures(outside_judge, edit_set.inputs.images[:2])  # one that cannot be used fails before minutes of edits
     main_evaluator, *others = edit_set.evaluators
     metrics: dict[str, Numbers] = {}
     by_others: dict[str, dict[str, Numbers]] = {evaluator.name: {} for evaluator in others}
@@ -59,6 +70,7 @@ def evaluate(weights: str, data: str, sheets: str = "", fold: int | None = None,
         else:
             metrics[name] = _round(metric.measure(edit_set))
     results = {
+        "outside": [measure_outside(edit_set, outside_judge) for outside_judge in tqdm(outside_judges, desc="outside")],
         "judges": [_describe(evaluator, faces) for evaluator in edit_set.evaluators],
         "metrics": metrics,
         "metrics_by_other_judges": by_others,
@@ -71,6 +83,7 @@ def evaluate(weights: str, data: str, sheets: str = "", fold: int | None = None,
             "styled_edits": len(edit_set.first_inputs) * editor.model.F_ctrl.code_dim,
             "expressive_made_neutral": len(edit_set.neutralized["detail"]),
             "real_pictures": len(edit_set.full_expressions),
+            "real_pairs": len(edit_set.real_pairs),
             "all_pictures": len(faces),
         },
         "seed": 0,

@@ -11,10 +11,45 @@ TOPICS = {
     "Styles": ("style_diversity",),
     "New people": ("new_people",),
     "Codes": ("code_reading", "disentanglement"),
+    "Real pairs": ("real_pairs",),
 }
 """Heading -> metrics."""
 HEADLINE_METRICS = ("expression_accuracy", "identity_cosine", "intensity_correlation.mean", "neutral.share", "realism.kid")
 """Metrics that are also shown as measured by the other evaluators."""
+SUMMARY_KINDS = ("detail", "model", "real")
+"""Rows of the first table, for every network that read."""
+
+
+def render_summary(results: dict[str, Any]) -> str:
+    """Renders the card's first table in Markdown: shares of edits read as wanted, by outside judges first, then by our own.
+
+    Without outside judges a line says so and how to run one; without results the text is empty.
+    """
+    if not results:
+        return ""
+    outside, expressions = results.get("outside", []), results.get("confusion", {}).get("labels", [])[:-1]
+    columns = ["mean", *expressions, "neutral", "neutral of expressive"]
+    rows = []
+    for judge in outside:
+        for kind in SUMMARY_KINDS:
+            shares, distances = (judge["metrics"].get(name, {}) for name in ("read_as_wanted", "identity_distance"))
+            others = (shares.get(f"{kind}.{column}", {}).get("value") for column in columns[1:])
+            mean, distance = _with_interval(shares.get(f"{kind}.mean")), _with_interval(distances.get(kind))
+            rows.append([judge["name"], kind, mean, *map(_format, others), distance])
+    for kind, own in _own_shares(results).items():
+        rows.append([own_name(results), kind, *(_format(own.get(column)) for column in columns), ""])
+    text = (
+        f"Share of full-intensity edits of {results['n']['people']} held-out people (`detail`, `model`), and of the set's "
+        "own pictures (`real`), that are read as wanted, of the expressions and neutral. "
+    )
+    text += (
+        "Outside judges, which others trained on other pictures, stand first, our own network last. In brackets: 95 % "
+        "intervals over people; results.json has those of all numbers, with n. Identity distance: of the judge's "
+        "embeddings of edit and photo."
+        if outside
+        else "No outside judge was run; `python -m train evaluate WEIGHTS --data DIR --outside MODULE:OBJECT` runs one."
+    )
+    return _section("", ["read by", "pictures", *columns, "identity distance"], rows, text)
 
 
 def render_results(results: dict[str, Any]) -> str:
@@ -27,12 +62,44 @@ def render_results(results: dict[str, Any]) -> str:
     for topic, names in (TOPICS | {"More": other}).items():
         parts.append(_metrics(topic, _flatten({name: metrics[name] for name in names if name in metrics})))
     parts.append(_confusion(results.get("confusion", {})))
+    for judge in results.get("outside", []):
+        values = {metric: {name: figure["value"] for name, figure in figures.items()}
+                  for metric, figures in judge["metrics"].items()}  # fmt: skip
+        parts.append(_metrics(f"Measured by {judge['name']}, an outside judge", _flatten(values)))
     for evaluator in evaluators[1:]:
         rows = _flatten(results["metrics_by_other_judges"][evaluator["name"]])
         headline = {row: values for row, values in rows.items() if row in map(_label, HEADLINE_METRICS)}
         parts.append(_metrics(f"Measured by {evaluator['network']}", headline))
     parts.append(_groups(results.get("groups", {})))
     return "\n\n".join(part for part in parts if part)
+
+
+def own_name(results: dict[str, Any]) -> str:
+    """The name of the main evaluator, one of our own networks, in a sentence."""
+    only_own = all(judge["seen_in_training"] for judge in results.get("judges", ()))
+    return "the model's own face network" if only_own else "our reference network"
+
+
+def _own_shares(results: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Kind -> column of the first table -> share, as the main evaluator reads; of each expression only for `detail`."""
+    accuracy, neutral = (results["metrics"].get(name, {}) for name in ("expression_accuracy", "neutral"))
+    shares = {}
+    for kind in SUMMARY_KINDS:
+        numbers = {"mean": accuracy.get(kind), "neutral": neutral.get(f"{kind}.share"),
+                   "neutral of expressive": neutral.get(f"{kind}.of expressive")}  # fmt: skip
+        shares[kind] = {name: share for name, share in numbers.items() if share is not None}
+    confusion = results.get("confusion", {})
+    for i, (name, counts) in enumerate(zip(confusion.get("labels", ()), confusion.get("detail", ()), strict=False)):
+        shares["detail"][name] = counts[i] / sum(counts)
+    return shares
+
+
+def _with_interval(figure: dict[str, Any] | None) -> str:
+    """Renders "0.690 [0.620, 0.760]"; empty without a figure."""
+    if not figure:
+        return ""
+    bounds = ", ".join(f"{bound:.3f}" for bound in figure["interval"] or ())
+    return f"{figure['value']:.3f} [{bounds}]" if bounds else f"{figure['value']:.3f}"
 
 
 def _introduction(results: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from exprgan.models.config import CONFIG_NAME
 from exprgan.models.hub_source import HUB_MODEL
 
 from ..core.files import read_json, write_text
-from .card_tables import render_results
+from .card_tables import own_name, render_results, render_summary
 
 CARD_NAME = "README.md"
 ABOUT_NAME = "about.md"
@@ -44,6 +44,7 @@ def write_card(folder: str | Path, repo: str = HUB_MODEL) -> Path:
         training=training,
         data=data,
         about=about.read_text(encoding="utf-8").strip() if about.is_file() else "",
+        summary=render_summary(results),
         results=render_results(results),
         only_own_judge=bool(results) and all(judge["seen_in_training"] for judge in results.get("judges", ())),
         cost=cost,
@@ -82,13 +83,18 @@ def _sha256(text: str) -> str:
 
 
 def _model_index(results: dict[str, Any], repo: str) -> str:
-    """The Hub's model-index as YAML; empty without results."""
+    """The Hub's model-index as YAML, the shares of outside judges first; empty without results."""
     if not results:
         return ""
+    numbers = [(judge["name"], name, judge["metrics"][metric][part]["value"]) for judge in results.get("outside", [])
+               for name, metric, part in (("expression_accuracy", "read_as_wanted", "detail.mean"),
+                                          ("identity_distance", "identity_distance", "detail"))
+               if part in judge["metrics"].get(metric, {})]  # fmt: skip
+    numbers += [(own_name(results), name, results["metrics"][name]["detail"])
+                for name in ("expression_accuracy", "identity_cosine")]  # fmt: skip
     evaluations = [
         EvalResult(task_type="image-to-image", dataset_type="imagefolder", dataset_name="held-out people",
-                   metric_type=name, metric_name=f"{name.replace('_', ' ')}, held-out people",
-                   metric_value=results["metrics"][name]["detail"])
-        for name in ("expression_accuracy", "identity_cosine")
+                   metric_type=name, metric_name=f"{name.replace('_', ' ')} by {judge}", metric_value=value)
+        for judge, name, value in numbers
     ]  # fmt: skip
     return ModelCardData(model_name=repo.rpartition("/")[2], eval_results=evaluations).to_yaml() + "\n"
