@@ -4,6 +4,7 @@ T (`warp_network`) predicts smooth uv coordinates on the two rows of teeth, whic
 their edges and the gum line come from the texture.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -54,7 +55,8 @@ LOWER = (
 """From the midline outwards; the rows are symmetric."""
 
 
-def composite_teeth(background: Tensor, shading: Tensor, uv: Tensor, px_per_cm: float = 16) -> Tensor:
+def composite_teeth(background: Tensor, shading: Tensor, uv: Tensor, px_per_cm: float = 16,
+                    rows: Callable[[int], Tensor] | None = None) -> Tensor:  # fmt: skip
     """Renders the inside of a mouth, (B, 3, H, W) in [0, 1]: two rows of teeth over a background.
 
     Args:
@@ -63,10 +65,11 @@ def composite_teeth(background: Tensor, shading: Tensor, uv: Tensor, px_per_cm: 
         uv: (B, 4, H, W) in cm: u (from the midline to the right of the image) and v (from the teeth's edges to the gums) on
             the upper row, then on the lower one. Outside the extent of the texture nothing is drawn.
         px_per_cm: approximate resolution of the image, which selects the mip level of the texture.
+        rows: the textures at a mip level, as `tooth_rows`, the default.
     """
     middle, half, image = (ROW_TOP_CM + ROW_BOTTOM_CM) / 2, (ROW_BOTTOM_CM - ROW_TOP_CM) / 2, background
     level = int(np.log2(2 * TEXTURE_PX_PER_CM / max(px_per_cm, 1)))  # texels at least half an image px: finer ones flicker
-    textures = tooth_rows(max(0, min(5, level))).to(uv, non_blocking=True)
+    textures = (rows or tooth_rows)(max(0, min(5, level))).to(uv, non_blocking=True)
     for texture, row_uv in reversed([*zip(textures, uv.split(2, dim=1), strict=True)]):  # the upper row occludes the lower
         grid = torch.stack((row_uv[:, 0] / HALF_ROW_CM, (row_uv[:, 1] - middle) / half), dim=-1)
         texture = texture.expand(len(uv), -1, -1, -1)

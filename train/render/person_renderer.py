@@ -18,14 +18,17 @@ from .face_model.mesh import Mesh
 from .face_model.template_regression import predict_template
 from .face_model.webmorph_template import read_template
 from .face_renderer import FaceRenderer, RenderedFace
+from .head_pose import turn_face
 from .photo_manifest import Person
 from .render_config import RenderConfig
 from .sampling_plan import Picture, plan_neutral_photo, plan_smile
+from .shading.mouth_look import MouthLook
+from .shading.scene_light import relight
 from .shading.wrinkles import Wrinkles
 from .smile_tracking import TrackedSmile
 from .training_crop import crop_image, crop_matrix, write_fields
 
-VERSION = 2
+VERSION = 3
 """Is increased when the same settings give other pictures."""
 
 RECORDS_FOLDER = ".people"
@@ -125,7 +128,7 @@ def render_person(task: RenderTask, mesh: Mesh) -> str:
     rows, files = [], []
     for n, picture in enumerate(pictures):
         percent = round(picture.intensity * 100)
-        name = f"{task.split}/{person.subject}/{picture.expression}_{picture.style}_{percent:03d}_{n:03d}.jpg"
+        name = f"{task.split}/{person.subject}/{picture.expression or 'no_class'}_{picture.style}_{percent:03d}_{n:03d}.jpg"
         image, pupils, rendered = _render_picture(face, smile, picture)
         matrix = crop_matrix(pupils, config.image_size, picture.jitter, config.frame)
         crop = crop_image(image, matrix, config.image_size)
@@ -146,14 +149,15 @@ def _render_picture(
 ) -> tuple[np.ndarray, np.ndarray, RenderedFace | None]:
     """Returns the patch and its pupils; for a rendered or morphed picture also all else that is known of its pixels."""
     if picture.kind == "rendered":
-        rendered = face.render(picture.units)
+        rendered = face.render(picture.units, gaze=picture.scene.gaze, mouth=picture.mouth)
     elif smile and picture.progress:
         rendered = smile.render(picture.progress)
     elif smile and picture.from_smile:
         return smile.image, PUPIL_TARGETS, None
     else:
         return face.patch.image.astype("uint8"), face.pupils, None
-    return rendered.image, rendered.pupils, rendered
+    rendered = turn_face(rendered, picture.scene.pose)
+    return relight(rendered.image, rendered.depth, picture.scene.light), rendered.pupils, rendered
 
 
 def _metadata_row(task: RenderTask, picture: Picture, name: str) -> dict[str, str]:
@@ -171,9 +175,15 @@ def _metadata_row(task: RenderTask, picture: Picture, name: str) -> dict[str, st
         "style": picture.style,
         "kind": picture.kind,
         "intensity": f"{picture.intensity:.4f}",
-        "action_units": json.dumps(units, separators=(",", ":")) if units else "",
+        "action_units": _to_json(units) if units else "",
+        **picture.scene.to_columns(),
+        "mouth": _to_json(asdict(picture.mouth)) if picture.mouth != MouthLook() else "",
         "split": task.split,
         "source": "" if person.parents else source,
         "licence": person.licence,
         "credit": person.credit,
     }
+
+
+def _to_json(values: dict[str, Any]) -> str:
+    return json.dumps(values, separators=(",", ":"))

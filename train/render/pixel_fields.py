@@ -2,7 +2,6 @@
 
 import cv2
 import numpy as np
-from scipy.ndimage import binary_fill_holes
 
 Window = tuple[slice, slice]
 """Rows, columns."""
@@ -39,7 +38,9 @@ def polygon_mask(points: np.ndarray, shape: tuple[int, int], origin: tuple[float
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
     """Closes the holes of a boolean mask: (H, W) uint8, 0 or 1."""
-    return binary_fill_holes(mask).astype(np.uint8)
+    outside = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    cv2.floodFill(outside, None, (0, 0), 2)
+    return (outside[1:-1, 1:-1] != 2).astype(np.uint8)
 
 
 def extrapolate(field: np.ndarray, known: np.ndarray) -> np.ndarray:

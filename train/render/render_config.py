@@ -19,14 +19,22 @@ class RenderConfig:
     out: str = option("runs/faces", "folder to write; people found there stay, and it grows")
     number: int = option(4, "pictures of each expression and person, over the range of intensities")
     number_virtual: int = option(2, "the same, of a person who was mixed from others")
+    varied: int = option(2, "further pictures of each expression, and as many neutral ones, with head pose, gaze and light "
+                            "drawn at random")  # fmt: skip
+    varied_virtual: int = option(1, "the same, of a person who was mixed from others")
+    combinations: int = option(6, "pictures of each person with a random combination of action units; they have no class")
+    combinations_virtual: int = option(2, "the same, of a person who was mixed from others")
+    mouths: bool = option(
+        True, "each person has teeth of their own, and the tongue moves; without, all have the same teeth"
+    )
     weakest: float = option(0.2, "intensities are drawn from here to 1; what is weaker hardly differs from neutral")
     neutral: int = option(2, "neutral pictures of each person with tiny movements; none of a mixed person")
     smiles: bool = option(True, "follow the smiling photos, and morph to them")
     image_size: int = option(128, "side of the pictures in px")
     frame: float = option(1.0, "side of the pictures in sides of the set's frame; 1.1852 is what T takes")
     jitter: bool = option(True, "turn, scale and shift each crop a little; without, a person's pictures share one frame")
-    flow: bool = option(False, "write FILE.npz beside each rendered picture: its flow from the photo, and a mask of pixels "
-                               "without a source")  # fmt: skip
+    flow: bool = option(False, "write FILE.npz beside each rendered picture: its flow from the photo, a mask of pixels "
+                               "without a source, its depth; no head is turned and no light changed")  # fmt: skip
     split_from: str = option("", "metadata.csv of a published set: whoever is in it stays in train or test")
     test_share: float = option(0.1, "share of the other people in `test`, by a hash of the name")
     quality: int = option(92, "of the JPEG files, 1..100")
@@ -45,4 +53,5 @@ class RenderConfig:
             raise ValueError(f"quality must lie in 1..100, not {self.quality}")
         if not 0 <= self.test_share < 1:
             raise ValueError(f"test_share must lie in 0..1 and below 1, not {self.test_share!r}")
-        check_finite(self, number=0, number_virtual=0, neutral=0, workers=0, image_size=16)
+        check_finite(self, number=0, number_virtual=0, varied=0, varied_virtual=0, combinations=0, combinations_virtual=0,
+                     neutral=0, workers=0, image_size=16)  # fmt: skip

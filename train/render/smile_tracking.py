@@ -7,6 +7,7 @@ between, with both photos as its texture, cross-dissolved.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -141,7 +142,15 @@ class TrackedSmile:
             weight = np.maximum(weight, inpaint_mask)
         picture = np.rint(np.clip(neutral + (smile - neutral) * weight[..., None], 0, 255)).astype(np.uint8)
         return RenderedFace(picture, to_neutral, inpaint_mask.astype(np.float32), face.pupils,
-                            projected[face.mesh.landmarks, :2], MouthInterior.empty(PATCH_SHAPE))  # fmt: skip
+                            projected[face.mesh.landmarks, :2], MouthInterior.empty(PATCH_SHAPE),
+                            face.measure_depth(raster), face.depth)  # fmt: skip
+
+    @cached_property
+    def depth(self) -> np.ndarray:
+        """Depth of the smiling photo, (H, W) float32 px: the neutral face's, at the positions of its vertices."""
+        face = self.face
+        vertices = face.projected[: face.mesh.num_face_vertices]
+        return face.measure_depth(face.rasterise_skin(np.hstack([self.positions, vertices[:, 2:]])))
 
 
 def _project(face: FaceRenderer, units: UnitWeights) -> np.ndarray:

@@ -15,7 +15,7 @@ from .face_renderer import RenderedFace
 from .pixel_fields import blur, pixel_grid, sample
 
 MAX_ROTATION_DEG, MAX_SCALE_CHANGE, MAX_SHIFT = 4.0, 0.05, 0.02
-FLOW_STEPS_PER_PX = 32.0  # the flow is rounded to 1/32 px, which compresses better
+FLOW_STEPS_PER_PX, DEPTH_STEPS_PER_PX = 32.0, 4.0  # both are rounded, which compresses better
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,28 @@ def write_fields(path: Path, face: RenderedFace, matrix: np.ndarray, size: int) 
     """Crops the fields of a face to a side of S px and writes them as .npz.
 
     The arrays are `flow`, (S, S, 2) float16 px, `invented`, (S, S) uint8, the inpainting mask, `places`, (S, S, 4) float16,
-    the uv coordinates in cm on both rows of teeth, 0 where unknown, and `known`, (S, S, 2) bool.
+    the uv coordinates in cm on both rows of teeth, 0 where unknown, `known`, (S, S, 2) bool, and `depth` and
+    `neutral_depth`, (S // 2, S // 2) float16, of the picture and of the neutral photo in the same crop, in px of the crop.
     """
     flow, inpaint_mask = crop_flow(face.flow, face.inpaint_mask, matrix, size)
     positions = _patch_positions(matrix, size)
     known = sample(cv2.erode(face.inside.known.astype(np.float32), np.ones((3, 3), np.uint8)), positions) > 0.99
     uv = sample(face.inside.uv, positions) * np.repeat(known, 2, axis=2)
     rounded = (np.round(flow * FLOW_STEPS_PER_PX) / FLOW_STEPS_PER_PX).astype(np.float16)
+    depth, neutral_depth = (_crop_depth(each, matrix, size) for each in (face.depth, face.neutral_depth))
     with path.open("wb") as file:
         np.savez_compressed(file, flow=rounded, invented=np.rint(inpaint_mask * 255).astype(np.uint8),
-                            places=uv.astype(np.float16), known=known)  # fmt: skip
+                            places=uv.astype(np.float16), known=known,
+                            depth=depth, neutral_depth=neutral_depth)  # fmt: skip
+
+
+def _crop_depth(depth: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """Crops depth at half of the resolution, which loses nothing of it: (size // 2, size // 2) float16, px of the crop."""
+    half = size // 2 / size
+    matrix = np.hstack([matrix[:, :2] * half, (matrix[:, 2:] + 0.5) * half - 0.5])
+    scale = float(np.hypot(*matrix[:, 0]))
+    cropped = sample(blur(depth, 0.4 / scale), _patch_positions(matrix, size // 2)) * (scale / half)
+    return (np.round(cropped * DEPTH_STEPS_PER_PX) / DEPTH_STEPS_PER_PX).astype(np.float16)
 
 
 def _patch_positions(matrix: np.ndarray, size: int) -> np.ndarray:

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from train.render.face_model.action_units import ACTION_UNITS
-from train.render.face_model.emfacs import EMFACS_TABLE
+from train.render.face_model.action_units import ACTION_UNITS, SIDEWAYS
 
 HERE = Path(__file__).parent
 SIDE_PX = 400
@@ -34,8 +33,9 @@ def main(photo: str, template: str, facekit: str) -> None:
         new = np.full(len(whole["neutral"]), -1)
         new[kept] = np.arange(len(kept))
         sizes = [spans[name][1] - spans[name][0] if name in KEPT else 0 for name in REGIONS]
-        units = {unit for styles in EMFACS_TABLE.values() for weights in styles.values() for unit in weights}
-        shapes = {shape for unit in units for shape in ACTION_UNITS[unit]}
+        shapes = {
+            name for shapes in ACTION_UNITS.values() for shape in shapes for name in (shape, *SIDEWAYS.get(shape, ()))
+        }
         names = [str(name) for name in whole["expr_names"]]
         used = [n for n, name in enumerate(names) if name in shapes or name[:-2] in shapes]
         faces = new[whole["faces"]]

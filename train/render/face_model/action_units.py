@@ -19,9 +19,9 @@ ACTION_UNITS: dict[int, dict[str, float]] = {
     1: {"browInnerUp": 1.35},  # inner brow raiser
     2: {"browOuterUp": 1.2},  # outer brow raiser
     4: {"browDown": 1.4},  # brow lowerer
-    5: {"eyeWide": 1.45},  # upper lid raiser
+    5: {"eyeWide": 1.9},  # upper lid raiser
     6: {"cheekSquint": 0.75, "cheekRaiser": 0.9},  # cheek raiser
-    7: {"eyeSquint": 1.0},  # lid tightener
+    7: {"eyeSquint": 1.5},  # lid tightener
     9: {"noseSneer": 0.9},  # nose wrinkler
     10: {"mouthUpperUp": 0.6},  # upper lip raiser
     12: {"mouthSmile": 1.0},  # lip corner puller
@@ -36,9 +36,21 @@ ACTION_UNITS: dict[int, dict[str, float]] = {
     24: {"mouthPress": 1.0},  # lip pressor
     25: {"mouthLowerDown": 0.35, "mouthUpperUp": 0.12},  # lips part
     26: {"jawOpen": 1.0},  # jaw drop
-    43: {"eyeBlink": 1.0},  # eye closure
+    27: {"jawOpen": 1.4, "mouthStretch": 0.15},  # mouth stretch
+    28: {"mouthRollLower": 1.0, "mouthRollUpper": 1.0},  # lip suck
+    29: {"jawForward": 1.0},  # jaw thrust
+    30: {"jawSideways": 1.0, "mouthSideways": 0.4},  # jaw sideways
+    33: {"cheekPuff": 1.0, "mouthPucker": 0.7, "mouthPress": 0.4},  # cheek blow
+    34: {"cheekPuff": 1.5, "mouthPress": 0.8, "mouthRollLower": 0.15},  # cheek puff
+    35: {"cheekPuff": -0.8, "mouthPucker": 0.9},  # cheek suck
+    43: {"eyeBlink": 1.5},  # eye closure
 }
 """Action unit -> expression shape of the mesh -> factor; "browDown" stands for the pair browDown_R and browDown_L."""
+
+WIDEST = 1.3  # of unit 5: a lid cannot rise farther
+
+SIDEWAYS = {"jawSideways": ("jawRight", "jawLeft"), "mouthSideways": ("mouthRight", "mouthLeft")}
+"""Pairs that move as a whole to the subject's right or left: the difference of a unit's two weights tells how far."""
 
 CORRUGATOR_CENTRE = (1.35, 5.7)  # where the muscle pulls the inner brow: mesh units from the midline and up
 CORRUGATOR_RADII = (1.5, 1.15)
@@ -61,16 +73,12 @@ class Anatomy:
         match shape:
             case "browDown":
                 return self.brow_gap
-            case "eyeBlink":
+            case "eyeBlink" | "eyeSquint":
                 return self.eye_opening
-            case "eyeSquint":
-                return self.eye_opening * min(1.0, self.eye_opening)
             case "cheekSquint" | "cheekRaiser":
                 return 0.3 + 0.7 * self.eye_opening if self.eye_opening < 1 else 1.0
             case "mouthFrown":
                 return 1 + MOUTH_CORNER_GAIN * self.mouth_corner_rise
-            case "eyeWide":
-                return max(1.0, 1.25 - 0.25 * self.eye_opening)
         return 1.0
 
 
@@ -80,8 +88,13 @@ def mean_weight(units: UnitWeights, number: int) -> float:
     return (right + left) / 2
 
 
+def limit_lid_raiser(weight: float) -> float:
+    """Returns the weight with which unit 5 acts: about the given one if that is small, never above `WIDEST`."""
+    return weight / float(np.hypot(1, weight / WIDEST))
+
+
 def compute_displacement(mesh: Mesh, units: UnitWeights, anatomy: Anatomy) -> np.ndarray:
-    """Computes the displacement of each vertex, linear in the weights except for the corrugator's share.
+    """Computes the displacement of each vertex, linear in the weights except for unit 5 and the corrugator's share.
 
     Returns:
         (V, 3) float64, mesh units.
@@ -93,12 +106,15 @@ def compute_displacement(mesh: Mesh, units: UnitWeights, anatomy: Anatomy) -> np
     for number, (right, left) in units.items():
         if number not in ACTION_UNITS:
             raise ValueError(f"there is no action unit {number!r} here; choose among {', '.join(map(str, ACTION_UNITS))}")
+        if number == 5:
+            right, left = limit_lid_raiser(right), limit_lid_raiser(left)
         for shape, factor in ACTION_UNITS[number].items():
             factor *= anatomy.weight_gain(shape)
             if shape in mesh.expressions:
                 displacement += mesh.expressions[shape] * (factor * (right + left) / 2)
             else:
-                on_right, on_left = (_get_shape(mesh, f"{shape}_{side}") for side in "RL")
+                pair = SIDEWAYS.get(shape, (f"{shape}_R", f"{shape}_L"))
+                on_right, on_left = (_get_shape(mesh, name) for name in pair)
                 displacement += on_right * (factor * right) + on_left * (factor * left)
     if 4 in units:  # where unit 1 lifts the inner brow, the corrugator cannot lower it
         displacement += _pull_corrugator(mesh, units[4]) * (max(0.0, 1 - mean_weight(units, 1)) * anatomy.brow_gap)

@@ -37,12 +37,33 @@ class TeethRow:
         return self.vertices + (vertices - mesh.neutral)[self.neighbours].mean(1)
 
 
+def follow_jaw(mesh: Mesh, vertices: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Moves points of the mean face at rest with the jaw, whose motion is fitted to its teeth.
+
+    Args:
+        vertices: (V, 3), the face with its expression.
+        points: (N, 3).
+
+    Returns:
+        (N, 3), the points; (N, NUM_NEIGHBOURS), the nearest vertices of the jaw's teeth.
+    """
+    jaw = _select_teeth(mesh)[1]
+    motion = np.linalg.lstsq(np.c_[mesh.neutral[jaw], np.ones(len(jaw))], vertices[jaw], rcond=None)[0]
+    return np.c_[points, np.ones(len(points))] @ motion, jaw[cKDTree(mesh.neutral[jaw]).query(points, NUM_NEIGHBOURS)[1]]
+
+
 @cache
 def build_rows(mesh: Mesh) -> tuple[TeethRow, TeethRow]:
     """Builds the upper and the lower row."""
+    upper, lower = _select_teeth(mesh)
+    return _build_row(mesh, upper, 0), _build_row(mesh, lower, 1)
+
+
+def _select_teeth(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+    """Selects the vertices of the skull's teeth and of the jaw's."""
     teeth = np.arange(mesh.regions["teeth"].start, mesh.regions["teeth"].stop)
     in_jaw = np.linalg.norm(mesh.expressions["jawOpen"][teeth], axis=1) > MIN_JAW_DISPLACEMENT
-    return _build_row(mesh, teeth[~in_jaw], 0), _build_row(mesh, teeth[in_jaw], 1)
+    return teeth[~in_jaw], teeth[in_jaw]
 
 
 def _build_row(mesh: Mesh, teeth: np.ndarray, row: int) -> TeethRow:
