@@ -30,16 +30,19 @@ ROOT = Path(__file__).parent.parent
 HERE = Path(__file__).parent / "data" / "render"
 CREDIT = "Face Research Lab London Set, DeBruine & Jones 2017, doi:10.6084/m9.figshare.5047666"
 COLUMNS = ["file_name", "subject", "parents", "sex", "age", "ethnicity", "expression", "style", "kind", "intensity",
-           "action_units", "split", "source", "licence", "credit"]  # fmt: skip
+           "action_units", "yaw", "pitch", "gaze", "light", "mouth", "split", "source", "licence", "credit"]  # fmt: skip
 
 
 def make_photos(folder, **fields):
-    """Makes a folder with a manifest: one person in train, and the same photo as another person in test."""
+    """Makes a folder with a manifest: one person in train, and the same photo, darker, as another person in test."""
     folder.mkdir()
     rows = [{"subject": "L001", "split": "train"} | fields, {"subject": "copy", "split": "test"}]
     for row in rows:
-        for suffix in (".jpg", ".tem"):
-            shutil.copy(HERE / f"london_001{suffix}", folder / f"{row['subject']}{suffix}")
+        shutil.copy(HERE / "london_001.tem", folder / f"{row['subject']}.tem")
+        shade = 0.95 if row["subject"] == "copy" else 1  # two people never have the same picture
+        Image.open(HERE / "london_001.jpg").point(lambda level, shade=shade: level * shade).save(
+            folder / f"{row['subject']}.jpg", quality=95
+        )
         row |= {"photo": f"{row['subject']}.jpg", "template": f"{row['subject']}.tem", "sex": "female", "age": "24"}
         row |= {"source_set": "london"}
     columns = ("subject", "photo", "template", "smile", "sex", "age", "split", "source_set", "parents")
@@ -64,7 +67,7 @@ def config(source):
     """Few and small pictures of two people, rendered in this process."""
     return RenderConfig(
         photos=str(source), mesh=str(HERE / "mesh.npz"), out=str(source.parent / "out"), number=1, neutral=1,
-        image_size=64, workers=1, smiles=False, flow=True,
+        varied=0, combinations=1, image_size=64, workers=1, smiles=False, flow=True,
     )  # fmt: skip
 
 
@@ -87,14 +90,16 @@ def read_rows(folder):
 def test_the_folder_is_a_training_folder(rendered):
     assert not find_problems(rendered)
     rows = read_rows(rendered)
-    assert list(rows[0]) == COLUMNS and len(rows) == 2 * (1 + 6 + 1)
-    assert {row["expression"] for row in rows} == {"angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"}
+    assert list(rows[0]) == COLUMNS and len(rows) == 2 * (1 + 6 + 1 + 1)
+    assert {row["expression"] for row in rows} == {*EXPRESSIONS, "neutral", ""}
     for row in rows:
         picture = Image.open(rendered / row["file_name"])
         assert picture.size == (64, 64) and row["credit"] == CREDIT and row["licence"] == "CC-BY-4.0"
         assert row["split"] == row["file_name"].split("/")[0] and row["source"] == f"{row['subject']}.jpg"
         assert bool(row["action_units"]) == (row["kind"] == "rendered")
-        if row["expression"] != "neutral":
+        assert bool(row["mouth"]) == (row["kind"] == "rendered") and not row["yaw"] + row["pitch"] + row["light"]
+        assert (row["expression"] == "") == (row["style"] == "combination")
+        if row["expression"] in EXPRESSIONS:
             assert 0.2 <= float(row["intensity"]) <= 1
             assert all(len(sides) == 2 for sides in json.loads(row["action_units"]).values())
 
@@ -107,6 +112,8 @@ def test_each_rendered_picture_has_its_flow(rendered):
             with np.load(path) as fields:
                 assert fields["flow"].shape == (64, 64, 2) and fields["flow"].dtype == np.float16
                 assert fields["invented"].shape == (64, 64) and fields["invented"].dtype == np.uint8
+                assert fields["depth"].shape == fields["neutral_depth"].shape == (32, 32)
+                assert np.ptp(fields["depth"].astype(float)) > 10
 
 
 def test_a_stopped_run_can_be_continued_to_the_same_bytes(rendered, config):
@@ -130,12 +137,26 @@ def test_without_jitter_a_persons_pictures_share_one_frame_and_the_seed_changes_
     units = []
     for seed in (7, 8):
         out = source.parent / f"still{seed}"
-        build_set(replace(config, jitter=False, out=str(out), number=0, flow=False, seed=seed))
+        build_set(replace(config, jitter=False, out=str(out), number=0, combinations=0, flow=False, seed=seed))
         photo, noise = (row for row in read_rows(out) if row["subject"] == "L001")
         before, after = (np.asarray(Image.open(out / row["file_name"]), int) for row in (photo, noise))
         assert np.abs(before - after).mean() < 2
         units.append(noise["action_units"])
     assert units[0] != units[1]
+
+
+def test_varied_pictures_are_turned_and_lit_as_their_columns_say(config, source):
+    out = source.parent / "varied"
+    build_set(replace(config, out=str(out), number=0, neutral=0, varied=2, combinations=0, flow=False, jitter=False))
+    rows = [row for row in read_rows(out) if row["subject"] == "L001"]
+    assert len(rows) == 1 + 7 * 2 and not find_problems(out)
+    varied = rows[1:]
+    assert any(row["yaw"] for row in varied) and any(row["light"] for row in varied) and any(row["gaze"] for row in varied)
+    photo = np.asarray(Image.open(out / rows[0]["file_name"]), float)
+    calm = [row for row in varied if row["expression"] == "neutral"]
+    for row in calm:
+        difference = np.abs(np.asarray(Image.open(out / row["file_name"]), float) - photo).mean()
+        assert (difference > 4) == bool(row["yaw"] or row["light"])
 
 
 def test_people_who_cannot_be_rendered_are_named(tmp_path, config):
@@ -172,7 +193,22 @@ def test_an_error_is_one_sentence(source, tmp_path, capsys, arguments, message):
 def test_a_killed_run_of_two_processes_ends_with_the_same_bytes(rendered, config, source):
     out = source.parent / "killed"
     line = [sys.executable, "-m", "train", "render", "--photos", config.photos, "--mesh", config.mesh, "--out", str(out)]
-    line += ["--number", "1", "--neutral", "1", "--image-size", "64", "--workers", "2", "--no-smiles", "--flow"]
+    line += [
+        "--number",
+        "1",
+        "--neutral",
+        "1",
+        "--varied",
+        "0",
+        "--combinations",
+        "1",
+        "--image-size",
+        "64",
+        "--workers",
+        "2",
+        "--no-smiles",
+        "--flow",
+    ]
     process = subprocess.Popen(line, cwd=ROOT, start_new_session=True)
     while not list(out.rglob("*.jpg")) and process.poll() is None:
         time.sleep(0.05)
@@ -186,8 +222,8 @@ def test_pairs_for_the_warp_network_share_one_frame_and_their_flow_is_correct(so
     out = tmp_path / "pairs"
     build_set(
         RenderConfig(
-            photos=str(source), mesh=str(HERE / "mesh.npz"), out=str(out), number=1, neutral=0, smiles=False, jitter=False,
-            flow=True, frame=WIDE_CROP_SCALE, image_size=128, workers=1,
+            photos=str(source), mesh=str(HERE / "mesh.npz"), out=str(out), number=1, neutral=0, varied=0, combinations=1,
+            smiles=False, jitter=False, flow=True, frame=WIDE_CROP_SCALE, image_size=128, workers=1,
         )
     )  # fmt: skip
     (person,) = load_people(out, "train", EXPRESSIONS)

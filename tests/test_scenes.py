@@ -64,9 +64,8 @@ def test_the_columns_of_a_scene_are_empty_for_that_of_the_photo():
     columns = Scene.sample(Random(LIT_SEED)).to_columns()
     scene = Scene.sample(Random(LIT_SEED))
     assert columns["yaw"] == (f"{scene.pose.yaw_deg:.1f}" if scene.pose.yaw_deg else "")
-    assert (
-        Light(**{k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(columns["light"]).items()}) == scene.light
-    )
+    for name, value in json.loads(columns["light"]).items():
+        assert value == pytest.approx(getattr(scene.light, name), abs=5e-4)
 
 
 def test_the_plan_has_studio_and_varied_pictures_of_every_expression_and_combinations_of_no_class():

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from .face_model.canonical_frame import EYE_Y_PX, PATCH_SHAPE
 from .face_renderer import RenderedFace
-from .pixel_fields import pixel_grid, sample
+from .pixel_fields import pixel_grid, sample, warp
 
 MAX_YAW_DEG, MAX_PITCH_DEG, MAX_ROLL_DEG = 25.0, 15.0, 6.0
 PIVOT = np.array([PATCH_SHAPE[1] / 2, EYE_Y_PX, 250.0])  # between the pupils of a typical face, which so hardly move
@@ -89,15 +89,13 @@ def turn(
         grid = pixel_grid(depth.shape)
         return TurnedView(image, depth, [field.astype(np.float32) for field in fields], points, grid)
     sources, turned_depth = _invert(depth, pose.rotation)
-    x, y = np.ascontiguousarray(sources[..., 0]), np.ascontiguousarray(sources[..., 1])
-    turned = cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     fields = [sample(field.astype(np.float32), sources) for field in fields]
-    return TurnedView(turned, turned_depth, fields, project(points, depth, pose), sources)
+    return TurnedView(warp(image, sources), turned_depth, fields, project(points, depth, pose), sources)
 
 
 def project(points: np.ndarray, depth: np.ndarray, pose: HeadPose) -> np.ndarray:
     """Computes where points of a picture lie once it is turned, P(p): (..., 2) px -> (..., 2) float64."""
-    if not len(points):
+    if not len(points) or pose == HeadPose():
         return points
     field = points.reshape(len(points), -1, 2)
     z = sample(depth, field) - PIVOT[2]

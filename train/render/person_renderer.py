@@ -18,7 +18,7 @@ from .face_model.mesh import Mesh
 from .face_model.template_regression import predict_template
 from .face_model.webmorph_template import read_template
 from .face_renderer import FaceRenderer, RenderedFace
-from .head_pose import turn_face
+from .head_pose import project, turn
 from .photo_manifest import Person
 from .render_config import RenderConfig
 from .sampling_plan import Picture, plan_neutral_photo, plan_smile
@@ -156,8 +156,9 @@ def _render_picture(
         return smile.image, PUPIL_TARGETS, None
     else:
         return face.patch.image.astype("uint8"), face.pupils, None
-    rendered = turn_face(rendered, picture.scene.pose)
-    return relight(rendered.image, rendered.depth, picture.scene.light), rendered.pupils, rendered
+    pose, light = picture.scene.pose, picture.scene.light
+    view = turn(rendered.image, rendered.depth, pose)
+    return relight(view.image, view.depth, light), project(rendered.pupils, rendered.neutral_depth, pose), rendered
 
 
 def _metadata_row(task: RenderTask, picture: Picture, name: str) -> dict[str, str]:

@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from random import Random
 
+import numpy as np
+
 from .head_pose import HeadPose
 from .shading.gaze import Gaze
 from .shading.scene_light import Light
@@ -46,4 +48,5 @@ class Scene:
 
 
 def _to_json(value: Gaze | Light) -> str:
-    return json.dumps(asdict(value), separators=(",", ":"))
+    rounded = {name: np.round(item, 3).tolist() for name, item in asdict(value).items()}
+    return json.dumps(rounded, separators=(",", ":"))

@@ -4,7 +4,7 @@ The units follow EMFACS (Friesen and Ekman 1983, Emotional Facial Action Coding 
 guide to FACS (Ekman, Friesen and Hager 2002): anger 4+5+7 with 23 or 24, or with bared teeth 10+25+16; disgust 9 or 10 with
 15+17 or 16+26; fear 1+2+4+5+20 with 25 or 26; happiness 6+12, with 25; sadness 1+4+15 with 17; surprise 1+2+5+26. The
 styles are the open and closed variants of Ekman and Friesen, Unmasking the Face (1975). The weights, on the scale of
-`action_units`, were chosen by eye so that each expression is plain at full intensity and the six stay apart at 128 px.
+`action_units`, were searched so that networks trained elsewhere read the expression, and corrected by eye (docs/render.md).
 """
 
 from collections.abc import Sequence
