@@ -20,7 +20,8 @@ from train.data.validation import find_problems
 from train.render.photo_manifest import read_manifest
 
 RENDER = (
-    "render --photos {photos}/london --mesh {mesh} --out {out} --number 1 --neutral 0 --varied 0 --combinations 0 --image-size 64 --no-smiles --flow"
+    "render --photos {photos}/london --mesh {mesh} --out {out} --number 1 --neutral 0 --varied 0 --combinations 0 "
+    "--image-size 64 --no-smiles --flow"
 )
 VIRTUAL = "virtual --photos {photos}/drawn --out {out} --count 4 --test-share 0"
 VERBS = {

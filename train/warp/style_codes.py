@@ -27,7 +27,7 @@ USUAL_STYLE = {
     "sad": "closed",
     "surprise": "open",
 }
-"""The style that all elements of c_i together stand for: the one that networks from elsewhere read best (docs/render.md)."""
+"""The style that all elements of c_i together stand for: the one that outside networks read best (docs/render.md)."""
 READ_SHARE, ALL_SHARE = 0.15, 0.6
 """Of pictures in the usual style, the shares whose code is read by Q, and whose code moves all of c_i. Q hardly
 distinguishes styles: codes read from pictures of the other styles would stand for all of them, and their mean is a blur."""
