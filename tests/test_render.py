@@ -118,7 +118,9 @@ def test_both_rows_of_teeth_have_uv_coordinates_in_an_open_mouth(face, surprised
 
 
 def test_teeth_are_bright_and_the_cavity_behind_them_is_dark(face):
-    rendered = face.render(get_units("angry", "shout"))
+    rendered = face.render(
+        {unit: (weight, weight) for unit, weight in {10: 0.85, 16: 1.1, 20: 0.35, 25: 0.4, 26: 0.28}.items()}
+    )
     inside, visible = rendered.inside, rendered.inside.alpha > 0.99
     u, v = inside.uv[..., 0], inside.uv[..., 1]
     incisors = inside.known[..., 0] & visible & (np.abs(np.abs(u) - 0.43) < 0.2) & (np.abs(v - 0.4) < 0.2)
