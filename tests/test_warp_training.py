@@ -288,7 +288,7 @@ def test_a_run_that_stopped_ends_as_one_that_did_not(folder, weights, tmp_path):
     train(straight, 6)
     first = WarpTrainer(str(folder), str(weights), config(tmp_path))
     train(first, 3)
-    first._save()
+    first.training.save()
     second = WarpTrainer(str(folder), str(weights), config(tmp_path))
     assert second.loop.step == 3
     train(second, 3)
@@ -337,9 +337,19 @@ def test_a_mouth_that_learns_alone_leaves_flow_and_light_and_sees_every_emphasis
 
 
 def test_a_run_of_another_width_is_not_gone_on_with(folder, weights, tmp_path):
-    WarpTrainer(str(folder), str(weights), config(tmp_path))._save()
-    with pytest.raises(RunError, match="holds a run of other settings"):
+    WarpTrainer(str(folder), str(weights), config(tmp_path)).training.save()
+    with pytest.raises(RunError, match="holds a run of another network"):
         WarpTrainer(str(folder), str(weights), config(tmp_path, width=0.5))
+
+
+def test_a_run_on_other_weights_is_not_gone_on_with(folder, weights, tmp_path):
+    WarpTrainer(str(folder), str(weights), config(tmp_path)).training.save()
+    model = ExprGAN.from_pretrained(weights)
+    with torch.no_grad():
+        model.G_dec.fc.bias += 1
+    model.save_pretrained(tmp_path / "other")
+    with pytest.raises(RunError, match="holds a run on other weights; choose another --out"):
+        WarpTrainer(str(folder), str(tmp_path / "other"), config(tmp_path))
 
 
 @pytest.mark.parametrize(

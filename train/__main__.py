@@ -4,10 +4,14 @@ import argparse
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from exprgan.cli import run_verb
+from exprgan.models.hub_source import BUNDLED_WEIGHTS
 
 from .core.config_flags import SIX_EXPRESSIONS, add_flags, parse_expressions, read_config, typed_options
+from .core.processes import started_processes
+from .core.train_errors import RunError
 from .data.photo_sources import SOURCES
 from .data.prepare import PrepareConfig, prepare
 from .data.validation import check
@@ -34,6 +38,8 @@ from .render.requirements import require_packages
 from .render.virtual_people import VirtualConfig, make_virtual
 from .warp.warp_trainer import WarpTrainConfig, train_warp
 
+DISTRIBUTED = ("facenet", "fit", "detail", "judge", "augment", "table1", "reproduce")
+"""Commands whose processes, several started together, share the work."""
 MESH = "mesh"
 """The source of `prepare` that makes a mesh file instead of a training folder."""
 
@@ -68,10 +74,14 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("publish", help="write a run's weights in the form of the app and the Hub; upload them")
     command.add_argument("run_folder", metavar="RUN", help="folder of a `fit` run, or one that `publish` wrote")
-    command.add_argument("--out", default="weights", help="folder to write (default: weights)")
+    command.add_argument("--out", default="runs/weights", help="folder to write (default: runs/weights)")
     command.add_argument("--data", default="", help="training folder; its hash and credits are recorded")
     add_flags(command, HubConfig)
-    command.set_defaults(run=lambda args: publish(args.run_folder, args.out, args.data, read_config(args, HubConfig)))
+    _ask_before_replacing(command, lambda args: "" if getattr(args, "dry_run", False) else args.run_folder,
+                          "replace other weights in the folder, or write into those that come with the code")  # fmt: skip
+    command.set_defaults(
+        run=lambda args: publish(args.run_folder, args.out, args.data, read_config(args, HubConfig), args.replace)
+    )
 
     command = commands.add_parser("publish-data", help="upload a training folder to the Hub, for use as DATA by its name")
     command.add_argument("data", help="folder with metadata.csv")
@@ -88,12 +98,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("pairs", metavar="PAIRS", help="a folder that `render --no-jitter --flow` wrote")
     command.add_argument("--weights", required=True, help="a folder that `publish` wrote; T is written into it")
     add_flags(command, WarpTrainConfig)
+    _ask_before_replacing(command, lambda args: args.weights)
     command.set_defaults(run=_detail)
 
     command = commands.add_parser("calibrate", help="make intensity linear, and full edits as intense as real expressions")
     command.add_argument("weights", help="a folder that `publish` wrote; model.safetensors and config.json are rewritten")
     command.add_argument("--data", required=True, help="folder with metadata.csv, with known intensities")
     command.add_argument("--people", type=int, default=24, help="number of people whose edits are measured")
+    _ask_before_replacing(command, lambda args: args.weights)
     command.set_defaults(run=lambda args: calibrate(args.weights, args.data, args.people))
 
     command = commands.add_parser("judge", help="train the independent network that evaluates edits, on real pictures only")
@@ -104,14 +116,16 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("evaluate", help="measure published weights on held-out people")
     command.add_argument("weights", help="a folder that `publish` wrote")
     command.add_argument("--data", required=True, help="folder with metadata.csv")
+    command.add_argument("--out", default="", help="folder for results.json (default: WEIGHTS, with the card)")
     command.add_argument("--sheets", default="", help="folder for four sheets of edited faces")
     command.add_argument("--judge", default="", help="output of `judge` (default: WEIGHTS/judge.safetensors)")
     command.add_argument("--fold", type=int, help="the fold of metadata.csv that was held out in training")
     command.add_argument("--outside", metavar="MODULE:OBJECT", action="append", default=[], help="an outside judge, "
                          "imported from the current folder or the installed packages; repeat it for several "
                          "(docs/evaluation.md)")  # fmt: skip
+    _ask_before_replacing(command, lambda args: args.out or args.weights)
     command.set_defaults(
-        run=lambda args: evaluate(args.weights, args.data, args.sheets, args.fold, args.judge, args.outside)
+        run=lambda args: evaluate(args.weights, args.data, args.sheets, args.fold, args.judge, args.outside, out=args.out)
     )
 
     command = commands.add_parser("manifest", help="write the manifest of a folder of photos: people, licences and credits")
@@ -150,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("numbers", metavar="N", type=int, nargs="*", help=f"{', '.join(map(str, FIGURES))} (default: all)")
     command.add_argument("--weights", required=True, help="a folder that `publish` wrote")
     command.add_argument("--data", required=True, help="folder with metadata.csv")
-    command.add_argument("--out", default="docs/figures", help="folder to write (default: docs/figures)")
+    command.add_argument("--out", default="runs/figures", help="folder to write (default: runs/figures)")
     command.add_argument("--caae", default="", help="published weights of a `fit --recipe caae` run, for Figure 2")
     command.set_defaults(run=lambda args: draw_figures(args.numbers, args.weights, args.data, args.out, args.caae))
 
@@ -162,13 +176,38 @@ def _parser() -> argparse.ArgumentParser:
     add_flags(command, ReproduceConfig)
     command.set_defaults(run=_reproduce)
 
-    for command in commands.choices.values():
-        command.set_defaults(run=partial(_run_with_data, command.get_default("run")))
+    for name, command in commands.choices.items():
+        command.set_defaults(run=partial(_run_command, name, command.get_default("run")))
     return parser
 
 
-def _run_with_data(run: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
-    """Runs a command whose DATA may be the name of a data set on the Hub, which is then downloaded."""
+def _ask_before_replacing(command: argparse.ArgumentParser, folder_of: Callable[[argparse.Namespace], str],
+                          help: str = "write into the weights that come with the code, too") -> None:  # fmt: skip
+    """Adds --replace, without which the command refuses to write into BUNDLED_WEIGHTS.
+
+    Args:
+        command: its parser.
+        folder_of: takes the arguments and returns the folder of weights that is written; empty: none.
+        help: of the flag.
+    """
+    command.add_argument("--replace", action="store_true", help=help)
+    command.set_defaults(written=folder_of)
+
+
+def _run_command(name: str, run: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    """Runs a command. Its DATA may be the name of a data set on the Hub, which is then downloaded.
+
+    Raises:
+        RunError: several processes were started, of which all would do the same; or the weights that come with the code
+            would be written.
+    """
+    if name not in DISTRIBUTED and started_processes() > 1:
+        raise RunError(f"{started_processes()} processes were started, and all would do the same; start `{name}` without "
+                       "accelerate launch or torchrun")  # fmt: skip
+    folder = args.written(args) if hasattr(args, "written") and not args.replace else ""
+    if folder and Path(folder).resolve() == BUNDLED_WEIGHTS.resolve():
+        instead = "add --out FOLDER for the results alone" if name == "evaluate" else "name a copy of it"
+        raise RunError(f"`{name}` would change {folder}, the weights that come with the code; {instead}, or add --replace")
     if hasattr(args, "data"):
         args.data = data_folder(args.data)
     run(args)

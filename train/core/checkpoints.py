@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from exprgan.atomic_write import delete_partial_files
 
+from .config_flags import describe_difference
 from .files import write_bytes
 from .train_errors import RunError
 
@@ -73,6 +75,33 @@ class Checkpoints:
         if paths:
             raise RunError(f"all checkpoints in {self.folder} are damaged; delete the folder to start again")
         return None
+
+
+def check_continuation(out: str | Path, current: Mapping[str, Any], previous: Mapping[str, Any], ignored: Sequence[str], *,
+                       finished: bool, verbose: bool) -> None:  # fmt: skip
+    """Compares the settings of a run with those that it is continued with, and prints what differs.
+
+    Args:
+        out: the run folder, for messages.
+        current: settings asked for now.
+        previous: settings of the checkpoint; those that it lacks are not compared.
+        ignored: names of settings that the result does not depend on.
+        finished: whether nothing is left to do.
+        verbose: print; False in all processes of a run but one.
+
+    Raises:
+        RunError: settings differ, and the run is finished.
+    """
+    by_time = current.get("minutes") and previous.get("minutes")  # the number of steps then has no effect
+    names = [name for name in previous if name in current and name not in (*ignored, *["steps"] * bool(by_time))]
+    difference = describe_difference(*({name: values[name] for name in names} for values in (previous, current)))
+    if difference and finished:
+        raise RunError(
+            f"{out} is finished, and other settings do not change it ({difference}); choose another --out, which may "
+            "start from its weights"
+        )
+    if difference and verbose:
+        print(f"note: {out} continues with other settings: {difference}", file=sys.stderr)
 
 
 def _digest(content: bytes) -> str:

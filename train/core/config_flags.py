@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import math
 import typing
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 from exprgan.expressions import EXPRESSIONS
@@ -56,6 +57,12 @@ def read_config(args: argparse.Namespace, cls: type[Config]) -> Config:
 def parse_expressions(expressions: str) -> tuple[str, ...]:
     """Splits names separated by commas; their order is that of c."""
     return tuple(name.strip() for name in expressions.split(",") if name.strip())
+
+
+def describe_difference(settings: Mapping[str, Any], previous: Mapping[str, Any]) -> str:
+    """Says which values `previous` has instead of those of `settings`: "lr 0.001 instead of 0.002"; empty if all agree."""
+    names = sorted(name for name in settings.keys() | previous if settings.get(name) != previous.get(name))
+    return ", ".join(f"{name} {previous.get(name)!r} instead of {settings.get(name)!r}" for name in names)
 
 
 def check_finite(config: Any, **minimum: float) -> None:

@@ -4,7 +4,8 @@ import sys
 from typing import Literal
 
 import torch
-from accelerate import PartialState
+
+from .processes import process_state
 
 Precision = Literal["no", "bf16", "fp16"]
 NO_BF16 = "note: this CPU has no bf16 arithmetic, and imitates it a hundred times slower: the run works in float32"
@@ -19,8 +20,11 @@ def supported_precision(requested: Precision, cpu: bool) -> Precision:
 
     Returns:
         `requested`, but "no" instead of "bf16" on a CPU without it.
+
+    Raises:
+        RunError: as `process_state`.
     """
-    state = PartialState(cpu=cpu)
+    state = process_state(cpu)
     if requested != "bf16" or state.device.type != "cpu" or has_bf16():
         return requested
     state.print(NO_BF16, file=sys.stderr)

@@ -89,6 +89,10 @@ class TrainingLoop:
         left = {"left": tqdm.format_interval(60 * self.minutes - self.seconds)} if self.minutes else {}
         self.bar.set_postfix(texts | left, refresh=False)
 
+    def write(self, line: str) -> None:
+        """Prints a line above the progress bar."""
+        self.bar.write(f"{self.name}: {line}")
+
     def checkpoint_due(self, minutes: float) -> bool:
         """Whether this many minutes have passed since the start, or since this was last true; the same on every process."""
         if self.seconds - self._saved_at <= 60 * minutes:

@@ -25,6 +25,7 @@ from exprgan.models.exprgan import WEIGHTS_NAME, ExprGAN
 from exprgan.photo.image_io import from_bytes
 
 from ..core.files import copy_together, writes_folder
+from ..core.training_record import forget_inherited
 from ..data import FaceFolder
 from ..data.contact_sheets import read_sample
 from .intensity_regressor import IntensityRegressor
@@ -69,6 +70,8 @@ def calibrate(weights: str, data: str, people: int = 24) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         copy_together(Path(folder), Path(weights), (CONFIG_NAME, WEIGHTS_NAME))
+    if model.T is None:
+        forget_inherited(Path(weights))
     for name, row in zip(model.config.expressions, measured, strict=True):
         print(f"{name}: strength {' '.join(f'{value:.2f}' for value in row)}")
     return measured

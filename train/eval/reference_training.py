@@ -14,7 +14,8 @@ from ..core.config_flags import SIX_EXPRESSIONS, check_finite, option, parse_exp
 from ..core.files import writes_folder
 from ..core.git import git_commit
 from ..core.precision import supported_precision
-from ..core.training_loop import TrainingLoop, cosine_decay, set_learning_rate
+from ..core.saved_training import SavedTraining
+from ..core.training_loop import cosine_decay, set_learning_rate
 from ..data import FaceFolder
 from ..data.face_folder import batch_indices
 from ..data.fingerprint import fingerprint
@@ -29,6 +30,8 @@ MIN_CLEAR_INTENSITY = 0.35
 """A known intensity below this is labelled as partly neutral."""
 STRENGTH_WEIGHT = 4.0
 """Weight of the strength loss beside the two cross entropies."""
+MAX_GRADIENT = 5.0
+"""Norm that gradients are clipped to."""
 WARM_UP = 0.05
 """Share of the training over which the learning rate rises."""
 
@@ -49,67 +52,83 @@ class ReferenceConfig:
     image_size: int = option(128, "side in px of the pictures as ExprGAN sees them")
     fold: int = option(-1, "hold out this fold of metadata.csv instead of the people of split `test`")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the network's arithmetic")
+    save_minutes: float = option(2.0, "minutes between checkpoints, which a run that was killed continues from")
     seed: int = option(1709, "seed of everything random; the model's own face network has another")
     cpu: bool = option(False, "use the CPU even where there is a GPU")
 
     def __post_init__(self):
         check_finite(self, minutes=0, steps=0 if self.minutes else 1, batch_size=2, width=4, image_size=16, size=16)
-        if self.lr <= 0:
-            raise ValueError(f"lr must be above 0, not {self.lr!r}")
+        for name in ("lr", "save_minutes"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
+
+
+class ReferenceHeads(nn.Module):
+    """A reference network with the head of people that only training needs.
+
+    Args:
+        network: the reference network.
+        people: number of training people.
+    """
+
+    def __init__(self, network: ReferenceNetwork, people: int):
+        super().__init__()
+        self.network, self.people = network, nn.Linear(EMBEDDING_DIM, people, bias=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x: (B, 3, size, size) in [-1, 1] -> logits (B, K + 1), cosines with the people (B, people), strength (B, K)."""
+        logits, embedding, strength = self.network(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return logits, embedding.float() @ F.normalize(self.people.weight.float(), dim=1).T, strength
 
 
 @writes_folder(lambda data, config: config.out)
 def train_reference(data: str, config: ReferenceConfig) -> Path:
-    """Trains on split `train`, writes OUT/judge.safetensors and returns its path. No checkpoints: it takes minutes.
+    """Trains on split `train`, writes OUT/judge.safetensors and returns its path; a run that was killed is continued.
 
     Raises:
         DataError: the folder is not what is needed.
     """
     accelerator = Accelerator(cpu=config.cpu, mixed_precision=supported_precision(config.mixed_precision, config.cpu))
     torch.manual_seed(config.seed)
-    generator = torch.Generator().manual_seed(config.seed)
     names = parse_expressions(config.expressions)
     fold = None if config.fold < 0 else config.fold
     check_before_training(data, names, fold, verbose=accelerator.is_main_process)
-    train = FaceFolder.load(data, "train", config.image_size, names, fold)
+    train, test = (FaceFolder.load(data, split, config.image_size, names, fold) for split in ("train", "test"))
     network, steps_before = ReferenceNetwork(len(names), config.width, config.size), 0
     if config.init:
         network, info = load_reference_network(config.init, names)
         network, steps_before = network.train().requires_grad_(True), info["steps"]
     images = torch.cat([_to_uint8(network.preprocess(batch)) for batch in train.images.split(256)])
-    people = nn.Linear(EMBEDDING_DIM, len(train.subjects), bias=False)
-    optimizer = torch.optim.AdamW(
-        [*network.parameters(), *people.parameters()], lr=config.lr, betas=(0.9, 0.99), weight_decay=0.05
-    )
-    network.to(memory_format=torch.channels_last)
-    network, people, optimizer = accelerator.prepare(network, people, optimizer)
-    with TrainingLoop(accelerator, "judge", steps=config.steps, minutes=config.minutes) as loop:
+    heads = ReferenceHeads(network, len(train.subjects)).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(heads.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=0.05)
+    training = SavedTraining(accelerator, "judge", config, heads, optimizer)
+    with training.loop as loop:
         while loop.fraction < 1:
-            set_learning_rate(optimizer, config.lr * min(loop.fraction / WARM_UP + 0.01, cosine_decay(loop.fraction)))
+            rate = min(loop.fraction / WARM_UP + 0.01, cosine_decay(loop.fraction))
+            set_learning_rate(training.optimizer, config.lr * rate)
             indices = batch_indices(len(train), config.batch_size, loop.step, seed=config.seed,
                                     rank=accelerator.process_index, world=accelerator.num_processes)  # fmt: skip
-            x = augment_reference(images[indices].to(accelerator.device), generator)
-            logits, embedding, strength = network(x.contiguous(memory_format=torch.channels_last))
+            x = augment_reference(images[indices].to(accelerator.device), training.generator())
+            logits, cosines, strength = training.model(x.contiguous(memory_format=torch.channels_last))
             expression, subject, intensity = (column[indices].to(logits.device)
                                               for column in (train.expression, train.subject, train.intensity))  # fmt: skip
-            cosines = embedding @ F.normalize(people.weight.float(), dim=1).T * COSINE_SCALE
             labels = soft_labels(expression, intensity, len(names))
             loss = (F.cross_entropy(logits.float(), labels, label_smoothing=LABEL_SMOOTHING)
-                    + F.cross_entropy(cosines, subject)
+                    + F.cross_entropy(COSINE_SCALE * cosines, subject)
                     + STRENGTH_WEIGHT * strength_loss(strength.float(), expression, intensity))  # fmt: skip
-            optimizer.zero_grad()
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_([*network.parameters(), *people.parameters()], 5.0)
-            optimizer.step()
-            loop.advance({"loss": loss})
+            training.advance(loss, max_norm=MAX_GRADIENT)
+            if training.save_if_due() and accelerator.is_main_process:
+                loop.write(f"{loop.step} steps; held-out people: expression_accuracy {_accuracy(network, test):.3f}")
     path = Path(config.out) / JUDGE_NAME
     if accelerator.is_main_process:
-        network = accelerator.unwrap_model(network, keep_fp32_wrapper=False).eval()
         info = {"steps": steps_before + loop.step, "batch_size": config.batch_size, "seed": config.seed,
                 "people": len(train.subjects), "pictures": len(train), "strength": not bool(train.intensity.isnan().all()),
                 "data_sha256": fingerprint(data)["sha256"], "commit": git_commit()}  # fmt: skip
-        save_reference_network(network, path, names, info)
-        print(f"{path}: {loop.step} steps on {len(train):,} pictures of {len(train.subjects)} people")
+        save_reference_network(network.eval(), path, names, info)
+        print(f"{path}: {loop.step} steps on {len(train):,} pictures of {len(train.subjects)} people; held-out people: "
+              f"expression_accuracy {_accuracy(network, test):.3f}")  # fmt: skip
+        training.finish()
     return path
 
 
@@ -170,6 +189,16 @@ def augment_reference(x: Tensor, generator: torch.Generator) -> Tensor:
     in_rows, in_columns = ((positions - centre[:, i : i + 1, 0]).abs() < half_side[:, 0] for i in range(2))
     covered = (in_rows[:, None, :, None] & in_columns[:, None, None]) & (uniform(1, 1, 1) < -0.4)
     return torch.where(covered, uniform(3, 1, 1) * 0.5 + 0.5, x).clamp(0, 1) * 2 - 1
+
+
+@torch.inference_mode()
+def _accuracy(network: ReferenceNetwork, faces: FaceFolder) -> float:
+    """Share of pictures whose expression, of K + 1, is recognised in evaluation mode."""
+    device, was_training = next(network.parameters()).device, network.training
+    network.eval()
+    labels = torch.cat([network(network.preprocess(x.to(device)))[0].argmax(1).cpu() for x in faces.images.split(64)])
+    network.train(was_training)
+    return (labels == faces.expression).float().mean().item()
 
 
 def _to_uint8(x: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from accelerate import PartialState
 
+from ..core.processes import process_state
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -32,15 +34,16 @@ class Shard:
 
         Raises:
             ValueError: `shard` is not of that form.
+            RunError: as `process_state`.
         """
-        state = PartialState(cpu=cpu)
         if not shard:
+            state = process_state(cpu)
             return cls(state.process_index, state.num_processes, state.device)
         try:
             index, count = map(int, shard.split("/"))
         except ValueError as error:
             raise ValueError(f"shard needs i/n, such as 0/4, not {shard!r}") from error
-        return cls(index, count, state.device)
+        return cls(index, count, PartialState(cpu=cpu).device)
 
     @property
     def is_first(self) -> bool:

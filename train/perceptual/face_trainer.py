@@ -1,5 +1,6 @@
 """Trains the local face network on people and expressions: the source of L_id's maps and the expression classifier."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from safetensors import safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from exprgan.errors import WeightsError
 from exprgan.models.exprgan import ExprGAN, read_weights
@@ -18,7 +19,9 @@ from exprgan.photo.image_io import from_bytes
 from ..core.config_flags import SIX_EXPRESSIONS, check_finite, option, parse_expressions
 from ..core.files import write_weights, writes_folder
 from ..core.precision import supported_precision
-from ..core.training_loop import TrainingLoop, cosine_decay, set_learning_rate
+from ..core.saved_training import SavedTraining
+from ..core.train_errors import RunError
+from ..core.training_loop import cosine_decay, set_learning_rate
 from ..data import FaceFolder
 from ..data.face_folder import batch_indices
 from ..data.transforms import augment, augment_scene
@@ -45,69 +48,89 @@ class FaceTrainConfig:
     init: str = option("", "folder of an earlier `facenet` run to start from")
     fold: int = option(-1, "hold out this fold of metadata.csv instead of the people of split `test`")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the network's arithmetic")
+    save_minutes: float = option(2.0, "minutes between checkpoints, which a run that was killed continues from")
     seed: int = option(0, "seed of everything random")
     cpu: bool = option(False, "use the CPU even where there is a GPU")
 
     def __post_init__(self):
         check_finite(self, minutes=0, steps=0 if self.minutes else 1, batch_size=2, width=1, image_size=16, size=16)
-        if self.lr <= 0:
-            raise ValueError(f"lr must be above 0, not {self.lr!r}")
+        for name in ("lr", "save_minutes"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
+
+
+class FaceHeads(nn.Module):
+    """A face network with the head of people that only training needs.
+
+    Args:
+        network: the face network.
+        people: number of training people.
+    """
+
+    def __init__(self, network: FaceNetwork, people: int):
+        super().__init__()
+        self.network = network
+        self.people = nn.Linear(network.identity.out_features, people, bias=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x: (B, 3, H, W) in [-1, 1] -> expression logits (B, K + 1), and cosines with the people (B, people)."""
+        logits, embedding = self.network(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return logits, embedding.float() @ F.normalize(self.people.weight.float(), dim=1).T
 
 
 @writes_folder(lambda data, config: config.out)
 def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
-    """Trains on split `train`, evaluates on split `test`, writes OUT/face.safetensors.
+    """Trains on split `train`, evaluates on split `test`, writes OUT/face.safetensors; a run that was killed is continued.
 
     Returns:
         As `evaluate_face_network`.
     """
     accelerator = Accelerator(cpu=config.cpu, mixed_precision=supported_precision(config.mixed_precision, config.cpu))
     torch.manual_seed(config.seed)
-    generator = torch.Generator().manual_seed(config.seed)
     options = (config.image_size, parse_expressions(config.expressions), None if config.fold < 0 else config.fold)
     check_before_training(data, *options[1:], verbose=accelerator.is_main_process)
-    train = FaceFolder.load(data, "train", *options, varied=True)
+    train, test = (FaceFolder.load(data, split, *options, varied=True) for split in ("train", "test"))
     network = FaceNetwork(len(train.expressions), config.width, config.size)
     if config.init:
         network = load_face_network(config.init, len(train.expressions)).train().requires_grad_(True)
-    identity_head = nn.Linear(network.identity.out_features, len(train.subjects), bias=False)
-    network.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW([*network.parameters(), *identity_head.parameters()], lr=config.lr, weight_decay=0.01)
-    network, identity_head, optimizer = accelerator.prepare(network, identity_head, optimizer)
-    with TrainingLoop(accelerator, "facenet", steps=config.steps, minutes=config.minutes) as loop:
+    heads = FaceHeads(network, len(train.subjects)).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(heads.parameters(), lr=config.lr, weight_decay=0.01)
+    training = SavedTraining(accelerator, "facenet", config, heads, optimizer)
+    with training.loop as loop:
         while loop.fraction < 1:
-            set_learning_rate(optimizer, config.lr * cosine_decay(loop.fraction))
+            set_learning_rate(training.optimizer, config.lr * cosine_decay(loop.fraction))
             indices = batch_indices(len(train), config.batch_size, loop.step, seed=config.seed,
                                     rank=accelerator.process_index, world=accelerator.num_processes)  # fmt: skip
+            generator = training.generator()
             x = augment(train.images[indices].to(accelerator.device), generator, colour=1.0, shift=1.0)
             x = augment_scene(x, generator)
-            logits, embedding = network(x.contiguous(memory_format=torch.channels_last))
-            cosines = embedding.float() @ F.normalize(identity_head.weight.float(), dim=1).T
+            logits, cosines = training.model(x.contiguous(memory_format=torch.channels_last))
             expression, subject = (label[indices].to(logits.device) for label in (train.expression, train.subject))
-            loss = F.cross_entropy(logits, expression) + F.cross_entropy(COSINE_SCALE * cosines, subject)
-            optimizer.zero_grad()
-            accelerator.backward(loss)
-            optimizer.step()
-            loop.advance({"loss": loss})
-    network = accelerator.unwrap_model(network, keep_fp32_wrapper=False).eval()
-    results = evaluate_face_network(network, FaceFolder.load(data, "test", *options, varied=True))
+            training.advance(F.cross_entropy(logits, expression) + F.cross_entropy(COSINE_SCALE * cosines, subject))
+            if training.save_if_due() and accelerator.is_main_process:
+                loop.write(f"{loop.step} steps; held-out people: {_sentence(evaluate_face_network(network, test))}")
+    results = evaluate_face_network(network, test)
     if accelerator.is_main_process:
         path = Path(config.out) / FACE_NAME
         write_weights(network.state_dict(), path, {"steps": str(loop.step), "size": str(network.size)})
-        print(f"{path}: {loop.step} steps; held-out people: " + ", ".join(f"{k} {v:.3f}" for k, v in results.items()))
+        print(f"{path}: {loop.step} steps; held-out people: {_sentence(results)}")
+        training.finish()
     return results
 
 
 @torch.inference_mode()
 def evaluate_face_network(network: FaceNetwork, folder: FaceFolder) -> dict[str, float]:
-    """Measures the accuracy over the K + 1 expressions, and mean cosines of embeddings.
+    """Measures the accuracy over the K + 1 expressions, and mean cosines of embeddings, in evaluation mode.
 
     Returns:
         expression_accuracy; cosine_same_person, of two pictures of a person with different expressions;
         cosine_other_person, of pictures of two people.
     """
-    device = next(network.parameters()).device
+    device, was_training = next(network.parameters()).device, network.training
+    network.eval()
     outputs = [network(from_bytes(x.to(device))) for x in folder.images.split(64)]
+    network.train(was_training)
     logits, embedding = (torch.cat(parts).cpu() for parts in zip(*outputs, strict=True))
     cosine = embedding @ embedding.T
     same_person = folder.subject[:, None] == folder.subject[None]
@@ -138,3 +161,28 @@ def load_face_network(path: str | Path, num_expressions: int) -> FaceNetwork:
     if known != num_expressions:
         raise WeightsError(f"the face network in {path} knows {known} expressions, not {num_expressions}; train another")
     return network.eval().requires_grad_(False)
+
+
+def check_face_network(network: FaceNetwork, faces: FaceFolder, name: str) -> None:
+    """Refuses a face network whose expressions are guesses, as L_id and the classifier would then mean nothing.
+
+    Args:
+        faces: pictures of people it was not trained on.
+        name: where it comes from, for the message.
+
+    Raises:
+        RunError: its accuracy is at most two standard errors above the share of the most frequent expression.
+    """
+    chance = faces.expression.bincount().max().item() / len(faces)
+    limit = chance + 2 * math.sqrt(chance * (1 - chance) / len(faces))
+    accuracy = evaluate_face_network(network, faces)["expression_accuracy"]
+    if accuracy <= limit:
+        raise RunError(
+            f"the face network in {name} recognises {accuracy:.2f} of the expressions of {len(faces):,} held-out pictures, "
+            f"where {chance:.2f} is chance and more than {limit:.2f} is needed; train it longer (`python -m train facenet "
+            "--steps`), or pass --no-check-face"
+        )
+
+
+def _sentence(results: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in results.items())

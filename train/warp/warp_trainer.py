@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-import json
+import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,12 @@ from exprgan.models.warp_network import MAX_GAIN, WIDE_CROP_SCALE, WarpNetwork, 
 from exprgan.photo.alignment import EYES
 
 from ..core.allocator import keep_freed_memory
-from ..core.checkpoints import Checkpoints
 from ..core.config_flags import check_finite, option
-from ..core.files import copy_together, write_json, writes_folder
+from ..core.files import copy_together, read_json, write_json, writes_folder
 from ..core.precision import enable_fast_kernels, supported_precision
-from ..core.train_errors import RunError
-from ..core.training_loop import TrainingLoop, cosine_decay, set_learning_rate, update_ema
+from ..core.saved_training import SavedTraining
+from ..core.training_loop import cosine_decay, set_learning_rate, update_ema
+from ..core.training_record import TRAINING_NAME, forget_inherited
 from ..data.transforms import augment_lighting
 from ..data.validation import warn_of_shortages
 from .pair_dataset import Pairs, draw_pairs, load_people
@@ -43,6 +43,8 @@ WARM_UP_STEPS = 200
 """Steps over which the learning rate rises; at most a tenth of all."""
 MIN_RATE = 0.02
 """Fraction of the learning rate at the end."""
+MAX_GRADIENT = 1.0
+"""Norm that gradients are clipped to."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class WarpTrainConfig:
 
 
 class WarpTrainer:
-    """One run. All random numbers derive from (seed, step), so that a resumed run needs no generator state."""
+    """One run. All random numbers derive from (seed, step, process), so that a resumed run needs no generator state."""
 
     def __init__(self, pairs: str, weights: str, config: WarpTrainConfig):
         self.config, self.weights = config, Path(weights)
@@ -99,21 +101,19 @@ class WarpTrainer:
         T.requires_grad_(False)
         trained = (T.mouth if config.part == "mouth" else T).requires_grad_(True)
         optimizer = torch.optim.AdamW(trained.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-4)
-        self.T, self.optimizer = self.accelerator.prepare(T, optimizer)
-        self.checkpoints = Checkpoints(config.out)
-        self.loop = TrainingLoop(self.accelerator, "detail", steps=config.steps, minutes=config.minutes)
-        if state := self.checkpoints.latest():
-            self._load(state)
+        self.training = SavedTraining(self.accelerator, "detail", config, T, optimizer, ema=self.ema,
+                                      base=decoder_digest(self.model))  # fmt: skip
+        self.T, self.optimizer, self.loop = self.training.model, self.training.optimizer, self.training.loop
 
     def fit(self) -> Path:
         """Trains to the end, writes T into the folder of the weights, and returns that folder."""
         with self.loop as loop:
             while loop.fraction < 1:
                 self.train_step()
-                if loop.checkpoint_due(self.config.save_minutes):
-                    self._save()
-        self._save()
-        write_into(self.weights, self.ema, dataclasses.replace(self.config, steps=self.loop.step))
+                self.training.save_if_due()
+        self.training.save()
+        if self.accelerator.is_main_process:
+            write_into(self.weights, self.ema, dataclasses.replace(self.config, steps=self.loop.step))
         return self.weights
 
     def train_step(self) -> dict[str, Tensor]:
@@ -123,17 +123,13 @@ class WarpTrainer:
         decay = MIN_RATE + (1 - MIN_RATE) * cosine_decay(min(loop.fraction, 1.0))
         set_learning_rate(self.optimizer, config.lr * decay * min(1.0, (loop.step + 1) / warm_up))
         loss, values = total_warp_loss(self.draw_batch(loop.step))
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.T.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        update_ema(self.ema, self.accelerator.unwrap_model(self.T), config.ema, loop.step + 1)
-        loop.advance(values)
+        self.training.advance(loss, values, max_norm=MAX_GRADIENT)
+        update_ema(self.ema, self.training.unwrapped(), config.ema, loop.step)
         return values
 
     def draw_batch(self, step: int) -> WarpBatch:
-        """The batch of a step with T's prediction."""
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
+        """The batch of a step, other on every process, with T's prediction."""
+        generator = self.training.generator(step)
         pairs = draw_pairs(self.people, self.config.batch_size, generator)
         x, target, *fields = augment_pairs(pairs, FIELD_SCALE * self.model.config.image_size, generator)
         with torch.no_grad(), self.accelerator.autocast():
@@ -168,24 +164,6 @@ class WarpTrainer:
         source_code = torch.where(is_expressive[:, None], model.Q(crops, y).float(), -1.0)
         z = model.G_enc(crops)
         return model.G_dec(z, source_code).float(), model.G_dec(z, c).float(), c
-
-    def _save(self) -> None:
-        if self.accelerator.is_main_process:
-            self.checkpoints.save(0, "detail", self.loop.step, {
-                "T": self.accelerator.unwrap_model(self.T).state_dict(), "ema": self.ema.state_dict(),
-                "optimizer": self.optimizer.state_dict(), "step": self.loop.step, "seconds": self.loop.seconds,
-            })  # fmt: skip
-
-    def _load(self, state: dict) -> None:
-        try:
-            self.accelerator.unwrap_model(self.T).load_state_dict(state["T"])
-        except (RuntimeError, KeyError) as error:
-            raise RunError(f"{self.config.out} holds a run of other settings ({error}); choose another --out") from error
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        config = self.config
-        self.loop = TrainingLoop(self.accelerator, "detail", steps=config.steps, minutes=config.minutes, step=state["step"],
-                                 seconds=state.get("seconds", 0.0))  # fmt: skip
 
 
 @writes_folder(lambda pairs, weights, config: config.out)
@@ -258,6 +236,15 @@ def aligned_crop(wide_crop: Tensor, size: int) -> Tensor:
     return F.interpolate(inner, (size, size), mode="bilinear", align_corners=False, antialias=True)
 
 
+def decoder_digest(model: ExprGAN) -> str:
+    """SHA-256 of the weights of G_enc and G_dec, whose pictures T is trained on, in hexadecimal."""
+    digest = hashlib.sha256()
+    for network in (model.G_enc, model.G_dec):
+        for tensor in network.state_dict().values():
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def write_into(folder: Path, T: nn.Module, config: WarpTrainConfig) -> None:
     """Replaces T in published weights (model.safetensors, config.json, training.json); the rest of the model stays."""
     published = ExprGAN.from_pretrained(folder)
@@ -269,9 +256,9 @@ def write_into(folder: Path, T: nn.Module, config: WarpTrainConfig) -> None:
         model.save_pretrained(temporary)
         stale = (REFERENCE_NAME,)  # no longer valid; the next `publish` writes it anew
         copy_together(Path(temporary), folder, (CONFIG_NAME, WEIGHTS_NAME), stale)
-    path = folder / "training.json"
-    training = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    forget_inherited(folder)  # T is trained with this decoder, on codes of this F_ctrl
+    training = read_json(folder / TRAINING_NAME)
     record = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "cpu")}
     if config.again and "detail" in training:
         record["before"] = training["detail"]
-    write_json(path, training | {"detail": record})
+    write_json(folder / TRAINING_NAME, training | {"detail": record})
