@@ -80,7 +80,7 @@ LIBRARY = {
 TRAINING = {
     "facenet": f"facenet {FACES} --out {{out}} --steps 1 --width 2 --image-size 32 {SMALL}",
     "judge": f"judge {FACES} --out {{out}} --steps 1 --width 4 --size 16 --image-size 32 {SMALL}",
-    "fit": f"fit {FACES} --out {{out}} --face {{inputs}}/face --steps 1,1,1 {TINY}",
+    "fit": f"fit {FACES} --out {{out}} --face {{inputs}}/face --no-check-face --steps 1,1,1 {TINY}",
     "publish": "publish {inputs}/run --out {out}",
     "prepare": "prepare folder {inputs}/labelled {out} --labels {inputs}/labelled/labels.csv --test-share 0.5",
     "augment": "augment {inputs}/weights --out {out} --count 6 --cpu",

@@ -42,8 +42,8 @@ def face(tmp_path_factory):
 @pytest.fixture
 def config(face, tmp_path):
     return TrainConfig(
-        out=str(tmp_path / "run"), face=str(face), steps="2,2,2", batch_size=4, width=0.0625, image_size=32, z_dim=8,
-        identity_size=32, mixed_precision="no", cpu=True, log_steps=1, sample_steps=100,
+        out=str(tmp_path / "run"), face=str(face), check_face=False, steps="2,2,2", batch_size=4, width=0.0625,
+        image_size=32, z_dim=8, identity_size=32, mixed_precision="no", cpu=True, log_steps=1, sample_steps=100,
     )  # fmt: skip
 
 
@@ -170,6 +170,7 @@ def test_a_folder_is_trained_on_published_evaluated_and_trained_further(faces_di
     run, weights = tmp_path / "run", tmp_path / "weights"
     small = "--width 0.0625 --image-size 32 --identity-size 32 --batch-size 4 --z-dim 8 --cpu --mixed-precision bf16"
     command = ["fit", str(faces_dir), "--out", str(run), "--face", str(face), "--steps", "2,2,2", *small.split()]
+    command.append("--no-check-face")
     assert main(command) == 0
     assert {path.name for path in (run / "samples").iterdir()} == {f"{stage}-000002.png" for stage in STAGES}
     with Image.open(run / "samples" / "refine-000002.png") as sheet:
@@ -234,8 +235,9 @@ def test_every_loss_every_gradient_norm_and_the_sheets_are_in_tensorboard(faces_
     for stage in STAGES:
         players = {"G", "D_img", "D_z"} if stage == "refine" else {"G", "D_img"}
         losses = {name for name, weight in stage_weights(stage).items() if weight}
+        others = {"lr", "pictures_per_second", "held_out/pixel", "held_out/expression_accuracy"}
         assert {tag for tag in tags if tag.startswith(stage)} == {
-            f"{stage}/{name}" for name in losses | {f"gradient/{player}" for player in players}
+            f"{stage}/{name}" for name in losses | {f"gradient/{player}" for player in players} | others
         }
         assert f"{stage}/faces" in images
     assert tags["controller/code"] == [1, 2] and tags["refine/code"] == [5, 6]  # steps of the whole run
@@ -259,7 +261,12 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_last_good_checkpoi
 def test_a_dry_run_prints_the_resolved_run_and_writes_nothing(faces_dir, face, tmp_path, capsys):
     out = tmp_path / "run"
     small = "--width 0.0625 --image-size 32 --identity-size 32 --batch-size 4 --accumulate 2 --cpu --stages refine"
-    assert main(["fit", str(faces_dir), "--out", str(out), "--face", str(face), *small.split(), "--dry-run"]) == 0
+    assert (
+        main(
+            ["fit", str(faces_dir), "--out", str(out), "--face", str(face), *small.split(), "--no-check-face", "--dry-run"]
+        )
+        == 0
+    )
     plan = json.loads(capsys.readouterr().out)
     assert plan["config"]["lr"] == 2e-4 and plan["data"]["batch"] == 8 and plan["data"]["held_out_people"] == 2
     [stage] = plan["stages"]
@@ -284,7 +291,9 @@ def test_every_recipe_trains_and_is_published(recipe, faces_dir, config, tmp_pat
     options = {k: v for k, v in dataclasses.asdict(config).items() if v != getattr(TrainConfig(), k)} | {"steps": "1,1,1"}
     config = TrainConfig.from_recipe(recipe, **options)
     state = latest_state(fit(str(faces_dir), config))
-    expected = {"caae": {"refine"}, "aae": {"refine"}, "cgan": {"controller"}}.get(recipe, set(STAGES))
+    expected = {"finetune": {"reconstruct", "refine"}, "caae": {"refine"}, "aae": {"refine"}, "cgan": {"controller"}}.get(
+        recipe, set(STAGES)
+    )
     assert state["history"].keys() == expected
     assert main(["publish", config.out, "--out", str(tmp_path / "weights")]) == 0
     model = ExprGAN.from_pretrained(tmp_path / "weights")
@@ -356,7 +365,7 @@ def test_a_set_of_other_expressions_is_trained_published_and_edited_with(faces_d
     assert main(["check", str(folder)]) == 1 and "unknown expression 'calm'" in capsys.readouterr().err
 
     size = "--image-size 32 --batch-size 4 --cpu --mixed-precision no"
-    small = "--steps 1,1,1 --width 0.0625 --z-dim 8 --identity-size 32"
+    small = "--steps 1,1,1 --width 0.0625 --z-dim 8 --identity-size 32 --no-check-face"
     face, run, weights = (str(tmp_path / name) for name in ("face", "run", "weights"))
     assert main(["facenet", str(folder), "--out", face, "--steps", "1", "--width", "2", *size.split(), *labels]) == 0
     assert main(["fit", str(folder), "--out", run, "--face", face, *size.split(), *small.split(), *labels]) == 0

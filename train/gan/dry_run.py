@@ -27,7 +27,7 @@ def print_plan(data: str, config: TrainConfig) -> None:
         "data": {
             "pictures": len(trainer.faces), "people": len(trainer.faces.subject.unique()),
             "held_out_people": len(trainer.held_out.subjects),
-            "batch": config.batch_size * config.accumulate * accelerator.num_processes,
+            "batch": trainer.pictures_per_step,
         },
         "parameters": {
             name: count for name, part in trainer.model.named_children()

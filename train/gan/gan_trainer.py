@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import dataclasses
-import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from exprgan.editor import ExpressionEditor
 from exprgan.models.exprgan import ExprGAN, ExprGANConfig
 
 from ..core.allocator import keep_freed_memory
-from ..core.checkpoints import Checkpoints
+from ..core.checkpoints import Checkpoints, check_continuation
 from ..core.files import write_json, writes_folder
 from ..core.precision import enable_fast_kernels, supported_precision
 from ..core.train_errors import RunError
@@ -28,11 +27,16 @@ from ..data.contact_sheets import expression_sheet, pick_neutral_subjects
 from ..data.face_folder import batch_indices
 from ..data.transforms import augment
 from ..data.validation import check_before_training
-from ..perceptual.face_trainer import load_face_network
+from ..perceptual.face_trainer import check_face_network, load_face_network
 from ..perceptual.feature_maps import create_face_maps
+from .fine_tuning import check_before_fine_tuning, read_training
 from .gan_losses import PLAYERS, PlayerLoss, TrainBatch, is_active, stage_weights
+from .held_out import held_out_metrics
 from .tracking import RunTracker, tracker_names
 from .train_config import TrainConfig
+
+NO_RESULT = ("recipe", "out", "cpu", "check_face", "save_minutes", "keep", "sample_steps", "log_steps", "trackers")
+"""Settings that the weights do not depend on."""
 
 
 class Trainer:
@@ -67,9 +71,7 @@ class Trainer:
         """Steps done, by stage."""
         self.settings: dict[str, dict] = {}
         """The configuration of each stage, as a run may continue with other settings."""
-        record = Path(config.init) / "training.json"
-        has_record = config.init and record.is_file()
-        self.previous_training = json.loads(record.read_text(encoding="utf-8")) if has_record else None
+        self.previous_training = read_training(config.init) if config.init else None
         """training.json of the weights of --init."""
         self.model.to(self.device, memory_format=torch.channels_last).train()
         self.model.classifier.eval().requires_grad_(False)
@@ -80,6 +82,8 @@ class Trainer:
         """Number of losses so far that were not finite."""
         if state := self.checkpoints.latest():
             self._load(state)
+        elif config.face and config.check_face:
+            check_face_network(self.model.classifier, self.held_out, config.face)
         self.phi = create_face_maps(config.phi, self.model.classifier, file=config.phi_file, sizes=config.identity_sizes,
                                     channels=config.phi_channels)  # fmt: skip
         with warnings.catch_warnings():  # torch 2.14 has another name for broadcast_buffers, accelerate 1.15 has not
@@ -89,9 +93,15 @@ class Trainer:
     def _load_faces(self, data: str) -> None:
         config = self.config
         options = (self.model.config.image_size, self.model.config.expressions, None if config.fold < 0 else config.fold)
-        check_before_training(data, *options[1:], verbose=self.accelerator.is_main_process)
-        self.held_out = FaceFolder.load(data, "test", *options)
-        faces = FaceFolder.load(data, "train", *options).expressive(config.min_intensity, neutral=config.neutral)
+        is_main = self.accelerator.is_main_process
+        has_test = True
+        if config.init:
+            has_test = check_before_fine_tuning(data, *options[1:], verbose=is_main)
+        else:
+            check_before_training(data, *options[1:], verbose=is_main)
+        train = FaceFolder.load(data, "train", *options)
+        self.held_out = FaceFolder.load(data, "test", *options) if has_test else train
+        faces = train.expressive(config.min_intensity, neutral=config.neutral)
         if not len(faces):
             raise RunError(f"no picture in {data} has an expression of at least {config.min_intensity} intensity")
         self.faces = dataclasses.replace(faces, images=faces.images.to(self.device))  # uint8, so all of them fit
@@ -99,6 +109,9 @@ class Trainer:
     def fit(self) -> Path:
         """Runs the remaining steps and stages, and returns the run folder."""
         config = self.config
+        if self.stage >= len(config.stage_names):
+            self.accelerator.print(f"{self.out} is finished: {self.history}")
+            return self.out
         if self.accelerator.is_main_process:
             self.checkpoints.delete_partial_files()
             write_json(self.out / "config.json", dataclasses.asdict(config))
@@ -116,6 +129,11 @@ class Trainer:
     def total_steps(self) -> int:
         """Steps done, over all stages."""
         return sum(self.history.values())
+
+    @property
+    def pictures_per_step(self) -> int:
+        """Pictures of one step, over all processes."""
+        return self.config.batch_size * self.config.accumulate * self.accelerator.num_processes
 
     def _start_stage(self) -> None:
         """Creates new optimisers and restarts the running average from the current weights."""
@@ -137,9 +155,11 @@ class Trainer:
         with TrainingLoop(
             self.accelerator, stage, steps=steps, minutes=minutes, step=self.step, seconds=self.seconds
         ) as loop:
+            logged = loop.step, loop.seconds
             while loop.fraction < 1:
+                lr = config.lr * (1 + (config.lr_end - 1) * loop.fraction)
                 for optimizer in self.optimizers.values():
-                    set_learning_rate(optimizer, config.lr * (1 + (config.lr_end - 1) * loop.fraction))
+                    set_learning_rate(optimizer, lr)
                 log = (self.step + 1) % config.log_steps == 0
                 losses = self.train_step(stage, weights, log_gradients=log)
                 loop.advance()
@@ -147,7 +167,9 @@ class Trainer:
                 if log:
                     self._check_finite(stage)
                     means = {name: self.accelerator.reduce(loss, "mean").item() for name, loss in losses.items()}
-                    self.tracker.log(stage, means, self.total_steps)
+                    rate = (loop.step - logged[0]) * self.pictures_per_step / max(loop.seconds - logged[1], 1e-9)
+                    logged = loop.step, loop.seconds
+                    self.tracker.log(stage, means | {"lr": lr, "pictures_per_second": rate}, self.total_steps)
                     loop.show({name: mean for name, mean in list(means.items())[:4] if "/" not in name})
                 if self.step % config.sample_steps == 0:
                     self._sample(stage)
@@ -214,7 +236,8 @@ class Trainer:
             return torch.zeros(len(y), F_ctrl.code_dim)
         if self.config.condition == "label":
             return F_ctrl.random(y, generator, torch.ones(len(y)))
-        return F_ctrl.random(y, generator, intensity if self.config.known_intensity else None)
+        c = F_ctrl.random(y, generator, intensity if self.config.known_intensity else None)
+        return torch.where(y.any(1, keepdim=True), c, F_ctrl.neutral())
 
     def _gradient_norm(self, optimizer: torch.optim.Optimizer) -> Tensor:
         self.accelerator.unscale_gradients(optimizer)
@@ -254,13 +277,15 @@ class Trainer:
             )
 
     def _sample(self, stage: str) -> None:
-        """Logs edits of held-out people, made by the model as it would be published: running average of G_enc and G_dec."""
+        """Logs edits of held-out people and how good they are, by the model as it would be published: running average of
+        G_enc and G_dec."""
         if self.accelerator.is_main_process:
             for name in ("D_img", "D_z"):
                 getattr(self.ema, name).load_state_dict(getattr(self.model, name).state_dict())
             editor = ExpressionEditor(self.ema.eval())
             sheet = expression_sheet(editor, pick_neutral_subjects(editor, self.held_out, count=6), "decoder")
             self.tracker.log_sheet(stage, sheet, self.step, self.total_steps)
+            self.tracker.log(stage, held_out_metrics(self.ema, self.held_out), self.total_steps)
 
     def _save(self) -> None:
         stages = self.config.stage_names
@@ -285,6 +310,7 @@ class Trainer:
     def _load(self, state: dict) -> None:
         if state["model_config"] != dataclasses.asdict(self.model.config):
             raise RunError(f"{self.out} holds a run of other networks; choose another --out, or the same settings")
+        self._check_settings(state)
         self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
         self.history, self.settings, self.previous_training = state["history"], state["settings"], state.get("before")
         if self.config.face:  # the face network that is given now replaces the run's
@@ -295,6 +321,18 @@ class Trainer:
         self.optimizers = self._new_optimizers()
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+
+    def _check_settings(self, state: dict) -> None:
+        """Says that a run continues with other settings; raises RunError if it is finished, or its stages were others."""
+        config = self.config
+        previous: dict = next(reversed(state["settings"].values()), {})
+        done = previous.get("stages", config.stages).split(",")[: state["stage"]]
+        if tuple(name.strip() for name in done) != config.stage_names[: state["stage"]]:
+            raise RunError(f"{self.out} holds a run whose first stages are {','.join(done)}, not as in --stages "
+                           f"{config.stages}; choose another --out")  # fmt: skip
+        finished = state["stage"] >= len(config.stage_names)
+        check_continuation(self.out, dataclasses.asdict(config), previous, NO_RESULT, finished=finished,
+                           verbose=self.accelerator.is_main_process)  # fmt: skip
 
     def _load_statistics(self, saved: Tensor) -> None:
         micro_batches, processes = len(self.statistics), self.accelerator.num_processes
@@ -331,5 +369,12 @@ def new_model(config: TrainConfig) -> ExprGAN:
 
 @writes_folder(lambda data, config: config.out)
 def fit(data: str, config: TrainConfig) -> Path:
-    """Trains on a folder with metadata.csv; a run found in `config.out` is continued. Returns the run folder."""
+    """Trains on a folder with metadata.csv; a run found in `config.out` is continued. Returns the run folder.
+
+    Raises:
+        DataError: the folder cannot be trained on.
+        RunError: the run is finished and these are other settings, it is of other networks, a loss is not finite, or the
+            face network only guesses expressions.
+        WeightsError: weights that the configuration names cannot be loaded.
+    """
     return Trainer(data, config).fit()

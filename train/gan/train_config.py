@@ -17,6 +17,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "caae": {"stages": "refine", "steps": "0,0,7000", "condition": "label", "weight": "identity=0,code=0,read_code=0"},
     "cgan": {"stages": "controller", "steps": "7000,0,0", "condition": "label", "weight": "code=0,read_code=0"},
+    "finetune": {
+        "stages": "reconstruct,refine", "steps": "0,30,15", "batch_size": 4, "lr": 5e-5, "lr_end": 0.1,
+        "identity_size": "64,128", "known_intensity": True, "neutral": True, "colour": 0.4, "shift": 0.3,
+    },
     "aae": {
         "stages": "refine", "steps": "0,0,7000", "condition": "none",
         "weight": "identity=0,code=0,read_code=0,adversarial_img=0,discriminate_img=0",
@@ -25,7 +29,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 """Settings that differ from the defaults, which are the paper's. `published`: those of the published weights, except that
 their controller stage took 740 steps at 4e-4, a rate that later saturates G_enc's tanh at the paper's width. The others are
 the paper's baselines (Fig. 1 and 2): CAAE without codes and L_id, CGAN without G_enc (generates new people only), AAE
-without y and D_img (reconstructs only)."""
+without y and D_img (reconstructs only). `finetune`: what --init uses unless another recipe is named; the first stage, which
+trains G_dec without G_enc, would undo what the two learned together."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,12 @@ class TrainConfig:
         ValueError: a value that cannot work; the message names it.
     """
 
-    recipe: Literal["paper", "published", "caae", "cgan", "aae"] = option(
-        "paper", "preset of defaults; other flags take precedence"
+    recipe: Literal["paper", "published", "finetune", "caae", "cgan", "aae"] = option(
+        "paper", "preset of defaults, finetune with --init; other flags take precedence"
     )
     out: str = option("runs/exprgan", "run folder; an existing run is resumed")
     face: str = option("", "folder of a `facenet` run or of published weights, for L_id (needed unless --init has one)")
+    check_face: bool = option(True, "refuse a network of --face that recognises expressions no better than chance")
     phi: Literal["local", "vggface", "facenet"] = option("local", "the face network that L_id compares with")
     phi_file: str = option("", "its weights: VGG-Face's as .pth or .safetensors; facenet's, instead of downloading them")
     phi_channels: Literal["", "rgb", "bgr"] = option("", "channel order of VGG-Face's file; empty: inferred from its names")
@@ -78,12 +84,16 @@ class TrainConfig:
     trackers: str = option("tensorboard", "experiment trackers, separated by commas: tensorboard, wandb; empty: none")
 
     @classmethod
-    def from_recipe(cls, recipe: str = "paper", **options: Any) -> "TrainConfig":
+    def from_recipe(cls, recipe: str = "", **options: Any) -> "TrainConfig":
         """A recipe's settings, where `options` does not replace them.
+
+        Args:
+            recipe: a key of RECIPES; empty: `finetune` if `options` has an `init`, or else `paper`.
 
         Raises:
             ValueError: there is no such recipe, or a value cannot work.
         """
+        recipe = recipe or ("finetune" if options.get("init") else "paper")
         if recipe not in RECIPES:
             raise ValueError(f"there is no recipe {recipe!r}; choose from {', '.join(RECIPES)}")
         return cls(recipe=recipe, **(RECIPES[recipe] | options))

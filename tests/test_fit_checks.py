@@ -1,0 +1,97 @@
+"""What `fit` refuses, logs and draws: settings of a finished run, face networks at chance, rates, neutral codes."""
+
+import dataclasses
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+from exprgan import ExprGAN, ExprGANConfig
+from exprgan.models.networks import FaceNetwork
+from exprgan.photo.image_io import from_bytes
+from train.core.checkpoints import Checkpoints
+from train.core.files import write_weights
+from train.core.train_errors import RunError
+from train.data import FaceFolder
+from train.gan.gan_trainer import Trainer, fit
+from train.gan.held_out import held_out_metrics
+from train.gan.train_config import TrainConfig
+from train.perceptual.face_trainer import FACE_NAME
+
+
+@pytest.fixture(autouse=True)
+def fresh_process():
+    """accelerate keeps its settings as long as the process lives; every test starts without any."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Of a tiny run with an untrained face network."""
+    torch.manual_seed(0)
+    network = FaceNetwork(6, 2, 32)
+    write_weights(network.state_dict(), tmp_path / "face" / FACE_NAME, {"steps": "0", "size": str(network.size)})
+    return TrainConfig(
+        out=str(tmp_path / "run"), face=str(tmp_path / "face"), check_face=False, steps="2,2,2", batch_size=4, width=0.0625,
+        image_size=32, z_dim=8, identity_size=32, mixed_precision="no", cpu=True, log_steps=1, sample_steps=100,
+    )  # fmt: skip
+
+
+def latest_state(run):
+    return Checkpoints(run).latest()
+
+
+def test_the_logged_rate_and_held_out_numbers_are_those_of_the_run(faces_dir, config, monkeypatch):
+    logged = []
+    monkeypatch.setattr("train.gan.tracking.RunTracker.log", lambda self, stage, values, step: logged.append(values))
+    config = dataclasses.replace(config, stages="controller", steps="5,0,0", lr=1e-3, lr_end=0.5)
+    run = fit(str(faces_dir), config)
+    assert [values["lr"] for values in logged if "lr" in values] == pytest.approx([1e-3, 9e-4, 8e-4, 7e-4, 6e-4])
+    assert all(values["pictures_per_second"] > 0 for values in logged if "lr" in values)
+    state, model = latest_state(run), ExprGAN(ExprGANConfig(**latest_state(run)["model_config"]))
+    model.load_state_dict(state["model"] | state["ema"])
+    faces = FaceFolder.load(faces_dir, "test", 32)
+    assert logged[-1] == pytest.approx(held_out_metrics(model.eval(), faces), abs=1e-4)
+    x, y = from_bytes(faces.images), faces.one_hot(torch.arange(len(faces)))
+    with torch.inference_mode():
+        error = (model.G_dec(model.G_enc(x), model.Q(x, y)) - x).abs().mean().item()
+    assert logged[-1]["held_out/pixel"] == pytest.approx(error, abs=1e-4)
+
+
+def test_a_finished_run_asked_for_other_settings_says_so(faces_dir, config, capsys):
+    config = dataclasses.replace(config, stages="controller", steps="1,0,0")
+    run = fit(str(faces_dir), config)
+    before = (run / "config.json").read_bytes(), sorted(path.name for path in Checkpoints(run).paths())
+    assert fit(str(faces_dir), dataclasses.replace(config, keep=3, log_steps=9)) == run  # no effect on the result
+    assert "is finished: {'controller': 1}" in capsys.readouterr().out
+    with pytest.raises(RunError, match=r"is finished, and other settings .*\(lr 0.001 instead of 0.0002, steps '4,0,0'"):
+        fit(str(faces_dir), dataclasses.replace(config, lr=1e-3, steps="4,0,0"))
+    assert before == ((run / "config.json").read_bytes(), sorted(path.name for path in Checkpoints(run).paths()))
+    with pytest.raises(RunError, match="a run whose first stages are controller, not as in --stages refine"):
+        fit(str(faces_dir), dataclasses.replace(config, stages="refine,controller"))
+    fit(str(faces_dir), dataclasses.replace(config, stages="controller,refine", steps="1,0,1"))  # one more stage
+    assert "continues with other settings: stages 'controller,refine' instead of" in capsys.readouterr().err
+    assert latest_state(run)["history"] == {"controller": 1, "refine": 1}
+
+
+def test_a_face_network_at_chance_is_refused(faces_dir, config, monkeypatch):
+    config = dataclasses.replace(config, check_face=True)
+    with pytest.raises(
+        RunError, match=r"recognises 0\.\d\d of the expressions of 14 held-out pictures, where 0\.14 is chance"
+    ):
+        Trainer(str(faces_dir), config)
+    guess = {"expression_accuracy": 5 / 14}  # above 0.14 + 2 * 0.094
+    monkeypatch.setattr("train.perceptual.face_trainer.evaluate_face_network", lambda *args: guess)
+    Trainer(str(faces_dir), config)
+    guess["expression_accuracy"] = 4 / 14
+    with pytest.raises(RunError, match=r"0\.29 of the expressions"):
+        Trainer(str(faces_dir), config)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_neutral_pictures_have_the_code_of_all_minus_one(faces_dir, config, known):
+    trainer = Trainer(str(faces_dir), dataclasses.replace(config, neutral=True, known_intensity=known))
+    y = torch.eye(7)[[0, 6, 3], :6]
+    codes = trainer._draw_codes(y, torch.tensor([0.5, float("nan"), 0.9]), torch.Generator())
+    assert torch.equal(codes[1], torch.full((30,), -1.0)) and codes[[0, 2]].min() > -1
+    assert (trainer.faces.expression == 6).sum() == 4  # a neutral picture of each training person
