@@ -116,7 +116,8 @@ def test_calibration_and_results_of_the_same_weights_are_kept(run, weights):
     state = Checkpoints(run).latest()
     state["model"]["G_enc.fc.bias"] += 1
     Checkpoints(run).save(2, "end", 0, state)
-    publish(run, weights)
+    publish(run, weights, status=1)  # these would be lost
+    publish(run, weights, "--replace")
     assert ExprGAN.from_pretrained(REPO).config.intensity_knots == 2 and not (weights / "results.json").exists()
 
 

@@ -51,7 +51,8 @@ def test_the_wheel_contains_code_templates_types_and_the_page(wheel):
     templates = {"train/publish/templates/model_card.md", "train/publish/templates/data_card.md"}
     page = ("style.css", "page.js", "about.md", "examples/faces.json", "examples/V0018.jpg")
     ui = {f"exprgan/ui/{name}" for name in page}
-    assert names >= {"exprgan/py.typed", "exprgan/models/exprgan.py", *templates, *ui}
+    weights = "exprgan/editing/mouth_visibility.safetensors"
+    assert names >= {"exprgan/py.typed", "exprgan/models/exprgan.py", weights, *templates, *ui}
     assert any(name.startswith("train/paper/templates/") for name in names)
     assert {name.split("/")[0] for name in names} == {"exprgan", "train", f"exprgan-{wheel.name.split('-')[1]}.dist-info"}
 

@@ -16,7 +16,8 @@ from train.paper.reproduce import STEPS, ReproduceConfig, reproduce
 
 SMALL = {
     "steps": "1,1,1", "face_steps": 2, "face_width": 2, "batch_size": 4, "width": 0.0625, "z_dim": 8, "image_size": 32,
-    "identity_size": 32, "rows": "0,12", "seeds": 1, "table_steps": 2, "mixed_precision": "no", "cpu": True,
+    "identity_size": 32, "rows": "0,12", "seeds": 1, "table_steps": 2, "mixed_precision": "no", "check_face": False,
+    "cpu": True,
 }  # fmt: skip
 
 
@@ -39,8 +40,11 @@ def calls(monkeypatch):
 
 
 def flags(values):
-    named = [(f"--{name.replace('_', '-')}", value) for name, value in values.items()]
-    return [part for flag, value in named for part in ([flag] if value is True else [flag, str(value)])]
+    switches = [
+        f"--{'' if value else 'no-'}{name.replace('_', '-')}" for name, value in values.items() if type(value) is bool
+    ]
+    others = [(f"--{name.replace('_', '-')}", str(value)) for name, value in values.items() if type(value) is not bool]
+    return [*switches, *(part for pair in others for part in pair)]
 
 
 def test_every_step_comes_after_those_it_needs():
@@ -51,7 +55,7 @@ def test_every_step_comes_after_those_it_needs():
     for i, (name, step) in enumerate(STEPS.items()):
         assert set(step.needs) <= set(names[:i]) and set(step.settings) <= fields, name
     used = {setting for step in STEPS.values() for setting in step.settings}
-    assert fields - used == {"cpu"}  # the device does not affect the result
+    assert fields - used == {"cpu", "check_face"}  # these do not affect the result
 
 
 def test_a_finished_step_is_skipped_and_a_stopped_one_is_run_again(calls, tmp_path, faces_dir, monkeypatch):

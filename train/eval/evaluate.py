@@ -31,9 +31,9 @@ from .reference_network import load_reference_network
 from .subgroups import measure_groups, read_groups
 
 
-@writes_folder(lambda weights, *_, **__: weights)
+@writes_folder(lambda weights, *_, out="", **__: out or weights)
 def evaluate(weights: str, data: str, sheets: str = "", fold: int | None = None, judge: str = "",
-             outside: Sequence[str] = ()) -> dict[str, Any]:  # fmt: skip
+             outside: Sequence[str] = (), *, out: str = "") -> dict[str, Any]:  # fmt: skip
     """Measures published weights on the held-out people of a folder; writes WEIGHTS/results.json and the card.
 
     Args:
@@ -45,6 +45,7 @@ def evaluate(weights: str, data: str, sheets: str = "", fold: int | None = None,
         judge: the reference network, a file or the folder of a `judge` run; empty: WEIGHTS/judge.safetensors. Without one
             the model's own face network is the only evaluator, and results and card say so.
         outside: outside judges, "module:object" each (`OutsideJudge.load`).
+        out: folder for results.json; the folder of the weights then stays as it is.
 
     Raises:
         JudgeError: an outside judge cannot be loaded, fails, or gives results that cannot be used.
@@ -94,8 +95,9 @@ def evaluate(weights: str, data: str, sheets: str = "", fold: int | None = None,
         "commit": git_commit(),
         "weights_sha256": hashlib.sha256((Path(weights) / WEIGHTS_NAME).read_bytes()).hexdigest(),
     }
-    write_json(Path(weights) / RESULTS_NAME, results)
-    write_card(weights)
+    write_json(Path(out or weights) / RESULTS_NAME, results)
+    if not out:
+        write_card(weights)
     if sheets:
         subjects = pick_neutral_subjects(editor, faces, count=6)
         for kind in ("decoder", "detail"):

@@ -14,10 +14,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from accelerate import PartialState
-
-from ..core.config_flags import option
+from ..core.config_flags import describe_difference, option
 from ..core.files import read_json, write_json
+from ..core.processes import process_state
 from ..core.train_errors import RunError
 from ..data.prepare import PrepareConfig, prepare
 from ..data.validation import check
@@ -59,6 +58,7 @@ class ReproduceConfig:
     align: Literal["eyes", "landmarks"] = option("eyes", "how faces are aligned, see `prepare`")
     allow_incomplete: bool = option(False, "continue although the data set is not complete")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the networks' arithmetic in `fit`")
+    check_face: bool = option(True, "refuse a face network that recognises expressions no better than chance")
     cpu: bool = option(False, "use the CPU even where there is a GPU")
     seed: int = option(0, "seed of everything random")
 
@@ -68,7 +68,8 @@ class ReproduceConfig:
 
     def train_config(self, recipe: str, **settings: Any) -> TrainConfig:
         """Configuration of `fit`, for ExprGAN or CAAE."""
-        names = ("batch_size", "width", "z_dim", "image_size", "identity_size", "mixed_precision", "cpu", "seed")
+        names = ("batch_size", "width", "z_dim", "image_size", "identity_size", "mixed_precision", "check_face", "cpu",
+                 "seed")  # fmt: skip
         return TrainConfig.from_recipe(recipe, **{name: getattr(self, name) for name in names}, **settings)
 
     def table_config(self, out: str) -> Table1Config:
@@ -148,7 +149,7 @@ def reproduce(source: str, src: str, out: str, config: ReproduceConfig) -> Path:
         RunError: OUT holds a costly result of other settings.
         ExprGANError: a step fails; the results of the steps before it remain.
     """
-    state = PartialState(cpu=config.cpu, timeout=timedelta(days=7))  # the others wait while the first works alone
+    state = process_state(config.cpu, timedelta(days=7))  # the others wait while the first works alone
     job = Job(source, src, Path(out), config)
     for number, (name, step) in enumerate(STEPS.items(), start=1):
         record_path = job.out / "steps" / f"{number:02d}-{name}.json"
@@ -160,7 +161,7 @@ def reproduce(source: str, src: str, out: str, config: ReproduceConfig) -> Path:
             state.print(f"{name}: done before")
             continue
         if step.costly and previous and previous["key"] != key:
-            difference = _difference(settings, previous["settings"])
+            difference = describe_difference(settings, previous["settings"])
             raise RunError(f"{out} holds a {name} of other settings ({difference}); choose another OUT, or delete "
                            f"{record_path} and what it stands for")  # fmt: skip
         record = {"key": key, "settings": settings}
@@ -210,7 +211,7 @@ def _fit(job: Job) -> None:
 
 @register_step(needs=("fit",))
 def _publish(job: Job) -> None:
-    publish(job.folder("run"), job.folder("weights"))
+    publish(job.folder("run"), job.folder("weights"), replace=True)
 
 
 @register_step(needs=("publish",))
@@ -226,7 +227,7 @@ def _caae(job: Job) -> None:
 
 @register_step(needs=("caae",))
 def _evaluate_caae(job: Job) -> None:
-    publish(job.folder("caae-run"), job.folder("caae"))
+    publish(job.folder("caae-run"), job.folder("caae"), replace=True)
     evaluate(job.folder("caae"), job.data)
 
 
@@ -260,9 +261,3 @@ def _settings(job: Job, name: str) -> dict[str, Any]:
         if job.source == "folder" and table.is_file():
             settings["data_sha256"] = hashlib.sha256(table.read_bytes()).hexdigest()
     return settings | {setting: getattr(job.config, setting) for setting in STEPS[name].settings}
-
-
-def _difference(settings: dict[str, Any], previous: dict[str, Any]) -> str:
-    """Describes the settings that differ."""
-    return ", ".join(f"{key} {previous.get(key)!r} instead of {settings.get(key)!r}"
-                     for key in sorted(settings.keys() | previous) if settings.get(key) != previous.get(key))  # fmt: skip

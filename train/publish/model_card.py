@@ -4,6 +4,7 @@ The last line of a card is the hash of the text above it, which shows later whet
 """
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from exprgan.models.config import CONFIG_NAME
 from exprgan.models.hub_source import HUB_MODEL
 
 from ..core.files import read_json, write_text
+from ..core.training_record import INHERITED, TRAINING_NAME
 from .card_tables import own_name, render_results, render_summary
 
 CARD_NAME = "README.md"
 ABOUT_NAME = "about.md"
 """Optional file beside the weights with text for the card's section on training data."""
-RESULTS_NAME, TRAINING_NAME, JUDGE_NAME = "results.json", "training.json", "judge.safetensors"
+RESULTS_NAME, JUDGE_NAME = "results.json", "judge.safetensors"
 MODEL_CARD, DATA_CARD = (Path(__file__).parent / "templates" / name for name in ("model_card.md", "data_card.md"))
 _HASH_MARK = "<!-- made by `python -m train`; the SHA-256 of what stands above is "
 
@@ -34,10 +36,15 @@ def write_card(folder: str | Path, repo: str = HUB_MODEL) -> Path:
     folder = Path(folder)
     config, training, results = (read_json(folder / name) for name in (CONFIG_NAME, TRAINING_NAME, RESULTS_NAME))
     about, data, cost = folder / ABOUT_NAME, training.get("data", {}), training.get("cost", [])
+    earlier = list(_earlier_trainings(training))
+    licences = [licence for record in ({"data": data}, *earlier) for licence in record.get("data", {}).get("licences", [])]
     card = render_card(
         MODEL_CARD,
         repo=repo,
-        licence=licence_id(data),
+        licence=licence_id({"licences": list(dict.fromkeys(licences))} if data else {}),
+        base_model=next((record["model"] for record in earlier if "model" in record), ""),
+        base_credits=list(dict.fromkeys(line for record in earlier for line in record.get("data", {}).get("credits", []))),
+        inherited=training.get(INHERITED, []),
         config=config,
         example_expression="happy" if "happy" in config["expressions"] else config["expressions"][0],
         model_index=_model_index(results, repo),
@@ -80,6 +87,13 @@ def licence_id(data: dict[str, Any]) -> str:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _earlier_trainings(training: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The records of the weights that training started from, of those that these started from, and so on."""
+    while "before" in training:
+        training = training["before"]
+        yield training
 
 
 def _model_index(results: dict[str, Any], repo: str) -> str:

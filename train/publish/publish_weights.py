@@ -5,6 +5,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -21,11 +22,12 @@ from ..core.checkpoints import Checkpoints
 from ..core.files import copy_together, durable_write, exclusive, read_json, write_bytes, write_json
 from ..core.git import git_commit
 from ..core.train_errors import RunError
+from ..core.training_record import INHERITED, TRAINING_NAME
 from ..data.fingerprint import fingerprint
 from .hub_upload import NO_UPLOAD, HubConfig, push
-from .model_card import CARD_NAME, JUDGE_NAME, RESULTS_NAME, TRAINING_NAME, write_card
+from .model_card import ABOUT_NAME, CARD_NAME, JUDGE_NAME, RESULTS_NAME, write_card
 
-LOCAL_SETTINGS = ("out", "face", "init", "phi_file", "cpu")
+LOCAL_SETTINGS = ("out", "face", "init", "phi_file", "cpu", "check_face")
 """Settings that mean something on this machine only; they are not published."""
 OPTIONAL_FILES = (TRAINING_NAME, RESULTS_NAME, REFERENCE_NAME, JUDGE_NAME, "figures/*.*")
 """Uploaded if the folder has them, and otherwise deleted on the Hub."""
@@ -33,23 +35,25 @@ METADATA_KEY = "exprgan"
 """The one key of model.safetensors' metadata, whose value is JSON. safetensors writes several keys in random order."""
 
 
-def publish(run: str, out: str, data: str = "", hub: HubConfig = NO_UPLOAD) -> Path:
+def publish(run: str, out: str, data: str = "", hub: HubConfig = NO_UPLOAD, replace: bool = False) -> Path:
     """Writes a run's latest checkpoint as a folder that `ExprGAN.from_pretrained` reads, and uploads it if asked to.
 
-    Files that are already in `out` are kept if they belong to the same weights: the results of `calibrate` and `evaluate`,
-    and what people added.
+    If `out` holds the same networks already, what was added to them is kept: T, the results of `calibrate` and `evaluate`,
+    and what people wrote.
 
     Args:
         run: the run folder; or a folder that `publish` wrote, which is then completed in place.
         out: the folder to write, created if missing.
         data: the training folder, to record its hash, numbers and credit lines.
         hub: the repository; by default nothing is uploaded.
+        replace: whether other weights in `out` may be replaced, with all that belongs to them. Their about.md and figures/
+            are set aside as about.old.md and figures.old/.
 
     Returns:
         The folder.
 
     Raises:
-        RunError: the run has no checkpoint yet, or the Hub cannot be reached or refuses.
+        RunError: the run has no checkpoint yet, `out` holds other weights, or the Hub cannot be reached or refuses.
         DataError: `data` is no training folder.
     """
     is_published = not Checkpoints(run).paths() and Path(run, WEIGHTS_NAME).is_file()
@@ -61,8 +65,12 @@ def publish(run: str, out: str, data: str = "", hub: HubConfig = NO_UPLOAD) -> P
                 shutil.copytree(folder, copy)
             folder = copy
         if not is_published:
-            steps = _write_run(run, folder)
+            steps = _write_run(run, folder, out, replace)
             print(f"{out} would be published after {steps}" if hub.dry_run else f"{out}: published after {steps}")
+        if inherited := read_json(folder / TRAINING_NAME).get(INHERITED):
+            remedy = "`detail --again` and then `calibrate` fit them" if "T" in inherited else "`calibrate` fits it"
+            print(f"note: of the weights that training started from, and made for their decoder: {', '.join(inherited)}; "
+                  f"{remedy} to this one")  # fmt: skip
         _complete(folder, data, hub.repo or HUB_MODEL)
         paths = [folder / name for name in (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME)]
         paths += [path for pattern in OPTIONAL_FILES for path in sorted(folder.glob(pattern)) if path.is_file()]
@@ -74,8 +82,15 @@ def publish(run: str, out: str, data: str = "", hub: HubConfig = NO_UPLOAD) -> P
     return folder
 
 
-def _write_run(run: str, folder: Path) -> dict[str, int]:
-    """Writes config.json, model.safetensors and training.json; deletes results of other weights. Returns steps by stage."""
+def _write_run(run: str, folder: Path, name: str, replace: bool) -> dict[str, int]:
+    """Writes config.json, model.safetensors and training.json, unless they hold the same networks. Returns steps by stage.
+
+    Args:
+        run: the run folder.
+        folder: the folder to write, or a copy of it.
+        name: the folder's name, for messages.
+        replace: as in `publish`.
+    """
     state = Checkpoints(run).latest()
     if state is None:
         raise RunError(f"{run} has no checkpoint yet; train first, or name another run folder")
@@ -87,6 +102,10 @@ def _write_run(run: str, folder: Path) -> dict[str, int]:
         model.save_pretrained(temporary)
         is_same = _same_networks(model, Path(temporary) / WEIGHTS_NAME, folder / WEIGHTS_NAME)
         if not is_same:
+            if (folder / WEIGHTS_NAME).is_file():
+                if not replace:
+                    raise RunError(_refusal(run, folder, name))
+                _set_aside(folder)
             copy_together(Path(temporary), folder, (CONFIG_NAME, WEIGHTS_NAME), stale=(RESULTS_NAME, REFERENCE_NAME))
     settings = {
         stage: {name: value for name, value in values.items() if name not in LOCAL_SETTINGS}
@@ -95,23 +114,52 @@ def _write_run(run: str, folder: Path) -> dict[str, int]:
     training = {"steps": state["history"], "settings": settings}
     if is_same:
         previous = read_json(folder / TRAINING_NAME)
-        training |= {name: previous[name] for name in ("data", "cost") if name in previous}
-    if state.get("before"):
+        training |= {name: previous[name] for name in ("data", "cost", "detail", INHERITED) if name in previous}
+    if state.get("before") is not None:
         training["before"] = state["before"]
+        if not is_same:
+            training |= _inherited(model, state["before"])
     write_json(folder / TRAINING_NAME, training)
     return state["history"]
 
 
 def _same_networks(model: ExprGAN, path: Path, other: Path) -> bool:
-    """Whether two weights files of `model` hold the same tensors, except for those that are calibrated after training."""
+    """Whether two weights files of `model` hold the same tensors, except for T and what is calibrated, after training."""
     if not other.is_file():
         return False
-    tensors, others = read_weights(path), read_weights(other)
-    calibrated = tuple(f"{name}." for name, part in model.named_modules() if isinstance(part, CalibratedModule))
+    added = ("T.", *(f"{name}." for name, part in model.named_modules() if isinstance(part, CalibratedModule)))
+    tensors, others = ({name: tensor for name, tensor in read_weights(file).items() if not name.startswith(added)}
+                       for file in (path, other))  # fmt: skip
     return tensors.keys() == others.keys() and all(
-        tensor.dtype == others[name].dtype and torch.equal(tensor, others[name])
-        for name, tensor in tensors.items() if not name.startswith(calibrated)
-    )  # fmt: skip
+        tensor.dtype == others[name].dtype and torch.equal(tensor, others[name]) for name, tensor in tensors.items()
+    )
+
+
+def _refusal(run: str, folder: Path, name: str) -> str:
+    """Says what publishing a run over other weights would replace, and what to do."""
+    config = read_json(folder / CONFIG_NAME)
+    parts = {"T": config.get("warp_width", 0) > 0, "a calibrated slider": config.get("intensity_knots", 2) > 2}
+    parts |= {file: (folder / file).is_file() for file in (RESULTS_NAME, ABOUT_NAME)}
+    lost = ", ".join(part for part, present in parts.items() if present)
+    return (f"{name} holds weights of another run or of other steps{', with ' if lost else ''}{lost}; name another --out "
+            f"for {run}, add --replace to replace them, or publish them: `python -m train publish {name}`")  # fmt: skip
+
+
+def _set_aside(folder: Path) -> None:
+    """Renames what people added about the replaced weights: the card must not say it of others."""
+    for old, new in ((ABOUT_NAME, "about.old.md"), ("figures", "figures.old")):
+        if (folder / old).exists():
+            if (folder / new).is_dir():
+                shutil.rmtree(folder / new)
+            (folder / old).replace(folder / new)
+            print(f"{folder / old} was about the replaced weights and is now {folder / new}")
+
+
+def _inherited(model: ExprGAN, before: dict[str, Any]) -> dict[str, Any]:
+    """For training.json after fine-tuning: the parts that fit the earlier decoder, and how T was trained."""
+    parts = ["T"] if model.T is not None else []
+    parts += ["F_ctrl.path"] if model.config.intensity_knots > 2 else []
+    return ({INHERITED: parts} if parts else {}) | ({"detail": before["detail"]} if parts and "detail" in before else {})
 
 
 @torch.no_grad()
