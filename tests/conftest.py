@@ -83,6 +83,23 @@ def tiny_editor(tiny_model):
     return ExpressionEditor(tiny_model)
 
 
+@pytest.fixture
+def warp_model(tiny_config):
+    """A tiny model with a T that visibly moves the face and paints a mouth."""
+    import dataclasses
+
+    import torch
+
+    from exprgan import ExprGAN
+
+    torch.manual_seed(0)
+    model = ExprGAN(dataclasses.replace(tiny_config, decoder_width=64, warp_width=0.25)).eval()
+    with torch.no_grad():
+        model.T.head.weight.mul_(50)
+        model.T.mouth.head.bias[:4] = 4
+    return model
+
+
 # Data sets.
 
 

@@ -11,14 +11,14 @@ FIELD_SCALE = 2
 def backward_warp(x: Tensor, flow: Tensor) -> Tensor:
     """Samples x (B, C, H, W) at p + flow(p), bilinearly; beyond the border the edge pixels are repeated.
 
-    The flow, (B, 2, H, W) with the x component first, is in units of the image's sides.
+    The flow, (B, 2, H, W) with the x component first, is in units of the image's sides; the result has its type.
     """
     height, width = x.shape[-2:]
     rows, columns = (torch.arange(n, device=x.device, dtype=flow.dtype) for n in (height, width))
     grid_x = flow[:, 0] * 2 + (columns * 2 + 1) / width - 1
     grid_y = flow[:, 1] * 2 + (rows[:, None] * 2 + 1) / height - 1
     grid = torch.stack((grid_x, grid_y), dim=-1)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(x.to(grid.dtype), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def warp_and_relight(x: Tensor, flow: Tensor, gain: Tensor) -> Tensor:

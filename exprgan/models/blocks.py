@@ -39,7 +39,9 @@ class UNet(nn.Module):
     head: nn.Module
 
     def contract(self, x: Tensor, c: Tensor) -> list[Tensor]:
-        """The maps of all scales, fine to coarse."""
+        """The maps of all scales, fine to coarse, in the type of the weights."""
+        dtype = next(self.parameters()).dtype
+        x, c = x.to(dtype), c.to(dtype)
         maps = [self.down_blocks[0](self.stem(x), c)]
         for downsample, block in zip(self.downsamplers, list(self.down_blocks)[1:], strict=True):
             maps.append(block(downsample(maps[-1]), c))
@@ -47,7 +49,7 @@ class UNet(nn.Module):
 
     def expand(self, maps: list[Tensor], c: Tensor) -> Tensor:
         """The head's output for the maps of all scales, float32: bf16 is too coarse for positions."""
-        h = maps[-1]
+        h, c = maps[-1], c.to(maps[-1].dtype)
         for i in reversed(range(len(self.upsamplers))):
             h = F.interpolate(self.upsamplers[i](h), scale_factor=2, mode="bilinear", align_corners=False) + maps[i]
             h = self.up_blocks[i](h, c)

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..atomic_write import atomic_write
 from ..errors import WeightsError
+from ..torch_state import own_torch_state, usable_device, usable_dtype
 from .blocks import CalibratedModule
 from .config import CONFIG_NAME, ExprGANConfig, read_config
 from .controller import Controller
@@ -69,11 +70,12 @@ class ExprGAN(
         return self.G_dec(self.G_enc(x), c)
 
     @classmethod
+    @own_torch_state()
     def from_pretrained(  # type: ignore[override]
         cls, pretrained_model_name_or_path: str | os.PathLike[str], *, revision: str | None = None,
         token: str | bool | None = None, cache_dir: str | Path | None = None, force_download: bool = False,
-        local_files_only: bool = False, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32,
-        check: bool = False,
+        local_files_only: bool = False, device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = torch.float32, check: bool = False,
     ) -> "ExprGAN":  # fmt: skip
         """Loads published weights, strictly, ready for use (`eval`).
 
@@ -81,13 +83,18 @@ class ExprGAN(
             pretrained_model_name_or_path: a folder with config.json and model.safetensors, or a repository on the Hub:
                 "org/name", or "org/name@revision".
             revision, token, cache_dir, force_download, local_files_only: as in `huggingface_hub.hf_hub_download`.
-            device, dtype: of the weights; float32 is what was tested.
+            device: of the weights, such as "cuda:0".
+            dtype: of the weights: float32, float16, bfloat16 or float64, also by name. Codes, readings and warps are always
+                float32. Published measurements are of float32.
             check: compare the model's outputs on `device` with those in reference.safetensors.
 
         Raises:
             WeightsError: there is no such model, the Hub cannot be reached, the files do not fit, or the check failed.
-            ValueError: two revisions.
+            ExprGANError: the device is not present here.
+            ValueError: two revisions, or an unknown device or type.
         """
+        dtype = usable_dtype(dtype)
+        device = usable_device(device, dtype)
         source = HubSource(str(pretrained_model_name_or_path), revision=revision, token=token, cache_dir=cache_dir,
                            force_download=force_download, local_files_only=local_files_only)  # fmt: skip
         name = source.name

@@ -67,7 +67,7 @@ class MouthNetwork(UNet):
         maps = self.contract(torch.cat((F.pixel_unshuffle(lower_face(warped), FIELD_SCALE), lower_face(small)), dim=1), c)
         h = leaky_relu_(self.alignment_conv(self.alignment_norm(maps[-1])))
         pooled = F.adaptive_avg_pool2d(h, ALIGNMENT_CELLS).flatten(1)
-        alignment = self.alignment(pooled / pooled.shape[1] ** 0.5).unflatten(1, (2, 2, 3))
+        alignment = self.alignment(pooled / pooled.shape[1] ** 0.5).float().unflatten(1, (2, 2, 3))
         mask, background, shading, uv = self.expand(maps, c).split((FIELD_SCALE**2, 3, 3, 4), dim=1)
         uv = uv + align_teeth(lower_face(average_uv(side).to(uv, non_blocking=True)), alignment)
         from_midline, from_edges = upsample_fields(uv[:, :1].abs()), upsample_fields(torch.maximum(uv[:, 1:2], uv[:, 3:]))

@@ -109,7 +109,10 @@ class WarpEmphasis(CalibratedModule):
 
 
 class WarpNetwork(UNet):
-    """T: a U-Net that predicts flow and gain, followed by `MouthNetwork`; `width` is a factor on WARP_CHANNELS."""
+    """T: a U-Net that predicts flow and gain, followed by `MouthNetwork`; `width` is a factor on WARP_CHANNELS.
+
+    Weights may have any floating type; pictures and codes are converted to it, and predictions are float32.
+    """
 
     def __init__(self, image_size: int, code_dim: int, width: float = 1.0):
         super().__init__()
