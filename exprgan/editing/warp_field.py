@@ -16,7 +16,9 @@ from PIL import Image
 from ..models.warp_network import MAX_GAIN, WIDE_CROP_SCALE, WarpPrediction
 from ..photo.alignment import EYES, photo_from_enlarged_crop
 from ..photo.blending import Box, estimate_grain, mask_bounds, planes_in_photo, smooth_step
-from .mouth_overlay import MASK_HIGH, MASK_LOW, MouthOverlay
+from .color_curve import ColorCurve
+from .mouth_overlay import MASK_HIGH, MASK_LOW, MouthOverlay, mask_at_lips
+from .mouth_visibility import MouthView
 
 MIN_FLOW, FULL_FLOW = 0.0012, 0.005
 """In sides of the wide crop, 0.15 and 0.6 px of 128: a shorter flow is noise, from the longer one on it applies in full."""
@@ -31,6 +33,8 @@ crop. Between a resting lid and a brow raised by more, the skin would tear into 
 MAX_LIP_GAIN, LOWER_FACE_TOP = 0.12, (0.5, 0.55)
 """Limit of the gain in the lower face outside the mouth mask, and where on the wide crop that begins. In 20 photos only the
 rims of lips exceeded it, since T brightens teeth and is uncertain of their boundary."""
+UPPER_FACE = (0.37, 0.43)
+"""Rows of the wide crop over which an edit ends if the mouth is covered: from below the lids to where masks begin."""
 BORDER_FADE = 0.06  # width, in sides of the wide crop, over which every change fades out at its border
 BANDS_AT_ONCE = 8
 """Bands that share one cut-out of the photo. It is independent of the number of threads, because the position of a cut-out
@@ -46,10 +50,18 @@ class WarpField:
     gain: np.ndarray  # (R, R, 3): change of the logarithm of brightness of the warped pixels
     cover: np.ndarray  # (R, R) in [0, 1]: where it is 0 the photo's pixels stay unchanged; flow and gain fade to 0 with it
     mouth: MouthOverlay | None = None
+    ends_above_mouth: bool = False
+    """Whether only eyes and brows are edited, since the mouth is covered, or T would draw one beside the lips."""
 
     @classmethod
-    def from_prediction(cls, prediction: WarpPrediction) -> "WarpField":
-        """The warp of one face (B = 1), with noise and implausible movement removed."""
+    def from_prediction(cls, prediction: WarpPrediction, view: MouthView | None = None) -> "WarpField":
+        """The warp of one face (B = 1), with noise and implausible movement removed; without a view the mouth is drawn."""
+        ends_above_mouth = False
+        if view is not None:
+            drawn = prediction.mask[0, 0]
+            at_lips = mask_at_lips(drawn, prediction.flow[0], view)
+            ends_above_mouth = view.is_covered or (at_lips is not drawn and not (at_lips > MASK_LOW).any())
+            prediction = prediction._replace(mask=at_lips[None, None] * (not ends_above_mouth))
         flow, gain, mask = (part[0].permute(1, 2, 0).numpy() for part in prediction[:3])
         flow = _limit_lids_and_brows(flow)
         opacity = smooth_step((mask[..., 0] - MASK_LOW) / (MASK_HIGH - MASK_LOW))
@@ -58,24 +70,37 @@ class WarpField:
         cover = smooth_step((length - MIN_FLOW) / (FULL_FLOW - MIN_FLOW))
         cover = np.maximum(cover, smooth_step((change - MIN_GAIN) / (FULL_GAIN - MIN_GAIN)))
         cover = _dilate(np.maximum(cover, opacity)) * _border_fade(len(flow))
+        if ends_above_mouth:
+            cover = cover * upper_face(len(cover), WIDE_CROP_SCALE)
         mouth = MouthOverlay.from_prediction(prediction) if opacity.any() else None
-        return cls(flow * cover[..., None], gain * cover[..., None], cover, mouth)
+        return cls(flow * cover[..., None], gain * cover[..., None], cover, mouth, ends_above_mouth)
 
 
-def apply_warp(photo: Image.Image, field: WarpField, photo_from_crop: np.ndarray, size: int) -> Image.Image:
+def upper_face(side: int, scale: float) -> np.ndarray:
+    """1 above UPPER_FACE, fading to 0 below, over an area of `scale` times the crop's side: (side, 1)."""
+    y = ((np.arange(side, dtype=np.float32) + 0.5) / side - 0.5) * (scale / WIDE_CROP_SCALE) + 0.5
+    return _fade(y, UPPER_FACE)[:, None]
+
+
+def apply_warp(photo: Image.Image, field: WarpField, photo_from_crop: np.ndarray, size: int,
+               curve: ColorCurve | None = None) -> Image.Image:  # fmt: skip
     """Warps and relights the face of an RGB photo and paints the mouth interior, with the photo's grain.
 
-    `photo_from_crop`, (2, 3), is for a crop of `size` px. The result has the size and the `info` of the photo.
+    `photo_from_crop`, (2, 3), is for a crop of `size` px; `curve` is that of a photo without colours of its own.
+    The result has the size and the `info` of the photo.
     """
     side = len(field.cover)
     photo_from_field = photo_from_enlarged_crop(photo_from_crop, size, WIDE_CROP_SCALE, side)
     (xx, xy), (yx, yy) = photo_from_field[:, :2].astype(np.float32) * side
     flow_x, flow_y = np.moveaxis(field.flow, 2, 0)
     flow_px = xx * flow_x + xy * flow_y, yx * flow_x + yy * flow_y
-    planes = *flow_px, *np.exp(np.moveaxis(field.gain, 2, 0))
+    gain = curve.one_gain(field.gain) if curve else field.gain
+    planes = *flow_px, *np.exp(np.moveaxis(gain, 2, 0))
     reach = int(np.ceil(np.abs(flow_px).max(initial=0))) + 3  # and the support of bicubic sampling
     result = photo.copy()
-    sampler = _BandSampler(photo, mask_bounds(field.cover, photo_from_field, photo.size), reach)
+    sampler = _BandSampler(
+        photo, mask_bounds(field.cover, photo_from_field, photo.size), reach, curve if curve and curve.has_chroma else None
+    )
     bands = planes_in_photo(planes, photo_from_field, field.cover, photo.size, smooth=True)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         while batch := [*islice(bands, BANDS_AT_ONCE)]:
@@ -83,7 +108,7 @@ def apply_warp(photo: Image.Image, field: WarpField, photo_from_crop: np.ndarray
             for (box, *_), pixels in zip(batch, pool.map(sampler.warp, batch), strict=True):
                 result.paste(Image.fromarray(pixels), box)
     if field.mouth is not None:
-        field.mouth.paint(result, photo_from_field, estimate_grain(photo, photo_from_crop, size))
+        field.mouth.paint(result, photo_from_field, estimate_grain(photo, photo_from_crop, size), curve)
     return result
 
 
@@ -93,8 +118,8 @@ class _BandSampler:
     All bands lie in `bounds`; `reach` is the largest distance in px between a pixel and the point it is sampled from.
     """
 
-    def __init__(self, photo: Image.Image, bounds: Box | None, reach: int):
-        self.photo, self.bounds, self.reach = photo, bounds or (0, 0, 0, 0), reach
+    def __init__(self, photo: Image.Image, bounds: Box | None, reach: int, curve: ColorCurve | None):
+        self.photo, self.bounds, self.reach, self.curve = photo, bounds or (0, 0, 0, 0), reach, curve
         self.box = (0, 0, 0, 0)
         self.pixels = torch.empty(1, 3, 0, 0)
 
@@ -112,8 +137,11 @@ class _BandSampler:
         """
         box, (x, y, *factors), cover = band
         warped, pixels, changed = self._sample(box, x, y), np.array(self.photo.crop(box)), cover > 0
+        corrections = self.curve.correct_relit(warped, factors) if self.curve else None
         for channel in range(3):  # one by one: numpy is slow along an axis of three
             warped[channel] *= factors[channel]
+            if corrections:
+                warped[channel] += corrections[channel]
             np.rint(warped[channel], out=warped[channel]).clip(0, 255, out=warped[channel])
             np.copyto(pixels[..., channel], warped[channel], where=changed, casting="unsafe")
         return pixels
