@@ -17,6 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from .editing.animation import ANIMATION_KINDS, Animation, Kind, codes_over_time, num_frames
+from .editing.color_curve import ColorCurve
+from .editing.mouth_visibility import MouthView
 from .editing.multi_face import EditRequest, EditRequests, ExpressionMix, GroupResult, requests_by_face
 from .editing.pivotal_tuning import TuningProgress, tune
 from .editing.results import FIDELITIES, EditResult, Fidelity, Reading, Subject
@@ -31,9 +33,10 @@ from .models.latent_prior import Prior
 from .models.networks import Decoder
 from .models.warp_network import WIDE_CROP_SCALE
 from .photo.ai_metadata import mark_edited, mark_generated
-from .photo.alignment import crop_face, crop_from_photo, invert, photo_from_enlarged_crop
+from .photo.alignment import crop_face, crop_from_photo, invert, photo_from_enlarged_crop, transform
 from .photo.detection import Face, choose_face, find_faces
 from .photo.image_io import load_photo, to_image, to_tensor
+from .torch_state import own_torch_state, replace_inference_tensors
 
 
 class ExpressionEditor:
@@ -58,7 +61,9 @@ class ExpressionEditor:
         >>> editor.edit(subject, "happy", intensity=0.8).image.save("me-happy.png")
     """
 
+    @own_torch_state()
     def __init__(self, model: ExprGAN):
+        replace_inference_tensors(model)
         self.model = model.eval().requires_grad_(False)
         self.model.G_dec.optimize_layout()
         if self.model.T is not None:
@@ -90,11 +95,11 @@ class ExpressionEditor:
         photo_from_crop = np.array([[crop.width / size, 0.0, 0.0], [0.0, crop.height / size, 0.0]])
         return self._encode(crop, None, crop.resize((size, size), Image.Resampling.LANCZOS), photo_from_crop)
 
+    @own_torch_state()
     def read_expression(self, crop: Any) -> Reading:
         """Reads the expression of an aligned crop, such as `EditResult.face`, without encoding it."""
         size = self.model.config.image_size
-        with torch.inference_mode():
-            return self._read_expression(self._to_batch(load_photo(crop).resize((size, size), Image.Resampling.LANCZOS)))
+        return self._read_expression(self._to_batch(load_photo(crop).resize((size, size), Image.Resampling.LANCZOS)))
 
     def read_all(self, photo: Any, faces: Iterable[int] | None = None) -> dict[int, Subject]:
         """Reads the faces of a photo with these indices into `find`'s list, or all: subjects by index.
@@ -162,7 +167,7 @@ class ExpressionEditor:
     def decode(self, subject: Subject, code: Tensor, *, fidelity: Fidelity = "detail") -> EditResult:
         """Edits with any code: c (K * d,) in [-1, 1]."""
         check_choice("fidelity", fidelity, FIDELITIES)
-        if fidelity == "tuned" and subject.decoder is None:
+        if subject.decoder is None and (fidelity == "tuned" or subject.is_tuned):
             subject = self.tune(subject)
         decode = partial(self._decode, subject.z, decoder=subject.decoder)
         uses_warp = fidelity != "model" and self.model.T is not None
@@ -173,6 +178,7 @@ class ExpressionEditor:
         """Fits a copy of the decoder to one face, in some seconds, for "tuned" edits; `progress` gets the fraction done."""
         return tune(self.model, self.read(photo, face), progress)
 
+    @own_torch_state()
     def generate(self, count: int, expression: ExpressionMix = "happy", intensity: float = 1.0, *, style: int | None = None,
                  seed: int | None = None, prior: Prior = "people") -> list[Image.Image]:  # fmt: skip
         """Generates new people, G_dec(z, c) with random z: `count` pictures of `image_size` px.
@@ -220,6 +226,7 @@ class ExpressionEditor:
         ]  # fmt: skip
         return Animation([*subjects.values()], [*zip(*paths, strict=True)], fps, partial(self.decode, fidelity=fidelity))
 
+    @own_torch_state()
     def interpolate(self, photo_a: Any, photo_b: Any, steps: int = 8, expression: ExpressionMix = NEUTRAL,
                     intensity: float = 1.0) -> list[Image.Image]:  # fmt: skip
         """Interpolates linearly in z = g(x) from one person to another; D_z keeps z free of holes (paper, eq. 8).
@@ -229,9 +236,10 @@ class ExpressionEditor:
         if steps < 2:
             raise ValueError(f"steps must be at least 2, the two ends, not {steps!r}")
         code = self._code(expression, intensity, None)
-        z_a, z_b = (self.read(photo).z.float().cpu() for photo in (photo_a, photo_b))
+        z_a, z_b = (self.read(photo).z for photo in (photo_a, photo_b))
         return self.decode_many(torch.lerp(z_a, z_b, torch.linspace(0, 1, steps)[:, None]), code)
 
+    @own_torch_state()
     def retrieve(self, photo: Any, folder: Any, by: By = "c", count: int = 5) -> list[Match]:
         """Finds the at most `count` pictures nearest to a photo: of the same expression by c, of similar appearance by x.
 
@@ -262,12 +270,12 @@ class ExpressionEditor:
                    for i, distance in zip(subjects, distances(query, vectors)[0].tolist(), strict=True)]  # fmt: skip
         return sorted(matches, key=lambda match: match.distance)[:count]
 
+    @own_torch_state()
     def decode_many(self, z: Tensor, code: Tensor) -> list[Image.Image]:
         """Decodes z (N, z_dim) with c, (K * d,) for all or (N, K * d): N pictures of `image_size` px."""
         weights, codes = next(self.model.parameters()), code.expand(len(z), -1)
-        with torch.inference_mode():
-            batches = [self.model.G_dec(some.to(weights), c.to(weights)).float().cpu()
-                       for some, c in zip(z.split(16), codes.split(16), strict=True)]  # fmt: skip
+        batches = [self.model.G_dec(some.to(weights), c.to(weights)).float().cpu()
+                   for some, c in zip(z.split(16), codes.split(16), strict=True)]  # fmt: skip
         return [mark_edited(to_image(x_hat)) for x_hat in torch.cat(batches)]
 
     def _code(self, expression: ExpressionMix, intensity: float, style: int | None) -> Tensor:
@@ -285,25 +293,28 @@ class ExpressionEditor:
             return self.read_all(photo, None if face in (None, "all") else indices)  # type: ignore[arg-type]
         return {face if isinstance(face, int) else 0: self.read(photo, face)}
 
+    @own_torch_state()
     def _encode(self, photo: Image.Image, face: Face | None, crop: Image.Image, photo_from_crop: np.ndarray) -> Subject:
         x = self._to_batch(crop)
-        with torch.inference_mode():
-            z, reading = self.model.G_enc(x)[0], self._read_expression(x)
+        z, reading = self.model.G_enc(x)[0].float().cpu(), self._read_expression(x)
         wide_crop, size = None, FIELD_SCALE * crop.width
         if self.model.T is not None:
             matrix = photo_from_enlarged_crop(photo_from_crop, crop.width, WIDE_CROP_SCALE, size)
             wide_crop = to_tensor(crop_face(photo, invert(matrix), size))
         reconstruction = self._decode(z, reading.source_code)
-        return Subject(photo, face, crop, photo_from_crop, z, reading, reconstruction, wide_crop)
+        corners = None if face is None else transform(invert(photo_from_crop), face.landmarks[3:5]) / crop.width
+        return Subject(photo, face, crop, photo_from_crop, z, reading, reconstruction, wide_crop,
+                       ColorCurve.from_crop(crop), MouthView.from_crop(crop, corners))  # fmt: skip
 
     def _to_batch(self, crop: Image.Image) -> Tensor:
         weights = next(self.model.parameters())
         return to_tensor(crop)[None].to(weights.device, weights.dtype)
 
+    @own_torch_state()
     def _decode(self, z: Tensor, code: Tensor, decoder: Decoder | None = None) -> Tensor:
         """Decodes one face, with G_dec if no decoder is given: (z_dim,), (K * d,) -> (3, S, S) float32 on the CPU."""
-        with torch.inference_mode():
-            return (decoder or self.model.G_dec)(z[None], code.to(z)[None])[0].float().cpu()
+        weights = next(self.model.parameters())
+        return (decoder or self.model.G_dec)(z[None].to(weights), code[None].to(weights))[0].float().cpu()
 
     def _read_expression(self, x: Tensor) -> Reading:
         """Reads y by the classifier and c by Q, which needs a y that is not neutral; x: (1, 3, H, W)."""

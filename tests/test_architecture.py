@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 
 # A room imports from the tiers below its own. A room is a package, or a module beside the packages; a new one needs a tier.
 TIERS = [
-    {"exprgan.errors", "exprgan.expressions", "exprgan.atomic_write", "exprgan.file_lock", "exprgan.photo"},
+    {f"exprgan.{name}" for name in ("errors", "expressions", "atomic_write", "file_lock", "torch_state", "photo")},
     {"exprgan.models"},
     {"exprgan.editing", "exprgan.editor"},
     {"exprgan.batch", "exprgan.ui", "exprgan.cli", "exprgan.__main__", "app"},
@@ -44,6 +44,7 @@ ONLY_IN = {  # package -> the room that may import it
 INSIDE_FUNCTIONS = {  # imported when first used: module that may do so -> package
     "facenet_pytorch": ("exprgan.photo.detection", "train.perceptual.feature_maps"),
     "imageio_ffmpeg": ("exprgan.photo.video_writer",),
+    "pillow_heif": ("exprgan.photo.image_io",),
 }
 
 

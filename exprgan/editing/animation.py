@@ -8,10 +8,12 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from PIL import Image, ImageCms
 from torch import Tensor
@@ -35,6 +37,8 @@ Decode = Callable[[Subject, Tensor], EditResult]
 class Animation(Sequence):
     """The frames of an animation: RGB pictures, computed on access.
 
+    Pickling computes the edits of all frames, some MB each, and keeps them in place of the model.
+
     Args:
         subjects: faces of one photo; where two overlap, the first is on top.
         codes: for each frame, c (K * d,) of each face.
@@ -52,6 +56,13 @@ class Animation(Sequence):
         self._patches = [FacePatch.cut_out(subject) for subject in self._subjects]
         self._codes, self._decode = codes, decode
         self._cache: dict[bytes, list[tuple[Box, Image.Image]]] = {}
+
+    def __reduce__(self):
+        subjects = [dataclasses.replace(subject, decoder=None) for subject in self._subjects]
+        edits = {_face_and_code(subject, code): self._decode(subject, code)
+                 for codes in self._codes for subject, code in zip(self._subjects, codes, strict=True)}  # fmt: skip
+        stored = {key: dataclasses.replace(edit, subject=key[0]) for key, edit in edits.items()}
+        return Animation, (subjects, self._codes, self.fps, _StoredEdits(stored))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -116,6 +127,22 @@ class Animation(Sequence):
                 del self._cache[next(iter(self._cache))]
             self._cache[key] = edited
         return self._cache[key]
+
+
+@dataclass(frozen=True)
+class _StoredEdits:
+    """`decode` of a pickled animation: its edits, by face and code."""
+
+    edits: dict[tuple[Subject, bytes], EditResult]
+
+    def __call__(self, subject: Subject, code: Tensor) -> EditResult:
+        return dataclasses.replace(self.edits[_face_and_code(subject, code)], subject=subject)
+
+
+def _face_and_code(subject: Subject, code: Tensor) -> tuple[Subject, bytes]:
+    """A key for an edit of a face in any copy or part of its photo."""
+    face = dataclasses.replace(subject, photo=subject.crop, photo_from_crop=np.eye(2, 3), decoder=None)
+    return face, code.numpy().tobytes()
 
 
 def codes_over_time(

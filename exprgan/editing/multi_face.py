@@ -18,6 +18,7 @@ from ..photo.alignment import transform
 from ..photo.blending import Box
 from ..photo.detection import Face
 from .results import EditResult, Subject
+from .value import Value
 
 ExpressionMix = str | Mapping[str, float]  # an expression, or a mix of several: {"happy": 0.6, "surprise": 0.4}
 EditRequest = ExpressionMix | tuple[ExpressionMix, float]
@@ -31,9 +32,12 @@ LABEL_HEIGHT = 0.22  # height of a number in widths of its face
 MIN_LABEL_HEIGHT, MAX_LABEL_HEIGHT = 0.03, 0.08  # its limits in long sides of the photo
 
 
-@dataclass(frozen=True)
-class GroupResult:
-    """Edits of several faces of one photo. The edited photos are computed on first access and marked as edited by AI."""
+@dataclass(frozen=True, eq=False)
+class GroupResult(Value):
+    """Edits of several faces of one photo. The edited photos are computed on first access and marked as edited by AI.
+
+    Compared, hashed and pickled as its edits are.
+    """
 
     edits: dict[int, EditResult]
     """By index into the list of `find`, largest first; each as if it were the only one."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..models.exprgan import ExprGAN
 from ..models.networks import Decoder
 from ..photo.image_io import to_tensor
+from ..torch_state import own_torch_state
 from .results import Subject
 
 TuningProgress = Callable[[float], object]
@@ -26,7 +27,7 @@ PERCEPTUAL_WEIGHT, CHANGE_WEIGHT = 0.5, 8.0
 def tune(model: ExprGAN, subject: Subject, progress: TuningProgress | None = None) -> Subject:
     """The subject with a decoder fitted to it, and its reconstruction; `progress` gets the fraction done, 0..1."""
     weights = next(model.parameters())
-    with torch.inference_mode(False), torch.enable_grad():
+    with own_torch_state(), torch.enable_grad():
         decoder = copy.deepcopy(model.G_dec).float().requires_grad_(True)
         phi = copy.deepcopy(model.classifier).float().requires_grad_(False)
         x = to_tensor(subject.crop)[None].to(weights.device)
@@ -52,7 +53,7 @@ def tune(model: ExprGAN, subject: Subject, progress: TuningProgress | None = Non
         decoder = decoder.requires_grad_(False).eval().to(weights.dtype)
         with torch.no_grad():
             reconstruction = _decode(decoder, z.to(weights), codes[:1].to(weights))[0].float().cpu()
-    return dataclasses.replace(subject, decoder=decoder, reconstruction=reconstruction, warp_cache={})
+    return dataclasses.replace(subject, decoder=decoder, is_tuned=True, reconstruction=reconstruction, warp_cache={})
 
 
 def _decode(decoder: Decoder, z: Tensor, codes: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Literal, get_args
+from functools import cached_property, partial
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -14,10 +14,14 @@ from torch import Tensor
 from ..models.networks import Decoder
 from ..models.warp_network import FlowPrediction, WarpPrediction
 from ..photo.ai_metadata import mark_edited
-from ..photo.blending import estimate_grain, face_mask, match_color, paste_back
+from ..photo.blending import blend_planes, estimate_grain, face_mask, match_color, paste_back, planes_in_photo
 from ..photo.detection import Face
 from ..photo.image_io import to_image
-from .warp_field import WarpField, apply_warp
+from ..torch_state import own_torch_state
+from .color_curve import ColorCurve
+from .mouth_visibility import MouthView
+from .value import Value
+from .warp_field import WarpField, apply_warp, upper_face
 
 Fidelity = Literal["detail", "tuned", "model"]
 """How an edit is put back into the photo. `detail`: the photo's own pixels are warped by T (`warp_field`). `tuned`: the
@@ -25,11 +29,12 @@ same, after a copy of the decoder was fitted to the face for some seconds (`pivo
 is pasted, as in the paper; without a T all three do so."""
 FIDELITIES: tuple[Fidelity, ...] = get_args(Fidelity)
 PREVIEW_PX = 1024
+MOUTH_NOT_EDITED = "The mouth is covered or cannot be made out: only eyes and brows were edited."
 MIN_CERTAINTY = 0.8  # a face whose expression is read with less certainty is edited as if it were neutral
 
 
-@dataclass(frozen=True)
-class Reading:
+@dataclass(frozen=True, eq=False)
+class Reading(Value):
     """The expression of a face, as the classifier and Q read it."""
 
     expression: str
@@ -45,9 +50,9 @@ class Reading:
         return self.code if self.certainties[self.expression] >= MIN_CERTAINTY else torch.full_like(self.code, -1.0)
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A face in a photo, ready to be edited."""
+@dataclass(frozen=True, eq=False)
+class Subject(Value):
+    """A face in a photo, ready to be edited. Compared and hashed by content; its pickle has its pictures and `decoder`."""
 
     photo: Image.Image
     """The full photo, RGB, upright."""
@@ -55,20 +60,34 @@ class Subject:
     """Its position in the photo; None if the crop was given aligned."""
     crop: Image.Image
     """The aligned face, `image_size` px, the input of G_enc."""
-    photo_from_crop: np.ndarray
+    photo_from_crop: np.ndarray = field(repr=False)
     """(2, 3): crop px -> photo px."""
-    z: Tensor
-    """(z_dim,): g(x)."""
+    z: Tensor = field(repr=False)
+    """(z_dim,) float32 on the CPU: g(x)."""
     reading: Reading
-    reconstruction: Tensor
+    reconstruction: Tensor = field(repr=False)
     """(3, S, S) in [-1, 1]: the decoder's picture of the face with `reading.source_code`."""
-    wide_crop: Tensor | None = None
+    wide_crop: Tensor | None = field(default=None, repr=False)
     """(3, 2 S, 2 S) in [-1, 1]: the input of T, see `warp_network`; None without a T."""
-    decoder: Decoder | None = field(default=None, repr=False)
-    """A decoder fitted to this face, used instead of the model's; None before `tune`."""
+    color_curve: ColorCurve | None = field(default=None, repr=False)
+    """The colours of a photo that has none of its own, such as a grey one; else None."""
+    mouth: MouthView | None = None
+    """Where the mouth is, and whether it is covered; None if nobody looked, and the mouth is edited."""
+    decoder: Decoder | None = field(default=None, repr=False, compare=False)
+    """A decoder fitted to this face, used instead of the model's; None before `tune`, and in a pickled edit."""
+    is_tuned: bool = False
+    """Whether `reconstruction` is by a fitted decoder; if `decoder` is None, the next edit fits it again."""
     warp_cache: dict[tuple[float, bytes], FlowPrediction] = field(default_factory=dict, repr=False, compare=False)
     """Recent predictions of T, by emphasis and code (`warp_cache.predict_warp`). Copies in other photo sizes share it;
     whoever changes reconstruction or decoder starts a new one."""
+
+    @property
+    def warning(self) -> str:
+        """A sentence on a face that the detector is not certain of, see `Face.is_certain`; else empty."""
+        return self.face.warning if self.face else ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "preview"} | {"warp_cache": {}}
 
     @cached_property
     def preview(self) -> "Subject":
@@ -87,9 +106,12 @@ def scale_down(subjects: Sequence[Subject], side: int) -> list[Subject]:
             for subject in subjects]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class EditResult:
-    """One edit. The edited photos are computed on first access, and their files are marked as edited by AI."""
+@dataclass(frozen=True, eq=False)
+class EditResult(Value):
+    """One edit. The edited photos are computed on first access, and their files are marked as edited by AI.
+
+    Compared and hashed by content. A pickle holds all that the pictures need, and those computed before, but no network.
+    """
 
     subject: Subject
     code: Tensor
@@ -97,8 +119,14 @@ class EditResult:
     fidelity: Fidelity
     decode: Callable[[], Tensor] = field(repr=False, compare=False)
     """Computes `x_hat`."""
-    prediction: WarpPrediction | None = None
+    prediction: WarpPrediction | None = field(default=None, repr=False)
     """T's prediction for the edit; None without a T and for the fidelity "model"."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        x_hat = self.x_hat
+        pictures = {name: value for name, value in vars(self).items() if isinstance(value, Image.Image)}
+        subject = dataclasses.replace(self.subject, decoder=None)
+        return vars(dataclasses.replace(self, subject=subject, decode=partial(_stored, x_hat))) | pictures
 
     @cached_property
     def x_hat(self) -> Tensor:
@@ -106,6 +134,7 @@ class EditResult:
         return self.decode()
 
     @cached_property
+    @own_torch_state()
     def crop(self) -> Image.Image:
         """The decoder's picture, `image_size` px."""
         return mark_edited(to_image(self.x_hat))
@@ -125,15 +154,38 @@ class EditResult:
         """The edited face alone, aligned, `image_size` px: the crop that would be read from `image`."""
         return self._paste(dataclasses.replace(self.subject, photo=self.subject.crop, photo_from_crop=np.eye(2, 3)))
 
+    @property
+    def warning(self) -> str:
+        """Sentences on what limits the edit: `Subject.warning`, and a mouth that is not edited; else empty."""
+        return f"{self.subject.warning} {MOUTH_NOT_EDITED if self._ends_above_mouth else ''}".strip()
+
+    @property
+    def _ends_above_mouth(self) -> bool:
+        if self._warp_field is not None:
+            return self._warp_field.ends_above_mouth
+        return self.subject.mouth is not None and self.subject.mouth.is_covered
+
     @cached_property
     def _warp_field(self) -> WarpField | None:
-        return None if self.prediction is None else WarpField.from_prediction(self.prediction)
+        return None if self.prediction is None else WarpField.from_prediction(self.prediction, self.subject.mouth)
 
+    @own_torch_state()
     def _paste(self, subject: Subject) -> Image.Image:
         size = self.subject.reconstruction.shape[-1]
         if self._warp_field is not None:
-            return mark_edited(apply_warp(subject.photo, self._warp_field, subject.photo_from_crop, size))
-        mask = face_mask(size)
+            curve = subject.color_curve
+            return mark_edited(apply_warp(subject.photo, self._warp_field, subject.photo_from_crop, size, curve))
+        mask = face_mask(size) * upper_face(size, 1.0) if self._ends_above_mouth else face_mask(size)
         patch = match_color(self.crop, subject.crop, mask)
         grain = estimate_grain(subject.photo, subject.photo_from_crop, size)
-        return mark_edited(paste_back(subject.photo, patch, subject.photo_from_crop, mask, grain))
+        if subject.color_curve is None:
+            return mark_edited(paste_back(subject.photo, patch, subject.photo_from_crop, mask, grain))
+        result, planes = mark_edited(subject.photo), np.moveaxis(patch, 2, 0)
+        for box, colors, weight in planes_in_photo(planes, subject.photo_from_crop, mask, result.size):
+            blend_planes(result, box, subject.color_curve.recolor(colors), weight, grain)
+        return result
+
+
+def _stored(x_hat: Tensor) -> Tensor:
+    """`EditResult.decode` of a pickled edit."""
+    return x_hat

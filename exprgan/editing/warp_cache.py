@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..models.exprgan import ExprGAN
 from ..models.warp_network import FlowPrediction, WarpPrediction
+from ..torch_state import own_torch_state
 from .results import Subject
 
 CACHED_INTENSITIES = (0.4, 0.6, 0.8, 1.0)
@@ -22,6 +23,7 @@ WEAK_EXPONENT = 1.6  # exponent of that interpolation: how the slider's codes gr
 CACHE_SIZE = 8  # predictions kept for a face, 0.7 MB each at 128 px
 
 
+@own_torch_state()
 def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callable[[Tensor], Tensor]) -> WarpPrediction:
     """T's prediction for one edit with the code c (K * d,) in [-1, 1]: B = 1, float32 on the CPU.
 
@@ -29,15 +31,15 @@ def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callabl
     """
     network, source_code = model.T, subject.reading.source_code
     assert network is not None and subject.wide_crop is not None
-    weights, neutral = next(network.parameters()), torch.full_like(code, -1.0)
-    wide_crop = subject.wide_crop[None].to(weights)
+    device, neutral = next(network.parameters()).device, torch.full_like(code, -1.0)
+    wide_crop = subject.wide_crop[None].to(device)
 
     def flow_at(c: Tensor) -> FlowPrediction:
         emphasis = model.warp_emphasis(c, source_code)
         key = emphasis, c.numpy().tobytes()
         prediction = subject.warp_cache.get(key)  # other threads may add and remove entries
         if prediction is None:
-            reconstruction, x_hat, codes = (part[None].to(weights) for part in (subject.reconstruction, decode(c), c))
+            reconstruction, x_hat, codes = (part[None].to(device) for part in (subject.reconstruction, decode(c), c))
             prediction = network.predict_flow(wide_crop, reconstruction, x_hat, codes, emphasis)
             for oldest in [*subject.warp_cache][: 1 - CACHE_SIZE]:
                 subject.warp_cache.pop(oldest, None)
@@ -45,21 +47,20 @@ def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callabl
         return prediction
 
     def complete(prediction: FlowPrediction, c: Tensor) -> WarpPrediction:
-        completed = network.complete(wide_crop, prediction, c[None].to(weights))
+        completed = network.complete(wide_crop, prediction, c[None].to(device))
         return WarpPrediction(*(part.float().cpu() for part in completed))
 
     intensity = (code.max().item() + 1) / 2
-    with torch.inference_mode():
-        if intensity >= CACHED_INTENSITIES[0]:
-            weaker, stronger, weight = surrounding_codes(code)
-            prediction = flow_at(stronger)
-            return complete(prediction if weight == 1 else flow_at(weaker).lerp(prediction, weight), code)
-        shows_expression = bool(source_code.max() > -1)
-        start = complete(flow_at(neutral), neutral) if shows_expression else WarpPrediction.identity(network.image_size)
-        if intensity == 0:
-            return start
-        weakest = at_intensity(code, CACHED_INTENSITIES[0])
-        return start.lerp(complete(flow_at(weakest), weakest), (intensity / CACHED_INTENSITIES[0]) ** WEAK_EXPONENT)
+    if intensity >= CACHED_INTENSITIES[0]:
+        weaker, stronger, weight = surrounding_codes(code)
+        prediction = flow_at(stronger)
+        return complete(prediction if weight == 1 else flow_at(weaker).lerp(prediction, weight), code)
+    shows_expression = bool(source_code.max() > -1)
+    start = complete(flow_at(neutral), neutral) if shows_expression else WarpPrediction.identity(network.image_size)
+    if intensity == 0:
+        return start
+    weakest = at_intensity(code, CACHED_INTENSITIES[0])
+    return start.lerp(complete(flow_at(weakest), weakest), (intensity / CACHED_INTENSITIES[0]) ** WEAK_EXPONENT)
 
 
 def surrounding_codes(code: Tensor) -> tuple[Tensor, Tensor, float]:
