@@ -1,4 +1,4 @@
-"""Limits on the pixels and on the number of segments of a file.
+"""Limits on the pixels, on the bytes of a pipe, and on the number of segments of a file.
 
 They stop decompression bombs, small files whose header claims a picture that fills the memory, and files of so many
 segments that they take hours to decode.
@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import re
 import struct
+from contextlib import suppress
+from io import TextIOBase
 from typing import IO, Any
 
 from ..errors import BadImageError
 
 MAX_PIXELS = 80_000_000
 """Larger photos are refused before they are decoded. Just below the size at which PIL itself begins to warn."""
+MAX_STREAM_BYTES = 8 * MAX_PIXELS
+"""More from a pipe or an open file is refused. No photo within `MAX_PIXELS` is larger: 16-bit RGBA, uncompressed."""
 MIN_SIDE_PX = 16
 MAX_PROFILE_BYTES = 16_000_000
 """A larger colour profile is left out: a JPEG could not hold it."""
@@ -30,6 +34,30 @@ MAX_STRIPS = 100_000
 _TOO_MANY = ("The photo is made of far too many small pieces. Open it in a photo program, save it as a new JPEG, and use "
              "that file.")  # fmt: skip
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+
+
+def read_stream(stream: IO[bytes]) -> bytes:
+    """Reads a pipe to its end, or an open file from its start, wherever it stands.
+
+    Raises:
+        BadImageError: it has more than `MAX_STREAM_BYTES`.
+        TypeError: it is open as text.
+        ValueError: it is closed.
+    """
+    if isinstance(stream, TextIOBase):
+        raise TypeError("the photo's file is open as text; open it with mode 'rb'")
+    if getattr(stream, "closed", False):
+        raise ValueError("the photo's file is closed; pass it while it is open, or pass its path")
+    with suppress(AttributeError, OSError):  # a pipe has no start to return to
+        stream.seek(0)
+    content = bytearray()
+    while chunk := stream.read(1 << 20):
+        if not isinstance(chunk, bytes):
+            raise TypeError(f"the photo's file returns {type(chunk).__name__}; open it in binary mode")
+        content += chunk
+        if len(content) > MAX_STREAM_BYTES:
+            raise BadImageError(f"The photo has more than {MAX_STREAM_BYTES // 10**6} MB. Make it smaller and try again.")
+    return bytes(content)
 
 
 class BoundedReader:
