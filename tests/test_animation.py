@@ -317,6 +317,18 @@ def test_the_error_of_ffmpeg_is_passed_on(sweep, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("content", [None, "", "#!/bin/sh\nexit 0\n", "#!/bin/sh\nexit 3\n"])
+def test_a_program_that_is_no_ffmpeg_is_named(sweep, tmp_path, monkeypatch, content):
+    program = tmp_path / "ffmpeg"
+    if content is not None:
+        program.write_text(content)
+        program.chmod(0o755 if content else 0o644)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
+    with pytest.raises(ExprGANError, match=rf"^MP4 needs ffmpeg, but {program} .*\. Correct or remove .*_EXE, or .*\.gif"):
+        sweep.save(tmp_path / "me.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["ffmpeg"] * (content is not None)
+
+
 def test_the_error_without_imageio_ffmpeg_says_how_to_get_it(sweep, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(ExprGANError, match=r'pip install "exprgan\[video\]"'):

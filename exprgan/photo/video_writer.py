@@ -69,7 +69,10 @@ def write_mp4(frames: Sequence[Image.Image], path: Path, fps: float, progress: F
             "-metadata", f"encoding_tool={SOFTWARE}", "-f", "mp4", str(part),
         ]
         # fmt: on
-        ffmpeg = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
+        try:
+            ffmpeg = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
+        except OSError as error:
+            raise _ffmpeg_error(program, f"cannot be run: {error.strerror or error}") from error
         assert ffmpeg.stdin is not None
         try:
             with suppress(BrokenPipeError):  # ffmpeg ended early; its log says why
@@ -80,10 +83,13 @@ def write_mp4(frames: Sequence[Image.Image], path: Path, fps: float, progress: F
             raise
         finally:
             ffmpeg.communicate()  # closes its input and waits
-        if ffmpeg.returncode != 0:
-            log.seek(0)
-            reason = (log.read().decode("utf-8", "replace").strip().splitlines() or ["it stopped"])[-1]
-            raise ExprGANError(f"Cannot write {path}: ffmpeg says {reason!r}. Choose another folder or a smaller size.")
+        log.seek(0)
+        reasons = log.read().decode("utf-8", "replace").strip().splitlines()
+        if ffmpeg.returncode != 0 and reasons:
+            raise ExprGANError(f"Cannot write {path}: ffmpeg says {reasons[-1]!r}. Choose another folder, a smaller size, "
+                               "or a name that ends in .gif or .webp.")  # fmt: skip
+        if ffmpeg.returncode != 0 or part.stat().st_size == 0:  # killed, or not ffmpeg
+            raise _ffmpeg_error(program, f"ended with status {ffmpeg.returncode} and wrote nothing")
         packet = XMP_BOX_UUID + xmp_packet().encode()
         with open(part, "ab") as file:
             file.write(struct.pack(">I4s", 8 + len(packet), b"uuid") + packet)
@@ -169,6 +175,13 @@ def _find_ffmpeg() -> str:
         problem = "is not installed" if isinstance(error, ImportError) else "has no ffmpeg for this machine"
         raise ExprGANError(f'MP4 needs imageio-ffmpeg, which {problem}: pip install "exprgan[video]" brings it; '
                            "or choose a name that ends in .gif or .webp.") from error  # fmt: skip
+
+
+def _ffmpeg_error(program: str, problem: str) -> ExprGANError:
+    named = os.environ.get("IMAGEIO_FFMPEG_EXE")
+    remedy = "Correct or remove the variable IMAGEIO_FFMPEG_EXE" if named else "Install ffmpeg"
+    return ExprGANError(f"MP4 needs ffmpeg, but {program} {problem}. {remedy}, "
+                        "or choose a name that ends in .gif or .webp.")  # fmt: skip
 
 
 def _report_progress(frames: Sequence[Image.Image], progress: FrameProgress | None) -> Iterator[Image.Image]:
