@@ -2,12 +2,16 @@
 
 import argparse
 import errno
+import io
+import os
+import stat
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-
-from PIL import Image
+from typing import IO
 
 from .atomic_write import atomic_write
 from .batch.command import edit_photos
@@ -19,6 +23,7 @@ from .models.controller import check_intensity
 from .models.exprgan import ExprGAN
 from .models.hub_source import HUB_MODEL, default_model
 from .models.onnx_export import export_onnx
+from .photo.decode_limits import read_stream
 from .photo.detection import choose_face, find_faces
 from .photo.image_io import SUFFIXES, encode_image, load_photo, save_photo
 from .photo.video_writer import check_suffix
@@ -27,6 +32,8 @@ _FULL, _UNWRITABLE = "; make room, or choose another folder", "; choose another 
 REMEDIES = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EROFS: _UNWRITABLE, errno.EACCES: _UNWRITABLE,
             errno.EPERM: _UNWRITABLE}  # fmt: skip
 """What to do about an error of the system, by its number."""
+STREAM = "-"
+"""In place of a file's name: standard input or output. ./- is the file of that name."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,10 +45,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def run_verb(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> int:
     """Parses and calls the command's `run`; an error that the user can correct is one sentence on stderr and status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        _escape_unprintable(stream)
     args = parser.parse_args(argv)
     try:
         args.run(args)
+        if sys.stdout:  # None without a console
+            sys.stdout.flush()  # a full disk or a closed pipe must show here
         return 0
+    except BrokenPipeError:  # whoever reads standard output has stopped
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at the end
+        return 1
     except (ExprGANError, ValueError) as error:
         message = str(error)
     except OSError as error:
@@ -49,6 +63,12 @@ def run_verb(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> 
         message = f"{error.strerror or error}{where}{REMEDIES.get(error.errno or 0, '')}"
     print(f"error: {message}", file=sys.stderr)
     return 1
+
+
+def _escape_unprintable(stream: IO[str] | None) -> None:
+    """Makes a stream escape what its encoding lacks, such as characters of a file's name, instead of failing."""
+    if isinstance(stream, io.TextIOWrapper) and (stream.encoding, stream.errors) != ("utf-8", "surrogateescape"):
+        stream.reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,7 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     fidelity.add_argument("--fidelity", choices=FIDELITIES, default=FIDELITIES[0], help="detail: move the photo's own "
                           "pixels (default); tuned: likewise, after fitting the model to the face, which takes some "
                           "seconds; model: paste the picture that the model generates")  # fmt: skip
-    picture = "file to write (.jpg, .png or .webp)"
+    photo = "a photo, or - for standard input"
+    picture = "file to write (.jpg, .png or .webp), or - for standard output"
     expressions = ("one of the model's expressions, as `exprgan info` lists them, or neutral; or one for each of some "
                    "faces: 0=happy 2=sad:0.6")  # fmt: skip
 
@@ -76,18 +97,18 @@ def _parser() -> argparse.ArgumentParser:
         return verb.add_argument
 
     add = add_verb("find", _find, "number the faces in a photo")
-    add("photo", type=Path, help="a photo")
-    add("--out", type=Path, help=picture)
+    add("photo", type=_parse_path, help=photo)
+    add("--out", type=_parse_path, help=picture)
 
     add = add_verb("edit", _edit, "give faces another expression", model, intensity, style, faces, fidelity)
-    add("photo", type=Path, help="a photo, or a folder of photos")
+    add("photo", type=_parse_path, help="a photo, a folder of photos, or - for standard input")
     add("expression", nargs="+", help=expressions)
-    add("--out", type=Path, help=f"{picture}; for a folder, the folder of the edited photos")
+    add("--out", type=_parse_path, help=f"{picture}; for a folder, the folder of the edited photos")
     add("--jobs", type=int, help="for a folder: number of worker processes (default: one per core, at most one per "
         "2 GiB of memory)")  # fmt: skip
 
     add = add_verb("animate", _animate, "animate an expression", model, intensity, style, faces, fidelity)
-    add("photo", type=Path, help="a photo")
+    add("photo", type=_parse_path, help=photo)
     add("expression", nargs="*", default=["happy"], help=f"{expressions} (default: happy)")
     add("--kind", choices=ANIMATION_KINDS, default=ANIMATION_KINDS[0], help="sweep: from neutral to the expression and "
         "back (default); tour: all expressions in turn; morph: from --start to the expression and back")  # fmt: skip
@@ -95,13 +116,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=2.0, help="duration of one expression, rise and fall; default 2")
     add("--fps", type=float, default=25, help="frames a second, 1 to 50; default 25")
     add("--size", type=int, help="longest side in px (default: the photo's; .gif 640, .webp 1024)")
-    add("--out", type=Path, help="file to write (.mp4, .gif or .webp)")
+    add("--out", type=_parse_path, help="file to write (.mp4, .gif or .webp), or - for an MP4 on standard output")
 
     add = add_verb("transfer", _transfer, "give a face the expression of another photo", model, intensity, fidelity)
-    add("photo", type=Path, help="photo whose face is edited")
-    add("source", type=Path, help="photo whose expression is taken")
+    add("photo", type=_parse_path, help="photo whose face is edited, or - for standard input")
+    add("source", type=_parse_path, help="photo whose expression is taken, or - for standard input")
     add("--face", type=int, help="which face, counted from 0, the largest first")
-    add("--out", type=Path, help=picture)
+    add("--out", type=_parse_path, help=picture)
 
     add = add_verb("generate", _generate, "make pictures of new people", model, intensity, style)
     add("expression", help="one of the model's expressions, or neutral")
@@ -118,48 +139,61 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _find(args: argparse.Namespace) -> None:
-    photo = load_photo(args.photo)
+    out, source = _output_path(args, "faces"), _read_pipe(args.photo)
+    photo = load_photo(source)
     faces = find_faces(photo)
     choose_face(faces)  # raises NoFaceError if there is none
     for i, face in enumerate(faces):
-        print(f"{i}: {face.width:.0f} px wide at ({face.box[0]:.0f}, {face.box[1]:.0f})")
-    out = _output_path(args, "faces")
-    if not (file_format := SUFFIXES.get(out.suffix.lower())):
-        raise ValueError(f"cannot write {out.name!r}: choose a name that ends in {', '.join(SUFFIXES)}")
-    with atomic_write(out) as part:
-        part.write_bytes(encode_image(draw_numbers(photo, faces), file_format))
-    print(out)
+        place = f"{i}: {face.width:.0f} px wide at ({face.box[0]:.0f}, {face.box[1]:.0f})"
+        _print_note(args, f"{place} {face.warning}".rstrip())
+
+    def write(path: Path) -> None:
+        if not (file_format := SUFFIXES.get(path.suffix.lower())):
+            raise ValueError(f"cannot write {path.name!r}: choose a name that ends in {', '.join(SUFFIXES)}")
+        with atomic_write(path) as part:
+            part.write_bytes(encode_image(draw_numbers(photo, faces), file_format))
+
+    _write(out, _written_suffix(source), write)
 
 
 def _edit(args: argparse.Namespace) -> None:
     check_intensity(args.intensity)  # before anything slow
-    if args.photo.is_dir():
+    if args.photo != STREAM and os.path.isdir(args.photo):
         return edit_photos(args, lambda: _load_model(args))
     if args.jobs is not None:
         raise ValueError(f"--jobs is for folders, and {args.photo} is none")
     requests, label = _parse_requests(args.expression, args.face)
+    out, source = _output_path(args, label), _read_pipe(args.photo)
     editor = ExpressionEditor(_load_model(args))
     faces = requests if isinstance(requests, dict) else None if args.face == "all" else args.face or [0]
-    result = editor.edit_many(editor.read_all(args.photo, faces), requests, args.intensity, style=args.style,
+    result = editor.edit_many(editor.read_all(source, faces), requests, args.intensity, style=args.style,
                               fidelity=args.fidelity)  # fmt: skip
-    _save(result.image, _output_path(args, label))
+    for index, edit in result.edits.items():
+        if edit.warning:
+            print(f"face {index}: {edit.warning}", file=sys.stderr)
+    _write(out, _written_suffix(source), lambda path: save_photo(result.image, path))
 
 
 def _animate(args: argparse.Namespace) -> None:
     check_intensity(args.intensity)
     requests, label = _parse_requests(args.expression, args.face)
-    out = args.out or args.photo.with_name(f"{args.photo.stem}-{'tour' if args.kind == 'tour' else label}.mp4")
-    check_suffix(out)
+    out = _output_path(args, "tour" if args.kind == "tour" else label, ".mp4")
+    if isinstance(out, Path):
+        check_suffix(out)
+    source = _read_pipe(args.photo)
     start = args.start and _parse_request(args.start)
     editor = ExpressionEditor(_load_model(args))
-    animation = editor.animate(args.photo, args.kind, requests, args.intensity, face=args.face, style=args.style,
+    animation = editor.animate(source, args.kind, requests, args.intensity, face=args.face, style=args.style,
                                start=start, seconds=args.seconds, fps=args.fps, fidelity=args.fidelity)  # fmt: skip
 
     def print_progress(done: int, total: int) -> None:
         print(f"\rframe {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
-    animation.save(out, max_side=args.size, progress=print_progress if sys.stderr.isatty() else None)
-    print(f"{out}: {animation.seconds:g} s, {out.stat().st_size / 1e6:.1f} MB")
+    def write(path: Path) -> str:
+        animation.save(path, max_side=args.size, progress=print_progress if sys.stderr.isatty() else None)
+        return f": {animation.seconds:g} s, {path.stat().st_size / 1e6:.1f} MB"
+
+    _write(out, ".mp4", write)
 
 
 def _parse_faces(text: str) -> list[int] | str:
@@ -200,12 +234,18 @@ def _parse_request(text: str) -> EditRequest:
 
 def _transfer(args: argparse.Namespace) -> None:
     check_intensity(args.intensity)
+    if args.photo == args.source == STREAM:
+        raise ValueError("only one of the two photos can come from standard input; name the other")
+    out = _output_path(args, f"like-{'stdin' if args.source == STREAM else args.source.stem}")
+    photo, friend = _read_pipe(args.photo), _read_pipe(args.source)
     editor = ExpressionEditor(_load_model(args))
-    source = editor.read(args.source)
+    source = editor.read(friend)
     expression = source.reading.expression
-    print(f"{args.source} reads as {expression} ({source.reading.certainties[expression]:.0%} certain)")
-    result = editor.transfer(args.photo, source, args.intensity, face=args.face, fidelity=args.fidelity)
-    _save(result.image, _output_path(args, f"like-{args.source.stem}"))
+    _print_note(args, f"{args.source} reads as {expression} ({source.reading.certainties[expression]:.0%} certain)")
+    result = editor.transfer(photo, source, args.intensity, face=args.face, fidelity=args.fidelity)
+    if result.warning:
+        print(result.warning, file=sys.stderr)
+    _write(out, _written_suffix(photo), lambda path: save_photo(result.image, path))
 
 
 def _generate(args: argparse.Namespace) -> None:
@@ -257,12 +297,59 @@ def _load_model(args: argparse.Namespace, check: bool = False) -> ExprGAN:
     return ExprGAN.from_pretrained(args.model, check=check)
 
 
-def _output_path(args: argparse.Namespace, label: str) -> Path:
+def _parse_path(text: str) -> Path | str:
+    return STREAM if text == STREAM else Path(text)
+
+
+def _is_pipe(photo: Path | str) -> bool:
+    """Tests for what can be read only once and has no name of its own: standard input, pipes, <(...) and devices."""
+    if isinstance(photo, str) or photo.parts[:2] == ("/", "dev"):
+        return True
+    with suppress(OSError, ValueError):  # load_photo will say what is wrong with it
+        mode = os.stat(photo).st_mode
+        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    return False
+
+
+def _read_pipe(photo: Path | str) -> Path | bytes:
+    """Reads a pipe or standard input to its end; returns the path of anything else."""
+    if isinstance(photo, str):
+        if sys.stdin is None:
+            raise ExprGANError("Standard input is closed. Send a photo to it, or name one.")
+        return read_stream(sys.stdin.buffer)
+    if not _is_pipe(photo):
+        return photo
+    with open(photo, "rb") as file:
+        return read_stream(file)
+
+
+def _output_path(args: argparse.Namespace, label: str, suffix: str | None = None) -> Path | str:
     """--out, or by default a name beside the photo: me-happy.jpg for me.jpg; PNG for formats that cannot be written."""
-    suffix = args.photo.suffix if args.photo.suffix.lower() in SUFFIXES else ".png"
-    return args.out or args.photo.with_name(f"{args.photo.stem}-{label}{suffix}")
+    if args.out == STREAM and (sys.stdout is None or sys.stdout.isatty()):
+        raise ValueError("standard output is a terminal, or closed; send it to a file or pipe, or name a file with --out")
+    if args.out is None and _is_pipe(args.photo):
+        raise ValueError(f"{args.photo} gives the result no name; add --out FILE, or --out - for standard output")
+    return args.out or args.photo.with_name(f"{args.photo.stem}-{label}{suffix or _written_suffix(args.photo)}")
 
 
-def _save(image: Image.Image, path: Path) -> None:
-    save_photo(image, path)
-    print(path)
+def _written_suffix(photo: Path | bytes) -> str:
+    """The suffix of the format in which an edit of a photo is written by default: its own, if it can be written."""
+    if isinstance(photo, bytes):
+        return {b"\xff\xd8": ".jpg", b"RI": ".webp"}.get(photo[:2], ".png")
+    return photo.suffix if photo.suffix.lower() in SUFFIXES else ".png"
+
+
+def _print_note(args: argparse.Namespace, text: str) -> None:
+    print(text, file=sys.stderr if args.out == STREAM else sys.stdout)
+
+
+def _write(out: Path | str, suffix: str, write: Callable[[Path], str | None]) -> None:
+    """Writes `out` and prints its name and what `write` returns; if it is -, copies a temporary file to stdout."""
+    if isinstance(out, Path):
+        note = write(out)
+        print(f"{out}{note or ''}")
+        return
+    with tempfile.TemporaryDirectory(prefix="exprgan-") as folder:
+        file = Path(folder, f"result{suffix}")
+        write(file)
+        sys.stdout.buffer.write(file.read_bytes())

@@ -19,6 +19,8 @@ def edit_photos(args: argparse.Namespace, load: Callable[[], ExprGAN]) -> None:
         ExprGANError: as `edit_folder`, or nothing could be edited.
         SystemExit: with status 130, after Ctrl-C.
     """
+    if args.out == "-":
+        raise ValueError(f"{args.photo} is a folder; its edited photos need a folder too, not standard output")
     if args.out is None:
         raise ValueError(f"{args.photo} is a folder; name another one for the edited photos with --out")
     if args.face not in (None, "all", [0]):
