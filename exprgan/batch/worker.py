@@ -81,12 +81,15 @@ def edit_photo(editor: ExpressionEditor, settings: BatchSettings, file: str, res
         faces = editor.find(image)
         if settings.faces == "largest" or not faces:
             faces = [choose_face(faces)]
+        warnings = []
         for face in faces:  # each is edited in the result of the one before
-            image = editor.edit(image, settings.expression, settings.intensity, face=face, style=settings.style,
-                                fidelity=settings.fidelity).image  # fmt: skip
+            edit = editor.edit(image, settings.expression, settings.intensity, face=face, style=settings.style,
+                               fidelity=settings.fidelity)  # fmt: skip
+            image = edit.image
+            warnings.append(edit.warning)
         target.parent.mkdir(parents=True, exist_ok=True)
         save_photo(image, target, replace=False)
-        return record("edited", faces=len(faces))
+        return record("edited", " ".join(dict.fromkeys(warnings)), len(faces))
     except NoFaceError as error:
         return record("no face", str(error))
     except BadImageError as error:

@@ -67,7 +67,8 @@ def read(editor: ExpressionEditor, photo: str | None) -> tuple:
     if photo is None:
         return ADD_PHOTO, [], 0, None
     session = PhotoSession(editor, photo)
-    return describe(session.subject(editor).reading), session.thumbnails, 0, session
+    subject = session.subject(editor)
+    return f"{describe(subject.reading)} {subject.warning}".rstrip(), session.thumbnails, 0, session
 
 
 def edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity: float, second: str, part: float,
@@ -94,8 +95,11 @@ def edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity
     settings, face = (expression, intensity, second, part, style, fidelity), int(face or 0)
     session, requests, subjects = read_faces(editor, photo, settings, face, scope, others, session, progress)
     result = edit_faces(editor, subjects, requests)
-    name = f"Face {face + 1}" if len(session.faces) > 1 else "The face"
-    status = describe(editor.read_expression(result.edits[face].face), f"{name} now")
+    several = len(session.faces) > 1
+    now = describe(editor.read_expression(result.edits[face].face), f"{f'Face {face + 1}' if several else 'The face'} now")
+    warnings = [f"Face {index + 1}: {edit.warning}" if several else edit.warning
+                for index, edit in result.edits.items() if edit.warning]  # fmt: skip
+    status = " ".join([now, *warnings])
     pair = session.save_preview(), save_result(result.preview)
     return pair, status if photo else f"{status} {EXAMPLE_SHOWN}", session
 
@@ -244,7 +248,8 @@ def transfer(editor: ExpressionEditor, photo: str | None, source: str | None, in
     result = editor.transfer(session.subject(editor), source_subject, intensity)
     now = describe(editor.read_expression(result.face), "The face now")
     pair = session.save_preview(), save_result(result.preview)
-    return pair, f"{describe(source_subject.reading, 'The other face')} {now}", (session, source_session)
+    status = f"{describe(source_subject.reading, 'The other face')} {now} {result.warning}".rstrip()
+    return pair, status, (session, source_session)
 
 
 @with_args_of(transfer)
