@@ -28,6 +28,10 @@ from ..data.transforms import augment, augment_scene
 from ..data.validation import check_before_training
 
 FACE_NAME = "face.safetensors"
+NEUTRAL_SHARE = 0.3
+"""Least share of neutral pictures in what is drawn; photos of the world are neutral more often than one in seven."""
+PLAIN_INTENSITY = 0.4
+"""Known intensity from which a picture counts wholly as its class; weaker ones count partly as neutral."""
 COSINE_SCALE = 16.0
 """Factor of the cosines in the identity softmax; 16 separates a few hundred people without label smoothing."""
 
@@ -91,6 +95,7 @@ def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
     options = (config.image_size, parse_expressions(config.expressions), None if config.fold < 0 else config.fold)
     check_before_training(data, *options[1:], verbose=accelerator.is_main_process)
     train, test = (FaceFolder.load(data, split, *options, varied=True) for split in ("train", "test"))
+    drawn = indices_with_neutral(train)
     network = FaceNetwork(len(train.expressions), config.width, config.size)
     if config.init:
         network = load_face_network(config.init, len(train.expressions)).train().requires_grad_(True)
@@ -100,14 +105,16 @@ def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
     with training.loop as loop:
         while loop.fraction < 1:
             set_learning_rate(training.optimizer, config.lr * cosine_decay(loop.fraction))
-            indices = batch_indices(len(train), config.batch_size, loop.step, seed=config.seed,
+            indices = batch_indices(len(drawn), config.batch_size, loop.step, seed=config.seed,
                                     rank=accelerator.process_index, world=accelerator.num_processes)  # fmt: skip
-            generator = training.generator()
+            indices, generator = drawn[indices], training.generator()
             x = augment(train.images[indices].to(accelerator.device), generator, colour=1.0, shift=1.0)
             x = augment_scene(x, generator)
             logits, cosines = training.model(x.contiguous(memory_format=torch.channels_last))
-            expression, subject = (label[indices].to(logits.device) for label in (train.expression, train.subject))
-            training.advance(F.cross_entropy(logits, expression) + F.cross_entropy(COSINE_SCALE * cosines, subject))
+            labels = train.expression, train.subject, train.intensity
+            expression, subject, intensity = (label[indices].to(logits.device) for label in labels)
+            target = soft_labels(expression, intensity, logits.shape[1])
+            training.advance(F.cross_entropy(logits.float(), target) + F.cross_entropy(COSINE_SCALE * cosines, subject))
             if training.save_if_due() and accelerator.is_main_process:
                 loop.write(f"{loop.step} steps; held-out people: {_sentence(evaluate_face_network(network, test))}")
     results = evaluate_face_network(network, test)
@@ -117,6 +124,28 @@ def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
         print(f"{path}: {loop.step} steps; held-out people: {_sentence(results)}")
         training.finish()
     return results
+
+
+def soft_labels(expression: Tensor, intensity: Tensor, num_classes: int) -> Tensor:
+    """Probabilities to learn, (B, K + 1): an expression of intensity t below `PLAIN_INTENSITY` is neutral by 1 - t /
+    PLAIN_INTENSITY, since so faint a one differs from a neutral face about as much as neutral faces differ.
+
+    Args:
+        expression: (B,) class, K for neutral.
+        intensity: (B,) 0..1, NaN if unknown.
+        num_classes: K + 1.
+    """
+    share = (intensity / PLAIN_INTENSITY).clamp(max=1).nan_to_num(1.0)[:, None]
+    classes = torch.eye(num_classes, device=expression.device)
+    return share * classes[expression] + (1 - share) * classes[-1]
+
+
+def indices_with_neutral(faces: FaceFolder) -> Tensor:
+    """Indices of all pictures, the neutral ones as often as makes them `NEUTRAL_SHARE` of all, or more: (N,)."""
+    is_neutral = faces.expression == len(faces.expressions)
+    neutral, others = is_neutral.nonzero().squeeze(1), (~is_neutral).nonzero().squeeze(1)
+    times = math.ceil(NEUTRAL_SHARE / (1 - NEUTRAL_SHARE) * len(others) / max(len(neutral), 1))
+    return torch.cat((others, neutral.repeat(max(times, 1))))
 
 
 @torch.inference_mode()
