@@ -173,7 +173,23 @@ def test_styles_that_are_all_alike_have_no_diversity(edit_set):
     numbers = style_diversity(edit_set)
     assert numbers["model.all"] == 0 and numbers["model.between people"] == 51
     assert numbers["detail.mouth"] == pytest.approx(4) and numbers["detail.brows"] == numbers["detail.eyes"] == 0
-    assert {name.partition(".")[2] for name in numbers} == {"all", "between people", *FACE_PARTS}
+    assert numbers["detail.skin color"] == 0  # the mouth is no part of it
+    assert {name.partition(".")[2] for name in numbers} == {
+        "all", "between people", "skin color", "skin chroma", *FACE_PARTS,
+    }  # fmt: skip
+
+
+def test_a_tint_of_one_style_is_distinguished_from_a_shade(edit_set):
+    shaded = torch.full((2, 6, 5, 3, 32, 32), 100, dtype=torch.uint8)
+    shaded[:, :, 0] -= 10
+    tinted = torch.full((2, 6, 5, 3, 32, 32), 100, dtype=torch.uint8)
+    tinted[:, :, 0, 0] += 30  # red
+    edit_set.style_edits = lambda kind: shaded if kind == "detail" else tinted
+    numbers = style_diversity(edit_set)
+    assert numbers["detail.skin color"] == pytest.approx(10 * 0.4)
+    assert numbers["detail.skin chroma"] == pytest.approx(0, abs=1e-4)
+    assert numbers["model.skin color"] == pytest.approx(10 * 0.4)  # the mean over channels; 4 of 10 pairs differ
+    assert numbers["model.skin chroma"] == pytest.approx((20 + 10 + 10) / 3 * 0.4)
 
 
 def test_distances_of_images():
@@ -209,7 +225,7 @@ def test_results_name_their_evaluators_and_number_of_samples(results):
     assert results["metrics"].keys() == {
         "expression_accuracy", "confusion", "identity_cosine", "identity_by_intensity", "intensity_correlation", "neutral",
         "styles_shown", "style_diversity", "reconstruction", "feature_distance", "realism", "new_people", "code_reading",
-        "disentanglement", "real_pairs",
+        "disentanglement", "real_pairs", "reading",
     }  # fmt: skip
     by_evaluators = {name for name, metric in METRICS.items() if metric.needs_evaluator}
     assert results["metrics_by_other_judges"]["own"].keys() == by_evaluators

@@ -30,6 +30,8 @@ FACE_PARTS = {
     "mouth": (0.28, 0.72, 0.53, 0.76),
 }
 """Boxes of the parts of a face in every aligned crop: left, right, top, bottom, as shares of its side."""
+SKIN_BOX = (0.22, 0.78, 0.38, 0.5)
+"""The box whose mean color is taken for the skin's: cheeks and nose."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ def style_diversity(edit_set: EditSet) -> Numbers:
     """Mean absolute difference of two styles of one person, in levels of 255, of the whole crop and of each part of the
     face.
 
-    `between people`: of two people in one style.
+    `between people`: of two people in one style. `skin color`: of the mean color of cheeks and nose, and `skin chroma` of
+    what is left of it without its mean over the channels: styles should differ in shape, not in tint.
     """
     numbers = {}
     for kind in EDIT_KINDS:
@@ -171,6 +174,9 @@ def style_diversity(edit_set: EditSet) -> Numbers:
         numbers[f"{kind}.all"] = _mean_difference(images.flatten(0, 1))
         numbers |= {f"{kind}.{part}": _mean_difference(_crop_part(images, part).flatten(0, 1)) for part in FACE_PARTS}
         numbers[f"{kind}.between people"] = _mean_difference(images.permute(1, 2, 0, 3, 4, 5).flatten(0, 1))
+        color = _crop_box(images, SKIN_BOX).mean((-2, -1)).flatten(0, 1)
+        numbers[f"{kind}.skin color"] = _mean_difference(color)
+        numbers[f"{kind}.skin chroma"] = _mean_difference(color - color.mean(-1, keepdim=True))
     return numbers
 
 
@@ -260,7 +266,12 @@ def _neutrality(prediction: Prediction, kind: str) -> Numbers:
 
 def _crop_part(images: Tensor, part: str) -> Tensor:
     """One of FACE_PARTS of images (..., S, S)."""
-    left, right, top, bottom = (round(share * images.shape[-1]) for share in FACE_PARTS[part])
+    return _crop_box(images, FACE_PARTS[part])
+
+
+def _crop_box(images: Tensor, box: tuple[float, float, float, float]) -> Tensor:
+    """A box of images (..., S, S): left, right, top, bottom, as shares of the side."""
+    left, right, top, bottom = (round(share * images.shape[-1]) for share in box)
     return images[..., top:bottom, left:right]
 
 

@@ -26,6 +26,7 @@ from .evaluators import Evaluator, OwnEvaluator, ReferenceEvaluator, measure_eva
 from .intensity_regressor import IntensityRegressor
 from .outside_judge import OutsideJudge
 from .outside_metrics import measure_outside, read_pictures
+from .reading_metrics import measure_reading
 from .real_pairs import find_real_pairs
 from .reference_network import load_reference_network
 from .subgroups import measure_groups, read_groups
@@ -70,6 +71,8 @@ def evaluate(weights: str, data: str, sheets: str = "", fold: int | None = None,
                 by_others[evaluator.name][name] = _round(metric.measure(edit_set, evaluator))
         else:
             metrics[name] = _round(metric.measure(edit_set))
+    config = editor.model.config
+    metrics["reading"] = _round(measure_reading(editor.model.classifier, data, fold, config.image_size, config.expressions))
     results = {
         "outside": [measure_outside(edit_set, outside_judge) for outside_judge in tqdm(outside_judges, desc="outside")],
         "judges": [_describe(evaluator, faces) for evaluator in edit_set.evaluators],

@@ -5,6 +5,7 @@ from typing import Any
 PICTURE_KINDS = ("decoder", "model", "detail", "real")
 TOPICS = {
     "Expression": ("expression_accuracy", "confusion", "styles_shown", "neutral"),
+    "Reading": ("reading",),
     "Identity": ("identity_cosine", "identity_by_intensity"),
     "Intensity": ("intensity_correlation",),
     "Image quality": ("reconstruction", "feature_distance", "realism"),

@@ -1,0 +1,53 @@
+"""The numbers on reading: calibration error, and groups of pictures that are turned, lit, grey or smile."""
+
+import csv
+import shutil
+
+import pytest
+import torch
+
+from exprgan.expressions import EXPRESSIONS
+from train.eval.reading_metrics import calibration_error, measure_reading
+
+
+def test_the_calibration_error_is_the_mean_gap_of_certainty_and_accuracy():
+    certainty = torch.tensor([0.95, 0.95, 0.95, 0.95, 0.55, 0.55])
+    assert calibration_error(certainty, torch.tensor([1.0, 1, 1, 0, 1, 0])) == pytest.approx((4 * 0.2 + 2 * 0.05) / 6)
+    assert calibration_error(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 0])) == pytest.approx(0)
+
+
+class Constant(torch.nn.Module):
+    """Is 0.9 certain of one class; of a grey picture it is certain that it is neutral."""
+
+    def __init__(self, label):
+        super().__init__()
+        self.weight, self.label = torch.nn.Parameter(torch.zeros(1)), label
+
+    def forward(self, x):
+        logits = torch.full((len(x), 7), 0.1 / 6)
+        logits[:, self.label] = 0.9
+        is_grey = (x == x[:, :1]).flatten(1).all(1)
+        logits[is_grey] = torch.tensor([0.1 / 6] * 6 + [0.9])
+        return logits.log(), None
+
+
+def test_groups_are_measured_apart(faces_dir, tmp_path):
+    folder = shutil.copytree(faces_dir, tmp_path / "faces")
+    with (folder / "metadata.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    test = [row for row in rows if row["split"] == "test"]
+    turned = [row for row in test if row["expression"] == "happy"] + [row for row in test if row["expression"] == "neutral"]
+    for row in rows:
+        row |= {"yaw": "12" if row in turned else "", "light": "{}" if row["expression"] == "happy" else ""}
+    with (folder / "metadata.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    numbers = measure_reading(Constant(EXPRESSIONS.index("happy")), str(folder), None, 32, EXPRESSIONS)
+    strong = [row for row in test if row["expression"] == "neutral" or float(row["intensity"]) >= 0.4]
+    happy = sum(row["expression"] == "happy" for row in strong)
+    assert numbers["real.accuracy"] == pytest.approx(happy / len(strong)) and numbers["real.neutral"] == 0
+    assert numbers["real.neutral, grey"] == 1 and numbers["real.neutral, turned"] == 0
+    assert numbers["real.accuracy, relit"] == 1 and "real.neutral, relit" not in numbers
+    assert numbers["real.calibration error, relit"] == pytest.approx(0.1, abs=1e-4)
+    assert not any("smiles" in name for name in numbers)
