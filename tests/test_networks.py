@@ -118,3 +118,14 @@ def test_the_face_network_halves_its_maps_and_embeds_on_the_unit_sphere():
     logits, embedding = network(x)
     assert logits.shape == (2, 7)
     torch.testing.assert_close(embedding.norm(dim=1), torch.ones(2))
+
+
+def test_codes_are_read_from_a_grey_copy_of_varied_tone():
+    torch.manual_seed(0)
+    D_img = ImageDiscriminator(32, 6, 5, 8, features=32, grey_codes=True).eval()
+    x, y = torch.rand(2, 3, 32, 32) - 0.5, torch.eye(6)[:2]
+    tinted = x + torch.tensor([0.114, 0.0, -0.299])[:, None, None]  # of the same luma
+    torch.testing.assert_close(D_img(x, y)[1], D_img(tinted, y)[1])
+    assert (D_img(x, y)[0] - D_img(tinted, y)[0]).abs().min() > 1e-4
+    tone = torch.tensor([0.7, 1.3]).view(2, 1, 1, 1), torch.tensor([0.2, -0.1]).view(2, 1, 1, 1)
+    torch.testing.assert_close(D_img.read_code(x, y, tone), D_img.read_code(x * tone[0] + tone[1], y))

@@ -12,6 +12,7 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 
 from exprgan import ExpressionEditor, ExprGAN
+from exprgan.photo.image_io import LUMA
 from train.__main__ import main
 from train.core.checkpoints import Checkpoints
 from train.core.train_errors import DataError, RunError
@@ -321,9 +322,35 @@ def test_the_baselines_are_the_papers(faces_dir, config):
         assert {name for name, weight in weights.items() if weight and not name.startswith("discriminate")} == losses
         assert {player for player in PLAYERS if is_active(player, weights)} == players
     y = torch.eye(7)[[0, 6], :6]
-    generator, nan = torch.Generator(), torch.full((2,), float("nan"))
-    labels = Trainer(str(faces_dir), dataclasses.replace(config, condition="label"))._draw_codes(y, nan, generator)
+    generator, indices = torch.Generator(), torch.arange(2)
+    labels = Trainer(str(faces_dir), dataclasses.replace(config, condition="label"))._draw_codes(y, indices, generator)
     assert torch.equal(labels.view(2, 6, 5), (2 * y - 1)[:, :, None].expand(-1, -1, 5))
+
+
+def test_codes_by_style_stand_for_what_each_picture_shows(faces_dir, config):
+    trainer = Trainer(str(faces_dir), dataclasses.replace(config, condition="style", neutral=True))
+    faces, generator = trainer.faces, torch.Generator().manual_seed(0)
+    batch = trainer._draw_batch("refine")
+    assert batch.c.shape == (len(batch.y), 30) and (batch.c[batch.y.sum(1) == 0] == -1).all()
+    indices = torch.tensor([faces.file_names.index(name) for name in faces.file_names if "angry_shout" in name])
+    for index, c in zip(indices, trainer._draw_codes(faces.one_hot(indices), indices, generator), strict=True):
+        intensity = faces.intensity[index].item()
+        assert c[:5].argmax() in (3, 4) and (c[5:] == -1).all()  # the shout's elements
+        assert c[:5].max() == pytest.approx(2 * min(intensity / (0.7 if c[:5].argmax() == 3 else 1), 1) - 1, abs=1e-5)
+
+
+def test_published_weights_learn_to_read_codes_in_grey(faces_dir, config, tiny_config, tmp_path):
+    torch.manual_seed(0)
+    ExprGAN(tiny_config).save_pretrained(tmp_path / "weights")
+    options = {"init": str(tmp_path / "weights"), "stages": "refine", "steps": "0,0,2", "grey_codes": True}
+    run = fit(str(faces_dir), dataclasses.replace(config, **options))
+    assert main(["publish", str(run), "--out", str(tmp_path / "published")]) == 0
+    model = ExprGAN.from_pretrained(tmp_path / "published")
+    assert model.config.grey_codes and not tiny_config.grey_codes
+    x, y = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1, torch.eye(6)[:2]
+    grey = (x * torch.tensor(LUMA)[:, None, None]).sum(1, keepdim=True).expand_as(x)
+    torch.testing.assert_close(model.Q(x, y), model.Q(grey, y))
+    assert (model.D_img(x, y)[0] - model.D_img(grey, y)[0]).abs().min() > 1e-4
 
 
 def test_a_run_on_one_fold_holds_out_its_people(faces_dir, config, tmp_path):

@@ -36,8 +36,12 @@ class ExprGANConfig:
     """Side in px of the pictures that the face network classifies."""
     intensity_knots: int = 2
     """P, the points of F_ctrl's path of codes over intensity; 2 is a straight line, calibration makes more."""
+    grey_codes: bool = False
+    """Whether Q reads c from a grey copy of x, so that no code can be a tint; the paper's Q sees colours."""
     warp_width: float = 0.0
     """Width of T, the warp network; 0: the model has none."""
+    warp_decoded: bool = True
+    """Whether T sees the decoder's pictures in every edit; else only in `tuned` ones."""
 
     def __post_init__(self):
         names = self.expressions
@@ -62,6 +66,9 @@ class ExprGANConfig:
             value, least = getattr(self, field.name), 2 if field.name == "intensity_knots" else 1
             if field.type is int and (type(value) is not int or not least <= value <= 8192):
                 raise ValueError(f"{field.name} must be a whole number from {least} to 8192, not {value!r}")
+        for name in ("grey_codes", "warp_decoded"):
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
         if type(self.warp_width) not in (int, float) or not 0 <= self.warp_width <= 64:
             raise ValueError(f"warp_width must be a number from 0 to 64, not {self.warp_width!r}")
         if self.warp_width and self.image_size < 32:

@@ -41,7 +41,12 @@ class Controller(CalibratedModule):
         self.expressions, self.numbers_each = expressions, numbers_each
         self.code_dim = len(expressions) * numbers_each
         self.register_buffer("path", torch.zeros(len(expressions), knots, numbers_each, dtype=torch.float64))
-        self.path.copy_(torch.from_numpy(np.linspace(-1, 1, knots))[:, None])  # torch's is slow on the device "meta"
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the calibration, as after further training of G_dec: the path is a straight line."""
+        line = np.linspace(-1, 1, self.path.shape[1])  # torch's is slow on the device "meta"
+        self.path.copy_(torch.from_numpy(line)[:, None])
 
     def random(self, y: Tensor, generator: torch.Generator | None = None, intensity: Tensor | None = None) -> Tensor:
         """Draws codes by eq. 3: c_i = |z_y| * (2 y_i - 1) with one z_y ~ U(-1, 1)^d for all classes.

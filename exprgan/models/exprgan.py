@@ -54,7 +54,8 @@ class ExprGAN(
         self.F_ctrl = Controller(config.expressions, numbers_each, config.intensity_knots)
         self.G_enc = Encoder(config.image_size, config.z_dim, config.encoder_width)
         self.G_dec = Decoder(config.image_size, config.z_dim, self.F_ctrl.code_dim, config.decoder_width)
-        self.D_img = ImageDiscriminator(config.image_size, num_expressions, numbers_each, config.discriminator_width)
+        self.D_img = ImageDiscriminator(config.image_size, num_expressions, numbers_each, config.discriminator_width,
+                                        grey_codes=config.grey_codes)  # fmt: skip
         self.D_z = LatentDiscriminator(config.z_dim)
         self.classifier = FaceNetwork(num_expressions, config.face_width, config.face_size)
         self.T = WarpNetwork(config.image_size, self.F_ctrl.code_dim, config.warp_width) if config.warp_width else None
@@ -63,7 +64,7 @@ class ExprGAN(
 
     def Q(self, x: Tensor, y: Tensor) -> Tensor:
         """Predicts the code of pictures of known expression: x (B, 3, H, W), y (B, K) one-hot -> c_hat (B, K * d)."""
-        return self.D_img.Q(self.D_img.trunk(x, y))
+        return self.D_img.read_code(x, y)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """Edits: x (B, 3, H, W) in [-1, 1] and c (B, K * d) -> x_hat = G_dec(G_enc(x), c), like x."""

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..photo.image_io import LUMA
 from .fast_conv import add_constant_maps, patch_products, upsampled_products, upsampling_kernel
 
 MAX_MATMUL_PX = 16
@@ -129,11 +130,14 @@ class ImageDiscriminator(nn.Module):
     """D_img with Q on its trunk: four 5x5 convolutions of stride 2, one FC, a head; y is an input of every layer.
 
     Batch norm and LeakyReLU(0.2) throughout, as in the paper. `image_size` is a power of two of at least 16; `width`, the
-    channels of the first block (the paper: 16), is doubled by every block; `features` is the width of the FC.
+    channels of the first block (the paper: 16), is doubled by every block; `features` is the width of the FC. With
+    `grey_codes` Q gets the trunk's output for a grey copy of x, in which a code cannot be a tint.
     """
 
-    def __init__(self, image_size: int, num_expressions: int, numbers_each: int, width: int, features: int = 1024):
+    def __init__(self, image_size: int, num_expressions: int, numbers_each: int, width: int, features: int = 1024,
+                 grey_codes: bool = False):  # fmt: skip
         super().__init__()
+        self.grey_codes = grey_codes
         channels = [3, *(width * 2**i for i in range(4))]
         self.blocks = nn.ModuleList(
             ConditionedConv(a, b, num_expressions, kernel=5, stride=2) for a, b in itertools.pairwise(channels)
@@ -154,7 +158,25 @@ class ImageDiscriminator(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """x: (B, 3, H, W) in [-1, 1], y: (B, K) one-hot -> logits (B,), real if > 0, and c_hat (B, K * d)."""
         h = self.trunk(x, y)
-        return self.head(h).squeeze(1), self.Q(h)
+        return self.logits(h), self.read_code(x, y) if self.grey_codes else self.Q(h)
+
+    def logits(self, trunk: Tensor) -> Tensor:
+        """trunk: (B, features + K) -> (B,), real if > 0."""
+        return self.head(trunk).squeeze(1)
+
+    def read_code(self, x: Tensor, y: Tensor, tone: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Q: c_hat (B, K * d) of pictures of known expression.
+
+        Args:
+            x: (B, 3, H, W) in [-1, 1].
+            y: (B, K) one-hot.
+            tone: contrast and brightness, (B, 1, 1, 1) each, by which the grey copy is varied in training.
+        """
+        if self.grey_codes:
+            grey = (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+            grey = grey if tone is None else grey * tone[0] + tone[1]
+            x = grey.expand_as(x)
+        return self.Q(self.trunk(x, y))
 
 
 class LatentDiscriminator(nn.Module):

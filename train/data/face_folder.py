@@ -18,6 +18,7 @@ from exprgan.expressions import EXPRESSIONS, NEUTRAL, canonical
 from ..core.train_errors import DataError
 from .metadata import has_class, is_varied, raise_problems, read_metadata
 from .picture_checks import open_picture
+from .style_codes import Label
 from .validation import empty_split_problem, find_row_problems, select_rows
 
 
@@ -30,6 +31,7 @@ class FaceFolder:
         expression: (N,) long, 0..K-1, and K for neutral.
         subject: (N,) long, an index into `subjects`.
         intensity: (N,) float 0..1, NaN where unknown.
+        style: of each picture, as in metadata.csv; "" where there is none.
         subjects: names of the people, sorted.
         expressions: the names of the K expressions.
         file_names: the path of each picture, relative to the folder.
@@ -39,6 +41,7 @@ class FaceFolder:
     expression: Tensor
     subject: Tensor
     intensity: Tensor
+    style: tuple[str, ...]
     subjects: tuple[str, ...]
     expressions: tuple[str, ...]
     file_names: tuple[str, ...]
@@ -75,6 +78,7 @@ class FaceFolder:
             expression=torch.tensor([expression_index[canonical(row["expression"], expressions)] for row in rows]),
             subject=torch.tensor([subject_index[row["subject"]] for row in rows]),
             intensity=torch.tensor([float((row.get("intensity") or "").strip() or "nan") for row in rows]),
+            style=tuple((row.get("style") or "").strip() for row in rows),
             subjects=subjects,
             expressions=expressions,
             file_names=tuple(row["file_name"] for row in rows),
@@ -86,9 +90,10 @@ class FaceFolder:
     def select(self, mask: Tensor) -> "FaceFolder":
         """Selects pictures by a (N,) bool tensor. People keep their indices."""
         indices = mask.nonzero().squeeze(1)
+        rows = indices.tolist()
         return FaceFolder(
             self.images[indices], self.expression[indices], self.subject[indices], self.intensity[indices],
-            self.subjects, self.expressions, tuple(self.file_names[i] for i in indices.tolist()),
+            tuple(self.style[i] for i in rows), self.subjects, self.expressions, tuple(self.file_names[i] for i in rows),
         )  # fmt: skip
 
     def expressive(self, min_intensity: float = 0.0, *, neutral: bool = False) -> "FaceFolder":
@@ -105,6 +110,11 @@ class FaceFolder:
     def one_hot(self, indices: Tensor) -> Tensor:
         """Returns y of the pictures at `indices`: (B, K), all 0 for neutral."""
         return torch.eye(len(self.expressions) + 1)[self.expression[indices], :-1]
+
+    def labels(self, indices: Tensor) -> list[Label]:
+        """What the pictures at `indices` show."""
+        names = (*self.expressions, NEUTRAL)
+        return [Label(names[self.expression[i]], self.style[i], float(self.intensity[i])) for i in indices.tolist()]
 
 
 def batch_indices(num_items: int, batch_size: int, step: int, *, seed: int = 0, rank: int = 0, world: int = 1) -> Tensor:

@@ -35,15 +35,17 @@ class TrainBatch:
         c: (B, K * d), drawn by F_ctrl for y.
         z_prior: (B, z_dim), drawn from P_z.
         encode: False in the controller stage, where z_prior takes the place of g(x).
+        tone: contrast and brightness of the grey copy that Q reads, (B, 1, 1, 1) each; used if D_img has `grey_codes`.
     """
 
     def __init__(self, model: ExprGAN, phi: Callable[[Tensor], list[Tensor]], x: Tensor, y: Tensor, c: Tensor,
-                 z_prior: Tensor, *, encode: bool = True):  # fmt: skip
+                 z_prior: Tensor, *, encode: bool = True, tone: tuple[Tensor, Tensor] | None = None):  # fmt: skip
         self.model, self.phi, self.x, self.y, self.c, self.z_prior, self.encode = model, phi, x, y, c, z_prior, encode
+        self.tone = tone
 
     def detached(self) -> "TrainBatch":
         """The same batch for the discriminators: z and x_hat are kept without gradients, all else is computed anew."""
-        other = TrainBatch(self.model, self.phi, self.x, self.y, self.c, self.z_prior, encode=self.encode)
+        other = TrainBatch(self.model, self.phi, self.x, self.y, self.c, self.z_prior, encode=self.encode, tone=self.tone)
         other.z, other.x_hat = self.z.detach(), self.x_hat.detach()
         return other
 
@@ -56,21 +58,21 @@ class TrainBatch:
         return self.model.G_dec(self.z, self.c).float()
 
     @cached_property
-    def _fake(self) -> tuple[Tensor, Tensor]:
-        logits, c_hat = self.model.D_img(self.x_hat, self.y)
-        return logits.float(), c_hat.float()
+    def _fake_trunk(self) -> Tensor:
+        return self.model.D_img.trunk(self.x_hat, self.y)
 
-    @property
+    @cached_property
     def fake_logits(self) -> Tensor:
-        return self._fake[0]
+        return self.model.D_img.logits(self._fake_trunk).float()
 
-    @property
+    @cached_property
     def c_hat(self) -> Tensor:
-        return self._fake[1]
+        D_img = self.model.D_img
+        return (D_img.read_code(self.x_hat, self.y, self.tone) if D_img.grey_codes else D_img.Q(self._fake_trunk)).float()
 
     @cached_property
     def real_logits(self) -> Tensor:
-        return self.model.D_img(self.x, self.y)[0].float()
+        return self.model.D_img.logits(self.model.D_img.trunk(self.x, self.y)).float()
 
     @cached_property
     def z_logits(self) -> Tensor:

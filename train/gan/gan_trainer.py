@@ -25,6 +25,7 @@ from ..core.training_loop import TrainingLoop, set_learning_rate, update_ema
 from ..data import FaceFolder
 from ..data.contact_sheets import expression_sheet, pick_neutral_subjects
 from ..data.face_folder import batch_indices
+from ..data.style_codes import code_for
 from ..data.transforms import augment
 from ..data.validation import check_before_training
 from ..perceptual.face_trainer import check_face_network, load_face_network
@@ -35,6 +36,8 @@ from .held_out import held_out_metrics
 from .tracking import RunTracker, tracker_names
 from .train_config import TrainConfig
 
+MAX_CONTRAST, MAX_BRIGHTNESS = 0.35, 0.25
+"""How much the grey copies that Q reads differ in contrast (of 1) and brightness (of half the range)."""
 NO_RESULT = ("recipe", "out", "cpu", "check_face", "save_minutes", "keep", "sample_steps", "log_steps", "trackers")
 """Settings that the weights do not depend on."""
 
@@ -223,21 +226,24 @@ class Trainer:
         images = self.faces.images[indices.to(self.device, non_blocking=True)]
         x = augment(images, generator, colour=config.colour, shift=config.shift)
         y = self.faces.one_hot(indices)
-        c = self._draw_codes(y, self.faces.intensity[indices], generator)
+        c = self._draw_codes(y, indices, generator)
         z_prior = torch.rand(len(y), self.model.config.z_dim, generator=generator) * 2 - 1
+        tone = (torch.rand(2, len(y), 1, 1, 1, generator=generator) * 2 - 1).to(self.device, non_blocking=True)
         x = x.contiguous(memory_format=torch.channels_last)
         y, c, z_prior = (tensor.to(self.device, non_blocking=True) for tensor in (y, c, z_prior))
-        return TrainBatch(self.model, self.phi, x, y, c, z_prior, encode=stage != "controller")
+        return TrainBatch(self.model, self.phi, x, y, c, z_prior, encode=stage != "controller",
+                          tone=(1 + tone[0] * MAX_CONTRAST, tone[1] * MAX_BRIGHTNESS))  # fmt: skip
 
-    def _draw_codes(self, y: Tensor, intensity: Tensor, generator: torch.Generator) -> Tensor:
-        """c for y: drawn by F_ctrl, or what takes its place in the baselines."""
+    def _draw_codes(self, y: Tensor, indices: Tensor, generator: torch.Generator) -> Tensor:
+        """c of the pictures at `indices`: drawn by F_ctrl, or what takes its place."""
         F_ctrl = self.model.F_ctrl
         if self.config.condition == "none":
             return torch.zeros(len(y), F_ctrl.code_dim)
         if self.config.condition == "label":
             return F_ctrl.random(y, generator, torch.ones(len(y)))
-        c = F_ctrl.random(y, generator, intensity if self.config.known_intensity else None)
-        return torch.where(y.any(1, keepdim=True), c, F_ctrl.neutral())
+        if self.config.condition == "style":
+            return torch.stack([code_for(label, F_ctrl, generator) for label in self.faces.labels(indices)])
+        return torch.where(y.any(1, keepdim=True), F_ctrl.random(y, generator), F_ctrl.neutral())
 
     def _gradient_norm(self, optimizer: torch.optim.Optimizer) -> Tensor:
         self.accelerator.unscale_gradients(optimizer)
@@ -353,9 +359,13 @@ def new_model(config: TrainConfig) -> ExprGAN:
     if config.init:
         model = ExprGAN.from_pretrained(config.init)
         model.latent_prior.reset()  # further training moves g(x)
+        model.F_ctrl.reset()
+        if config.grey_codes:
+            model.config, model.D_img.grey_codes = dataclasses.replace(model.config, grey_codes=True), True
     else:
         model = ExprGAN(ExprGANConfig(
             image_size=config.image_size, z_dim=config.z_dim, expressions=config.expression_names,
+            grey_codes=config.grey_codes,
             encoder_width=round(64 * config.width), decoder_width=round(1024 * config.width),
         ))  # fmt: skip
     if config.face:

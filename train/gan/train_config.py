@@ -12,22 +12,24 @@ STAGES = ("controller", "reconstruct", "refine")
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
     "published": {
-        "lr": 1.5e-4, "lr_end": 0.1, "ema": 0.998, "known_intensity": True, "neutral": True, "min_intensity": 0.15,
-        "colour": 0.4, "shift": 0.3, "identity_size": "64,128", "batch_size": 160, "steps": "1500,3050,1660",
+        "lr": 1.5e-4, "lr_end": 0.1, "ema": 0.998, "condition": "style", "grey_codes": True, "neutral": True,
+        "min_intensity": 0.15, "colour": 0.4, "shift": 0.3, "identity_size": "64,128", "batch_size": 160,
+        "steps": "1500,3050,1660",
     },
     "caae": {"stages": "refine", "steps": "0,0,7000", "condition": "label", "weight": "identity=0,code=0,read_code=0"},
     "cgan": {"stages": "controller", "steps": "7000,0,0", "condition": "label", "weight": "code=0,read_code=0"},
     "finetune": {
         "stages": "reconstruct,refine", "steps": "0,30,15", "batch_size": 4, "lr": 5e-5, "lr_end": 0.1,
-        "identity_size": "64,128", "known_intensity": True, "neutral": True, "colour": 0.4, "shift": 0.3,
+        "identity_size": "64,128", "condition": "style", "neutral": True, "colour": 0.4, "shift": 0.3,
     },
     "aae": {
         "stages": "refine", "steps": "0,0,7000", "condition": "none",
         "weight": "identity=0,code=0,read_code=0,adversarial_img=0,discriminate_img=0",
     },
 }  # fmt: skip
-"""Settings that differ from the defaults, which are the paper's. `published`: those of the published weights, except that
-their controller stage took 740 steps at 4e-4, a rate that later saturates G_enc's tanh at the paper's width. The others are
+"""Settings that differ from the defaults, which are the paper's. `published`: for weights to publish.
+G_enc and G_dec of the bundled weights were trained so before there were codes by style: with eq. 3, its mean at the known
+intensity, and 740 steps of the controller at 4e-4, a rate that later saturates G_enc's tanh at this width. The others are
 the paper's baselines (Fig. 1 and 2): CAAE without codes and L_id, CGAN without G_enc (generates new people only), AAE
 without y and D_img (reconstructs only). `finetune`: what --init uses unless another recipe is named; the first stage, which
 trains G_dec without G_enc, would undo what the two learned together."""
@@ -69,8 +71,10 @@ class TrainConfig:
     identity_size: str = option("128", "side in px at which L_id compares, or several: 64,128; half costs a quarter")
     min_intensity: float = option(0.0, "leave out pictures whose known intensity is below this")
     fold: int = option(-1, "hold out this fold of metadata.csv instead of the people of split `test`")
-    condition: Literal["code", "label", "none"] = option("code", "what c is: eq. 3, the label 2 y - 1, or 0")
-    known_intensity: bool = option(False, "move the mean of |z_y| in eq. 3 to the known intensity (not the paper)")
+    condition: Literal["code", "style", "label", "none"] = option(
+        "code", "what c is: eq. 3; the known style and intensity (not the paper); the label 2 y - 1; or 0"
+    )
+    grey_codes: bool = option(False, "let Q read c from a grey copy, so that it cannot be a tint (not the paper)")
     neutral: bool = option(False, "train on neutral pictures too, with y = 0 and the code of all -1 (not the paper)")
     colour: float = option(0.0, "strength of colour augmentation (the paper: none)")
     shift: float = option(0.0, "strength of random shift, scale and rotation (the paper: none)")
@@ -119,8 +123,6 @@ class TrainConfig:
         for name in ("ema", "lr_end", "min_intensity"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in 0..1, not {getattr(self, name)!r}")
-        if self.known_intensity and self.condition != "code":
-            raise ValueError(f"known_intensity is about codes (eq. 3); the condition is {self.condition!r}")
         _ = self.weights, self.identity_sizes  # raise ValueError; names of weights are checked by gan_losses.stage_weights
         if self.batch_size < 2:
             raise ValueError("batch_size must be at least 2, for batch norm")
