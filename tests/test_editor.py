@@ -215,8 +215,8 @@ def test_with_a_t_the_photo_is_edited_by_its_prediction(t_editor, portrait, face
     subject = t_editor.read(portrait, face)
     assert subject.wide_crop.shape == (3, 64, 64)
     result = t_editor.edit(subject, "happy")
-    inputs = (part[None] for part in (subject.wide_crop, subject.reconstruction, result.x_hat, result.code))
-    expected = t_editor.model.T(*inputs, DEFAULT_EMPHASIS)
+    x, *decoded, c = (part[None] for part in (subject.wide_crop, subject.reconstruction, result.x_hat, result.code))
+    expected = t_editor.model.T(x, decoded, c, DEFAULT_EMPHASIS)
     torch.testing.assert_close(result.prediction.flow, expected.flow.detach())
     assert t_editor.edit(subject, "happy", fidelity="model").prediction is None
     assert result.image.size == portrait.size

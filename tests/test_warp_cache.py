@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from exprgan import EXPRESSIONS, ExpressionEditor, ExprGAN
-from exprgan.editing.warp_cache import CACHE_SIZE, CACHED_INTENSITIES, at_intensity, surrounding_codes
+from exprgan.editing.warp_cache import CACHE_SIZE, CACHED_INTENSITIES, at_intensity, predict_warp, surrounding_codes
 from exprgan.models.warp_network import DEFAULT_EMPHASIS
 
 
@@ -94,8 +94,21 @@ def test_flow_and_gain_are_interpolated_between_the_predictions_of_t(editor, sub
         torch.testing.assert_close(b, (a + c) / 2)
         assert (a - c).abs().max() > 1e-4
     result = editor.edit(subject, "fear", 0.8)
-    inputs = (part[None] for part in (subject.wide_crop, subject.reconstruction, result.x_hat, result.code))
-    torch.testing.assert_close(strong.flow, editor.model.T(*inputs, DEFAULT_EMPHASIS).flow.detach())
+    x, *decoded, c = (part[None] for part in (subject.wide_crop, subject.reconstruction, result.x_hat, result.code))
+    torch.testing.assert_close(strong.flow, editor.model.T(x, decoded, c, DEFAULT_EMPHASIS).flow.detach())
+
+
+def test_a_t_that_does_without_the_decoder_sees_its_pictures_in_tuned_edits_only(subject, editor, monkeypatch):
+    model = editor.model
+    monkeypatch.setattr(model, "config", dataclasses.replace(model.config, warp_decoded=False))
+    code, picture = model.F_ctrl.code("fear"), subject.reconstruction
+    x, c, decoded = subject.wide_crop[None], code[None], (picture[None], -picture[None])
+    subjects = [dataclasses.replace(subject, is_tuned=is_tuned, warp_cache={}) for is_tuned in (False, True)]
+    edit, tuned = (predict_warp(model, one, code, lambda _: -picture) for one in subjects)
+    emphasis = model.warp_emphasis(code, subject.reading.source_code)
+    torch.testing.assert_close(edit.flow, model.T(x, None, c, emphasis).flow.detach())
+    torch.testing.assert_close(tuned.flow, model.T(x, decoded, c, emphasis).flow.detach())
+    assert (edit.flow - tuned.flow).abs().max() > 1e-5
 
 
 def test_a_tuned_face_has_an_empty_cache(editor, subject):

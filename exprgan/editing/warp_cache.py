@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..models.exprgan import ExprGAN
-from ..models.warp_network import FlowPrediction, WarpPrediction
+from ..models.warp_network import Decoded, FlowPrediction, WarpPrediction
 from ..torch_state import own_torch_state
 from .results import Subject
 
@@ -27,7 +27,8 @@ CACHE_SIZE = 8  # predictions kept for a face, 0.7 MB each at 128 px
 def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callable[[Tensor], Tensor]) -> WarpPrediction:
     """T's prediction for one edit with the code c (K * d,) in [-1, 1]: B = 1, float32 on the CPU.
 
-    `subject` caches predictions; `decode` computes the decoder's picture (3, S, S) of a code.
+    `subject` caches predictions; `decode` computes the decoder's picture (3, S, S) of a code, which T sees if the model's
+    `warp_decoded` is set, or the decoder is fitted to the face.
     """
     network, source_code = model.T, subject.reading.source_code
     assert network is not None and subject.wide_crop is not None
@@ -39,12 +40,16 @@ def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callabl
         key = emphasis, c.numpy().tobytes()
         prediction = subject.warp_cache.get(key)  # other threads may add and remove entries
         if prediction is None:
-            reconstruction, x_hat, codes = (part[None].to(device) for part in (subject.reconstruction, decode(c), c))
-            prediction = network.predict_flow(wide_crop, reconstruction, x_hat, codes, emphasis)
+            prediction = network.predict_flow(wide_crop, decoded(c), c[None].to(device), emphasis)
             for oldest in [*subject.warp_cache][: 1 - CACHE_SIZE]:
                 subject.warp_cache.pop(oldest, None)
             subject.warp_cache[key] = prediction
         return prediction
+
+    def decoded(c: Tensor) -> Decoded:
+        if not (model.config.warp_decoded or subject.is_tuned):
+            return None
+        return subject.reconstruction[None].to(device), decode(c)[None].to(device)
 
     def complete(prediction: FlowPrediction, c: Tensor) -> WarpPrediction:
         completed = network.complete(wide_crop, prediction, c[None].to(device))

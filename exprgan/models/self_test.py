@@ -28,8 +28,9 @@ def reference_outputs(model: Any, x: Tensor, c: Tensor, y: Tensor) -> dict[str, 
     z = model.G_enc(x)
     outputs = {"z": z, "x_hat": model.G_dec(z, c), "c_hat": model.Q(x, y), "certainty": model.classifier(x)[0].softmax(1)}
     if model.T is not None:
+        decoded = outputs["x_hat"], outputs["x_hat"].flip(0)
         wide_crop = F.interpolate(x, scale_factor=FIELD_SCALE, mode="nearest")
-        outputs["edited"] = model.T(wide_crop, outputs["x_hat"], outputs["x_hat"].flip(0), c).apply(wide_crop)
+        outputs["edited"] = model.T(wide_crop, decoded, c).apply(wide_crop)
     return {name: value.float().cpu().contiguous() for name, value in outputs.items()}
 
 

@@ -108,6 +108,9 @@ class WarpEmphasis(CalibratedModule):
         return sum(p * e for p, e in zip(presence, self.per_expression.tolist(), strict=True)) / sum(presence)
 
 
+Decoded = tuple[Tensor, Tensor] | None  # reconstruction and x_hat
+
+
 class WarpNetwork(UNet):
     """T: a U-Net that predicts flow and gain, followed by `MouthNetwork`; `width` is a factor on WARP_CHANNELS.
 
@@ -132,19 +135,26 @@ class WarpNetwork(UNet):
             self.head.weight.mul_(0.02)
             self.head.bias.zero_()  # type: ignore[union-attr]
 
-    def forward(self, x: Tensor, reconstruction: Tensor, x_hat: Tensor, c: Tensor, emphasis: float = 1.0) -> WarpPrediction:
+    def forward(self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: float = 1.0) -> WarpPrediction:
         """Predicts the warp from the photo to the edit; arguments as in `predict_flow`."""
-        return self.complete(x, self.predict_flow(x, reconstruction, x_hat, c, emphasis), c)
+        return self.complete(x, self.predict_flow(x, decoded, c, emphasis), c)
 
-    def predict_flow(self, x: Tensor, reconstruction: Tensor, x_hat: Tensor, c: Tensor,
-                     emphasis: float = 1.0) -> FlowPrediction:  # fmt: skip
+    def predict_flow(self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: float = 1.0) -> FlowPrediction:
         """Predicts flow and gain, multiplied by `emphasis` (see `WarpEmphasis`).
 
-        x: (B, 3, R, R) in [-1, 1], the photo over the wide crop; reconstruction and x_hat: (B, 3, S, S), the decoder's
-        pictures over the crop, with the expression of the photo and with the target; c: (B, K * d), the target code.
+        Args:
+            x: (B, 3, R, R) in [-1, 1], the photo over the wide crop.
+            decoded: reconstruction and x_hat, (B, 3, S, S) each: the decoder's pictures over the crop, with the expression
+                of the photo and with the target. None: T does without them, as it was trained to do in part.
+            c: (B, K * d), the target code.
+            emphasis: factor, 1 or more.
         """
-        decoded = self._place_in_wide_crop(torch.cat((reconstruction, x_hat - reconstruction), dim=1))
-        maps = self.contract(torch.cat((F.pixel_unshuffle(x, FIELD_SCALE), decoded), dim=1), c)
+        if decoded is None:
+            pictures = x.new_zeros(len(x), 6, self.image_size, self.image_size)
+        else:
+            reconstruction, x_hat = decoded
+            pictures = self._place_in_wide_crop(torch.cat((reconstruction, x_hat - reconstruction), dim=1))
+        maps = self.contract(torch.cat((F.pixel_unshuffle(x, FIELD_SCALE), pictures), dim=1), c)
         flow, gain = self.expand(maps, c).split((2, 3), dim=1)
         flow = torch.tanh(flow / 16) * MAX_FLOW
         if emphasis != 1:
@@ -152,7 +162,7 @@ class WarpNetwork(UNet):
             raised = (flow[:, 1:] / RAISED).clamp(0, 1).masked_fill(below_eyes, 0)
             local = emphasis - max(0.0, emphasis - DEFAULT_EMPHASIS) * _nose_mask(self.image_size, x.device)
             flow = flow * (local + (1 - local) * raised)
-        return FlowPrediction(flow, torch.tanh(gain / 4) * (MAX_GAIN * emphasis), decoded)
+        return FlowPrediction(flow, torch.tanh(gain / 4) * (MAX_GAIN * emphasis), pictures)
 
     def complete(self, x: Tensor, prediction: FlowPrediction, c: Tensor) -> WarpPrediction:
         """Adds the mouth interior to a flow prediction; x and c as in `predict_flow`."""

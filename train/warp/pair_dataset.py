@@ -23,8 +23,8 @@ from exprgan.expressions import NEUTRAL, canonical
 from ..core.train_errors import DataError
 from ..data.metadata import has_class, raise_problems, read_metadata
 from ..data.picture_checks import open_picture
+from ..data.style_codes import Label
 from .flow_composition import compose_flow, invert_flow
-from .style_codes import Label
 
 NEUTRAL_SOURCE_SHARE = 0.5
 """Share of pairs whose source is the neutral picture."""
@@ -51,6 +51,7 @@ class PersonPictures:
         hidden: (N, S', S') uint8, 255 where the neutral picture's pixel is hidden.
         uv: (N, S', S', 4) float16, cm: coordinates on both rows of teeth, 0 where unknown.
         uv_known: (N, S', S', 2) uint8, 255 where they are known.
+        depth: (N, S', S') float16, sides towards the viewer.
         labels: N labels.
     """
 
@@ -61,6 +62,7 @@ class PersonPictures:
     hidden: Tensor
     uv: Tensor
     uv_known: Tensor
+    depth: Tensor
     labels: tuple[Label, ...]
 
     def to(self, device: torch.device) -> "PersonPictures":
@@ -82,6 +84,7 @@ class Pairs:
         source, target: (B, S, S, 3) uint8.
         flow, mask: (B, S', S', 2) and (B, S, S) float32, from target to source.
         uv, uv_known: (B, S', S', 4) and (B, S', S', 2) float32, of the target's teeth; uv_known is 0 or 1.
+        depth: (B, 3, S', S') float32: the source's, the target's and the neutral picture's.
         labels: of the targets.
     """
 
@@ -91,6 +94,7 @@ class Pairs:
     mask: Tensor
     uv: Tensor
     uv_known: Tensor
+    depth: Tensor
     labels: tuple[Label, ...]
 
 
@@ -158,6 +162,9 @@ def draw_pairs(people: list[PersonPictures], count: int, generator: torch.Genera
         mask=torch.where(same[:, None, None], 0.0, torch.maximum(mask, lost)),
         uv=stack("uv").float(),
         uv_known=stack("uv_known").float() / 255,
+        depth=torch.stack(
+            (stack("depth", True), stack("depth"), torch.stack([person.depth[0] for person, *_ in drawn])), dim=1
+        ).float(),
         labels=tuple(person.labels[target] for person, _, target in drawn),
     )
 
@@ -169,13 +176,16 @@ def _is_neutral(row: dict[str, str]) -> bool:
 
 def _load_person(root: Path, rows: list[dict[str, str]], expressions: tuple[str, ...]) -> PersonPictures:
     images = np.stack([np.asarray(open_picture(root / row["file_name"])) for row in rows])
-    columns: tuple[list, ...] = ([], [], [], [], [], [])
+    columns: tuple[list, ...] = ([], [], [], [], [], [], [])
     for row in rows:
-        flow, mask, uv, uv_known = (
-            _neutral_fields(images.shape[1]) if _is_neutral(row) else _read_fields(_field_file(root, row))
-        )
-        for column, field in zip(columns, (flow, mask, *invert_flow(flow, _halve(mask)), uv, uv_known), strict=True):
+        flow, mask, uv, uv_known, depth = (
+            _neutral_fields(images.shape[1], _field_file(root, rows[-1])) if _is_neutral(row)
+            else _read_fields(_field_file(root, row))
+        )  # fmt: skip
+        inverse, hidden = invert_flow(flow, _halve(mask))
+        for column, field in zip(columns, (flow, mask, inverse, hidden, uv, uv_known), strict=False):
             column.append(_compress(field))
+        columns[-1].append(depth.astype(np.float16))
     labels = [
         Label(canonical(row["expression"], expressions), row.get("style", ""), float(row.get("intensity") or 1))
         for row in rows
@@ -188,19 +198,23 @@ def _field_file(root: Path, row: dict[str, str]) -> Path:
     return root / f"{row['file_name']}.npz"
 
 
-def _neutral_fields(side: int) -> tuple[np.ndarray, ...]:
-    """The fields of `_read_fields` for the neutral picture itself."""
+def _neutral_fields(side: int, file: Path) -> tuple[np.ndarray, ...]:
+    """The fields of `_read_fields` for the neutral picture itself; its depth is in the file of any other picture."""
     half, fields = (side // 2, side // 2), ((2, np.float32), (4, np.float32), (2, bool))
     flow, uv, uv_known = (np.zeros((*half, channels), dtype) for channels, dtype in fields)
-    return flow, np.zeros((side, side), np.float32), uv, uv_known
+    with np.load(file) as others:
+        depth = others["neutral_depth"].astype(np.float32) / side
+    return flow, np.zeros((side, side), np.float32), uv, uv_known, depth
 
 
 def _read_fields(file: Path) -> tuple[np.ndarray, ...]:
-    """Reads flow (S', S', 2) in sides, mask (S, S) in [0, 1], uv (S', S', 4) in cm and uv_known (S', S', 2), bool."""
+    """Reads flow (S', S', 2) in sides, mask (S, S) in [0, 1], uv (S', S', 4) in cm, uv_known (S', S', 2), bool, and depth
+    (S', S') in sides."""
     with np.load(file) as fields:
-        flow, mask, uv, known = (fields[name].astype(np.float32) for name in ("flow", "invented", "places", "known"))
+        names = ("flow", "invented", "places", "known", "depth")
+        flow, mask, uv, known, depth = (fields[name].astype(np.float32) for name in names)
     uv_known = _halve(known) > 0.99
-    return _halve(flow) / len(flow), mask / 255, _halve(uv) * np.repeat(uv_known, 2, axis=2), uv_known
+    return _halve(flow) / len(flow), mask / 255, _halve(uv) * np.repeat(uv_known, 2, axis=2), uv_known, depth / len(flow)
 
 
 def _halve(field: np.ndarray) -> np.ndarray:

@@ -14,12 +14,6 @@ HOLD_PX = 7
 """Distance from the rim of glasses over which the flow fades to 0: a smooth flow cannot go round a line."""
 
 
-def affine_sample(x: Tensor, matrix: Tensor, size: int) -> Tensor:
-    """Samples pictures (B, C, H, W) through affine matrices (B, 2, 3) of `F.affine_grid`: (B, C, size, size)."""
-    grid = F.affine_grid(matrix, [len(x), x.shape[1], size, size], align_corners=False)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-
 def random_affine(count: int, generator: torch.Generator) -> Tensor:
     """Random flips with small rotations, scales, shears and shifts: (count, 2, 3)."""
 

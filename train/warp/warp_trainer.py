@@ -28,11 +28,12 @@ from ..core.precision import enable_fast_kernels, supported_precision
 from ..core.saved_training import SavedTraining
 from ..core.training_loop import cosine_decay, set_learning_rate, update_ema
 from ..core.training_record import TRAINING_NAME, forget_inherited
+from ..data.style_codes import code_for
 from ..data.transforms import augment_lighting
 from ..data.validation import warn_of_shortages
 from .pair_dataset import Pairs, draw_pairs, load_people
-from .pair_transforms import GLASSES_SHARE, affine_sample, draw_glasses, hold_at_glasses, random_affine
-from .style_codes import code_for
+from .pair_transforms import GLASSES_SHARE, draw_glasses, hold_at_glasses, random_affine
+from .turned_pairs import TurnedView, random_turns, sample
 from .warp_losses import WarpBatch, total_warp_loss
 
 MIN_BRIGHTNESS = 0.04
@@ -58,6 +59,8 @@ class WarpTrainConfig:
     lr: float = option(1.2e-3, "AdamW's highest learning rate")
     width: float = option(1.0, "width of T")
     again: bool = option(False, "start from the T in the weights, at its width")
+    decoded_share: float = option(1.0, "share of batches in which T sees the decoder's pictures; below 1 it learns to do "
+                                  "without them, and only tuned edits show them to it")  # fmt: skip
     part: Literal["all", "mouth"] = option("all", "train all of T, or the mouth network only")
     ema: float = option(0.998, "decay of the running average of T's weights, which is what gets written")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the networks' arithmetic")
@@ -70,8 +73,9 @@ class WarpTrainConfig:
         for name in ("steps", "batch_size", "lr", "width", "save_minutes"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
-        if not 0 <= self.ema <= 1:
-            raise ValueError(f"ema must lie in 0..1, not {self.ema!r}")
+        for name in ("ema", "decoded_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in 0..1, not {getattr(self, name)!r}")
 
 
 class WarpTrainer:
@@ -132,11 +136,13 @@ class WarpTrainer:
         generator = self.training.generator(step)
         pairs = draw_pairs(self.people, self.config.batch_size, generator)
         x, target, *fields = augment_pairs(pairs, FIELD_SCALE * self.model.config.image_size, generator)
+        c = torch.stack([code_for(label, self.model.F_ctrl, generator) for label in pairs.labels])
+        c, emphasis = c.to(self.device, non_blocking=True), self._draw_emphasis(generator)
+        is_decoded = torch.rand((), generator=generator) < self.config.decoded_share
         with torch.no_grad(), self.accelerator.autocast():
-            reconstruction, x_hat, c = self._decode(x, target, pairs, generator)
+            decoded = self._decode(x, c) if is_decoded else None
         with self.accelerator.autocast():
-            x_in = x.contiguous(memory_format=self.layout)
-            prediction = self.T(x_in, reconstruction, x_hat, c, self._draw_emphasis(generator))
+            prediction = self.T(x.contiguous(memory_format=self.layout), decoded, c, emphasis)
         prediction = WarpPrediction(*(part.float() for part in prediction))
         flow, gain, *mouth = prediction
         edited = WarpPrediction(flow, gain, *(part.detach() for part in mouth)).apply(x)
@@ -148,22 +154,16 @@ class WarpTrainer:
             return 1.0
         return 1 + torch.rand((), generator=generator).item() * (MAX_EMPHASIS - 1)
 
-    def _decode(self, x: Tensor, target: Tensor, pairs: Pairs, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """The decoder's pictures and the target code as the editor computes them: reconstruction, x_hat, c."""
+    def _decode(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """The decoder's pictures as the editor computes them: reconstruction and x_hat."""
         model, names = self.model, self.model.config.expressions
-        crops, target_crops = aligned_crop(torch.cat((x, target)), model.config.image_size).chunk(2)
-        numbers = [names.index(label.expression) if label.expression in names else -1 for label in pairs.labels]
-        y = F.one_hot(torch.tensor(numbers) + 1, len(names) + 1)[:, 1:].float().to(self.device, non_blocking=True)
-        codes = [code_for(label, model.F_ctrl, generator) for label in pairs.labels]
-        given = torch.tensor([code is not None for code in codes])[:, None].to(self.device, non_blocking=True)
-        c = torch.stack([model.F_ctrl.neutral() if code is None else code for code in codes])
-        c = torch.where(given, c.to(self.device, non_blocking=True), model.Q(target_crops, y).float())
+        crops = aligned_crop(x, model.config.image_size)
         certainty, best = model.classifier(crops)[0].float().softmax(1).max(1)
         y = F.one_hot(best, len(names) + 1)[:, :-1].float()
         is_expressive = (certainty >= MIN_CERTAINTY) & (best < len(names))
         source_code = torch.where(is_expressive[:, None], model.Q(crops, y).float(), -1.0)
         z = model.G_enc(crops)
-        return model.G_dec(z, source_code).float(), model.G_dec(z, c).float(), c
+        return model.G_dec(z, source_code).float(), model.G_dec(z, c).float()
 
 
 @writes_folder(lambda pairs, weights, config: config.out)
@@ -182,21 +182,22 @@ def augment_pairs(pairs: Pairs, size: int, generator: torch.Generator) -> tuple[
     count, device = len(pairs.labels), pairs.source.device
     affine = random_affine(count, generator)
     matrix = affine.to(device, non_blocking=True)
-    pictures = torch.cat((pairs.source, pairs.target)).permute(0, 3, 1, 2).float() / 255
-    pictures = torch.stack(affine_sample(pictures, matrix.repeat(2, 1, 1), size).chunk(2), dim=1)
-    fields = torch.cat((pairs.flow, pairs.uv, pairs.uv_known), dim=3).permute(0, 3, 1, 2)
-    flow, uv, uv_known = affine_sample(fields, matrix, size // FIELD_SCALE).split((2, 4, 2), dim=1)
-    mask = affine_sample(pairs.mask[:, None], matrix, size)
+    view = TurnedView(random_turns(count, generator).to(device, non_blocking=True), pairs.depth, matrix)
+    places = view.sources(1, size)
+    pictures = (pairs.source, view.sources(0, size)), (pairs.target, places)
+    pictures = torch.stack([sample(picture.permute(0, 3, 1, 2).float() / 255, at) for picture, at in pictures], dim=1)
+    mask = sample(pairs.mask[:, None], places)
+    fields = torch.cat((pairs.uv, pairs.uv_known), dim=3).permute(0, 3, 1, 2)
+    uv, uv_known = sample(fields, view.sources(1, size // FIELD_SCALE)).split((4, 2), dim=1)
+    flow = view.flow(pairs.flow.permute(0, 3, 1, 2), size // FIELD_SCALE)
     uv_known = (uv_known > 0.99).float()
     uv = uv * uv_known.repeat_interleave(2, dim=1)
     uv[:, ::2] *= matrix[:, 0, 0].sign()[:, None, None, None]  # u changes sign in a mirrored picture
-    inverse = torch.linalg.inv(affine[:, :, :2])
-    flow = torch.einsum("bij,bjhw->bihw", inverse.to(device, non_blocking=True), flow)
     pictures = augment_lighting(pictures, generator)
     chosen = (torch.rand(count, generator=generator) < GLASSES_SHARE).nonzero().flatten()
     if len(chosen):
         eyes = (torch.tensor(EYES) - 0.5) / WIDE_CROP_SCALE * 2 - affine[chosen, None, :, 2]  # in -1..1
-        eyes = torch.einsum("bij,bnj->bni", inverse[chosen], eyes)
+        eyes = torch.einsum("bij,bnj->bni", torch.linalg.inv(affine[chosen, :, :2]), eyes)
         eyes = torch.where((eyes[:, :1, :1] > eyes[:, 1:, :1]), eyes.flip(1), eyes)
         color, opacity = draw_glasses((eyes + 1) / 2 * size, size, generator, device)
         rows = chosen.to(device, non_blocking=True)
@@ -248,7 +249,7 @@ def decoder_digest(model: ExprGAN) -> str:
 def write_into(folder: Path, T: nn.Module, config: WarpTrainConfig) -> None:
     """Replaces T in published weights (model.safetensors, config.json, training.json); the rest of the model stays."""
     published = ExprGAN.from_pretrained(folder)
-    model = ExprGAN(dataclasses.replace(published.config, warp_width=config.width))
+    model = ExprGAN(dataclasses.replace(published.config, warp_width=config.width, warp_decoded=config.decoded_share == 1))
     replaced = ("T.", "warp_emphasis.")  # the emphasis was calibrated for the T that is replaced
     kept = {name: value for name, value in published.state_dict().items() if not name.startswith(replaced)}
     model.load_state_dict(model.state_dict() | kept | {f"T.{name}": value.cpu() for name, value in T.state_dict().items()})
