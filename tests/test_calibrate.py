@@ -37,8 +37,8 @@ def test_the_emphasis_is_the_smallest_that_suffices():
     assert smallest_emphasis(np.array([0.6, 0.7, 0.8, 0.9]), 0.77) == pytest.approx(1.3, abs=1e-3)
     assert smallest_emphasis(np.array([0.9, 0.95, 0.97, 0.98]), 0.8) == EMPHASES[0]  # intense enough without emphasis
     assert smallest_emphasis(np.array([0.6, 0.72, 0.65, 0.6]), 0.9) == pytest.approx(EMPHASES[0] + 0.2 * 10 / 12, abs=1e-3)
-    assert smallest_emphasis(np.array([0.68, 0.71, 0.73, 0.75]), 0.9) == EMPHASES[0]  # more movement, hardly more intensity
-    assert smallest_emphasis(np.array([0.6, 0.7, 0.73, 0.85]), 0.9) == pytest.approx(EMPHASES[1] - 0.2 * 2 / 10, abs=1e-3)
+    assert smallest_emphasis(np.array([0.68, 0.69, 0.7, 0.71]), 0.9) == EMPHASES[0]  # more movement, hardly more intensity
+    assert smallest_emphasis(np.array([0.6, 0.7, 0.71, 0.85]), 0.9) == pytest.approx(EMPHASES[1] - 0.2 * 2 / 10, abs=1e-3)
     assert smallest_emphasis(np.array([0.3, 0.4, 0.5, 0.62]), 0.9) == pytest.approx(EMPHASES[-1] - 0.2 * 2 / 12, abs=1e-3)
 
 
