@@ -200,7 +200,7 @@ def test_transfer_refuses_a_photo_without_a_face_and_its_link_keeps_the_intensit
     visit.open("Transfer")
     visit.add_photo(data_dir / "portrait.jpg")
     visit.add_photo(tmp_path / "sky.png", nth=1)
-    visit.page.get_by_text("No face was found in this photo").wait_for()
+    visit.page.get_by_text("No face was found in this photo").first.wait_for()
     visit.wait_for_status("Nothing was edited")
     visit.page.get_by_role("slider", name="Intensity").locator("visible=true").press("ArrowLeft")
     visit.page.get_by_role("button", name="Copy a link").locator("visible=true").click()

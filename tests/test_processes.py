@@ -49,7 +49,8 @@ def write_pairs(folder):
         rows.append({"file_name": f"A/{name}.png", "subject": "A", "expression": expression, "style": style,
                      "kind": "rendered", "intensity": "1", "split": "train"})  # fmt: skip
     still = {"flow": np.zeros((76, 76, 2), np.float16), "invented": np.zeros((76, 76), np.uint8),
-             "places": np.zeros((76, 76, 4), np.float16), "known": np.zeros((76, 76, 2), bool)}  # fmt: skip
+             "places": np.zeros((76, 76, 4), np.float16), "known": np.zeros((76, 76, 2), bool),
+             "depth": np.zeros((38, 38), np.float16), "neutral_depth": np.zeros((38, 38), np.float16)}  # fmt: skip
     np.savez(folder / "A" / "glad.png.npz", **still)
     write_metadata(folder, rows)
 

@@ -190,7 +190,7 @@ def network():
 def test_an_untrained_network_hardly_changes_the_photo(network):
     x = torch.rand(2, 3, 64, 64) * 2 - 1
     decoded = torch.rand(2, 3, 32, 32) * 2 - 1
-    prediction = network(x, decoded, decoded.flip(0), torch.rand(2, 30))
+    prediction = network(x, (decoded, decoded.flip(0)), torch.rand(2, 30))
     flow, gain, mask, background, shading, uv = prediction
     assert flow.shape == (2, 2, 64, 64) and gain.shape == x.shape and mask.shape == (2, 1, 64, 64)
     assert background.shape == shading.shape == decoded.shape and uv.shape == (2, 4, 32, 32)
@@ -202,7 +202,8 @@ def test_every_input_of_the_network_affects_the_edit(network):
     inputs = [torch.rand(1, 3, 64, 64), torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32), torch.rand(1, 30)]
     for tensor in inputs:
         tensor.requires_grad_(True)
-    sum(part.square().sum() for part in network(*inputs)).backward()
+    x, *decoded, c = inputs
+    sum(part.square().sum() for part in network(x, decoded, c)).backward()
     assert all(tensor.grad.abs().sum() > 0 for tensor in inputs)
 
 
@@ -222,7 +223,7 @@ def test_the_nose_is_not_emphasised_beyond_the_default(network):
     with torch.no_grad():
         network.head.weight.zero_()
         network.head.bias[:] = torch.tensor([1.0, -1.0, 0.0, 0.0, 0.0])  # everything to one side and down
-        inputs = torch.zeros(1, 3, 64, 64), *torch.zeros(2, 1, 3, 32, 32), torch.zeros(1, 30)
+        inputs = torch.zeros(1, 3, 64, 64), torch.zeros(2, 1, 3, 32, 32), torch.zeros(1, 30)
         plain, default, strong = (
             network(*inputs, emphasis).flow[0] / network(*inputs).flow[0] for emphasis in (1.0, 1.25, 1.5)
         )
@@ -234,7 +235,7 @@ def test_the_nose_is_not_emphasised_beyond_the_default(network):
 def test_the_mask_is_0_where_no_mouth_can_be(network):
     with torch.no_grad():
         network.mouth.head.bias[: FIELD_SCALE**2] = 8  # a mouth everywhere
-    mask = network(torch.zeros(1, 3, 64, 64), *torch.zeros(2, 1, 3, 32, 32), torch.zeros(1, 30)).mask[0, 0]
+    mask = network(torch.zeros(1, 3, 64, 64), None, torch.zeros(1, 30)).mask[0, 0]
     assert (
         mask[36, 32] > 0.99
         and mask[36, 32 + math.ceil(64 * (CM_IN_WIDE_CROP * MASK_HALF_WIDTH_CM + MASK_FADE)) :].max() == 0
