@@ -58,7 +58,7 @@ def test_the_logged_rate_and_held_out_numbers_are_those_of_the_run(faces_dir, co
     assert logged[-1]["held_out/pixel"] == pytest.approx(error, abs=1e-4)
 
 
-def test_a_finished_run_asked_for_other_settings_says_so(faces_dir, config, capsys):
+def test_a_finished_run_asked_for_other_settings_is_refused(faces_dir, config, capsys):
     config = dataclasses.replace(config, stages="controller", steps="1,0,0")
     run = fit(str(faces_dir), config)
     before = (run / "config.json").read_bytes(), sorted(path.name for path in Checkpoints(run).paths())

@@ -152,7 +152,7 @@ def editor(tiny_config):
 
 
 @pytest.mark.parametrize("fidelity", ["detail", "model"])
-def test_an_edit_of_a_covered_mouth_keeps_the_pixels_below_the_eyes_and_says_so(editor, portrait, face, fidelity):
+def test_an_edit_of_a_covered_mouth_keeps_the_pixels_below_the_eyes_and_reports_it(editor, portrait, face, fidelity):
     subject = dataclasses.replace(editor.read(portrait, face), mouth=MouthView(True))
     result = editor.edit(subject, "happy", fidelity=fidelity)
     changed = np.argwhere((np.asarray(result.image) != np.asarray(portrait)).any(axis=2))
