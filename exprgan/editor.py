@@ -301,7 +301,7 @@ class ExpressionEditor:
         if self.model.T is not None:
             matrix = photo_from_enlarged_crop(photo_from_crop, crop.width, WIDE_CROP_SCALE, size)
             wide_crop = to_tensor(crop_face(photo, invert(matrix), size))
-        reconstruction = self._decode(z, reading.source_code)
+        reconstruction = self._decode(z, reading.source_code) if self.model.config.warp_decoded else None
         corners = None if face is None else transform(invert(photo_from_crop), face.landmarks[3:5]) / crop.width
         return Subject(photo, face, crop, photo_from_crop, z, reading, reconstruction, wide_crop,
                        ColorCurve.from_crop(crop), MouthView.from_crop(crop, corners))  # fmt: skip

@@ -98,6 +98,22 @@ def test_flow_and_gain_are_interpolated_between_the_predictions_of_t(editor, sub
     torch.testing.assert_close(strong.flow, editor.model.T(x, decoded, c, DEFAULT_EMPHASIS).flow.detach())
 
 
+def test_a_face_is_not_decoded_for_a_t_that_does_without(editor, portrait, face, calls, monkeypatch):
+    monkeypatch.setattr(editor.model, "config", dataclasses.replace(editor.model.config, warp_decoded=False))
+    subject = editor.read(portrait, face)
+    edit = editor.edit(subject, "fear")
+    assert subject.reconstruction is None and calls["decoder"] == 0 and calls["T"] == 1
+    assert edit.image.size == portrait.size and calls["decoder"] == 0
+    assert edit.x_hat.shape == (3, 32, 32) and calls["decoder"] == 1
+
+
+def test_a_face_of_a_t_that_does_without_the_decoder_can_be_tuned(editor, portrait, face, monkeypatch):
+    monkeypatch.setattr(editor.model, "config", dataclasses.replace(editor.model.config, warp_decoded=False))
+    tuned = editor.tune(editor.read(portrait, face))
+    assert tuned.reconstruction.shape == (3, 32, 32)
+    assert editor.edit(tuned, "fear", fidelity="tuned").image.size == portrait.size
+
+
 def test_a_t_that_does_without_the_decoder_sees_its_pictures_in_tuned_edits_only(subject, editor, monkeypatch):
     model = editor.model
     monkeypatch.setattr(model, "config", dataclasses.replace(model.config, warp_decoded=False))

@@ -65,8 +65,9 @@ class Subject(Value):
     z: Tensor = field(repr=False)
     """(z_dim,) float32 on the CPU: g(x)."""
     reading: Reading
-    reconstruction: Tensor = field(repr=False)
-    """(3, S, S) in [-1, 1]: the decoder's picture of the face with `reading.source_code`."""
+    reconstruction: Tensor | None = field(repr=False)
+    """(3, S, S) in [-1, 1]: the decoder's picture of the face with `reading.source_code`; None before `tune` if the model's
+    T does without it (`warp_decoded`)."""
     wide_crop: Tensor | None = field(default=None, repr=False)
     """(3, 2 S, 2 S) in [-1, 1]: the input of T, see `warp_network`; None without a T."""
     color_curve: ColorCurve | None = field(default=None, repr=False)
@@ -171,7 +172,7 @@ class EditResult(Value):
 
     @own_torch_state()
     def _paste(self, subject: Subject) -> Image.Image:
-        size = self.subject.reconstruction.shape[-1]
+        size = self.subject.crop.width
         if self._warp_field is not None:
             curve = subject.color_curve
             return mark_edited(apply_warp(subject.photo, self._warp_field, subject.photo_from_crop, size, curve))

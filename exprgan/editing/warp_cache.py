@@ -47,7 +47,7 @@ def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callabl
         return prediction
 
     def decoded(c: Tensor) -> Decoded:
-        if not (model.config.warp_decoded or subject.is_tuned):
+        if subject.reconstruction is None or not (model.config.warp_decoded or subject.is_tuned):
             return None
         return subject.reconstruction[None].to(device), decode(c)[None].to(device)
 
