@@ -60,7 +60,9 @@ def inputs(tmp_path_factory, tiny_config):
         Image.fromarray(noise).save(folder / "pairs" / "A" / f"{name}.png")
         rows.append({"file_name": f"A/{name}.png", "subject": "A", "expression": expression, "style": style,
                      "kind": "rendered", "intensity": "1", "split": "train"})  # fmt: skip
-    still = {"flow": np.zeros((76, 76, 2), np.float16), "invented": np.zeros((76, 76), np.uint8)}
+    still = {"flow": np.zeros((76, 76, 2), np.float16), "invented": np.zeros((76, 76), np.uint8),
+             "places": np.zeros((76, 76, 4), np.float16), "known": np.zeros((76, 76, 2), bool),
+             "depth": np.zeros((38, 38), np.float16), "neutral_depth": np.zeros((38, 38), np.float16)}  # fmt: skip
     np.savez(folder / "pairs" / "A" / "glad.png.npz", **still)
     write_metadata(folder / "pairs", rows)
     return folder
