@@ -183,9 +183,9 @@ def _load_person(root: Path, rows: list[dict[str, str]], expressions: tuple[str,
             else _read_fields(_field_file(root, row))
         )  # fmt: skip
         inverse, hidden = invert_flow(flow, _halve(mask))
-        for column, field in zip(columns, (flow, mask, inverse, hidden, uv, uv_known), strict=False):
-            column.append(_compress(field))
-        columns[-1].append(depth.astype(np.float16))
+        compressed = [_compress(field) for field in (flow, mask, inverse, hidden, uv, uv_known)]
+        for column, field in zip(columns, (*compressed, depth.astype(np.float16)), strict=True):
+            column.append(field)
     labels = [
         Label(canonical(row["expression"], expressions), row.get("style", ""), float(row.get("intensity") or 1))
         for row in rows
