@@ -1,4 +1,4 @@
-"""What `fit` refuses, logs and draws: settings of a finished run, face networks at chance, rates, neutral codes."""
+"""What `fit` refuses, logs and draws: settings of a finished run, face networks at chance, rates, codes."""
 
 import dataclasses
 
@@ -96,3 +96,15 @@ def test_neutral_pictures_have_the_code_of_all_minus_one(faces_dir, config, cond
     codes = trainer._draw_codes(trainer.faces.one_hot(indices), indices, torch.Generator())
     assert torch.equal(codes[1], torch.full((30,), -1.0)) and (codes[[0, 2]].amax(1) > -1).all()
     assert (trainer.faces.expression == 6).sum() == 4  # a neutral picture of each training person
+
+
+def test_codes_by_style_stand_for_what_each_picture_shows(faces_dir, config):
+    trainer = Trainer(str(faces_dir), dataclasses.replace(config, condition="style", neutral=True))
+    faces, generator = trainer.faces, torch.Generator().manual_seed(0)
+    batch = trainer._draw_batch("refine")
+    assert batch.c.shape == (len(batch.y), 30) and (batch.c[batch.y.sum(1) == 0] == -1).all()
+    indices = torch.tensor([faces.file_names.index(name) for name in faces.file_names if "angry_shout" in name])
+    for index, c in zip(indices, trainer._draw_codes(faces.one_hot(indices), indices, generator), strict=True):
+        intensity = faces.intensity[index].item()
+        assert c[:5].argmax() in (3, 4) and (c[5:] == -1).all()  # the shout's elements
+        assert c[:5].max() == pytest.approx(2 * min(intensity / (0.7 if c[:5].argmax() == 3 else 1), 1) - 1, abs=1e-5)
