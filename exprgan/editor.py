@@ -318,10 +318,13 @@ class ExpressionEditor:
 
     def _read_expression(self, x: Tensor) -> Reading:
         """Reads y by the classifier and c by Q, which needs a y that is not neutral; x: (1, 3, H, W)."""
-        certainty = self.model.classifier(x)[0].softmax(dim=1)[0].float().cpu()
+        read = self.model.classifier(x)
+        certainty = read.expression.softmax(dim=1)[0].float().cpu()
+        weights = [(round(right, 3), round(left, 3)) for right, left in read.units[0].float().tolist()]
+        units = dict(zip(self.model.config.action_units, weights, strict=True))
         names, best = self.expressions, int(certainty.argmax())
         code = self.model.F_ctrl.neutral()
         if names[best] != NEUTRAL:
             y = torch.eye(len(self.model.config.expressions), dtype=x.dtype, device=x.device)[best][None]
             code = self.model.Q(x, y)[0].float().cpu()
-        return Reading(names[best], dict(zip(names, certainty.tolist(), strict=True)), code)
+        return Reading(names[best], dict(zip(names, certainty.tolist(), strict=True)), code, units)

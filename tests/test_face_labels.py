@@ -1,10 +1,25 @@
-"""What the face network learns from: faint expressions count partly as neutral, and neutral pictures are frequent."""
+"""What the face network learns from: faint expressions are partly neutral, neutral pictures frequent, units by side."""
+
+import dataclasses
+import shutil
 
 import pytest
 import torch
 
+from exprgan.facs import ACTION_UNITS
+from train.core.train_errors import DataError
 from train.data import FaceFolder
-from train.perceptual.face_trainer import NEUTRAL_SHARE, PLAIN_INTENSITY, indices_with_neutral, soft_labels
+from train.data.metadata import read_metadata, write_metadata
+from train.perceptual.face_trainer import (
+    NEUTRAL_SHARE,
+    PLAIN_INTENSITY,
+    FaceTrainConfig,
+    indices_with_neutral,
+    load_face_network,
+    soft_labels,
+    train_face_network,
+    unit_loss,
+)
 
 
 def test_a_faint_expression_is_partly_neutral():
@@ -23,3 +38,58 @@ def test_neutral_pictures_are_drawn_more_often(faces_dir):
     neutral = faces.expression == 6
     assert len(indices_with_neutral(faces.select(~neutral))) == int((~neutral).sum())
     assert len(indices_with_neutral(faces.select(neutral))) == int(neutral.sum())
+
+
+def with_units(faces_dir, tmp_path):
+    """A copy of the set whose happy pictures smile on the right side alone, with one picture of no class."""
+    folder = shutil.copytree(faces_dir, tmp_path / "faces")
+    rows = read_metadata(folder)
+    for row in rows:
+        row["action_units"] = '{"12": [0.9, 0.1], "99": [1, 1]}' if row["expression"] == "happy" else ""
+    rows.append(
+        rows[1] | {"file_name": "train/none.jpg", "expression": "", "action_units": '{"43": [0, 1]}', "split": "train"}
+    )
+    shutil.copy(folder / rows[1]["file_name"], folder / "train/none.jpg")
+    write_metadata(folder, rows)
+    return folder
+
+
+def test_weights_of_action_units_are_read_by_side_and_unknown_ones_are_nan(faces_dir, tmp_path):
+    folder, units = with_units(faces_dir, tmp_path), list(ACTION_UNITS)
+    faces = FaceFolder.load(folder, "train", 32, unclassed=True)
+    happy = faces.units[faces.expression == 3]
+    assert (happy[:, units.index(12)] == torch.tensor([0.9, 0.1])).all() and happy.sum() == pytest.approx(len(happy))
+    assert (faces.units[faces.expression == 6] == 0).all() and faces.units[faces.expression == 0].isnan().all()
+    assert (
+        faces.units[faces.expression == -1][0, units.index(43)].tolist() == [0, 1] and (faces.expression == -1).sum() == 1
+    )
+    assert len(FaceFolder.load(folder, "train", 32)) == len(faces) - 1
+    assert soft_labels(torch.tensor([-1]), torch.tensor([0.5]), 7).sum() == 0
+
+
+def test_the_loss_of_action_units_leaves_out_unknown_weights():
+    units, shown = torch.full((3, 2, 2), 0.5, requires_grad=True), torch.full((3, 2, 2), float("nan"))
+    assert unit_loss(units, shown) == 0
+    shown[0], shown[1, 0] = 0.5, 1.0
+    unit_loss(units, shown).backward()
+    assert (units.grad[1, 0] < 0).all() and units.grad[1, 1].sum() == 0 and units.grad[[0, 2]].abs().sum() == 0
+
+
+def test_a_folder_with_malformed_action_units_is_refused(faces_dir, tmp_path):
+    folder = with_units(faces_dir, tmp_path)
+    write_metadata(folder, [row | {"action_units": row["action_units"] and "[1]"} for row in read_metadata(folder)])
+    with pytest.raises(DataError, match=r"the action_units '\[1\]'; they must be like"):
+        FaceFolder.load(folder, "train", 32)
+
+
+def test_a_face_network_learns_action_units_where_the_set_has_them(faces_dir, tmp_path):
+    folder, out = with_units(faces_dir, tmp_path), str(tmp_path / "face")
+    config = FaceTrainConfig(
+        out=out, steps=2, batch_size=4, width=2, image_size=32, size=32, mixed_precision="no", cpu=True
+    )
+    assert "unit_r" in train_face_network(str(folder), config)
+    network = load_face_network(out, 6)
+    assert network(torch.zeros(1, 3, 32, 32)).units.shape == (1, len(ACTION_UNITS), 2)
+    write_metadata(folder, [row | {"action_units": ""} for row in read_metadata(folder) if row["expression"]])
+    config = dataclasses.replace(config, out=str(tmp_path / "plain"))
+    assert "unit_r" not in train_face_network(str(folder), config)

@@ -46,6 +46,7 @@ def expected_losses(batch: TrainBatch) -> dict[str, float]:
     squares = (np.diff(x_hat, axis=2) ** 2).sum(axis=(1, 2, 3)) + (np.diff(x_hat, axis=3) ** 2).sum(axis=(1, 2, 3))
     return {
         "pixel": np.abs(x_hat - x).mean(),
+        "edges": sum(np.abs(np.diff(x_hat, axis=a) - np.diff(x, axis=a)).mean() for a in (2, 3)),
         "identity": sum(np.abs(numpy(a) - numpy(b)).mean() for a, b in maps),
         "code": error,
         "adversarial_img": softplus(-fake).mean(),
@@ -65,7 +66,7 @@ def test_every_loss_equals_its_formula(batch):
 
 
 def test_the_weights_are_the_papers():
-    assert {name: tuple(loss.weights.values()) for name, loss in LOSSES.items()} == {
+    assert {name: tuple(loss.weights.values()) for name, loss in LOSSES.items() if not loss.optional} == {
         "pixel": (0, 1, 1),
         "identity": (0, 1, 1),
         "code": (1, 0.1, 1),
@@ -81,8 +82,19 @@ def test_the_weights_are_the_papers():
 def test_the_total_is_the_weighted_sum_of_the_named_losses(batch):
     weights = stage_weights("refine")
     total, losses = total_loss("G", weights, batch)
-    assert set(losses) == {name for name, loss in LOSSES.items() if loss.player == "G"}
+    assert set(losses) == {name for name, loss in LOSSES.items() if loss.player == "G" and not loss.optional}
     assert total.item() == pytest.approx(sum(weights[name] * loss.item() for name, loss in losses.items()), rel=1e-5)
+
+
+def test_the_loss_of_edges_sees_a_grid_and_no_shift_of_colour(batch):
+    batch.x_hat = batch.x + 0.3
+    assert total_loss("G", {name: float(name == "edges") for name in LOSSES}, batch)[0].item() == pytest.approx(0, abs=1e-5)
+    grid = torch.zeros_like(batch.x)
+    grid[..., ::2] = 0.2
+    batch.x_hat = batch.x + grid
+    assert total_loss("G", {name: float(name == "edges") for name in LOSSES}, batch)[0].item() == pytest.approx(
+        0.2, abs=1e-5
+    )
 
 
 def test_a_loss_of_weight_zero_costs_nothing(batch):
@@ -96,6 +108,10 @@ def test_a_loss_of_weight_zero_costs_nothing(batch):
 def test_a_weight_can_be_changed_but_not_misspelt():
     assert stage_weights("refine", {"total_variation": 0.1})["total_variation"] == 0.1
     assert stage_weights("controller", {"total_variation": 0.1})["total_variation"] == 0
+    assert "edges" not in {name for name, weight in stage_weights("refine").items() if weight}
+    assert (
+        stage_weights("refine", {"edges": 0.5})["edges"] == 0.5 and not stage_weights("controller", {"edges": 1})["edges"]
+    )
     with pytest.raises(ValueError, match="no loss term is called 'tv'"):
         stage_weights("refine", {"tv": 0.1})
 

@@ -88,6 +88,9 @@ def test_the_config_survives_json_with_other_labels_and_a_calibrated_path(tmp_pa
         ({"intensity_knots": 1}, "intensity_knots must be a whole number from 2 to 8192, not 1"),
         ({"warp_width": "1"}, "warp_width must be a number from 0 to 64, not '1'"),
         ({"grey_codes": 1}, "grey_codes must be true or false, not 1"),
+        ({"action_units": [4, "12"]}, "action_units must be among 1, 2, 4, .*, not '12'"),
+        ({"action_units": [4, 4]}, "action_units must be different"),
+        ({"action_units": 3}, "action_units must be among .*, not 3"),
         ({"warp_decoded": "no"}, "warp_decoded must be true or false, not 'no'"),
         ({"depth": 3}, "'depth' is unknown to this version"),
     ],
@@ -153,5 +156,6 @@ def test_the_defaults_are_the_papers():
     assert dataclasses.asdict(ExprGANConfig()) == {
         "format": 2, "image_size": 128, "expressions": EXPRESSIONS, "code_dim_each": 5, "z_dim": 50,
         "encoder_width": 64, "decoder_width": 1024, "discriminator_width": 16, "face_width": 16, "face_size": 64,
-        "intensity_knots": 2, "grey_codes": False, "warp_width": 0.0, "warp_decoded": True,
+        "action_units": (), "intensity_knots": 2, "grey_codes": False, "pooled_codes": False,
+        "warp_width": 0.0, "warp_decoded": True,
     }  # fmt: skip

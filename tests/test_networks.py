@@ -12,6 +12,7 @@ from exprgan.models.networks import (
     FaceNetwork,
     ImageDiscriminator,
     LatentDiscriminator,
+    pool_elements,
 )
 
 
@@ -74,6 +75,34 @@ def test_rearranging_the_memory_of_a_decoder_does_not_change_it():
     decoder(z, c).sum().backward()
 
 
+def test_pooled_codes_reach_full_strength_by_one_element_or_all():
+    equal, neutral = torch.tensor([[1.0, 1, 1], [-1, -1, -1]]), -torch.ones(1, 6)
+    torch.testing.assert_close(pool_elements(equal.flatten()[None], 3), equal.flatten()[None])
+    torch.testing.assert_close(pool_elements(neutral, 3), neutral)
+    half = torch.full((1, 3), 0.2)
+    torch.testing.assert_close(pool_elements(half, 3), half)
+    torch.testing.assert_close(pool_elements(torch.tensor([[-1.0, 1, -1]]), 3), torch.tensor([[-1.0, 5, -1]]))
+    torch.testing.assert_close(
+        pool_elements(torch.tensor([[-1.0, 0, -1]]), 3), torch.tensor([[-1.0, 2, -1]]), atol=1e-4, rtol=0
+    )
+    u = torch.tensor([0.1, 0.4, 0.8])
+    strength = (u**3).sum() / (u**2).sum()
+    expected = 2 * 3 * strength * u**2 / (u**2).sum() - 1
+    torch.testing.assert_close(pool_elements(2 * u[None] - 1, 3), expected[None], atol=1e-4, rtol=0)
+
+
+def test_a_decoder_with_averaged_elements_keeps_equal_codes_and_shows_single_ones_in_full():
+    torch.manual_seed(1)
+    decoder, z = Decoder(64, 7, 6, 64), torch.rand(2, 7)
+    equal, single = torch.tensor([[1.0, 1, 1, -1, -1, -1]] * 2), torch.tensor([[-1.0, 1, -1, -1, -1, -1]] * 2)
+    neutral = -torch.ones(2, 6)
+    before = decoder(z, equal), decoder(z, neutral)
+    decoder.average_elements(3)
+    decoder.pooled_numbers = 3
+    for c, x_hat in ((equal, before[0]), (neutral, before[1]), (single, before[0])):
+        torch.testing.assert_close(decoder(z, c), x_hat, atol=1e-4, rtol=0)
+
+
 def test_the_layers_are_the_papers():
     encoder, decoder = Encoder(128, 50, 64), Decoder(128, 50, 30, 1024)
     assert [tuple(block.weight.shape) for block in encoder.blocks] == [
@@ -115,9 +144,16 @@ def test_the_face_network_halves_its_maps_and_embeds_on_the_unit_sphere():
     network = FaceNetwork(6, width=2).eval()
     x = torch.randn(2, 3, 32, 32)
     assert [tuple(m.shape[1:]) for m in network.maps(x)] == [(2, 32, 32), (4, 16, 16), (8, 8, 8), (16, 4, 4), (32, 2, 2)]
-    logits, embedding = network(x)
-    assert logits.shape == (2, 7)
+    logits, embedding, units = network(x)
+    assert logits.shape == (2, 7) and units.shape == (2, 0, 2)
     torch.testing.assert_close(embedding.norm(dim=1), torch.ones(2))
+
+
+def test_a_face_network_with_that_head_reads_action_units_of_both_sides():
+    network = FaceNetwork(6, width=2, size=64, num_units=3).eval()
+    units = network(torch.randn(2, 3, 96, 96)).units
+    assert units.shape == (2, 3, 2) and (units > 0).all()
+    assert network(torch.randn(1, 3, 16, 16)).units.shape == (1, 3, 2)
 
 
 def test_codes_are_read_from_a_grey_copy_of_varied_tone():

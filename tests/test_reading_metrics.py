@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from exprgan.expressions import EXPRESSIONS
+from exprgan.models.networks import FaceReading
 from train.eval.reading_metrics import calibration_error, measure_reading
 
 
@@ -21,14 +22,15 @@ class Constant(torch.nn.Module):
 
     def __init__(self, label):
         super().__init__()
-        self.weight, self.label = torch.nn.Parameter(torch.zeros(1)), label
+        self.weight, self.label, self.units = torch.nn.Parameter(torch.zeros(1)), label, True
 
     def forward(self, x):
         logits = torch.full((len(x), 7), 0.1 / 6)
         logits[:, self.label] = 0.9
         is_grey = (x == x[:, :1]).flatten(1).all(1)
         logits[is_grey] = torch.tensor([0.1 / 6] * 6 + [0.9])
-        return logits.log(), None
+        units = torch.arange(50.0).view(1, 25, 2).expand(len(x), -1, -1) / 50
+        return FaceReading(logits.log(), torch.zeros(len(x), 1), units)
 
 
 def test_groups_are_measured_apart(faces_dir, tmp_path):

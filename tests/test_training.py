@@ -330,11 +330,13 @@ def test_the_baselines_are_the_papers(faces_dir, config):
 def test_published_weights_learn_to_read_codes_in_grey(faces_dir, config, tiny_config, tmp_path):
     torch.manual_seed(0)
     ExprGAN(tiny_config).save_pretrained(tmp_path / "weights")
-    options = {"init": str(tmp_path / "weights"), "stages": "refine", "steps": "0,0,2", "grey_codes": True}
+    options = {"init": str(tmp_path / "weights"), "stages": "refine", "steps": "0,0,2", "grey_codes": True,
+               "pooled_codes": True}  # fmt: skip
     run = fit(str(faces_dir), dataclasses.replace(config, **options))
     assert main(["publish", str(run), "--out", str(tmp_path / "published")]) == 0
     model = ExprGAN.from_pretrained(tmp_path / "published")
     assert model.config.grey_codes and not tiny_config.grey_codes
+    assert model.config.pooled_codes and model.G_dec.pooled_numbers == model.config.code_dim_each
     x, y = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1, torch.eye(6)[:2]
     grey = (x * torch.tensor(LUMA)[:, None, None]).sum(1, keepdim=True).expand_as(x)
     torch.testing.assert_close(model.Q(x, y), model.Q(grey, y))

@@ -43,6 +43,9 @@ class Reading(Value):
     """The classifier's probability of every expression and of neutral; they add up to 1."""
     code: Tensor
     """c, (K * d,): Q's reading given the expression; all -1 for a neutral face."""
+    units: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """Weights of FACS action units on the subject's right and left side, from 0, by number (`facs.ACTION_UNITS`);
+    empty if the model reads none."""
 
     @property
     def source_code(self) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import WeightsError
 from ..expressions import EXPRESSIONS, NEUTRAL
+from ..facs import ACTION_UNITS
 
 FORMAT = 2  # version of config.json and of the names in model.safetensors; raised by incompatible changes
 CONFIG_NAME = "config.json"
@@ -34,10 +35,14 @@ class ExprGANConfig:
     first, at 4x4, where each block halves them."""
     face_size: int = 64
     """Side in px of the pictures that the face network classifies."""
+    action_units: tuple[int, ...] = ()
+    """The FACS action units that the face network reads, of `facs.ACTION_UNITS`; empty: it reads none."""
     intensity_knots: int = 2
     """P, the points of F_ctrl's path of codes over intensity; 2 is a straight line, calibration makes more."""
     grey_codes: bool = False
     """Whether Q reads c from a grey copy of x, so that no code can be a tint; the paper's Q sees colours."""
+    pooled_codes: bool = False
+    """Whether one element of c_i moves G_dec as far as all of them (`networks.pool_elements`); the paper's G_dec gets c."""
     warp_width: float = 0.0
     """Width of T, the warp network; 0: the model has none."""
     warp_decoded: bool = True
@@ -66,7 +71,13 @@ class ExprGANConfig:
             value, least = getattr(self, field.name), 2 if field.name == "intensity_knots" else 1
             if field.type is int and (type(value) is not int or not least <= value <= 8192):
                 raise ValueError(f"{field.name} must be a whole number from {least} to 8192, not {value!r}")
-        for name in ("grey_codes", "warp_decoded"):
+        units = tuple(self.action_units) if isinstance(self.action_units, (list, tuple)) else (self.action_units,)
+        if unknown := [unit for unit in units if type(unit) is not int or unit not in ACTION_UNITS]:
+            raise ValueError(f"action_units must be among {', '.join(map(str, ACTION_UNITS))}, not {unknown[0]!r}")
+        if len(set(units)) != len(units):
+            raise ValueError(f"action_units must be different, not {units!r}")
+        object.__setattr__(self, "action_units", units)
+        for name in ("grey_codes", "pooled_codes", "warp_decoded"):
             if type(getattr(self, name)) is not bool:
                 raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
         if type(self.warp_width) not in (int, float) or not 0 <= self.warp_width <= 64:

@@ -53,11 +53,13 @@ class ExprGAN(
         num_expressions, numbers_each = len(config.expressions), config.code_dim_each
         self.F_ctrl = Controller(config.expressions, numbers_each, config.intensity_knots)
         self.G_enc = Encoder(config.image_size, config.z_dim, config.encoder_width)
-        self.G_dec = Decoder(config.image_size, config.z_dim, self.F_ctrl.code_dim, config.decoder_width)
+        self.G_dec = Decoder(config.image_size, config.z_dim, self.F_ctrl.code_dim, config.decoder_width,
+                             config.code_dim_each if config.pooled_codes else 0)  # fmt: skip
         self.D_img = ImageDiscriminator(config.image_size, num_expressions, numbers_each, config.discriminator_width,
                                         grey_codes=config.grey_codes)  # fmt: skip
         self.D_z = LatentDiscriminator(config.z_dim)
-        self.classifier = FaceNetwork(num_expressions, config.face_width, config.face_size)
+        self.classifier = FaceNetwork(num_expressions, config.face_width, config.face_size,
+                                      num_units=len(config.action_units))  # fmt: skip
         self.T = WarpNetwork(config.image_size, self.F_ctrl.code_dim, config.warp_width) if config.warp_width else None
         self.latent_prior = LatentPrior(config.z_dim)
         self.warp_emphasis = WarpEmphasis(num_expressions)

@@ -5,6 +5,7 @@ Parameters are always the paper's own kernels; what speed needs is derived from 
 """
 
 import itertools
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,31 @@ MAX_MATMUL_PX = 16
 """Side in px up to which a matrix product beats a convolution in G_dec, and half of it in G_enc (docs/performance.md)."""
 CODE_REPEATS = 8
 """How often c is repeated beside g(x) at G_dec's first layer: floor(50 / 6) in the authors' code, kept for any z_dim."""
+UNIT_CELLS = 4
+"""Cells a side of the last maps that the face network's head of action units sees."""
+UNIT_SHARPNESS = 8.0
+"""Of the softplus that keeps weights of action units above 0, without the vanishing gradient of a clamp."""
+
+
+def pool_elements(c: Tensor, numbers_each: int) -> Tensor:
+    """Codes in which any one element of c_i at its maximum moves c_i as far as all of them together, for G_dec.
+
+    With u = (c_i + 1) / 2, the strength s = sum(u^3) / sum(u^2) is a mean of u weighted towards its largest elements, and
+    each element gets its share d * u^2 / sum(u^2) of it. Equal elements and neutral stay as they are; one element of 1
+    beside d - 1 of -1 becomes 2 * d - 1. A decoder linear in c would show it at 1 / d of the strength of equal elements.
+
+    Args:
+        c: (B, K * d) in [-1, 1].
+        numbers_each: d.
+
+    Returns:
+        (B, K * d) in [-1, 2 * d - 1].
+    """
+    u = (c.unflatten(1, (-1, numbers_each)) + 1) / 2
+    squares = u.square()
+    total = squares.sum(-1, keepdim=True) + 1e-6
+    strength = (squares * u).sum(-1, keepdim=True) / total
+    return (2 * numbers_each * strength * squares / total - 1).flatten(1)
 
 
 class ConditionedConv(nn.Module):
@@ -75,11 +101,13 @@ class Decoder(nn.Module):
     """G_dec: FC to 4x4, then x2 and 3x3 up to the picture's size, two plain 3x3, tanh; c is an input of every layer.
 
     The paper: 512, 256, 128, 64, 32, 16, 3 channels. Only as many blocks upsample as the size needs (4 -> 128: five).
-    `image_size` is a power of two of at least 8; `width`, the channels at 4x4, is halved by every block.
+    `image_size` is a power of two of at least 8; `width`, the channels at 4x4, is halved by every block. With
+    `pooled_numbers`, d, its layers get `pool_elements` of c.
     """
 
-    def __init__(self, image_size: int, z_dim: int, code_dim: int, width: int):
+    def __init__(self, image_size: int, z_dim: int, code_dim: int, width: int, pooled_numbers: int = 0):
         super().__init__()
+        self.z_dim, self.pooled_numbers = z_dim, pooled_numbers
         doublings = image_size.bit_length() - 3
         channels = [width // 2**i for i in range(doublings + 2)]
         self.fc = nn.Linear(z_dim + CODE_REPEATS * code_dim, width * 4 * 4)
@@ -91,6 +119,14 @@ class Decoder(nn.Module):
             for i, (a, b) in enumerate(zip(channels, [*channels[1:], 3], strict=True))
         )
 
+    @torch.no_grad()
+    def average_elements(self, numbers_each: int) -> None:
+        """Gives the d elements of each c_i the mean of their weights, so that `pool_elements` can be switched on."""
+        weights = [self.fc.weight[:, self.z_dim :], *(block.weight[:, block.in_channels :] for block in self.blocks)]  # type: ignore[index]
+        for weight in weights:
+            elements = weight.unflatten(1, (-1, numbers_each))
+            elements.copy_(elements.mean(2, keepdim=True).expand_as(elements))
+
     def optimize_layout(self) -> None:
         """Stores the kernels, unchanged, in the order in which `forward` multiplies them, so that it need not copy them."""
         for block in self.blocks:
@@ -98,6 +134,7 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         """z: (B, z_dim), c: (B, K * d), both in [-1, 1] -> x_hat: (B, 3, H, W) in [-1, 1]."""
+        c = pool_elements(c, self.pooled_numbers) if self.pooled_numbers else c
         h = F.relu(self.fc(torch.cat((z, c.repeat(1, CODE_REPEATS)), dim=1)))
         h = h.unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
         *hidden, last = self.blocks
@@ -193,15 +230,27 @@ class LatentDiscriminator(nn.Module):
         return self.layers(z).squeeze(1)
 
 
+class FaceReading(NamedTuple):
+    """The outputs of `FaceNetwork`."""
+
+    expression: Tensor
+    """(B, K + 1) logits, neutral last."""
+    identity: Tensor
+    """(B, 128) unit embeddings."""
+    units: Tensor
+    """(B, U, 2): weight of every action unit on the subject's right and left side, 0 or more; U is 0 without that head."""
+
+
 class FaceNetwork(nn.Module):
-    """Five blocks of two 3x3 convolutions, trained on identities and expressions: classifier, evaluator, and phi of L_id.
+    """Five blocks of two 3x3 convolutions, trained on expressions, identities and action units: classifier, evaluator, phi.
 
     Its head of K + 1 classes, neutral last, is the expression classifier that gives y_B in transfer; its embedding measures
-    identity; its maps after the second convolution of each block take the place of VGG-Face in eq. 7. `width`, the channels
-    of the first block, is doubled by every block; larger pictures are averaged down to `size` px for the two heads.
+    identity; its maps after the second convolution of each block take the place of VGG-Face in eq. 7; `num_units` > 0 adds
+    a head for action units, on cells of the last maps, since sides matter. `width`, the channels of the first block, is
+    doubled by every block; larger pictures are averaged down to `size` px for the heads.
     """
 
-    def __init__(self, num_expressions: int, width: int = 16, size: int = 64, embedding_dim: int = 128):
+    def __init__(self, num_expressions: int, width: int = 16, size: int = 64, embedding_dim: int = 128, num_units: int = 0):
         super().__init__()
         self.size = size
         channels = [3, *(width * 2**i for i in range(5))]
@@ -214,6 +263,7 @@ class FaceNetwork(nn.Module):
         )  # fmt: skip
         self.expression = nn.Linear(channels[-1], num_expressions + 1)
         self.identity = nn.Linear(channels[-1], embedding_dim)
+        self.units = nn.Linear(channels[-1] * UNIT_CELLS**2, 2 * num_units) if num_units else None
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """x: (B, 3, H, W) in [-1, 1] -> five maps phi_l(x), each half the side of the one before (eq. 7)."""
@@ -223,8 +273,13 @@ class FaceNetwork(nn.Module):
             maps.append(x)
         return maps
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (B, 3, H, W) in [-1, 1] -> expression logits (B, K + 1), neutral last, and unit embeddings (B, 128)."""
+    def forward(self, x: Tensor) -> FaceReading:
+        """x: (B, 3, H, W) in [-1, 1] -> expression, identity and action units."""
         x = F.adaptive_avg_pool2d(x, self.size) if x.shape[-1] > self.size else x
-        h = self.maps(x)[-1].mean(dim=(2, 3))
-        return self.expression(h), F.normalize(self.identity(h), dim=1)
+        h = self.maps(x)[-1]
+        pooled = h.mean(dim=(2, 3))
+        units = h.new_zeros(len(h), 0, 2)
+        if self.units is not None:
+            units = self.units(F.adaptive_avg_pool2d(h, UNIT_CELLS).flatten(1)).unflatten(1, (-1, 2))
+            units = F.softplus(units, beta=UNIT_SHARPNESS)
+        return FaceReading(self.expression(pooled), F.normalize(self.identity(pooled), dim=1), units)

@@ -23,7 +23,7 @@ from ..errors import ExprGANError
 from ..photo.ai_metadata import xmp_packet
 from .config import CONFIG_NAME
 from .exprgan import ExprGAN
-from .networks import CODE_REPEATS, ConditionedConv, Decoder, Encoder
+from .networks import CODE_REPEATS, ConditionedConv, Decoder, Encoder, pool_elements
 
 OPSET = 18
 NAMES = {"encoder": "encoder.onnx", "decoder": "decoder.onnx", "config": CONFIG_NAME, "mark": "mark.xmp"}
@@ -84,11 +84,12 @@ class PlainDecoder(nn.Module):
 
     def __init__(self, decoder: Decoder):
         super().__init__()
-        self.fc = copy.deepcopy(decoder.fc).float().cpu()
+        self.fc, self.pooled_numbers = copy.deepcopy(decoder.fc).float().cpu(), decoder.pooled_numbers
         self.blocks = nn.ModuleList(PlainConv(block) for block in decoder.blocks)  # type: ignore[arg-type]
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         """z: (N, z_dim), c: (N, K * d), both in [-1, 1] -> x_hat: (N, 3, S, S) in [-1, 1]."""
+        c = pool_elements(c, self.pooled_numbers) if self.pooled_numbers else c
         h = F.relu(self.fc(torch.cat([z] + [c] * CODE_REPEATS, dim=1))).unflatten(1, (-1, 4, 4))
         *hidden, last = self.blocks
         for block in hidden:

@@ -15,6 +15,8 @@ from .backward_warp import FIELD_SCALE
 REFERENCE_NAME = "reference.safetensors"
 TOLERANCE = 2 / 127.5
 """Allowed difference of outputs in [-1, 1], two of 255 levels: what other machines and versions of torch may cause."""
+MAX_UNIT = 2.0
+"""About the largest weight of an action unit."""
 
 
 @torch.inference_mode()
@@ -22,11 +24,18 @@ def reference_outputs(model: Any, x: Tensor, c: Tensor, y: Tensor) -> dict[str, 
     """The outputs of all networks of an `ExprGAN`, in [-1, 1], float32 on the CPU.
 
     x: (B, 3, S, S) and c: (B, K * d) in [-1, 1], y: (B, K) one-hot -> z (B, z_dim), x_hat (B, 3, S, S), c_hat (B, K * d),
-    certainty (B, K + 1), and edited (B, 3, 2 S, 2 S) if the model has a T.
+    certainty (B, K + 1), units (B, 2 * U) if the model reads action units, and edited (B, 3, 2 S, 2 S) if it has a T.
     """
     x, c, y = (value.to(next(model.parameters())) for value in (x, c, y))
     z = model.G_enc(x)
-    outputs = {"z": z, "x_hat": model.G_dec(z, c), "c_hat": model.Q(x, y), "certainty": model.classifier(x)[0].softmax(1)}
+    outputs = {
+        "z": z,
+        "x_hat": model.G_dec(z, c),
+        "c_hat": model.Q(x, y),
+        "certainty": model.classifier(x).expression.softmax(1),
+    }
+    if model.config.action_units:
+        outputs["units"] = model.classifier(x).units.flatten(1) / MAX_UNIT
     if model.T is not None:
         decoded = outputs["x_hat"], outputs["x_hat"].flip(0)
         wide_crop = F.interpolate(x, scale_factor=FIELD_SCALE, mode="nearest")

@@ -1,7 +1,7 @@
 """The one data format: pictures and metadata.csv (the Hub's imagefolder form), held in memory as bytes.
 
-The columns file_name, subject, expression and split are required; intensity and fold are used where present. Pictures of no
-class (an empty expression) are not loaded. `validation` finds what is wrong with a folder.
+The columns file_name, subject, expression and split are required; intensity, action_units and fold are used where present.
+Pictures of no class (an empty expression) are loaded on request. `validation` finds what is wrong with a folder.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from exprgan.expressions import EXPRESSIONS, NEUTRAL, canonical
+from exprgan.facs import ACTION_UNITS
 
 from ..core.train_errors import DataError
-from .metadata import has_class, is_varied, raise_problems, read_metadata
+from .metadata import has_class, is_varied, raise_problems, read_metadata, unit_weights
 from .picture_checks import open_picture
 from .style_codes import Label
 from .validation import empty_split_problem, find_row_problems, select_rows
@@ -28,9 +29,10 @@ class FaceFolder:
 
     Attributes:
         images: (N, 3, S, S) uint8.
-        expression: (N,) long, 0..K-1, and K for neutral.
+        expression: (N,) long, 0..K-1, K for neutral, and -1 for pictures of no class.
         subject: (N,) long, an index into `subjects`.
         intensity: (N,) float 0..1, NaN where unknown.
+        units: (N, U, 2) float, weights of `ACTION_UNITS` on the subject's right and left side, NaN where unknown.
         style: of each picture, as in metadata.csv; "" where there is none.
         subjects: names of the people, sorted.
         expressions: the names of the K expressions.
@@ -41,6 +43,7 @@ class FaceFolder:
     expression: Tensor
     subject: Tensor
     intensity: Tensor
+    units: Tensor
     style: tuple[str, ...]
     subjects: tuple[str, ...]
     expressions: tuple[str, ...]
@@ -49,13 +52,14 @@ class FaceFolder:
     @classmethod
     def load(cls, root: str | Path, split: str, image_size: int = 128,
              expressions: tuple[str, ...] = EXPRESSIONS, fold: int | None = None,
-             varied: bool = False) -> "FaceFolder":  # fmt: skip
+             varied: bool = False, unclassed: bool = False) -> "FaceFolder":  # fmt: skip
         """Reads one split.
 
         Args:
             split: a value of the column `split`; with `fold`, "train" or "test".
             fold: divide by the column `fold` instead: the pictures of this fold are "test", all others "train".
             varied: read also rendered pictures whose head pose, gaze or light differs from that of the person's photo.
+            unclassed: read also pictures of no class, such as random combinations of action units.
 
         Raises:
             DataError: metadata.csv is missing or wrong, a picture of the split is missing, broken, not square or of one
@@ -65,7 +69,11 @@ class FaceFolder:
         root = Path(root)
         table = read_metadata(root)
         problems = find_row_problems(table, expressions)
-        rows = [row for row in select_rows(table, split, fold) if has_class(row) and (varied or not is_varied(row))]
+        rows = [
+            row
+            for row in select_rows(table, split, fold)
+            if (unclassed or has_class(row)) and (varied or not is_varied(row))
+        ]
         problems += [] if rows else [empty_split_problem(split, fold)]
         with ThreadPoolExecutor() as pool:
             images = list(pool.map(lambda row: _read(root / row["file_name"], image_size), rows))
@@ -75,9 +83,12 @@ class FaceFolder:
         expression_index = {name: i for i, name in enumerate((*expressions, NEUTRAL))}
         return cls(
             images=torch.from_numpy(np.stack(images)),
-            expression=torch.tensor([expression_index[canonical(row["expression"], expressions)] for row in rows]),
+            expression=torch.tensor(
+                [expression_index[canonical(row["expression"], expressions)] if has_class(row) else -1 for row in rows]
+            ),
             subject=torch.tensor([subject_index[row["subject"]] for row in rows]),
             intensity=torch.tensor([float((row.get("intensity") or "").strip() or "nan") for row in rows]),
+            units=torch.from_numpy(np.stack([_unit_weights(row) for row in rows])),
             style=tuple((row.get("style") or "").strip() for row in rows),
             subjects=subjects,
             expressions=expressions,
@@ -93,7 +104,8 @@ class FaceFolder:
         rows = indices.tolist()
         return FaceFolder(
             self.images[indices], self.expression[indices], self.subject[indices], self.intensity[indices],
-            tuple(self.style[i] for i in rows), self.subjects, self.expressions, tuple(self.file_names[i] for i in rows),
+            self.units[indices], tuple(self.style[i] for i in rows), self.subjects, self.expressions,
+            tuple(self.file_names[i] for i in rows),
         )  # fmt: skip
 
     def expressive(self, min_intensity: float = 0.0, *, neutral: bool = False) -> "FaceFolder":
@@ -129,6 +141,14 @@ def batch_indices(num_items: int, batch_size: int, step: int, *, seed: int = 0, 
         return torch.randint(num_items, (world, batch_size), generator=generator)[rank]
     order = torch.randperm(num_items, generator=generator)
     return order[: num_batches * world * batch_size].view(num_batches, world, batch_size)[step % num_batches, rank]
+
+
+def _unit_weights(row: dict[str, str]) -> np.ndarray:
+    """(U, 2) float32: the column `action_units`; 0 for a neutral photo, and NaN for others without it."""
+    weights = unit_weights(row)
+    if weights is None:
+        return np.full((len(ACTION_UNITS), 2), 0 if row["expression"] == NEUTRAL else np.nan, np.float32)
+    return np.array([weights.get(unit, (0, 0)) for unit in ACTION_UNITS], np.float32)
 
 
 def _read(path: Path, image_size: int) -> np.ndarray | str:

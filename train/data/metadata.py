@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,17 @@ def print_warnings(warnings: list[str], remedy: str = "", limit: int | None = MA
 def has_class(row: dict[str, str]) -> bool:
     """Whether a picture has an expression or is neutral; a random combination of action units has an empty cell."""
     return bool(row["expression"].strip())
+
+
+def unit_weights(row: dict[str, str]) -> dict[int, tuple[float, float]] | None:
+    """The weights of the action units of a picture on the subject's right and left side, None if they are unknown.
+
+    Raises:
+        ValueError, TypeError, AttributeError: the cell is not of that form.
+    """
+    if not (text := (row.get("action_units") or "").strip()):
+        return None
+    return {int(unit): (float(right), float(left)) for unit, (right, left) in json.loads(text).items()}
 
 
 def read_metadata(root: Path) -> list[dict[str, str]]:

@@ -12,7 +12,8 @@ WARMTH = (0.3, 0.0, -0.3)
 """Offsets of log red, green and blue under the warmest light, a bulb beside daylight; the coldest has the negatives."""
 
 
-def augment(x: Tensor, generator: torch.Generator, *, colour: float = 0.0, shift: float = 0.0) -> Tensor:
+def augment(x: Tensor, generator: torch.Generator, *, colour: float = 0.0, shift: float = 0.0,
+            flip: Tensor | None = None) -> Tensor:  # fmt: skip
     """Flips half of the pictures, and varies colours and frame a little.
 
     Args:
@@ -20,6 +21,7 @@ def augment(x: Tensor, generator: torch.Generator, *, colour: float = 0.0, shift
         generator: on the CPU, so that every device draws the same.
         colour: 0 leaves colours alone; 1 varies brightness, contrast, saturation and tint about as much as cameras do.
         shift: 0 leaves the frame alone; 1 varies it by 4 degrees, 5 % of scale and 3 % of shift.
+        flip: (B,) bool, which pictures to flip; None: half of them, at random.
 
     Returns:
         (B, 3, H, W) float in [-1, 1].
@@ -28,7 +30,8 @@ def augment(x: Tensor, generator: torch.Generator, *, colour: float = 0.0, shift
     def draw(*shape: int) -> Tensor:
         return (torch.rand(len(x), *shape, generator=generator) * 2 - 1).to(x.device, non_blocking=True)
 
-    flip = torch.rand(len(x), 1, 1, 1, generator=generator).to(x.device, non_blocking=True) < 0.5
+    flip = torch.rand(len(x), generator=generator) < 0.5 if flip is None else flip
+    flip = flip.to(x.device, non_blocking=True)[:, None, None, None]
     x = x.float().div_(127.5).sub_(1)
     x = torch.where(flip, x.flip(3), x)
     if shift:

@@ -10,7 +10,16 @@ from PIL import Image
 from exprgan.expressions import EXPRESSIONS, NEUTRAL, canonical
 
 from ..core.train_errors import DataError
-from .metadata import METADATA_NAME, REQUIRED_COLUMNS, Findings, has_class, print_warnings, raise_problems, read_metadata
+from .metadata import (
+    METADATA_NAME,
+    REQUIRED_COLUMNS,
+    Findings,
+    has_class,
+    print_warnings,
+    raise_problems,
+    read_metadata,
+    unit_weights,
+)
 from .picture_checks import SIDES, find_copies, picture_digest
 
 SPLITS = ("train", "test")
@@ -242,6 +251,11 @@ def _number_problems(name: str, row: dict[str, str]) -> list[str]:
     fold = (row.get("fold") or "").strip()
     if fold and not (fold.isascii() and fold.isdecimal()):
         problems.append(f"{name} has the fold {fold!r}, which is no whole number from 0")
+    try:
+        unit_weights(row)
+    except (ValueError, TypeError, AttributeError):
+        problems.append(f'{name} has the action_units {row["action_units"]!r}; they must be like {{"12": [0.8, 0.75]}}: '
+                        "each unit with its weights on the subject's right and left side")  # fmt: skip
     return problems
 
 

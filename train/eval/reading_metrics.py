@@ -10,7 +10,7 @@ from exprgan.photo.image_io import LUMA, from_bytes
 
 from ..data import FaceFolder
 from ..data.metadata import read_metadata
-from .edit_metrics import Numbers
+from .edit_metrics import Numbers, pearson
 from .real_pairs import SMILE_STYLE
 
 NUM_BINS = 10
@@ -27,7 +27,8 @@ def measure_reading(classifier: FaceNetwork, data: str, fold: int | None, image_
         For each group with pictures, as `real.NUMBER, GROUP` (no group: all pictures): `accuracy` over the K + 1 classes,
         without expressions weaker than `WEAK_INTENSITY`; `calibration error`, the expected one (ECE): the mean distance of
         certainty and accuracy over bins of certainty, of all; `neutral`: the share of neutral pictures read as neutral.
-        Groups: turned, relit, grey (a grey copy of each picture), real smiles.
+        Groups: turned, relit, grey (a grey copy of each picture), real smiles. For a model that reads action units,
+        `units r`: the correlation of all weights read and shown, both sides; and `unit error`, the mean absolute one.
     """
     faces = FaceFolder.load(data, "test", image_size, expressions, fold, varied=True)
     rows = {row["file_name"]: row for row in read_metadata(Path(data))}
@@ -38,7 +39,7 @@ def measure_reading(classifier: FaceNetwork, data: str, fold: int | None, image_
     smiles = torch.tensor([style == SMILE_STYLE for style in faces.style])
     counts = ~((faces.intensity < WEAK_INTENSITY) & (faces.expression < len(expressions)))
     certainty = _read(classifier, faces.images)
-    numbers = _numbers(certainty, faces.expression, counts, "")
+    numbers = _numbers(certainty, faces.expression, counts, "") | _unit_numbers(classifier, faces)
     for name, group in (("turned", turned), ("relit", relit), ("real smiles", smiles)):
         if group.any():
             numbers |= _numbers(certainty[group], faces.expression[group], counts[group], f", {name}")
@@ -47,10 +48,23 @@ def measure_reading(classifier: FaceNetwork, data: str, fold: int | None, image_
 
 
 @torch.inference_mode()
+def _unit_numbers(classifier: FaceNetwork, faces: FaceFolder) -> Numbers:
+    known = faces.units.isfinite().flatten(1).all(1)
+    if classifier.units is None or not known.any():
+        return {}
+    weights = next(classifier.parameters())
+    batches = faces.images[known].split(64)
+    units = torch.cat([classifier(from_bytes(x).to(weights)).units.float().cpu() for x in batches])
+    shown = faces.units[known]
+    r = pearson(units.flatten().numpy(), shown.flatten().numpy())
+    return {"real.units r": r, "real.unit error": (units - shown).abs().mean().item()}
+
+
+@torch.inference_mode()
 def _read(classifier: FaceNetwork, images: Tensor) -> Tensor:
     """(N, 3, S, S) uint8 -> (N, K + 1) certainties."""
     weights = next(classifier.parameters())
-    return torch.cat([classifier(from_bytes(x).to(weights))[0].float().softmax(1).cpu() for x in images.split(64)])
+    return torch.cat([classifier(from_bytes(x).to(weights)).expression.float().softmax(1).cpu() for x in images.split(64)])
 
 
 def _numbers(certainty: Tensor, expression: Tensor, counts: Tensor, group: str) -> Numbers:

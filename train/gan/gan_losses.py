@@ -91,23 +91,25 @@ class Loss:
     player: Player
     weights: dict[str, float]
     """Weight by stage."""
+    optional: bool = False
+    """Whether it counts only where `--weight` names it: it is not in the paper."""
 
 
 LOSSES: dict[str, Loss] = {}
 
 
-def register_loss(player: Player, weights: tuple[float, float, float]) -> Callable:
-    """Registers a loss under its function's name, with its weight in each of the three stages."""
+def register_loss(player: Player, weights: tuple[float, float, float], *, optional: bool = False) -> Callable:
+    """Registers a loss under its function's name, with its weight in each of the three stages; see `Loss`."""
 
     def register(function: Callable[[TrainBatch], Tensor]) -> Callable[[TrainBatch], Tensor]:
-        LOSSES[function.__name__] = Loss(function, player, dict(zip(STAGES, weights, strict=True)))
+        LOSSES[function.__name__] = Loss(function, player, dict(zip(STAGES, weights, strict=True)), optional)
         return function
 
     return register
 
 
 def stage_weights(stage: str, overrides: Mapping[str, float] | None = None) -> dict[str, float]:
-    """Every loss's weight in a stage. An override replaces a weight unless that is 0 in this stage.
+    """Every loss's weight in a stage. An override replaces a weight unless that is 0 in this stage; optional ones need it.
 
     Raises:
         ValueError: an override names no loss.
@@ -115,7 +117,9 @@ def stage_weights(stage: str, overrides: Mapping[str, float] | None = None) -> d
     overrides = overrides or {}
     if unknown := sorted(overrides.keys() - LOSSES.keys()):
         raise ValueError(f"no loss term is called {unknown[0]!r}; there are {', '.join(LOSSES)}")
-    weights = {name: loss.weights[stage] for name, loss in LOSSES.items()}
+    weights = {
+        name: 0.0 if loss.optional and name not in overrides else loss.weights[stage] for name, loss in LOSSES.items()
+    }
     return {name: overrides.get(name, weight) if weight else 0.0 for name, weight in weights.items()}
 
 
@@ -155,6 +159,12 @@ class PlayerLoss(nn.Module):
 def pixel(batch: TrainBatch) -> Tensor:
     """Pixel loss, eq. 6: mean |x_hat - x|."""
     return _mean_distance(batch.x_hat, batch.x)
+
+
+@register_loss("G", weights=(0, 1, 1), optional=True)
+def edges(batch: TrainBatch) -> Tensor:
+    """Mean difference of the image gradients of x_hat and x, against blur and the grid that upsampling leaves."""
+    return torch.stack([(batch.x_hat.diff(dim=d) - batch.x.diff(dim=d)).abs().mean() for d in (2, 3)]).sum()
 
 
 @register_loss("G", weights=(0, 1, 1))

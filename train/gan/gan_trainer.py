@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
 from exprgan.editor import ExpressionEditor
+from exprgan.facs import ACTION_UNITS
 from exprgan.models.exprgan import ExprGAN, ExprGANConfig
 
 from ..core.allocator import keep_freed_memory
@@ -314,7 +315,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _load(self, state: dict) -> None:
-        if state["model_config"] != dataclasses.asdict(self.model.config):
+        if ExprGANConfig(**state["model_config"]) != self.model.config:
             raise RunError(f"{self.out} holds a run of other networks; choose another --out, or the same settings")
         self._check_settings(state)
         self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
@@ -362,16 +363,23 @@ def new_model(config: TrainConfig) -> ExprGAN:
         model.F_ctrl.reset()
         if config.grey_codes:
             model.config, model.D_img.grey_codes = dataclasses.replace(model.config, grey_codes=True), True
+        if config.pooled_codes and not model.config.pooled_codes:
+            model.G_dec.average_elements(model.config.code_dim_each)
+            model.G_dec.pooled_numbers = model.config.code_dim_each
+            model.config = dataclasses.replace(model.config, pooled_codes=True)
     else:
         model = ExprGAN(ExprGANConfig(
             image_size=config.image_size, z_dim=config.z_dim, expressions=config.expression_names,
-            grey_codes=config.grey_codes,
+            grey_codes=config.grey_codes, pooled_codes=config.pooled_codes,
             encoder_width=round(64 * config.width), decoder_width=round(1024 * config.width),
         ))  # fmt: skip
     if config.face:
         model.classifier = load_face_network(config.face, len(model.config.expressions))
         width = model.classifier.blocks[0][0].out_channels
-        model.config = dataclasses.replace(model.config, face_width=width, face_size=model.classifier.size)
+        units = tuple(ACTION_UNITS) if model.classifier.units is not None else ()
+        model.config = dataclasses.replace(
+            model.config, face_width=width, face_size=model.classifier.size, action_units=units
+        )
     elif not config.init:
         raise RunError("L_id needs a face network: run `python -m train facenet DATA` first and name its folder in --face")
     return model

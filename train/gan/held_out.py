@@ -25,6 +25,6 @@ def held_out_metrics(model: ExprGAN, faces: FaceFolder) -> dict[str, float]:
     z = model.G_enc(x)
     pixel = (model.G_dec(z, model.Q(x, y)) - x).abs().mean().item()
     codes = torch.stack([model.F_ctrl.code(name) for name in names]).to(device)
-    labels = [model.classifier(model.G_dec(z, code.expand(len(z), -1)))[0].argmax(1) for code in codes]
+    labels = [model.classifier(model.G_dec(z, code.expand(len(z), -1))).expression.argmax(1) for code in codes]
     right = torch.stack(labels) == torch.arange(len(names), device=device)[:, None]
     return {"held_out/pixel": pixel, "held_out/expression_accuracy": right.float().mean().item()}

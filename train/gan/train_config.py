@@ -12,8 +12,8 @@ STAGES = ("controller", "reconstruct", "refine")
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
     "published": {
-        "lr": 1.5e-4, "lr_end": 0.1, "ema": 0.998, "condition": "style", "grey_codes": True, "neutral": True,
-        "min_intensity": 0.15, "colour": 0.4, "shift": 0.3, "identity_size": "64,128", "batch_size": 160,
+        "lr": 1.5e-4, "lr_end": 0.1, "ema": 0.998, "condition": "style", "grey_codes": True, "pooled_codes": True,
+        "neutral": True, "min_intensity": 0.15, "colour": 0.4, "shift": 0.3, "identity_size": "64,128", "batch_size": 160,
         "steps": "1500,3050,1660",
     },
     "caae": {"stages": "refine", "steps": "0,0,7000", "condition": "label", "weight": "identity=0,code=0,read_code=0"},
@@ -75,6 +75,7 @@ class TrainConfig:
         "code", "what c is: eq. 3; the known style and intensity (not the paper); the label 2 y - 1; or 0"
     )
     grey_codes: bool = option(False, "let Q read c from a grey copy, so that it cannot be a tint (not the paper)")
+    pooled_codes: bool = option(False, "let one element of c_i move G_dec as far as all of them (not the paper)")
     neutral: bool = option(False, "train on neutral pictures too, with y = 0 and the code of all -1 (not the paper)")
     colour: float = option(0.0, "strength of colour augmentation (the paper: none)")
     shift: float = option(0.0, "strength of random shift, scale and rotation (the paper: none)")

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from exprgan.errors import WeightsError
+from exprgan.facs import ACTION_UNITS
 from exprgan.models.exprgan import ExprGAN, read_weights
 from exprgan.models.networks import FaceNetwork
 from exprgan.photo.image_io import from_bytes
@@ -32,6 +33,8 @@ NEUTRAL_SHARE = 0.3
 """Least share of neutral pictures in what is drawn; photos of the world are neutral more often than one in seven."""
 PLAIN_INTENSITY = 0.4
 """Known intensity from which a picture counts wholly as its class; weaker ones count partly as neutral."""
+UNIT_WEIGHT, UNIT_TOLERANCE = 20.0, 0.2
+"""Weight of the loss of action units beside the two heads' cross entropies, and the error from which it grows linearly."""
 COSINE_SCALE = 16.0
 """Factor of the cosines in the identity softmax; 16 separates a few hundred people without label smoothing."""
 
@@ -76,11 +79,11 @@ class FaceHeads(nn.Module):
         self.network = network
         self.people = nn.Linear(network.identity.out_features, people, bias=False)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (B, 3, H, W) in [-1, 1] -> expression logits (B, K + 1), and cosines with the people (B, people)."""
-        logits, embedding = self.network(x)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x: (B, 3, H, W) in [-1, 1] -> expression logits (B, K + 1), cosines with the people (B, people), and units."""
+        logits, embedding, units = self.network(x)
         with torch.autocast(x.device.type, enabled=False):
-            return logits, embedding.float() @ F.normalize(self.people.weight.float(), dim=1).T
+            return logits, embedding.float() @ F.normalize(self.people.weight.float(), dim=1).T, units
 
 
 @writes_folder(lambda data, config: config.out)
@@ -94,11 +97,13 @@ def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
     torch.manual_seed(config.seed)
     options = (config.image_size, parse_expressions(config.expressions), None if config.fold < 0 else config.fold)
     check_before_training(data, *options[1:], verbose=accelerator.is_main_process)
-    train, test = (FaceFolder.load(data, split, *options, varied=True) for split in ("train", "test"))
+    train, test = (FaceFolder.load(data, split, *options, varied=True, unclassed=True) for split in ("train", "test"))
     drawn = indices_with_neutral(train)
-    network = FaceNetwork(len(train.expressions), config.width, config.size)
+    num_units = len(ACTION_UNITS) if train.units.isfinite().any() and (train.units > 0).any() else 0
+    network = FaceNetwork(len(train.expressions), config.width, config.size, num_units=num_units)
     if config.init:
-        network = load_face_network(config.init, len(train.expressions)).train().requires_grad_(True)
+        known = load_face_network(config.init, len(train.expressions)).state_dict()
+        network.load_state_dict({**network.state_dict(), **known} if num_units else known)
     heads = FaceHeads(network, len(train.subjects)).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(heads.parameters(), lr=config.lr, weight_decay=0.01)
     training = SavedTraining(accelerator, "facenet", config, heads, optimizer)
@@ -108,13 +113,16 @@ def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
             indices = batch_indices(len(drawn), config.batch_size, loop.step, seed=config.seed,
                                     rank=accelerator.process_index, world=accelerator.num_processes)  # fmt: skip
             indices, generator = drawn[indices], training.generator()
-            x = augment(train.images[indices].to(accelerator.device), generator, colour=1.0, shift=1.0)
+            flip = torch.rand(len(indices), generator=generator) < 0.5
+            x = augment(train.images[indices].to(accelerator.device), generator, colour=1.0, shift=1.0, flip=flip)
             x = augment_scene(x, generator)
-            logits, cosines = training.model(x.contiguous(memory_format=torch.channels_last))
+            logits, cosines, units = training.model(x.contiguous(memory_format=torch.channels_last))
             labels = train.expression, train.subject, train.intensity
             expression, subject, intensity = (label[indices].to(logits.device) for label in labels)
+            shown = torch.where(flip[:, None, None], train.units[indices].flip(2), train.units[indices]).to(units.device)
             target = soft_labels(expression, intensity, logits.shape[1])
-            training.advance(F.cross_entropy(logits.float(), target) + F.cross_entropy(COSINE_SCALE * cosines, subject))
+            loss = F.cross_entropy(logits.float(), target) + F.cross_entropy(COSINE_SCALE * cosines, subject)
+            training.advance(loss + UNIT_WEIGHT * unit_loss(units.float(), shown))
             if training.save_if_due() and accelerator.is_main_process:
                 loop.write(f"{loop.step} steps; held-out people: {_sentence(evaluate_face_network(network, test))}")
     results = evaluate_face_network(network, test)
@@ -127,17 +135,26 @@ def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
 
 
 def soft_labels(expression: Tensor, intensity: Tensor, num_classes: int) -> Tensor:
-    """Probabilities to learn, (B, K + 1): an expression of intensity t below `PLAIN_INTENSITY` is neutral by 1 - t /
-    PLAIN_INTENSITY, since so faint a one differs from a neutral face about as much as neutral faces differ.
+    """Probabilities to learn, (B, K + 1), 0 for pictures of no class: an expression of intensity t below `PLAIN_INTENSITY`
+    is neutral by 1 - t / PLAIN_INTENSITY, since so faint a one differs from a neutral face about as much as neutral faces
+    differ.
 
     Args:
-        expression: (B,) class, K for neutral.
+        expression: (B,) class, K for neutral, -1 for none.
         intensity: (B,) 0..1, NaN if unknown.
         num_classes: K + 1.
     """
     share = (intensity / PLAIN_INTENSITY).clamp(max=1).nan_to_num(1.0)[:, None]
     classes = torch.eye(num_classes, device=expression.device)
-    return share * classes[expression] + (1 - share) * classes[-1]
+    return (share * classes[expression] + (1 - share) * classes[-1]) * (expression >= 0)[:, None]
+
+
+def unit_loss(units: Tensor, shown: Tensor) -> Tensor:
+    """Mean smooth absolute error of the weights of action units, (B, U, 2) each; those shown are NaN where unknown."""
+    known = shown.isfinite()
+    if not units.numel() or not known.any():
+        return units.sum() * 0
+    return F.smooth_l1_loss(units[known], shown[known], beta=UNIT_TOLERANCE)
 
 
 def indices_with_neutral(faces: FaceFolder) -> Tensor:
@@ -154,21 +171,28 @@ def evaluate_face_network(network: FaceNetwork, folder: FaceFolder) -> dict[str,
 
     Returns:
         expression_accuracy; cosine_same_person, of two pictures of a person with different expressions;
-        cosine_other_person, of pictures of two people.
+        cosine_other_person, of pictures of two people; unit_r, the correlation of the weights of action units read and
+        shown, where both exist.
     """
     device, was_training = next(network.parameters()).device, network.training
     network.eval()
     outputs = [network(from_bytes(x.to(device))) for x in folder.images.split(64)]
     network.train(was_training)
-    logits, embedding = (torch.cat(parts).cpu() for parts in zip(*outputs, strict=True))
+    logits, embedding, units = (torch.cat(parts).float().cpu() for parts in zip(*outputs, strict=True))
     cosine = embedding @ embedding.T
     same_person = folder.subject[:, None] == folder.subject[None]
     other_expression = folder.expression[:, None] != folder.expression[None]
+    has_class, known = folder.expression >= 0, folder.units.isfinite()
     return {
-        "expression_accuracy": (logits.argmax(1) == folder.expression).float().mean().item(),
+        "expression_accuracy": (logits.argmax(1) == folder.expression)[has_class].float().mean().item(),
         "cosine_same_person": cosine[same_person & other_expression].mean().item(),
         "cosine_other_person": cosine[~same_person].mean().item(),
-    }
+    } | ({"unit_r": correlation(units[known], folder.units[known])} if units.numel() and known.any() else {})
+
+
+def correlation(a: Tensor, b: Tensor) -> float:
+    """Pearson's r of two (N,) tensors."""
+    return torch.corrcoef(torch.stack((a, b)))[0, 1].item()
 
 
 def load_face_network(path: str | Path, num_expressions: int) -> FaceNetwork:
@@ -182,7 +206,9 @@ def load_face_network(path: str | Path, num_expressions: int) -> FaceNetwork:
         weights = read_weights(file)
         with safe_open(file, "pt") as opened:
             size = int((opened.metadata() or {}).get("size", 64))
-        network = FaceNetwork(weights["expression.weight"].shape[0] - 1, weights["blocks.0.0.weight"].shape[0], size)
+        num_units = weights["units.weight"].shape[0] // 2 if "units.weight" in weights else 0
+        network = FaceNetwork(weights["expression.weight"].shape[0] - 1, weights["blocks.0.0.weight"].shape[0], size,
+                              num_units=num_units)  # fmt: skip
         network.load_state_dict(weights)
     else:
         network = ExprGAN.from_pretrained(path).classifier

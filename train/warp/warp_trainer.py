@@ -158,7 +158,7 @@ class WarpTrainer:
         """The decoder's pictures as the editor computes them: reconstruction and x_hat."""
         model, names = self.model, self.model.config.expressions
         crops = aligned_crop(x, model.config.image_size)
-        certainty, best = model.classifier(crops)[0].float().softmax(1).max(1)
+        certainty, best = model.classifier(crops).expression.float().softmax(1).max(1)
         y = F.one_hot(best, len(names) + 1)[:, :-1].float()
         is_expressive = (certainty >= MIN_CERTAINTY) & (best < len(names))
         source_code = torch.where(is_expressive[:, None], model.Q(crops, y).float(), -1.0)
