@@ -241,7 +241,13 @@ def _transfer(args: argparse.Namespace) -> None:
     editor = ExpressionEditor(_load_model(args))
     source = editor.read(friend)
     expression = source.reading.expression
-    _print_note(args, f"{args.source} reads as {expression} ({source.reading.certainties[expression]:.0%} certain)")
+    certainty = f"{source.reading.certainties[expression]:.0%} certain"
+    found = (
+        f"reads as {expression} ({certainty})"
+        if source.reading.is_sure
+        else f"reads as none clearly; {expression}, {certainty}"
+    )
+    _print_note(args, f"{args.source} {found}")
     result = editor.transfer(photo, source, args.intensity, face=args.face, fidelity=args.fidelity)
     if result.warning:
         print(result.warning, file=sys.stderr)

@@ -30,6 +30,7 @@ is pasted, as in the paper; without a T all three do so."""
 FIDELITIES: tuple[Fidelity, ...] = get_args(Fidelity)
 PREVIEW_PX = 1024
 MOUTH_NOT_EDITED = "The mouth is covered or cannot be made out: only eyes and brows were edited."
+SURE = 0.5  # certainty from which a reading is given as one expression
 MIN_CERTAINTY = 0.8  # a face whose expression is read with less certainty is edited as if it were neutral
 
 
@@ -46,6 +47,11 @@ class Reading(Value):
     units: dict[int, tuple[float, float]] = field(default_factory=dict)
     """Weights of FACS action units on the subject's right and left side, from 0, by number (`facs.ACTION_UNITS`);
     empty if the model reads none."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the likeliest expression has a certainty of at least SURE, so that it is more often right than wrong."""
+        return self.certainties[self.expression] >= SURE
 
     @property
     def source_code(self) -> Tensor:

@@ -360,7 +360,8 @@ def new_model(config: TrainConfig) -> ExprGAN:
     if config.init:
         model = ExprGAN.from_pretrained(config.init)
         model.latent_prior.reset()  # further training moves g(x)
-        model.F_ctrl.reset()
+        if model.T is None:  # T was trained on the codes of this path
+            model.F_ctrl.reset()
         if config.grey_codes:
             model.config, model.D_img.grey_codes = dataclasses.replace(model.config, grey_codes=True), True
         if config.pooled_codes and not model.config.pooled_codes:

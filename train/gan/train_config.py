@@ -14,7 +14,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "published": {
         "lr": 1.5e-4, "lr_end": 0.1, "ema": 0.998, "condition": "style", "grey_codes": True, "pooled_codes": True,
         "neutral": True, "min_intensity": 0.15, "colour": 0.4, "shift": 0.3, "identity_size": "64,128", "batch_size": 160,
-        "steps": "1500,3050,1660",
+        "steps": "1500,3050,1660", "weight": "edges=1",
     },
     "caae": {"stages": "refine", "steps": "0,0,7000", "condition": "label", "weight": "identity=0,code=0,read_code=0"},
     "cgan": {"stages": "controller", "steps": "7000,0,0", "condition": "label", "weight": "code=0,read_code=0"},
