@@ -106,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=_parse_path, help=f"{picture}; for a folder, the folder of the edited photos")
     add("--jobs", type=int, help="for a folder: number of worker processes (default: one per core, at most one per "
         "2 GiB of memory)")  # fmt: skip
+    add("--follow-links", action="store_true", help="for a folder: read and write also where links lead out of the folders")
 
     add = add_verb("animate", _animate, "animate an expression", model, intensity, style, faces, fidelity)
     add("photo", type=_parse_path, help=photo)
@@ -160,8 +161,9 @@ def _edit(args: argparse.Namespace) -> None:
     check_intensity(args.intensity)  # before anything slow
     if args.photo != STREAM and os.path.isdir(args.photo):
         return edit_photos(args, lambda: _load_model(args))
-    if args.jobs is not None:
-        raise ValueError(f"--jobs is for folders, and {args.photo} is none")
+    if args.jobs is not None or args.follow_links:
+        flag = "--follow-links" if args.follow_links else "--jobs"
+        raise ValueError(f"{flag} is for folders, and {args.photo} is none")
     requests, label = _parse_requests(args.expression, args.face)
     out, source = _output_path(args, label), _read_pipe(args.photo)
     editor = ExpressionEditor(_load_model(args))

@@ -384,3 +384,99 @@ def test_the_command_fails_only_if_nothing_could_be_edited(tiny_model, photos, t
     ):
         assert main([*wrong, *model]) == 1
         assert complaint in capsys.readouterr().err
+
+
+@pytest.fixture
+def linked(face, tmp_path) -> tuple[Path, Path]:
+    """A folder with one photo and links to a photo and a folder outside of it and to its own; and the folder outside."""
+    photos, outside = tmp_path / "photos", tmp_path / "outside"
+    (photos / "sub").mkdir(parents=True)
+    (outside / "more").mkdir(parents=True)
+    face.save(photos / "sub" / "a.jpg")
+    face.save(outside / "secret.jpg")
+    face.save(outside / "more" / "b.jpg")
+    (photos / "album").symlink_to(outside / "more")
+    (photos / "album 2").symlink_to("../outside/more")
+    (photos / "own").symlink_to("sub")
+    (photos / "secret.jpg").symlink_to(outside / "secret.jpg")
+    (photos / "same.jpg").symlink_to("sub/a.jpg")
+    (outside / "more" / "up").symlink_to(tmp_path)
+    return photos, outside
+
+
+def test_links_out_of_the_folder_of_photos_are_followed_only_on_request(tiny_model, linked, tmp_path):
+    photos, outside = linked
+    (tmp_path / "given").symlink_to(photos)
+    out = tmp_path / "out"
+    report = edit_folder(tiny_model, tmp_path / "given", out, "happy", workers=1)
+    records = {record.file: record for record in report.outcomes}
+    expected = {
+        "album": "outside",
+        "album 2": "outside",
+        "secret.jpg": "outside",
+        "same.jpg": "edited",
+        "sub/a.jpg": "edited",
+    }
+    assert {file: record.status for file, record in records.items()} == expected
+    assert "leads out of" in records["album"].message and "--follow-links" in records["secret.jpg"].message
+    assert {(record.bytes, record.result) for record in report.outcomes if record.status == "outside"} == {(0, "")}
+
+    report = edit_folder(tiny_model, photos, out, "happy", workers=1, follow_links=True)  # no record of the links remains
+    files = {record.file: record.status for record in report.outcomes}
+    album = next(name for name in ("album", "album 2") if f"{name}/b.jpg" in files)  # once, by one of the two links
+    up = f"{album}/up/outside/secret.jpg"
+    assert files == dict.fromkeys(("same.jpg", "secret.jpg", "sub/a.jpg", f"{album}/b.jpg", up), "edited")
+    assert {row["file"] for row in read_table(out)} == files.keys()
+    assert sorted(path.name for path in outside.rglob("*.*")) == ["b.jpg", "secret.jpg"]
+
+
+def test_results_are_not_written_through_links(tiny_model, linked, tmp_path, face):
+    photos, outside = linked
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "sub").symlink_to(outside)
+    (out / "same.jpg").symlink_to(tmp_path / "new.jpg")
+    for _ in range(2):
+        report = edit_folder(tiny_model, photos, tmp_path / "out", "happy", workers=1)
+        records = {record.file: record for record in report.outcomes}
+        assert records["sub/a.jpg"].status == "outside" and "written outside of" in records["sub/a.jpg"].message
+        assert records["same.jpg"].status == "in the way"
+        assert not (tmp_path / "new.jpg").exists() and not (outside / "a.jpg").exists()
+        ExpressionEditor(tiny_model).edit(face, "sad").image.save(outside / "marked.jpg")
+        (out / "same.jpg").unlink()
+        (out / "same.jpg").symlink_to(outside / "marked.jpg")  # a picture of the editor, but no result of this folder
+    edit_folder(tiny_model, photos, out, "happy", workers=1, follow_links=True)
+    assert is_marked(outside / "a.jpg")
+
+
+@pytest.mark.parametrize("name", ["edits.csv", "edits.json", ".edits.lock"])
+def test_the_tables_of_a_batch_are_not_written_through_links(tiny_model, photos, tmp_path, name):
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).symlink_to(mine)
+    with pytest.raises(ExprGANError, match=f"{name} in .* is a link to a file elsewhere. Delete the link"):
+        edit_folder(tiny_model, photos, tmp_path / "out", "happy", workers=1)
+    assert mine.read_text() == "mine"
+
+
+def test_a_table_cannot_name_results_outside_of_the_folder(tmp_path):
+    names = ("../away.jpg", str(tmp_path / "away.jpg"), "sub/../../away.jpg", "here.jpg")
+    with BatchManifest(tmp_path / "out", {}) as manifest:
+        for name in names:
+            manifest.add(BatchRecord(name, "edited", name))
+    with BatchManifest(tmp_path / "out", {}) as manifest:
+        assert manifest.records.keys() == {"here.jpg"}
+
+
+def test_names_that_look_like_formulas_are_text_in_the_table_and_come_back_identical(tmp_path):
+    names = ["=1+1.jpg", "+a.jpg", "-2.jpg", "@a.jpg", "\ta.jpg", "\ra.jpg", "'=a.jpg", "''a.jpg", "'a.jpg", "-0.5", "a=b"]
+    with BatchManifest(tmp_path / "out", {}) as manifest:
+        for name in names:
+            manifest.add(BatchRecord(name, "failed", message=f"{name} is broken", intensity=-0.5))
+    rows = read_table(tmp_path / "out")
+    assert {row["intensity"] for row in rows} == {"-0.5"}
+    assert {row["message"] for row in rows} >= {"'=1+1.jpg is broken", "''=a.jpg is broken", "'a.jpg is broken"}
+    assert not [cell for row in rows for cell in row.values() if cell[:1] in tuple("=+@\t\r") or cell.startswith("-2")]
+    with BatchManifest(tmp_path / "out", {}) as manifest:
+        assert {record.file: record.message for record in manifest.records.values()} == {n: f"{n} is broken" for n in names}

@@ -31,7 +31,7 @@ def edit_photos(args: argparse.Namespace, load: Callable[[], ExprGAN]) -> None:
         with _progress_bar() as progress:
             report = edit_folder(load(), args.photo, args.out, args.expression[0], args.intensity, style=args.style,
                                  fidelity=args.fidelity, faces="all" if args.face == "all" else "largest",
-                                 workers=args.jobs, progress=progress)  # fmt: skip
+                                 workers=args.jobs, follow_links=args.follow_links, progress=progress)  # fmt: skip
     except KeyboardInterrupt:
         print("stopped; run the same command to continue", file=sys.stderr)
         sys.exit(130)

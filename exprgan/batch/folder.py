@@ -20,6 +20,7 @@ from ..editing.results import FIDELITIES, Fidelity
 from ..editor import ExpressionEditor
 from ..errors import BadImageError, check_choice
 from ..expressions import canonical
+from ..folder_paths import is_inside
 from ..models.config import CONFIG_NAME
 from ..models.controller import check_intensity
 from ..models.exprgan import WEIGHTS_NAME, ExprGAN
@@ -62,14 +63,18 @@ class Report:
 def edit_folder(
     model: ExprGAN | str | os.PathLike[str], folder: str | os.PathLike[str], out: str | os.PathLike[str],
     expression: str | Mapping[str, float], intensity: float = 1.0, *, style: int | None = None,
-    fidelity: Fidelity = "detail", faces: Faces = "largest", workers: int | None = None,
+    fidelity: Fidelity = "detail", faces: Faces = "largest", workers: int | None = None, follow_links: bool = False,
     progress: BatchProgress | None = None,
 ) -> Report:  # fmt: skip
     """Edits every photo in a folder and its subfolders, each into a file of the same name under `out`.
 
     Can be stopped at any moment, also by a kill: the same call continues where it stopped. A photo that cannot be edited
-    is skipped, with the reason in `out`/edits.csv. No existing file is ever overwritten. Folders that are links are not
-    followed; an `out` within `folder` is not read. Formats that are not written (TIFF, AVIF, GIF, BMP) become PNG.
+    is skipped, with the reason in `out`/edits.csv. No existing file is ever overwritten. An `out` within `folder` is not
+    read. Formats that are not written (TIFF, AVIF, GIF, BMP) become PNG.
+
+    `folder` and `out` may be links. In them, a link to a photo of the same folder counts as a photo, and a link to one of
+    its subfolders is left out, as the photos in it have their place. What a link reaches outside of them is neither read
+    nor written, and its record says so, unless `follow_links` is on; no folder is read twice then.
 
     Args:
         model: the weights, or what `ExprGAN.from_pretrained` takes.
@@ -78,6 +83,7 @@ def edit_folder(
         faces: "largest", or "all" of each photo.
         workers: number of processes that edit in parallel; 1 edits in this one. By default the number of cores, or of
             processes that memory has room for at `BYTES_PER_WORKER` each.
+        follow_links: whether to read and write also where links lead out of `folder` and `out`.
 
     Raises:
         ValueError: a wrong expression, intensity, style, fidelity, `faces` or `workers`, or `out` is `folder`.
@@ -94,7 +100,7 @@ def edit_folder(
         raise ValueError(f"workers must be at least 1, not {workers!r}")
     if os.path.realpath(out) == os.path.realpath(folder):
         raise ValueError(f"{out} holds the photos themselves; name another folder for the edited ones")
-    files = find_photos(folder, out)
+    files = find_photos(folder, out, follow_links)
 
     model = model if isinstance(model, ExprGAN) else ExprGAN.from_pretrained(model)
     names = model.config.expressions
@@ -106,7 +112,7 @@ def edit_folder(
     shared: dict[str, Any] = {"expression": expression, "intensity": intensity, "style": style, "fidelity": fidelity,
                               "faces": faces}  # fmt: skip
     with BatchManifest(out, shared | {"model": hash_model(model)}) as manifest:
-        settings = BatchSettings(str(folder), str(out), resumed=manifest.resumed, **shared)
+        settings = BatchSettings(str(folder), str(out), resumed=manifest.resumed, follow_links=follow_links, **shared)
         results = name_results(files, {file: record.result for file, record in manifest.records.items() if record.result})
         tasks = {file: results[file] for file in files if not manifest.is_done(file, file_size(folder / file))}
         finished, count = len(files) - len(tasks), min(workers or _default_workers(model), len(tasks))
@@ -120,13 +126,28 @@ def edit_folder(
     return Report(manifest.table, outcomes, len(tasks), time.perf_counter() - start)
 
 
-def find_photos(folder: Path, out: Path) -> list[str]:
-    """Lists the photos in a folder, and the subfolders that cannot be opened: sorted paths in it, with /."""
+def find_photos(folder: Path, out: Path, follow_links: bool = False) -> list[str]:
+    """Lists the photos in a folder, and the subfolders that cannot be opened: sorted paths in it, with /.
+
+    Of subfolders that are links, those that lead out of the folder are listed or, with `follow_links`, searched.
+    """
     if not folder.is_dir():
         raise BadImageError(f"There is no folder {folder}. Check its name.")
     paths: list[Path] = []
-    for parent, subfolders, names in os.walk(folder, onerror=lambda error: paths.append(Path(error.filename))):
-        subfolders[:] = [name for name in subfolders if os.path.realpath(Path(parent, name)) != os.path.realpath(out)]
+    visited = {os.path.realpath(out), os.path.realpath(folder)}
+    walk = os.walk(folder, followlinks=follow_links, onerror=lambda error: paths.append(Path(error.filename)))
+    for parent, subfolders, names in walk:
+        searched = []
+        for subfolder in (Path(parent, name) for name in subfolders):
+            is_link, real = subfolder.is_symlink(), os.path.realpath(subfolder)
+            if real in visited or (is_link and is_inside(subfolder, folder)):
+                continue
+            if is_link and not follow_links:
+                paths.append(subfolder)
+                continue
+            visited.add(real)
+            searched.append(subfolder.name)
+        subfolders[:] = searched
         paths.extend(path for name in names if _is_photo(path := Path(parent, name)))
     if not paths:
         raise BadImageError(f"There is no photo in {folder}. Name a folder with JPEG, PNG or WebP files.")

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from ..atomic_write import atomic_write, delete_partial_files
+from ..csv_cells import format_row, unescape_cell
 from ..errors import ExprGANError
 from ..file_lock import hold_lock
+from ..folder_paths import is_inside, stays_inside
 
 TABLE, SETTINGS, LOCK = "edits.csv", "edits.json", ".edits.lock"
 """Files beside the results."""
 
-Status = Literal["edited", "no face", "unreadable", "in the way", "failed"]
-"""Outcome of a photo; `in the way`: another file has the result's name and is not overwritten."""
+Status = Literal["edited", "no face", "unreadable", "in the way", "outside", "failed"]
+"""Outcome of a photo; `in the way`: another file has the result's name and is not overwritten; `outside`: a link
+leads out of the folder of photos or of results, and links are not followed."""
 FINAL_STATUSES: tuple[Status, ...] = ("no face", "unreadable")
 """Outcomes that cannot change while the photo does not, so that it is not tried again."""
 
@@ -47,10 +50,12 @@ class BatchManifest:
     """The records of one folder of results, which one process at a time holds.
 
     A line is appended when a photo is done; on exit the table is sorted by file. Partial lines and files that a killed
-    process left are removed on entry. A folder is continued only with the `settings` (for JSON) it was begun with.
+    process left are removed on entry. A folder is continued only with the `settings` (for JSON) it was begun with. Records
+    whose result would lie elsewhere are ignored, and so are those of status `outside`, which every run finds anew.
 
     Raises:
-        ExprGANError: on entry and exit: another process holds it, it has other settings, or it cannot be written.
+        ExprGANError: on entry and exit: another process holds it, it has other settings, it cannot be written, or one of
+            its own files is a link to elsewhere.
     """
 
     def __init__(self, out: Path, settings: dict[str, Any]):
@@ -63,6 +68,10 @@ class BatchManifest:
                 "Wait until it is done, or choose another folder.")  # fmt: skip
         with _report_unwritable(self.out), ExitStack() as stack:
             self.out.mkdir(parents=True, exist_ok=True)
+            for name in (TABLE, SETTINGS, LOCK):
+                if not is_inside(self.out / name, self.out):
+                    raise ExprGANError(f"{name} in {self.out} is a link to a file elsewhere. Delete the link, "
+                                       "or choose another folder.")  # fmt: skip
             stack.enter_context(hold_lock(self.out / LOCK, busy))
             self.resumed = self._check_settings()
             self.records = _read_records(self.table)
@@ -81,7 +90,7 @@ class BatchManifest:
         """Appends a record to the table at once; raises ExprGANError if that fails."""
         self.records[record.file] = record
         with _report_unwritable(self.out):
-            csv.writer(self._file, lineterminator="\n").writerow(dataclasses.astuple(record))
+            self._file.write(format_row(dataclasses.astuple(record)))
             self._file.flush()
 
     def is_done(self, file: str, size: int) -> bool:
@@ -112,7 +121,7 @@ class BatchManifest:
     def _write_table(self) -> None:
         records = sorted(self.records.values(), key=lambda record: record.file.split("/"))
         with atomic_write(self.table) as part, _open_text(part, "w") as file:
-            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *map(dataclasses.astuple, records)])
+            file.writelines(map(format_row, [COLUMNS, *map(dataclasses.astuple, records)]))
 
 
 def _read_records(path: Path) -> dict[str, BatchRecord]:
@@ -124,8 +133,10 @@ def _read_records(path: Path) -> dict[str, BatchRecord]:
     records = {}
     for row in list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1])))[1:]:
         with suppress(ValueError):
-            values = {name: parse(cell) for (name, parse), cell in zip(COLUMNS.items(), row, strict=True)}
-            records[values["file"]] = BatchRecord(**values)
+            values = {name: parse(unescape_cell(cell)) for (name, parse), cell in zip(COLUMNS.items(), row, strict=True)}
+            record = BatchRecord(**values)
+            if stays_inside(record.result) and record.status != "outside":
+                records[record.file] = record
     return records
 
 

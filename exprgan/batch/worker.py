@@ -20,6 +20,7 @@ import torch
 from ..editing.results import Fidelity
 from ..editor import ExpressionEditor
 from ..errors import BadImageError, ExprGANError, NoFaceError
+from ..folder_paths import is_inside
 from ..models.exprgan import ExprGAN
 from ..photo.detection import choose_face
 from ..photo.image_io import is_marked, load_photo, save_photo
@@ -36,7 +37,13 @@ FATAL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """Settings that all tasks share; `resumed`: a result without a record may be one of an earlier run."""
+    """Settings that all tasks share.
+
+    Attributes:
+        folder, out: the folders of photos and of results.
+        expression, intensity, style, fidelity, faces, follow_links: as in `edit_folder`.
+        resumed: whether a result without a record may be one of an earlier run.
+    """
 
     folder: str
     out: str
@@ -46,6 +53,7 @@ class BatchSettings:
     fidelity: Fidelity
     faces: Faces
     resumed: bool
+    follow_links: bool = False
 
     @property
     def expression_text(self) -> str:
@@ -67,7 +75,16 @@ def edit_photo(editor: ExpressionEditor, settings: BatchSettings, file: str, res
                            settings.intensity, faces, round(time.perf_counter() - start, 3), file_size(source),
                            " ".join(message.split()))  # fmt: skip
 
+    if not settings.follow_links:
+        if not is_inside(source, Path(settings.folder)):
+            return BatchRecord(file, "outside", message=f"A link leads out of {settings.folder} here. Copy into the folder "
+                               "what it links to, or add --follow-links.")  # fmt: skip
+        if not is_inside(target.parent, Path(settings.out)):
+            return BatchRecord(file, "outside", message=f"By a link, {result} would be written outside of {settings.out}. "
+                               "Remove the link, or add --follow-links.")  # fmt: skip
     try:
+        if target.is_symlink():  # results are files: it is none of an earlier run
+            raise FileExistsError
         if target.exists():
             with suppress(BadImageError):
                 if settings.resumed and is_marked(target):

@@ -13,6 +13,7 @@ from huggingface_hub.errors import HTTPError
 from huggingface_hub.utils.sha import git_hash, sha_fileobj
 
 from ..errors import ExprGANError, WeightsError
+from ..folder_paths import is_inside
 
 BUNDLED_WEIGHTS = Path(__file__).parents[2] / "weights"  # of a checkout; an installed package has none
 HUB_MODEL = "org/exprgan"
@@ -75,7 +76,7 @@ class HubSource:
             path = Path(self.name) / name
             if not path.is_file():
                 raise self.error_class(missing)
-            if _links_outside(path):
+            if not is_inside(path, Path(self.name)):
                 raise self.error_class(f"{name} in {self.name} is a link to a file elsewhere; put the file itself there")
             return path
         path = self._fetch(hf_hub_download, name, missing=missing)
@@ -105,13 +106,6 @@ class HubSource:
             explanation = explain_hub_error(error, self.name, repo_type=self.repo_type, revision=self.revision,
                                             online=not self.local_files_only)  # fmt: skip
             raise self.error_class(explanation) from error
-
-
-def _links_outside(path: Path) -> bool:
-    """Whether a file of a folder links to a file outside of it. The Hub's cache may: it links to its own blobs."""
-    folder, target = path.parent.resolve(), path.resolve()
-    in_cache = folder.parent.name == "snapshots" and target.parent == folder.parents[1] / "blobs"
-    return not (in_cache or target.is_relative_to(folder))
 
 
 def is_damaged(path: Path) -> bool:
