@@ -15,8 +15,8 @@ _ESCAPED = re.compile(r"'+[=+\-@\t\r]")
 
 
 def escape_cell(value: object) -> str:
-    """Formats a cell; text that a spreadsheet would compute is preceded by an apostrophe."""
-    text = str(value)
+    """Formats a cell, None as an empty one; text that a spreadsheet would compute is preceded by an apostrophe."""
+    text = "" if value is None else str(value)
     return f"'{text}" if _FORMULA.match(text) and not _is_number(text) else text
 
 
@@ -30,6 +30,14 @@ def format_row(cells: Iterable[object]) -> str:
 def unescape_cell(text: str) -> str:
     """Removes the apostrophe that `escape_cell` put before a text."""
     return text[1:] if _ESCAPED.match(text) else text
+
+
+def remove_formulas(content: bytes) -> bytes:
+    """Returns the content of a CSV file in UTF-8, written anew if a spreadsheet would compute one of its cells."""
+    rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
+    texts = [[unescape_cell(cell) for cell in row] for row in rows]
+    is_safe = [[escape_cell(text) for text in row] for row in texts] == rows
+    return content if is_safe else "".join(map(format_row, texts)).encode()
 
 
 def _is_number(text: str) -> bool:

@@ -30,13 +30,13 @@ def find_path_problems(names: Iterable[str], folder: Path) -> dict[str, str]:
         folder: the folder; it may itself be a link.
 
     Returns:
-        path -> what is wrong with it, such as "leads out of DATA"; without the paths that are right.
+        path -> what is wrong with it, such as "leads out of DATA by a link"; without the paths that are right.
     """
     inside = functools.cache(lambda path: is_inside(path, folder))
     problems = {}
     for name in dict.fromkeys(names):
         if not stays_inside(name):
-            problems[name] = f"is no relative path without '..', and leads out of {folder}"
-        elif not inside(path if (path := folder / name).is_symlink() else path.parent):
+            problems[name] = f"leads out of {folder}: it is absolute, or has .. in it"
+        elif (path := folder / name) != folder and not inside(path if os.path.islink(path) else path.parent):
             problems[name] = f"leads out of {folder} by a link"
     return problems

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from exprgan.folder_paths import find_path_problems
 from train.__main__ import main
 from train.core.train_errors import DataError
 from train.data import FaceFolder
-from train.data.metadata import print_warnings, write_metadata
+from train.data.fingerprint import fingerprint
+from train.data.metadata import print_warnings, read_metadata, write_metadata
 from train.data.validation import MIN_CLASS_PEOPLE, find_problems, inspect_folder, warn_of_shortages
 
 
@@ -213,3 +215,48 @@ def test_pictures_of_another_pose_gaze_or_light_are_loaded_only_when_asked_for(c
     write_metadata(copy, [{"yaw": "", "gaze": "", "light": ""} | row | values.get(row["file_name"], {}) for row in rows])
     usual, every = FaceFolder.load(copy, "train", 16), FaceFolder.load(copy, "train", 16, varied=True)
     assert set(every.file_names) - set(usual.file_names) == set(turned)
+
+
+def test_pictures_outside_of_the_folder_are_listed_with_their_rows_and_never_read(tmp_path, faces_dir, capsys):
+    folder, outside = tmp_path / "data", tmp_path / "outside.jpg"
+    shutil.copytree(faces_dir, folder)
+    rows = read_metadata(folder)
+    shutil.copy(folder / rows[0]["file_name"], outside)
+    (folder / "link.jpg").symlink_to(outside)
+    (folder / "own.jpg").symlink_to(rows[5]["file_name"])
+    (folder / "album").symlink_to(tmp_path)
+    names = ("../outside.jpg", str(outside), "link.jpg", "album/outside.jpg", "x/../../outside.jpg")
+    wrong = [row | {"file_name": name} for row, name in zip(rows, names, strict=False)]
+    write_metadata(folder, [*wrong, *rows[len(wrong) :]])
+    assert main(["check", str(folder)]) == 1
+    listed = capsys.readouterr().err
+    for number, name in enumerate(names, 2):
+        assert f"row {number}: {name!r} leads out of {folder}" in listed
+    for read in (read_metadata, fingerprint, lambda root: FaceFolder.load(root, "train")):
+        with pytest.raises(DataError, match=r"5 problems\n  - row 2: '../outside.jpg' leads out of"):
+            read(folder)
+    write_metadata(folder, [*rows[:5], rows[5] | {"file_name": "own.jpg"}, *rows[6:]])
+    assert read_metadata(folder)[5]["file_name"] == "own.jpg"  # a link within the folder
+
+    given = tmp_path / "given"
+    given.symlink_to(folder)
+    assert len(read_metadata(given)) == len(rows)
+
+
+def test_the_hubs_cache_may_link_to_its_blobs_alone(tmp_path):
+    snapshot, blobs = tmp_path / "set" / "snapshots" / "abc", tmp_path / "set" / "blobs"
+    (snapshot / "images").mkdir(parents=True)
+    blobs.mkdir()
+    (blobs / "0a").write_bytes(b"")
+    (tmp_path / "set" / "secret").write_bytes(b"")
+    (snapshot / "images" / "a.jpg").symlink_to("../../../blobs/0a")
+    (snapshot / "images" / "b.jpg").symlink_to("../../../secret")
+    assert find_path_problems(("images/a.jpg", "images/b.jpg", "", "."), snapshot) == {
+        "images/b.jpg": f"leads out of {snapshot} by a link"
+    }
+
+
+def test_names_that_no_file_has_are_refused(tmp_path):
+    assert find_path_problems(("a\0b", "a" * 5000, "loop/x"), tmp_path).keys() == {"a\0b"}
+    (tmp_path / "loop").symlink_to("loop")
+    assert not find_path_problems(("loop", "loop/x"), tmp_path)  # reading it fails, and says why

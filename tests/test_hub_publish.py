@@ -369,12 +369,40 @@ def test_a_readme_in_the_folder_is_used_as_the_card(hub, faces):
     assert hub.repos[f"dataset/{DATA}"].tree["README.md"].endswith(b"# Mine\n") and hub.repos[f"dataset/{DATA}"].private
 
 
+def test_a_data_set_is_published_without_formulas_and_links_to_elsewhere(hub, faces, capsys):
+    table = faces / "metadata.csv"
+    header, first, *rest = table.read_text().splitlines()
+    table.write_text("\n".join([f"{header},note", f"{first},=1+1", *(f"{line},-0.5" for line in rest), ""]))
+    assert main(["publish-data", str(faces), "--repo", DATA]) == 0
+    published = hub.repos[f"dataset/{DATA}"].tree["metadata.csv"].decode()
+    assert f"\n{first},'=1+1\n{rest[0]},-0.5\n" in published
+    assert fingerprint(data_folder(DATA)) == fingerprint(faces)
+
+    (faces.parent / "secret").write_text("mine")
+    (faces / "README.md").symlink_to(faces.parent / "secret")
+    assert main(["publish-data", str(faces), "--repo", DATA]) == 1
+    assert f"README.md leads out of {faces} by a link. Only what is in" in capsys.readouterr().err
+
+
+def test_links_out_of_a_folder_of_weights_are_not_published(tiny_model, hub, tmp_path, capsys):
+    tiny_model.save_pretrained(tmp_path / "weights")
+    (tmp_path / "secret").write_text("mine")
+    (tmp_path / "weights" / "figures").mkdir()
+    for name in ("figures/a.png", "about.md"):
+        (tmp_path / "weights" / name).symlink_to(tmp_path / "secret")
+        for more in (["--repo", "org/linked"], ["--repo", "org/linked", "--dry-run"], []):
+            assert main(["publish", str(tmp_path / "weights"), *more]) == 1
+            assert f"{name} leads out of" in capsys.readouterr().err
+        (tmp_path / "weights" / name).unlink()
+    assert "org/linked" not in "".join(hub.repos)
+
+
 def test_an_invalid_data_set_is_not_sent(hub, faces, capsys):
     (faces.parent / "x.jpg").write_bytes(next(faces.glob("test/*/*.jpg")).read_bytes())
     table = faces / "metadata.csv"
     table.write_text(re.sub(r"^test/\S+?\.jpg", "../x.jpg", table.read_text(), count=1, flags=re.M))
     assert main(["publish-data", str(faces), "--repo", DATA]) == 1
-    assert f"../x.jpg lies outside of {faces}; only what is in the folder is published" in capsys.readouterr().err
+    assert f"'../x.jpg' leads out of {faces}: it is absolute, or has .. in it" in capsys.readouterr().err
     assert main(["publish-data", str(faces)]) == 1 and "name the repository in --repo" in capsys.readouterr().err
     next(faces.glob("train/*/*.jpg")).write_bytes(b"no picture")
     assert main(["publish-data", str(faces), "--repo", DATA]) == 1

@@ -171,3 +171,29 @@ def test_the_split_of_a_person_depends_on_the_name_alone(tmp_path):
     assert all(split_of[name] == split for name, split in fewer.items())
     assert set(_splits(tmp_path, people, 0.0).values()) == {"train"}
     assert Counter(_splits(tmp_path, people[:2], 1e-9).values()) == {"train": 1, "test": 1}
+
+
+def test_photos_behind_links_that_lead_out_are_read_only_on_request(tmp_path, drawn):
+    for name in ("src/happy/own.jpg", "src/sad/own.jpg", "away/happy/linked.jpg"):
+        photo(tmp_path / name)
+    (tmp_path / "src" / "more").symlink_to(tmp_path / "away")
+    (tmp_path / "src" / "same").symlink_to("sad")
+    config = PrepareConfig(allow_incomplete=True)
+    with pytest.raises(DataError, match=r"'more/happy/linked\.jpg' leads out of .* by a link; --follow-links reads it"):
+        prepare("folder", str(tmp_path / "src"), str(tmp_path / "out"), PrepareConfig())
+    prepare("folder", str(tmp_path / "src"), str(tmp_path / "out"), config)
+    assert {row["file_name"] for row in table(tmp_path / "out")} == {"images/happy/own.jpg.png", "images/sad/own.jpg.png"}
+    prepare("folder", str(tmp_path / "src"), str(tmp_path / "all"), PrepareConfig(follow_links=True))
+    assert "images/more/happy/linked.jpg.png" in {row["file_name"] for row in table(tmp_path / "all")}
+
+
+def test_a_table_of_labels_names_no_photos_elsewhere(tmp_path, drawn):
+    for name in ("src/1.jpg", "away.jpg"):
+        photo(tmp_path / name)
+    (tmp_path / "src" / "link.jpg").symlink_to("../away.jpg")
+    names = ("../away.jpg", str(tmp_path / "away.jpg"), "x/../1.jpg", "link.jpg")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join(["file_name,expression", *(f"{name},happy" for name in (*names, "1.jpg"))]))
+    with pytest.raises(DataError) as caught:
+        prepare("folder", str(tmp_path / "src"), str(tmp_path / "out"), PrepareConfig(labels=str(labels)))
+    assert "4 problems" in str(caught.value) and all(repr(name) in str(caught.value) for name in names)

@@ -3,10 +3,8 @@
 A handler takes the editor and the values of controls; photos come, and results go, as paths of files that gradio deletes.
 """
 
-import csv
 import functools
 import inspect
-import io
 import random
 import zipfile
 from collections.abc import Callable, Mapping
@@ -16,6 +14,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from ..csv_cells import format_row
 from ..editing.multi_face import GroupResult
 from ..editing.results import EditResult, Reading, Subject
 from ..editor import ExpressionEditor
@@ -298,17 +297,15 @@ def download_people(editor: ExpressionEditor, seed: int | None, count: int, expr
         A zip of the pictures with metadata.csv: file_name, subject, expression, intensity, as the Hub's imagefolder has it.
     """
     seed, people = generate_people(editor, seed, count, expression, intensity)
-    table = io.StringIO()
-    rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(("file_name", "subject", "expression", "intensity"))
+    rows: list[tuple[object, ...]] = [("file_name", "subject", "expression", "intensity")]
     path = new_path(".zip", f"people-{seed}-{expression}")
     with zipfile.ZipFile(path, "w") as archive:  # PNGs do not get smaller
         for number, name, picture in people:
             subject = f"seed{seed}-{number:02d}"
             file_name = f"{subject}-{name}.png"
-            rows.writerow((file_name, subject, name, 0.0 if name == NEUTRAL else intensity))
+            rows.append((file_name, subject, name, 0.0 if name == NEUTRAL else intensity))
             archive.writestr(file_name, encode_image(picture, "PNG"))  # with the marker of AI-generated pictures
-        archive.writestr("metadata.csv", table.getvalue())
+        archive.writestr("metadata.csv", "".join(map(format_row, rows)))
     return path
 
 

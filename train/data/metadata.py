@@ -1,12 +1,14 @@
 """metadata.csv: the table of a training folder, in the Hub's imagefolder form. Only this module reads and writes it."""
 
 import csv
-import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from exprgan.csv_cells import format_row, unescape_cell
+from exprgan.folder_paths import find_path_problems
 
 from ..core.files import write_text
 from ..core.train_errors import DataError
@@ -85,6 +87,31 @@ def read_metadata(root: Path) -> list[dict[str, str]]:
     """Reads the rows of metadata.csv and checks for the required columns; an absent cell is an empty string.
 
     Raises:
+        DataError: the file is missing, is no CSV in UTF-8, lacks a column, or names pictures outside of the folder.
+    """
+    rows = read_unchecked_metadata(root)
+    raise_problems(root / METADATA_NAME, [problem for _, problem in find_outside_files(rows, root)])
+    return rows
+
+
+def find_outside_files(rows: Sequence[dict[str, str]], root: Path) -> list[tuple[str, str]]:
+    """Finds the rows whose file_name is absolute or leads out of the folder, by ".." or by a link.
+
+    Returns:
+        file_name and a sentence with the number of the row, as a spreadsheet counts: the header is row 1.
+    """
+    problems = find_path_problems((row["file_name"] for row in rows), root)
+    return [
+        (name, f"row {number}: {name!r} {problems[name]}; put the picture itself into the folder")
+        for number, name in enumerate((row["file_name"] for row in rows), start=2)
+        if name in problems
+    ]
+
+
+def read_unchecked_metadata(root: Path) -> list[dict[str, str]]:
+    """Reads metadata.csv as `read_metadata` does, whatever its file names lead to. For reports of what is wrong with it.
+
+    Raises:
         DataError: the file is missing, is no CSV in UTF-8, or lacks a column.
     """
     path = root / METADATA_NAME
@@ -96,13 +123,16 @@ def read_metadata(root: Path) -> list[dict[str, str]]:
 def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:
     """Reads the rows of a CSV file with a header and checks for columns; an absent cell is an empty string.
 
+    An apostrophe before what would be a formula is removed, as `write_table` puts it there (see `exprgan.csv_cells`).
+
     Raises:
         DataError: the file is missing, is no CSV in UTF-8, or lacks a column.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets begin the file with a mark
             reader = csv.DictReader(file, restval="")
-            rows = list(reader)
+            rows = [{name: unescape_cell(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+                    for row in reader]  # fmt: skip
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); name a CSV file") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -123,16 +153,12 @@ def write_metadata(root: Path, rows: Sequence[dict[str, str]]) -> None:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[dict[str, str]]) -> None:
-    """Writes a CSV file with a header, completely or not at all.
+    """Writes a CSV file with a header, completely or not at all; no cell of it is a formula (see `exprgan.csv_cells`).
 
     Raises:
         RunError: the disk is full or the folder cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(path, "".join(map(format_row, [columns, *([row.get(column, "") for column in columns] for row in rows)])))
 
 
 def is_varied(row: dict[str, str]) -> bool:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from exprgan.folder_paths import stays_inside
+
 from ..core.train_errors import DataError
 from .metadata import read_table
 
@@ -218,7 +220,7 @@ def _read_labels(src: Path, labels: Path, file_column: str, to_label: Callable[[
     """Yields the rows of a CSV file whose paths start at `src`."""
     for row in read_table(labels, (file_column, "expression")):
         path = src / row[file_column]
-        if path.resolve().is_relative_to(src.resolve()) and path.is_file():
+        if stays_inside(row[file_column]) and path.is_file():
             optional = (row.get(column) or None for column in ("intensity", "split", "fold"))
             yield LabelledPhoto(path, row.get("subject") or "", to_label(row["expression"]), *optional)
         else:

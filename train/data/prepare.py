@@ -13,6 +13,7 @@ from tqdm import tqdm
 from exprgan.atomic_write import delete_partial_files
 from exprgan.errors import BadImageError
 from exprgan.expressions import canonical
+from exprgan.folder_paths import find_path_problems
 from exprgan.photo.alignment import crop_face
 from exprgan.photo.detection import Face, find_faces
 from exprgan.photo.image_io import load_photo
@@ -47,6 +48,7 @@ class PrepareConfig:
     align: Literal["eyes", "landmarks"] = option("eyes", "what fixes the crop: the eyes, as in the app, or five points")
     image_size: int = option(128, "side of the crops in px")
     allow_incomplete: bool = option(False, "continue although photos of the data set are missing")
+    follow_links: bool = option(False, "read photos also where links lead out of SRC")
     dry_run: bool = option(False, "count and check only; look for no faces, write nothing")
 
     def __post_init__(self):
@@ -99,6 +101,11 @@ def prepare(name: str, src: str, out: str, config: PrepareConfig) -> None:
 def _read_source(name: str, src: Path, config: PrepareConfig) -> tuple[list[dict[str, str]], list[Path], dict[str, Any]]:
     """Returns the rows of metadata.csv, the photo of each, and the first entries of the report."""
     entries = list(SOURCES[name].read(src, Path(config.labels) if config.labels else None))
+    if not config.follow_links:
+        names = {entry: entry.path.relative_to(src).as_posix() for entry in entries if isinstance(entry, LabelledPhoto)}
+        outside = find_path_problems(names.values(), src)
+        entries = [entry for entry in entries if names.get(entry) not in outside]
+        entries += [MissingPhotos(f"{name!r} {problem}; --follow-links reads it") for name, problem in outside.items()]
     labelled, skipped = [], Counter()
     for photo in (entry for entry in entries if isinstance(entry, LabelledPhoto)):
         try:

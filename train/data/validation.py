@@ -14,10 +14,12 @@ from .metadata import (
     METADATA_NAME,
     REQUIRED_COLUMNS,
     Findings,
+    find_outside_files,
     has_class,
     print_warnings,
     raise_problems,
     read_metadata,
+    read_unchecked_metadata,
     unit_weights,
 )
 from .picture_checks import SIDES, find_copies, picture_digest
@@ -48,13 +50,14 @@ def inspect_folder(
         DataError: there is no readable metadata.csv, or it has no folds.
     """
     root = Path(root)
-    rows = read_metadata(root)
-    findings = Findings(find_row_problems(rows, expressions), [])
+    rows = read_unchecked_metadata(root)
+    outside = dict(find_outside_files(rows, root))
+    findings = Findings([*outside.values(), *find_row_problems(rows, expressions)], [])
     if training and not findings.errors:
         findings += find_shortages(rows, expressions, fold)
     empty = [split for split in SPLITS if not any(map(has_class, select_rows(rows, split, fold)))]
     findings += Findings([empty_split_problem(split, fold) for split in empty], [])
-    names = list(dict.fromkeys(row["file_name"] for row in rows if row["file_name"]))
+    names = list(dict.fromkeys(row["file_name"] for row in rows if row["file_name"] and row["file_name"] not in outside))
     with ThreadPoolExecutor() as pool:
         digests = dict(zip(names, pool.map(lambda name: picture_digest(root / name), names), strict=True))
     broken = [str(digest) for digest in digests.values() if isinstance(digest, DataError)]

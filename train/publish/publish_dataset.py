@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from exprgan.csv_cells import remove_formulas
 from exprgan.expressions import EXPRESSIONS, NEUTRAL
+from exprgan.folder_paths import find_path_problems
 
-from ..core.train_errors import DataError
 from ..data.fingerprint import fingerprint
 from ..data.licences import SOURCES_NAME, SourceSet, credit_lines
-from ..data.metadata import METADATA_NAME, raise_problems, read_metadata
+from ..data.metadata import METADATA_NAME, raise_problems, read_unchecked_metadata
 from ..data.validation import find_problems
 from .hub_upload import HubConfig, push
 from .model_card import CARD_NAME, DATA_CARD, licence_id, render_card
@@ -30,13 +31,14 @@ def publish_data(data: str, hub: HubConfig) -> None:
     if not hub.repo:
         raise ValueError("name the repository in --repo, such as --repo org/faces")
     root = Path(data)
-    rows = read_metadata(root)
+    rows = read_unchecked_metadata(root)
     labels = {row["expression"].strip().lower() for row in rows} - {"", NEUTRAL, *EXPRESSIONS}
     raise_problems(data, find_problems(root, (*EXPRESSIONS, *sorted(labels))))
     files: dict[str, Path | bytes] = {row["file_name"]: root / row["file_name"] for row in rows}
-    if outside := [name for name in files if not (root / name).resolve().is_relative_to(root.resolve())]:
-        raise DataError(f"{outside[0]} lies outside of {data}; only what is in the folder is published")
     files |= {name: root / name for name in (METADATA_NAME, SOURCES_NAME, CARD_NAME) if (root / name).is_file()}
+    raise_problems(data, [f"{name} {problem}" for name, problem in find_path_problems(files, root).items()],
+                   "Only what is in the folder is published")  # fmt: skip
+    files |= {name: remove_formulas((root / name).read_bytes()) for name in (METADATA_NAME, SOURCES_NAME) if name in files}
     if CARD_NAME not in files:
         info = fingerprint(root)
         sources = credit_lines(SourceSet(**row) for row in info["sources"])

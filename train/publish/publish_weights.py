@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
+from exprgan.folder_paths import find_path_problems
 from exprgan.models.blocks import CalibratedModule
 from exprgan.models.config import CONFIG_NAME, ExprGANConfig
 from exprgan.models.exprgan import WEIGHTS_NAME, ExprGAN, read_weights
@@ -53,11 +54,13 @@ def publish(run: str, out: str, data: str = "", hub: HubConfig = NO_UPLOAD, repl
         The folder.
 
     Raises:
-        RunError: the run has no checkpoint yet, `out` holds other weights, or the Hub cannot be reached or refuses.
+        RunError: the run has no checkpoint yet, `out` holds other weights or links that lead out of it, or the Hub cannot
+            be reached or refuses.
         DataError: `data` is no training folder.
     """
     is_published = not Checkpoints(run).paths() and Path(run, WEIGHTS_NAME).is_file()
     folder = Path(run if is_published else out)
+    _check_links(folder)
     with exclusive(folder), tempfile.TemporaryDirectory() as temporary:
         if hub.dry_run:
             copy = Path(temporary) / "weights"
@@ -80,6 +83,15 @@ def publish(run: str, out: str, data: str = "", hub: HubConfig = NO_UPLOAD, repl
         elif hub.dry_run:
             print("\n".join(f"  {name}  {path.stat().st_size:,} B" for name, path in files.items()))
     return folder
+
+
+def _check_links(folder: Path) -> None:
+    """Raises RunError if a file that is read for the card, or uploaded, is a link out of the folder."""
+    patterns = (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME, ABOUT_NAME, *OPTIONAL_FILES)
+    names = (path.relative_to(folder).as_posix() for pattern in patterns for path in folder.glob(pattern))
+    if problems := find_path_problems(names, folder):
+        name, problem = next(iter(problems.items()))
+        raise RunError(f"{name} {problem}; only what is in the folder is published")
 
 
 def _write_run(run: str, folder: Path, name: str, replace: bool) -> dict[str, int]:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from exprgan.folder_paths import find_path_problems
+
 from ..core.train_errors import DataError
 from ..data.licences import NAME_PATTERN, REQUIRED_TERMS, SOURCES_NAME, SourceSet, read_sources, write_sources
 from ..data.metadata import raise_problems, read_table, write_table
@@ -114,8 +116,8 @@ def _find_problems(label: str, row: dict[str, str], folder: Path, sets: dict[str
         problems.append(f"{label} is its own parent")
     for column in ("photo", "template", "smile"):
         path = folder / row[column]
-        if row[column] and not path.resolve().is_relative_to(folder.resolve()):
-            problems.append(f"{label}: {column} {row[column]!r} leads out of {folder}; name a file inside it")
+        if problem := find_path_problems([row[column]], folder).get(row[column]):
+            problems.append(f"{label}: {column} {row[column]!r} {problem}; name a file inside it")
         elif row[column] and not path.is_file():
             problems.append(f"{label}: {column} {row[column]!r} is no file in {folder}")
     if not row["photo"]:

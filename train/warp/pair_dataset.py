@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from exprgan.expressions import NEUTRAL, canonical
+from exprgan.folder_paths import find_path_problems
 
 from ..core.train_errors import DataError
 from ..data.metadata import has_class, raise_problems, read_metadata
@@ -104,8 +105,10 @@ def load_people(root: str | Path, split: str, expressions: tuple[str, ...]) -> l
     Raises:
         DataError: the folder is not of this kind, or has nobody to train on; the message says what is wrong.
     """
-    root, rows = Path(root), {}
-    for row in read_metadata(root):
+    root, rows, table = Path(root), {}, read_metadata(Path(root))
+    field_files = (_field_file(root, row).relative_to(root).as_posix() for row in table)
+    raise_problems(root, [f"{name!r} {problem}" for name, problem in find_path_problems(field_files, root).items()])
+    for row in table:
         if row["split"] == split and has_class(row) and (_is_neutral(row) or _field_file(root, row).is_file()):
             rows.setdefault(row["subject"], []).append(row)
     ordered = {subject: sorted(rows[subject], key=lambda row: not _is_neutral(row)) for subject in sorted(rows)}
