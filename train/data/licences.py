@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from markupsafe import Markup
+
+from ..core.markdown import escape_markdown
 from .metadata import raise_problems, read_table, write_table
 
 SOURCES_NAME = "sources.csv"
@@ -12,6 +15,9 @@ REQUIRED_TERMS = ("licence", "consent", "credit")
 """Columns that must be filled for every set of photos."""
 NAME_PATTERN = re.compile(r"[^\W_][\w.-]*")
 """Valid names of people and of sets: they become names of folders, and are listed with spaces between them."""
+
+WEB_ADDRESS = re.compile(r"https?://[\w.~:/?#@!$&'()*+,;=%-]+", re.ASCII)
+"""What is written as a link; anything else in the column url is shown as text."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +92,13 @@ def add_sources(path: Path, sets: Iterable[SourceSet]) -> None:
     write_sources(path, dict.fromkeys([*known.values(), *sets]))
 
 
-def credit_lines(sets: Iterable[SourceSet]) -> str:
+def credit_lines(sets: Iterable[SourceSet]) -> Markup:
     """Formats a list in Markdown: the credit of each set, its licence, and what the people in it agreed to."""
     lines = []
     for source in sets:
-        url = f" <{source.url}>" if source.url else ""
-        consent = source.consent.rstrip(".")
-        lines.append(f"- {source.credit.rstrip('.')}. Licence: {source.licence}. Consent: {consent}.{url}")
-    return "\n".join(lines)
+        url = f" <{source.url}>" if WEB_ADDRESS.fullmatch(source.url) else f" {escape_markdown(source.url)}".rstrip()
+        credit, licence, consent = map(
+            escape_markdown, (source.credit.rstrip("."), source.licence, source.consent.rstrip("."))
+        )
+        lines.append(f"- {credit}. Licence: {licence}. Consent: {consent}.{url}")
+    return Markup("\n".join(lines))

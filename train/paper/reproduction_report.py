@@ -10,6 +10,7 @@ import jinja2
 import torch
 
 from ..core.files import read_json, write_text
+from ..core.markdown import markdown_environment
 from ..data.metadata import read_metadata
 from ..data.prepare import REPORT_NAME
 from .table1 import paper_accuracy
@@ -28,7 +29,7 @@ CAPTIONS = {
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and its content, of which every part may be empty."""
+    """A heading and its content, texts without markup, of which every part may be empty."""
 
     title: str
     text: str = ""
@@ -41,9 +42,10 @@ def write_report(out: Path, data: str, source: str, settings: dict[str, Any]) ->
     """Writes OUT/report.md and OUT/report.html from the steps' results in OUT. Returns the latter."""
     sections = [_about(out, source), _data(data), _results(out), _table1(out), *_figures(out), _settings(settings),
                 _times(out)]  # fmt: skip
-    for name, escape in (("report.md", False), ("report.html", True)):
-        environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=escape, trim_blocks=True,
-                                         undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # fmt: skip
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    html = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined,
+                              keep_trailing_newline=True)  # fmt: skip
+    for name, environment in (("report.md", markdown_environment(loader=loader)), ("report.html", html)):
         write_text(out / name, environment.get_template(f"{name}.jinja").render(sections=sections))
     return out / "report.html"
 
@@ -88,8 +90,8 @@ def _results(out: Path) -> Section:
                          "" if baseline is None else f"{baseline:.3f}"))  # fmt: skip
     text = (
         "On held-out people; the paper has no numbers for these. All are measured by the face network that was trained "
-        "here. `decoder` is G_dec's output; `model` and `detail` are the same here, the output pasted into the photo, "
-        "since no T is trained; `real` is the data set's own pictures."
+        "here. 'decoder' is G_dec's output; 'model' and 'detail' are the same here, the output pasted into the photo, "
+        "since no T is trained; 'real' is the data set's own pictures."
     )
     return Section("Editing", text, ("metric", "pictures", "ExprGAN", "CAAE"), rows)
 

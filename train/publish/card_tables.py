@@ -2,6 +2,10 @@
 
 from typing import Any
 
+from markupsafe import Markup
+
+from ..core.markdown import escape_markdown
+
 PICTURE_KINDS = ("decoder", "model", "detail", "real")
 TOPICS = {
     "Expression": ("expression_accuracy", "confusion", "styles_shown", "neutral"),
@@ -39,9 +43,10 @@ def render_summary(results: dict[str, Any]) -> str:
             rows.append([judge["name"], kind, mean, *map(_format, others), distance])
     for kind, own in _own_shares(results).items():
         rows.append([own_name(results), kind, *(_format(own.get(column)) for column in columns), ""])
+    people = _escape(results["n"]["people"])
     text = (
-        f"Share of full-intensity edits of {results['n']['people']} held-out people (`detail`, `model`), and of the set's "
-        "own pictures (`real`), that are read as wanted, of the expressions and neutral. "
+        f"Share of full-intensity edits of {people} held-out people (`detail`, `model`), and of the set's own pictures "
+        "(`real`), that are read as wanted, of the expressions and neutral. "
     )
     text += (
         "Outside judges, which others trained on other pictures, stand first, our own network last. In brackets: 95 % "
@@ -100,18 +105,19 @@ def _with_interval(figure: dict[str, Any] | None) -> str:
     if not figure:
         return ""
     bounds = ", ".join(f"{bound:.3f}" for bound in figure["interval"] or ())
-    return f"{figure['value']:.3f} [{bounds}]" if bounds else f"{figure['value']:.3f}"
+    return Markup(f"{figure['value']:.3f} [{bounds}]" if bounds else f"{figure['value']:.3f}")
 
 
 def _introduction(results: dict[str, Any]) -> str:
-    n = results["n"]
+    n = {name: _escape(number) for name, number in results["n"].items()}
+    date, device = _escape(results["date"]), _escape(results["device"])
     kind = "neutral" if "neutral_photos" in n else "expressive"
     return (
         f"On {n['people']} held-out people: {n['edits']} edits of {n[f'{kind}_photos']} {kind} photos at full intensity, "
         f"beside {n['real_pictures']} of the set's own pictures of full expressions (`real`). `decoder` is "
         "G_dec's output, `model` the output pasted into the photo as in the paper, `detail` the editor's default result. "
-        f"Measured on {results['date']} ({results['device']}) by `python -m train evaluate`; results.json has every "
-        "number, docs/evaluation.md in the code explains each number and its limits."
+        f"Measured on {date} ({device}) by `python -m train evaluate`; results.json "
+        "has every number, docs/evaluation.md in the code explains each number and its limits."
     )
 
 
@@ -165,11 +171,16 @@ def _groups(groups: dict[str, dict[str, dict[str, Any]]]) -> str:
 
 
 def _section(title: str, columns: list[str], rows: list[list[str]], text: str = "") -> str:
-    """Renders a heading, a text and a table; nothing at all if the table has no rows."""
+    """Renders a heading, a text in Markdown and a table; nothing at all if the table has no rows."""
     if not rows:
         return ""
-    table = "\n".join(f"| {' | '.join(row)} |" for row in [columns, ["---"] * len(columns), *rows])
-    return "\n\n".join(part for part in (title and f"### {title}", text, table) if part)
+    lines = [map(_escape, columns), ["---"] * len(columns), *(map(_escape, row) for row in rows)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n\n".join(part for part in (title and f"### {_escape(title)}", text, table) if part)
+
+
+def _escape(value: object) -> str:
+    return value if isinstance(value, Markup) else escape_markdown(str(value))
 
 
 def _label(name: str) -> str:

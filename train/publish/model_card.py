@@ -7,14 +7,16 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-import jinja2
 from huggingface_hub import EvalResult, ModelCardData
+from markupsafe import Markup
 
 from exprgan.models.config import CONFIG_NAME
 from exprgan.models.hub_source import HUB_MODEL
 
 from ..core.files import read_json, write_text
+from ..core.markdown import markdown_environment
 from ..core.training_record import INHERITED, TRAINING_NAME
 from .card_tables import own_name, render_results, render_summary
 
@@ -50,22 +52,24 @@ def write_card(folder: str | Path, repo: str = HUB_MODEL) -> Path:
         model_index=_model_index(results, repo),
         training=training,
         data=data,
-        about=about.read_text(encoding="utf-8").strip() if about.is_file() else "",
-        summary=render_summary(results),
-        results=render_results(results),
+        about=Markup(about.read_text(encoding="utf-8").strip() if about.is_file() else ""),
+        summary=Markup(render_summary(results)),
+        results=Markup(render_results(results)),
         only_own_judge=bool(results) and all(judge["seen_in_training"] for judge in results.get("judges", ())),
         cost=cost,
         core_hours=sum(part["hours"] * part["cores"] for part in cost),
-        figures=[(path.stem.replace("-", " "), f"figures/{path.name}") for path in sorted(folder.glob("figures/*.*"))],
+        figures=[
+            (path.stem.replace("-", " "), Markup(f"figures/{quote(path.name)}"))
+            for path in sorted(folder.glob("figures/*.*"))
+        ],
     )
     write_text(folder / CARD_NAME, card)
     return folder / CARD_NAME
 
 
 def render_card(template: Path, **values: Any) -> str:
-    """Fills in a template, and appends the line with the hash of the text."""
-    text = jinja2.Template(template.read_text(encoding="utf-8"), undefined=jinja2.StrictUndefined, trim_blocks=True,
-                           keep_trailing_newline=True).render(values)  # fmt: skip
+    """Fills in a template, and appends the line with the hash of the text. Values that are no `Markup` are escaped."""
+    text = markdown_environment().from_string(template.read_text(encoding="utf-8")).render(values)
     return f"{text}{_HASH_MARK}{_sha256(text)} -->\n"
 
 
@@ -96,10 +100,10 @@ def _earlier_trainings(training: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield training
 
 
-def _model_index(results: dict[str, Any], repo: str) -> str:
+def _model_index(results: dict[str, Any], repo: str) -> Markup:
     """The Hub's model-index as YAML, the shares of outside judges first; empty without results."""
     if not results:
-        return ""
+        return Markup()
     numbers = [(judge["name"], name, judge["metrics"][metric][part]["value"]) for judge in results.get("outside", [])
                for name, metric, part in (("expression_accuracy", "read_as_wanted", "detail.mean"),
                                           ("identity_distance", "identity_distance", "detail"))
@@ -111,4 +115,4 @@ def _model_index(results: dict[str, Any], repo: str) -> str:
                    metric_type=name, metric_name=f"{name.replace('_', ' ')} by {judge}", metric_value=value)
         for judge, name, value in numbers
     ]  # fmt: skip
-    return ModelCardData(model_name=repo.rpartition("/")[2], eval_results=evaluations).to_yaml() + "\n"
+    return Markup(ModelCardData(model_name=repo.rpartition("/")[2], eval_results=evaluations).to_yaml() + "\n")
