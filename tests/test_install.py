@@ -1,12 +1,15 @@
 """The wheel: it contains all files, and works without a checkout."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"]
@@ -76,3 +79,21 @@ def test_without_bundled_weights_the_model_comes_from_the_hub_with_a_note(instal
     note, error = done.stderr.splitlines()
     assert note == ("no weights came with this installation; taking org/exprgan from the Hub, once (--model names others)")
     assert error.startswith("error: org/exprgan is not in the local cache, and the Hub cannot be reached (HF_HUB_OFFLINE")
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+def test_the_lock_file_has_one_version_with_hashes_of_every_requirement(python):
+    """And names no address that packages come from."""
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert not re.search(r"^\s*--(?!hash=sha256:)|://|@", lock, re.M)
+    entries = re.split(r"^(?=\w)", re.sub(r"^\s*#.*\n", "", lock, flags=re.M), flags=re.M)[1:]
+    assert all(" --hash=sha256:" in entry for entry in entries)
+    environment = {"python_version": python, "python_full_version": f"{python}.1", "sys_platform": "linux",
+                   "platform_system": "Linux", "platform_machine": "x86_64"}  # fmt: skip
+    locked = [Requirement(entry.partition("\\")[0].strip()) for entry in entries]
+    locked = [one for one in locked if not one.marker or one.marker.evaluate(environment)]
+    versions = {canonicalize_name(one.name): str(one.specifier).removeprefix("==") for one in locked}
+    assert len(versions) == len(locked) > 40
+    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
+        wanted = Requirement(line.partition("#")[0].strip())
+        assert wanted.specifier.contains(versions[canonicalize_name(wanted.name)]), line
