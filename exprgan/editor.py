@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .deadline import check
 from .editing.animation import ANIMATION_KINDS, Animation, Kind, codes_over_time, num_frames
 from .editing.color_curve import ColorCurve
 from .editing.mouth_visibility import MouthView
@@ -166,6 +167,7 @@ class ExpressionEditor:
 
     def decode(self, subject: Subject, code: Tensor, *, fidelity: Fidelity = "detail") -> EditResult:
         """Edits with any code: c (K * d,) in [-1, 1]."""
+        check()
         check_choice("fidelity", fidelity, FIDELITIES)
         if subject.decoder is None and (fidelity == "tuned" or subject.is_tuned):
             subject = self.tune(subject)
@@ -274,8 +276,10 @@ class ExpressionEditor:
     def decode_many(self, z: Tensor, code: Tensor) -> list[Image.Image]:
         """Decodes z (N, z_dim) with c, (K * d,) for all or (N, K * d): N pictures of `image_size` px."""
         weights, codes = next(self.model.parameters()), code.expand(len(z), -1)
-        batches = [self.model.G_dec(some.to(weights), c.to(weights)).float().cpu()
-                   for some, c in zip(z.split(16), codes.split(16), strict=True)]  # fmt: skip
+        batches = []
+        for some, c in zip(z.split(16), codes.split(16), strict=True):
+            check()
+            batches.append(self.model.G_dec(some.to(weights), c.to(weights)).float().cpu())
         return [mark_edited(to_image(x_hat)) for x_hat in torch.cat(batches)]
 
     def _code(self, expression: ExpressionMix, intensity: float, style: int | None) -> Tensor:
@@ -295,6 +299,7 @@ class ExpressionEditor:
 
     @own_torch_state()
     def _encode(self, photo: Image.Image, face: Face | None, crop: Image.Image, photo_from_crop: np.ndarray) -> Subject:
+        check()
         x = self._to_batch(crop)
         z, reading = self.model.G_enc(x)[0].float().cpu(), self._read_expression(x)
         wide_crop, size = None, FIELD_SCALE * crop.width

@@ -20,7 +20,6 @@ from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from exprgan import ExprGANError
 from exprgan.photo.detection import find_faces
 from exprgan.photo.image_io import is_marked, load_photo
 from exprgan.ui import animation_panel, endpoints, handlers, page
@@ -130,14 +129,6 @@ def test_an_invalid_animation_is_answered_with_a_sentence(client, data_dir, wron
     with pytest.raises(AppError) as error:
         client.predict(handle_file(data_dir / "portrait.jpg"), **SETTINGS, **moves, api_name="/animate")
     assert endpoints.APOLOGY not in str(error.value) and str(next(iter(wrong.values()))) in str(error.value)
-
-
-def test_an_animation_stops_after_its_time_limit(tiny_editor, data_dir, visitors, monkeypatch):
-    monkeypatch.setattr(animation_panel, "TIMEOUT_S", -1)
-    settings = *(dict(SETTINGS).values()), "sweep", "gif", 0.5, None
-    with pytest.raises(ExprGANError, match="was cancelled"):
-        animation_panel.animate(tiny_editor, str(data_dir / "portrait.jpg"), *settings, progress=lambda *_, **__: None)
-    assert not [path for path in visitors.rglob("*.gif")]
 
 
 def test_a_slow_machine_makes_fewer_frames(monkeypatch):

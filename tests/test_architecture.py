@@ -22,7 +22,10 @@ ROOT = Path(__file__).parent.parent
 
 # A room imports from the tiers below its own. A room is a package, or a module beside the packages; a new one needs a tier.
 TIERS = [
-    {f"exprgan.{name}" for name in ("errors", "expressions", "facs", "atomic_write", "file_lock", "torch_state", "photo")}
+    {
+        f"exprgan.{name}"
+        for name in ("errors", "deadline", "expressions", "facs", "atomic_write", "file_lock", "torch_state", "photo")
+    }
     | {"exprgan.csv_cells", "exprgan.folder_paths"},
     {"exprgan.models"},
     {"exprgan.editing", "exprgan.editor"},

@@ -18,6 +18,7 @@ import torch
 from PIL import Image, ImageCms
 from torch import Tensor
 
+from ..deadline import check
 from ..photo.video_writer import WRITERS, FrameProgress, check_suffix
 from .multi_face import Box, ExpressionMix, FacePatch, composite, edit_patches
 from .results import EditResult, Subject, scale_down
@@ -85,6 +86,7 @@ class Animation(Sequence):
     def __getitem__(self, i):
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
+        check()
         return composite(self.photo, self._edit_patches(self._codes[i]))
 
     def at_most(self, side: int) -> "Animation":

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..deadline import check
 from ..models.exprgan import ExprGAN
 from ..models.networks import Decoder
 from ..photo.image_io import to_tensor
@@ -40,6 +41,7 @@ def tune(model: ExprGAN, subject: Subject, progress: TuningProgress | None = Non
         changes = before - before[:1]
         optimizer = torch.optim.Adam(decoder.parameters(), lr=LR, betas=(0.9, 0.99))
         for step in range(STEPS):
+            check()
             rows = [0, 1 + step % len(targets), 1 + (step + len(targets) // 2) % len(targets)]
             x_hat = _decode(decoder, z, codes[rows])
             pixel_loss = (x_hat[:1] - x).abs().mean()

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..deadline import check
 from ..models.networks import Decoder
 from ..models.warp_network import FlowPrediction, WarpPrediction
 from ..photo.ai_metadata import mark_edited
@@ -181,6 +182,7 @@ class EditResult(Value):
 
     @own_torch_state()
     def _paste(self, subject: Subject) -> Image.Image:
+        check()
         size = self.subject.crop.width
         if self._warp_field is not None:
             curve = subject.color_curve

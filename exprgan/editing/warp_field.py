@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from ..deadline import check
 from ..models.warp_network import MAX_GAIN, WIDE_CROP_SCALE, WarpPrediction
 from ..photo.alignment import EYES, photo_from_enlarged_crop
 from ..photo.blending import Box, estimate_grain, mask_bounds, planes_in_photo, smooth_step
@@ -104,6 +105,7 @@ def apply_warp(photo: Image.Image, field: WarpField, photo_from_crop: np.ndarray
     bands = planes_in_photo(planes, photo_from_field, field.cover, photo.size, smooth=True)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         while batch := [*islice(bands, BANDS_AT_ONCE)]:
+            check()
             sampler.load([box for box, *_ in batch])
             for (box, *_), pixels in zip(batch, pool.map(sampler.warp, batch), strict=True):
                 result.paste(Image.fromarray(pixels), box)

@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
+from ..deadline import check
 from ..errors import NoFaceError
 from ..torch_state import own_torch_state
 from .alignment import crop_face, crop_from_photo, invert, photo_from_enlarged_crop, transform
@@ -158,6 +159,7 @@ def _load_networks() -> tuple[nn.Module, ...]:
     folder = Path(mtcnn.__file__).parents[1] / "data"
     for network, name in zip(networks, ("pnet", "rnet", "onet"), strict=True):
         network.load_state_dict(torch.load(folder / f"{name}.pt", weights_only=True))
+        network.register_forward_pre_hook(lambda *_: check())  # before each scale, and each batch of candidates
     return networks
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import gradio as gr
 
+from ..deadline import check
 from ..editing.animation import Animation, Kind
 from ..editing.results import Fidelity
 from ..editor import ExpressionEditor
-from ..errors import ExprGANError
-from .endpoints import INTERNAL, TIMEOUT_S, TOO_LONG, add_endpoint
+from .endpoints import INTERNAL, add_endpoint
 from .handlers import edit, expression_mix, read_faces, with_args_of
 from .photo_session import PhotoSession, new_path
 
@@ -43,11 +43,9 @@ def animate(editor: ExpressionEditor, photo: str | None, expression: str, intens
         raise ValueError(f"file_format must be one of {', '.join(MAX_SIDE_PX)}, not {file_format!r}")
     if not 0.5 <= seconds <= MAX_SECONDS:
         raise ValueError(f"seconds must be 0.5 to {MAX_SECONDS}, not {seconds!r}")
-    deadline = time.monotonic() + TIMEOUT_S
 
     def report(done: int, total: int) -> None:
-        if time.monotonic() > deadline:  # the visitor got an error already
-            raise ExprGANError(TOO_LONG)
+        check()
         progress((done, total), desc="Making the animation", unit="frames")
 
     settings = expression, intensity, second, part, style, fidelity

@@ -1,24 +1,17 @@
 """How a handler becomes a function that gradio can call, for the page's events and for the endpoints of the API."""
 
-import contextvars
 import functools
 import inspect
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError  # Python 3.10's is not the built-in one
 from typing import Any
 
 import gradio as gr
 
 from ..editor import ExpressionEditor
 from ..errors import ExprGANError
+from .workers import NUM_WORKERS, run_limited
 
-NUM_WORKERS = 2
-"""Handlers that run at the same time; further requests wait in the queue."""
-TIMEOUT_S = 30
-"""The longest a handler may run: ten times what the largest photo needs on two cores."""
-TOO_LONG = f"This took longer than {TIMEOUT_S} seconds and was cancelled. Please try again, or try a smaller photo."
 APOLOGY = "Sorry, something went wrong here, not with you. Please try again, or try another photo."
 
 COMPUTE = {"concurrency_id": "work", "concurrency_limit": NUM_WORKERS, "trigger_mode": "always_last"}
@@ -27,7 +20,6 @@ INTERNAL = {"show_progress": "hidden", "api_visibility": "private"}
 """Options of an event that is no endpoint of the API and shows no progress."""
 
 LOG = logging.getLogger("exprgan.ui")
-WORKERS = ThreadPoolExecutor(NUM_WORKERS, thread_name_prefix="handler")
 
 
 def with_error_handling(handler: Callable, editor: ExpressionEditor) -> Callable:
@@ -35,13 +27,8 @@ def with_error_handling(handler: Callable, editor: ExpressionEditor) -> Callable
     bound = functools.partial(handler, editor)
 
     def run(*settings):
-        context = contextvars.copy_context()  # gradio's progress bar finds its event in it
-        future = WORKERS.submit(context.run, bound, *settings)
         try:
-            return future.result(TIMEOUT_S)
-        except FutureTimeoutError:
-            future.cancel()
-            message = TOO_LONG
+            return run_limited(functools.partial(bound, *settings))
         except (ExprGANError, ValueError) as error:
             message = str(error)
         except Exception:
