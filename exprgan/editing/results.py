@@ -108,13 +108,21 @@ class Subject(Value):
 
 def scale_down(subjects: Sequence[Subject], side: int) -> list[Subject]:
     """Faces of one photo in a copy of the photo whose longer side has `side` px."""
-    photo = subjects[0].photo
+    small = shrink(subjects[0].photo, side)
+    return [in_copy(subject, small) for subject in subjects]
+
+
+def shrink(photo: Image.Image, side: int) -> Image.Image:
+    """A copy of a photo whose longer side has `side` px."""
     scale = side / max(photo.size)
     size = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
-    small = photo.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-    factors = np.divide(size, photo.size)[:, None]
-    return [dataclasses.replace(subject, photo=small, photo_from_crop=subject.photo_from_crop * factors)
-            for subject in subjects]  # fmt: skip
+    return photo.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+
+
+def in_copy(subject: Subject, copy: Image.Image) -> Subject:
+    """A face in a copy of its photo of another size."""
+    factors = np.divide(copy.size, subject.photo.size)[:, None]
+    return dataclasses.replace(subject, photo=copy, photo_from_crop=subject.photo_from_crop * factors)
 
 
 @dataclass(frozen=True, eq=False)

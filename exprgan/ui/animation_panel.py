@@ -49,7 +49,8 @@ def animate(editor: ExpressionEditor, photo: str | None, expression: str, intens
         progress((done, total), desc="Making the animation", unit="frames")
 
     settings = expression, intensity, second, part, style, fidelity
-    session, requests, subjects = read_faces(editor, photo, settings, face, scope, others, session, progress)
+    session, requests, subjects = read_faces(editor, photo, settings, face, scope, others, session, progress,
+                                             same_fidelity=True)  # fmt: skip
     mixes = {index: (expression_mix(request), request["intensity"]) for index, request in requests.items()}
 
     def make_animation(fps: float) -> Animation:

@@ -10,6 +10,7 @@ import gradio as gr
 
 from ..editor import ExpressionEditor
 from ..errors import ExprGANError
+from .session_memory import forget_least_used
 from .workers import NUM_WORKERS, run_limited
 
 APOLOGY = "Sorry, something went wrong here, not with you. Please try again, or try another photo."
@@ -34,6 +35,8 @@ def with_error_handling(handler: Callable, editor: ExpressionEditor) -> Callable
         except Exception:
             LOG.exception("a handler of the app failed")
             message = APOLOGY
+        finally:
+            forget_least_used()
         raise gr.Error(message, print_exception=False)
 
     # gradio names the API's parameters, and the tools of MCP, after these

@@ -131,7 +131,7 @@ def all_expressions(editor: ExpressionEditor, photo: str | None, face: int, sess
         A small picture of the face with each expression.
     """
     session = PhotoSession.resume(editor, photo or EXAMPLES[0], session)
-    subject = session.subject(editor, face or 0)
+    subject = session.subject(editor, int(face or 0))
     pictures = [(save_result(editor.edit(subject, name).face), adjective(name).capitalize())
                 for name in editor.model.config.expressions]  # fmt: skip
     return pictures, session
@@ -154,18 +154,19 @@ def number_faces(editor: ExpressionEditor, photo: str | None, face: int, session
 
 
 def read_faces(editor: ExpressionEditor, photo: str | None, settings: tuple, face: int, scope: str, others: Mapping | None,
-               session: PhotoSession | None, progress: gr.Progress
+               session: PhotoSession | None, progress: gr.Progress, same_fidelity: bool = False
                ) -> tuple[PhotoSession, dict[int, dict], dict[int, Subject]]:  # fmt: skip
     """The session, and by face to edit its settings and its subject in the preview, tuned if requested.
 
-    `settings` are those of `face`, in the order of `DEFAULTS`.
+    `settings` are those of `face`, in the order of `DEFAULTS`; with `same_fidelity` its fidelity is that of all faces.
     """
     session = PhotoSession.resume(editor, photo or EXAMPLES[0], session)
     requests = settings_by_face(len(session.faces), settings, int(face or 0), scope, others)
     report = functools.partial(progress, desc="Fitting the model to this face")
-    subjects = {index: session.subject(editor, index, request["fidelity"] == "tuned", report)
-                for index, request in requests.items()}  # fmt: skip
-    return session, requests, subjects
+    if same_fidelity:
+        requests = {index: {**request, "fidelity": settings[-1]} for index, request in requests.items()}
+    tuned = {index: request["fidelity"] == "tuned" for index, request in requests.items()}
+    return session, requests, session.subjects(editor, tuned, report)
 
 
 def settings_by_face(num_faces: int, settings: tuple, face: int, scope: str, others: Mapping | None) -> dict[int, dict]:
