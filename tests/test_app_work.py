@@ -1,17 +1,21 @@
 """The app's work can be stopped, by its time limit and by a visitor who leaves; what has to wait is answered honestly."""
 
+import json
 import re
+import socket
 import threading
 import time
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import gradio as gr
 import pytest
+from app_calls import SETTINGS, call, post
 from gradio.context import LocalContext
 
 from exprgan import ExprGANError
 from exprgan.deadline import StoppedError, check
-from exprgan.ui import endpoints, workers
+from exprgan.ui import endpoints, page, workers
 
 
 def work_until_stopped(ended: threading.Event):
@@ -108,7 +112,7 @@ def event():
 
     class Queue(SimpleNamespace):
         def __len__(self):
-            return 3
+            return 0  # none waits, and so it is false
 
     event.queue = Queue(event_ids_to_events={"e": event}, pending_event_ids_session={"s": {"e"}},
                         pending_messages_per_session={"s": event.messages})  # fmt: skip
@@ -138,6 +142,32 @@ def test_work_ends_when_the_visitor_leaves(event, way, monkeypatch):
     with pytest.raises(StoppedError, match="Nobody waited"):
         workers.run_limited(lambda: work_until_stopped(ended))
     assert ended.is_set() and 0.25 < time.monotonic() - start < 1.6
+
+
+def test_work_ends_when_the_connection_is_closed(tiny_editor, visitors, monkeypatch):
+    built = page.build_app(tiny_editor)
+    begun, ended = [], threading.Event()
+    monkeypatch.setattr(tiny_editor, "edit", lambda *_, **__: begun.append(1) or work_until_stopped(ended))
+    url = page.serve(built, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    try:
+        data = {"data": [None, *SETTINGS.values()]}
+        waiting = [json.loads(post(url, "/gradio_api/call/edit", data)[2])["event_id"] for _ in range(3)]
+        address = urlsplit(url)
+        listeners = [socket.create_connection((address.hostname, address.port)) for _ in waiting]
+        for listener, event_id in zip(listeners, waiting, strict=True):
+            listener.sendall(f"GET /gradio_api/call/edit/{event_id} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
+        for _ in range(100):
+            time.sleep(0.1)
+            if len(begun) == workers.NUM_WORKERS:
+                break
+        for listener in listeners:
+            listener.close()
+        closed = time.monotonic()
+        assert ended.wait(5) and time.monotonic() - closed < 1.5
+        event, _ = call(url, "all_expressions", None, 99)  # answered after the third edit, which is never computed
+        assert event == "error" and time.monotonic() - closed < 5 and len(begun) == workers.NUM_WORKERS
+    finally:
+        built.close()
 
 
 @pytest.mark.parametrize("way", ["disconnect", "close", "cancel", "unread"])

@@ -10,6 +10,7 @@ import gradio as gr
 
 from ..editor import ExpressionEditor
 from ..errors import ExprGANError
+from .input_checks import check_input
 from .session_memory import forget_least_used
 from .workers import NUM_WORKERS, run_limited
 
@@ -50,6 +51,9 @@ def add_endpoint(handler: Callable, editor: ExpressionEditor, inputs: list, outp
     The endpoint is an event that nothing on the page triggers, and that keeps no session.
     """
     options = {**COMPUTE, **options}
+    for component, name in zip(inputs, list(inspect.signature(handler).parameters)[1:], strict=False):
+        if not isinstance(component, gr.State):
+            check_input(component, name)
     public = [[c for c in components if not isinstance(c, gr.State)] for components in (inputs, outputs)]
     gr.on([], with_error_handling(stateless(handler), editor), *public, api_name=handler.__name__, **options)
     return {"fn": with_error_handling(handler, editor), "inputs": inputs, "outputs": outputs, "api_visibility": "private",

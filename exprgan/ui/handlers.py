@@ -175,6 +175,8 @@ def settings_by_face(num_faces: int, settings: tuple, face: int, scope: str, oth
         raise ValueError(f"scope must be {ONE_FACE}, {EACH_FACE} or {ALL_FACES}, not {scope!r}")
     chosen = dict(zip(DEFAULTS, settings, strict=True))
     requests = {}
+    if not isinstance(others or {}, Mapping):
+        raise ValueError(f"others must be a JSON object, not {others!r}")
     for key, other in (others or {}).items() if scope == EACH_FACE else ():
         is_face = str(key).isdecimal() and int(key) < num_faces
         if not is_face or not isinstance(other, Mapping) or other.keys() - DEFAULTS.keys():

@@ -96,9 +96,10 @@ class _Visitor:
     """Whoever waits for the answer of the event in whose context this is made; outside of an event, somebody does."""
 
     def __init__(self) -> None:
-        self._queue = getattr(LocalContext.blocks.get(None), "_queue", None)
-        event_id = LocalContext.event_id.get(None)
-        self._event = self._queue.event_ids_to_events.get(event_id) if self._queue and event_id else None
+        self._queue = getattr(LocalContext.blocks.get(None), "_queue", None)  # false when it is empty
+        self._event = None
+        if self._queue is not None:
+            self._event = self._queue.event_ids_to_events.get(LocalContext.event_id.get(None))
         self.waited_s = time.monotonic() - self._event.enqueue_time if self._event else 0.0
         self._unread_since = self._event.enqueue_time if self._event else 0.0
         self._read_before = 1  # the message that this event starts
@@ -120,6 +121,6 @@ class _Visitor:
 
     def retry_s(self) -> int:
         """When a request made then may expect an answer: in how many seconds those that wait now are answered."""
-        waiting = len(self._queue) if self._queue else 0
+        waiting = 0 if self._queue is None else len(self._queue)
         mean = sum(_recent_seconds) / len(_recent_seconds)
         return max(2, math.ceil((waiting + 1) * mean / NUM_WORKERS))
