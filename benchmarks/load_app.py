@@ -4,7 +4,7 @@
 
 Every photo has a frame in its visitor's colour, so that an image sent to the wrong visitor is noticed; images without a
 frame must equal those that the visitor got before. Prints the time to the first page, the number of answers and their
-latency, the number of refusals with 503, the app's memory, and how many files it kept and left behind.
+latency, the number of refusals, the app's memory, and how many files it kept and left behind.
 """
 
 import argparse
@@ -182,8 +182,8 @@ class Visitor:
             return
         answer = self.request(f"call/{action}/{event}").decode()
         self.latencies[action].append(time.monotonic() - start)
-        if "given up" in answer:
-            self.counts["given up"] += 1
+        if "try again in" in answer:
+            self.counts["asked to wait"] += 1
         elif "event: complete" not in answer:
             self.faults.append(f"{action} answered {answer[:200]!r}")
         else:
@@ -283,7 +283,7 @@ def report(visitors: list[Visitor], memory: list[tuple[float, float]], seconds: 
     print(f"{sum(answered)} answered, {sum(answered) / seconds:.1f} a second, {min(answered)} to {max(answered)} for each "
           "visitor")  # fmt: skip
     total = sum((visitor.counts for visitor in visitors), Counter())
-    names = ("asked to wait", "given up", "killed", "pictures", "pictures mixed up")
+    names = ("asked to wait", "killed", "pictures", "pictures mixed up")
     print(", ".join(f"{total[name]} {name}" for name in names) + f", {len(faults)} faults")
     for fault in faults[:10]:
         print(fault)

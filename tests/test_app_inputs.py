@@ -60,9 +60,19 @@ def test_a_photo_is_an_uploaded_file(value):
     assert message(gr.Image(type="filepath"), value).startswith('it must be an uploaded file, as {"path": "..."}, not ')
 
 
-@pytest.mark.parametrize(("component", "value"), [(gr.Slider(0, 1), 0), (gr.Slider(0, 1), 1.0),
-                                                  (gr.Number(precision=0), 2.0),                                                  (gr.Number(), None), (gr.Radio(["a"]), "a"), (gr.Radio([0, 1]), 1),
-                                                  (gr.JSON(), {}), (gr.JSON(), None)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("component", "value"),
+    [
+        (gr.Slider(0, 1), 0),
+        (gr.Slider(0, 1), 1.0),
+        (gr.Number(precision=0), 2.0),
+        (gr.Number(), None),
+        (gr.Radio(["a"]), "a"),
+        (gr.Radio([0, 1]), 1),
+        (gr.JSON(), {}),
+        (gr.JSON(), None),
+    ],
+)
 def test_right_values_are_taken(component, value):
     assert message(component, value) == ""
 

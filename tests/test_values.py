@@ -3,8 +3,10 @@
 import copy
 import dataclasses
 import functools
+import gc
 import multiprocessing
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -101,6 +103,24 @@ def test_a_subject_does_not_change_when_it_is_used(editor, calls):
     editor.edit(subject, "happy").preview.load()
     assert subject.warp_cache and not untouched.warp_cache
     assert subject == untouched and hash(subject) == before
+
+
+@pytest.mark.parametrize("name", ["subject", "tuned"])
+def test_an_edited_subject_is_freed_at_once(editor, calls, name):
+    """Not when the garbage collector happens to run: a tuned one holds a whole decoder."""
+    subject = calls[name](0)
+    editor.edit(subject, "happy", fidelity="tuned" if name == "tuned" else "detail").preview.load()
+    references = [weakref.ref(part) for part in (subject, subject.preview, subject.z, subject.decoder or subject.wide_crop)]
+    gc.disable()
+    try:
+        del subject
+        assert [reference() for reference in references] == [None] * len(references)
+    finally:
+        gc.enable()
+
+
+def test_a_tuned_subject_holds_no_gradients(calls):
+    assert all(parameter.grad is None for parameter in calls["tuned"](0).decoder.parameters())
 
 
 @pytest.mark.parametrize("name", VALUES)

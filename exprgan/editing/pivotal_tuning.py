@@ -52,6 +52,7 @@ def tune(model: ExprGAN, subject: Subject, progress: TuningProgress | None = Non
             optimizer.step()
             if progress:
                 progress((step + 1) / STEPS)
+        optimizer.zero_grad()  # frees the gradients, which are as large as the decoder
         decoder = decoder.requires_grad_(False).eval().to(weights.dtype)
         with torch.no_grad():
             reconstruction = _decode(decoder, z.to(weights), codes[:1].to(weights))[0].float().cpu()

@@ -98,12 +98,16 @@ class Subject(Value):
         return self.face.warning if self.face else ""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "preview"} | {"warp_cache": {}}
+        return {name: value for name, value in super().__getstate__().items() if name != "_preview"} | {"warp_cache": {}}
 
-    @cached_property
+    @property
     def preview(self) -> "Subject":
         """The same face in a copy of the photo of at most PREVIEW_PX."""
-        return self if max(self.photo.size) <= PREVIEW_PX else scale_down([self], PREVIEW_PX)[0]
+        return self if max(self.photo.size) <= PREVIEW_PX else self._preview
+
+    @cached_property
+    def _preview(self) -> "Subject":
+        return scale_down([self], PREVIEW_PX)[0]
 
 
 def scale_down(subjects: Sequence[Subject], side: int) -> list[Subject]:
