@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from exprgan import ExpressionEditor, ExprGAN, Face, Subject, is_marked
+from exprgan.editing import pivotal_tuning
 
 MB = 2**20
 
@@ -106,8 +107,9 @@ def test_a_subject_does_not_change_when_it_is_used(editor, calls):
 
 
 @pytest.mark.parametrize("name", ["subject", "tuned"])
-def test_an_edited_subject_is_freed_at_once(editor, calls, name):
+def test_an_edited_subject_is_freed_at_once(editor, calls, name, monkeypatch):
     """Not when the garbage collector happens to run: a tuned one holds a whole decoder."""
+    monkeypatch.setattr(pivotal_tuning, "STEPS", 2)
     subject = calls[name](0)
     editor.edit(subject, "happy", fidelity="tuned" if name == "tuned" else "detail").preview.load()
     references = [weakref.ref(part) for part in (subject, subject.preview, subject.z, subject.decoder or subject.wide_crop)]
@@ -119,7 +121,8 @@ def test_an_edited_subject_is_freed_at_once(editor, calls, name):
         gc.enable()
 
 
-def test_a_tuned_subject_holds_no_gradients(calls):
+def test_a_tuned_subject_holds_no_gradients(calls, monkeypatch):
+    monkeypatch.setattr(pivotal_tuning, "STEPS", 2)
     assert all(parameter.grad is None for parameter in calls["tuned"](0).decoder.parameters())
 
 
