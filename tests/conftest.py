@@ -142,16 +142,18 @@ def hub(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="session")
 def app_url(tiny_config, tmp_path_factory):
-    """The URL of the app, served with a tiny model and its own folder for visitors' files."""
+    """The URL of the app, served with a tiny model, its own folder for visitors' files, and high limits of a client."""
     import torch
 
     os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("visitors"))
     from exprgan import ExpressionEditor, ExprGAN
     from exprgan.ui.page import build_app, serve
+    from exprgan.ui.server.limits import Limits
 
     torch.manual_seed(0)
     app = build_app(ExpressionEditor(ExprGAN(tiny_config)))
-    yield serve(app, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    many = Limits(requests_per_minute=10**6, uploads_per_hour=10**5, upload_bytes_per_hour=10**10, free_bytes=0)
+    yield serve(app, many, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     app.close()
 
 

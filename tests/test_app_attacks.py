@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from app_calls import PARAMETERS, SETTINGS, a_file, ask, call, post, upload
 
-from exprgan.ui import middleware
+from exprgan.ui.server import calls, guard, visitor_files
 
 ROOT = Path(__file__).parent.parent
 SECRET = b"a file of the server"
@@ -46,7 +46,7 @@ def spellings(path, folder):
 
 
 FORBIDDEN = ("/etc/passwd", "/proc/self/environ", *(str(ROOT / name) for name in (
-    "app.py", "exprgan/ui/middleware.py", "weights/model.safetensors", "weights/config.json", "pyproject.toml", ".git",
+    "app.py", "exprgan/ui/server/guard.py", "weights/model.safetensors", "weights/config.json", "pyproject.toml", ".git",
     ".gitignore", "tests/data/portrait.jpg", "exprgan/ui/examples/../page.py")))  # fmt: skip
 
 
@@ -112,7 +112,8 @@ def test_a_visitors_files_have_names_that_cannot_be_guessed(app_url, photo):
         assert len(re.findall(r"[0-9a-f]", re.search(r"[0-9a-f]{32,64}", name)[0])) >= 32, name
         assert ask(app_url, f"/gradio_api/file={path}")[0] == 200
     for guess in (folder, folder / "exprgan", Path(photo).parent, f"{folder}/*", f"{folder}/exprgan/*.jpg",
-                  f"{Path(results[1]).with_suffix('')}", f"{results[1]}.part", folder / middleware.LOCK_FILE):  # fmt: skip
+                  f"{Path(results[1]).with_suffix('')}", f"{results[1]}.part",
+                  folder / visitor_files.LOCK_FILE):  # fmt: skip
         assert ask(app_url, f"/gradio_api/file={guess}")[0] == 403, guess
 
 
@@ -139,7 +140,7 @@ def test_addresses_that_the_page_does_not_use_are_blocked(app_url):
         path = f"/gradio_api/{address}".replace("/gradio_api/..", "")
         for method, data in (("GET", None), ("POST", b"")):
             status, _, body = ask(app_url, path, method, data)
-            assert (status, body.decode()) == (404, middleware.NOT_FOUND), path
+            assert (status, body.decode()) == (404, guard.NOT_FOUND), path
 
 
 def test_the_queue_cannot_be_bypassed(app_url):
@@ -276,4 +277,4 @@ def test_a_url_is_never_fetched(app_url, internal_port, resolved_names, host):
 
 def test_a_url_is_answered_with_a_sentence(app_url):
     event, answer = call(app_url, "read", a_file("https://example.com/me.jpg"))
-    assert event == "error" and middleware.NO_URLS in answer
+    assert event == "error" and calls.NO_URLS in answer

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 from app_calls import a_file, ask, call, upload
 
-from exprgan.ui import middleware, page
+from exprgan.ui import page
 from exprgan.ui.photo_session import new_path
+from exprgan.ui.server import visitor_files
 
 ROOT = Path(__file__).parent.parent
 
@@ -60,15 +61,15 @@ def test_remains_of_uploads_unclaimed_results_and_links_are_deleted(tmp_path, mo
         Path(new_path(".jpg")),
         Path(new_path(".zip", "people")),
         tmp_path / "tmpabc",
-        tmp_path / middleware.LOCK_FILE,
+        tmp_path / visitor_files.LOCK_FILE,
     ):
         path.write_bytes(b"x")
     (tmp_path / "link").symlink_to(ROOT / "weights")
-    middleware.delete_old_files(tmp_path, 3000, {str(kept)})
+    visitor_files.delete_old_files(tmp_path, 3000, {str(kept)})
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 5  # nothing is old enough
-    middleware.delete_old_files(tmp_path, 0, {str(kept)})
-    middleware.delete_old_files(tmp_path, 0, {str(kept)})
-    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([middleware.LOCK_FILE, "exprgan", kept.name])
+    visitor_files.delete_old_files(tmp_path, 0, {str(kept)})
+    visitor_files.delete_old_files(tmp_path, 0, {str(kept)})
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([visitor_files.LOCK_FILE, "exprgan", kept.name])
     assert (ROOT / "weights" / "config.json").is_file()
 
 
@@ -76,8 +77,8 @@ def test_remains_of_uploads_unclaimed_results_and_links_are_deleted(tmp_path, mo
 def test_a_clock_that_jumps_does_not_keep_files_longer(tmp_path, monkeypatch, jump, left):
     (tmp_path / "me.jpg").write_bytes(b"x")
     now = time.time() + jump
-    monkeypatch.setattr(middleware.time, "time", lambda: now)
-    middleware.delete_old_files(tmp_path, 3000)
+    monkeypatch.setattr(visitor_files.time, "time", lambda: now)
+    visitor_files.delete_old_files(tmp_path, 3000)
     assert len(list(tmp_path.iterdir())) == left
 
 
@@ -101,7 +102,7 @@ def test_while_the_app_serves_old_files_are_deleted_and_the_pages_own_kept(tiny_
         interrupted.close()
         Path(new_path(".jpg")).write_bytes(b"a result that nobody waited for")
         deadline = time.monotonic() + 20
-        keep = middleware.initial_files(built.app)
+        keep = visitor_files.initial_files(built.app)
         while rest := {str(path) for path in tmp_path.rglob("*") if path.is_file()} - keep:
             assert time.monotonic() < deadline, rest
             time.sleep(0.1)
@@ -114,17 +115,17 @@ def test_while_the_app_serves_old_files_are_deleted_and_the_pages_own_kept(tiny_
 
 def test_the_visitors_folder_is_private_and_deleted_with_its_process_or_by_the_next(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    killed = tmp_path / f"{middleware.FOLDER_PREFIX}killed"
+    killed = tmp_path / f"{visitor_files.FOLDER_PREFIX}killed"
     killed.mkdir()
-    (killed / middleware.LOCK_FILE).touch()
+    (killed / visitor_files.LOCK_FILE).touch()
     (killed / "me.jpg").write_bytes(b"a face")
     (tmp_path / "others").mkdir()
-    with middleware.visitors_folder() as first:
+    with visitor_files.visitors_folder() as first:
         assert not killed.exists() and first.stat().st_mode & 0o777 == 0o700
         (first / "me.jpg").write_bytes(b"a face")
         assert Path(new_path(".jpg")).is_relative_to(first)
         monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-        with middleware.visitors_folder() as second:
+        with visitor_files.visitors_folder() as second:
             assert (first / "me.jpg").exists() and second != first
         assert not second.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["others"]

@@ -21,6 +21,7 @@ from PIL import Image
 from exprgan import ExpressionEditor, ExprGAN, ExprGANError, WeightsError
 from exprgan.ui import components, endpoints, handlers, page, tabs
 from exprgan.ui.photo_session import PhotoSession
+from exprgan.ui.server.limits import Limits
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -67,11 +68,10 @@ def test_an_unexpected_error_goes_to_the_log_only(tiny_editor, caplog):
 
 
 def test_a_full_queue_refuses_requests_with_a_message(tiny_editor, data_dir, visitors, monkeypatch):
-    monkeypatch.setattr(page, "MAX_QUEUE_LENGTH", 1)
     small = page.build_app(tiny_editor)
     over, edit = threading.Event(), tiny_editor.edit
     monkeypatch.setattr(tiny_editor, "edit", lambda *args, **settings: over.wait(20) and edit(*args, **settings))
-    url = page.serve(small, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    url = page.serve(small, Limits(queue=1), server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
         body = json.dumps({"photo": None, "expression": "sad"}).encode()
         call = urllib.request.Request(f"{url}gradio_api/call/v2/edit", body, {"Content-Type": "application/json"})
@@ -80,10 +80,11 @@ def test_a_full_queue_refuses_requests_with_a_message(tiny_editor, data_dir, vis
             try:
                 urllib.request.urlopen(call).read()
             except urllib.error.HTTPError as error:
-                refused.append((error.code, error.read().decode()))
+                refused.append((error.code, error.headers["Retry-After"], error.read().decode()))
             time.sleep(0.2)
         over.set()
-        assert len(refused) == 1 and refused[0][0] == 503 and "Queue is full" in refused[0][1]
+        assert [(status, wait) for status, wait, _ in refused] == [(503, "10")]
+        assert "Queue is full" in refused[0][2] and "try again in 10 seconds" in refused[0][2]
     finally:
         over.set()
         small.close()

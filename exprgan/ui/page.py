@@ -1,4 +1,4 @@
-"""The page: all tabs on one editor, served by gradio behind `middleware.Guard`. `app.py` and `exprgan app` call `main`."""
+"""The page: all tabs on one editor, served behind `server.guard.Guard`. `app.py` and `exprgan app` call `main`."""
 
 import logging
 import os
@@ -17,16 +17,21 @@ from ..models.exprgan import ExprGAN
 from ..models.hub_source import BUNDLED_WEIGHTS, default_model
 from ..photo.detection import load_detector
 from .components import THEME, connect_links
-from .middleware import Guard, disable_url_fetching, visitors_folder
 from .photo_session import EXAMPLE_FOLDER, MAX_AGE_S
+from .server.calls import disable_url_fetching, quiet_errors
+from .server.connections import limit_connections
+from .server.guard import Guard
+from .server.hosts import HostPolicy
+from .server.limits import Limits
+from .server.memory import limit_arenas
+from .server.uploads import use_upload_parser
+from .server.visitor_files import visitors_folder
 from .tabs import TABS
 
 PRELOAD_AFTER_S = 10
 """The face detector is loaded this long after the start, when the first page has been served."""
 CLEANUP_INTERVAL_S = 300
 """Interval at which files are deleted. The age limit is shorter by two intervals, so that no file outlives the hour."""
-MAX_QUEUE_LENGTH = 60
-"""Requests that may wait; further ones are refused. On two cores the last of them waits about half a minute."""
 
 TITLE = "# ExprGAN\nChange the expression of a face in a photo, as little or as much as you like."
 PRIVACY = "Nothing is kept: photos and results are deleted within an hour, and there is no history and no tracking."
@@ -54,14 +59,33 @@ def build_app(editor: ExpressionEditor, note: str = "") -> gr.Blocks:
                 with gr.Tab(title, id=title):
                     links[title] = lay_out(editor)
         connect_links(app, tabs, {title: link for title, link in links.items() if link})
-    return app.queue(max_size=MAX_QUEUE_LENGTH, api_open=False)
+    return app.queue(max_size=None, api_open=False)
 
 
-def serve(app: gr.Blocks, **options) -> str:
-    """Launches the page and returns its address; `options` of gradio's `launch` replace those in `LAUNCH_OPTIONS`."""
+def serve(app: gr.Blocks, limits: Limits | None = None, **options) -> str:
+    """Launches the page, behind a `Guard`, and returns its address, or does so when it is stopped.
+
+    Args:
+        app: the page.
+        limits: of requests, clients and files.
+        options: of gradio's `launch`; they replace those in `LAUNCH_OPTIONS`. With `prevent_thread_lock` this returns
+            at once.
+
+    Raises:
+        ValueError: EXPRGAN_TRUSTED_PROXIES is no number.
+    """
     disable_url_fetching()
-    middleware = [Middleware(Guard, *app.delete_cache)]
-    return app.launch(**LAUNCH_OPTIONS | options, app_kwargs={"middleware": middleware})[1]
+    use_upload_parser()
+    quiet_errors()
+    limits, policy = limits or Limits(), HostPolicy.from_environment()
+    options = LAUNCH_OPTIONS | options
+    returns = options.pop("prevent_thread_lock", False)
+    middleware = [Middleware(Guard, app, limits, policy)]
+    url = app.launch(**options, prevent_thread_lock=True, app_kwargs={"middleware": middleware})[1]
+    limit_connections(app, limits)
+    if not returns:
+        app.block_thread()
+    return url
 
 
 def load_editor(model: str) -> tuple[ExpressionEditor, str]:
@@ -89,6 +113,7 @@ def main(model: str = "") -> None:
     `model` is as in `load_editor`; if empty, EXPRGAN_MODEL or, without it, `default_model`.
     """
     logging.basicConfig(level=logging.INFO)
+    limit_arenas()
     try:
         editor, note = load_editor(model or os.environ.get("EXPRGAN_MODEL") or default_model())
     except ExprGANError as error:
@@ -100,6 +125,8 @@ def main(model: str = "") -> None:
     try:
         with visitors_folder():
             serve(build_app(editor, note))
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
     except OSError as error:
         if not (ports := re.search(r"empty port in range: (\d+-\d+)", str(error))):
             raise

@@ -1,0 +1,209 @@
+"""ASGI middleware around a gradio app: every request passes it, and is refused by it, before gradio sees it."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import gradio as gr
+from gradio.routes import file_upload_statuses
+from gradio.utils import get_upload_folder
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .call_queue import CLIENT, CallQueue
+from .calls import APOLOGY, check_call, log_error, refusal_of
+from .clients import Clients
+from .hosts import FOREIGN_HOST, FOREIGN_ORIGIN, HostPolicy
+from .limits import Limits
+from .memory import trim_memory
+from .refusals import UPLOAD_ROUTE, Refused
+from .request_bodies import TOO_DEEP, TOO_LARGE, LimitedBody, declared_length, discard_body, in_bytes, json_depth
+from .response_headers import API_PREFIX, add_headers, security_headers
+from .uploads import COUNT_FILE
+from .visitor_files import MEASURE_S, Disk, delete_old_files, initial_files
+
+UNUSED_ROUTES = ("component_server", "custom_component", "deep_link", "dev/", "login", "logout", "monitoring",
+                 "process_recording", "proxy=", "run-history", "runs", "stream/", "token", "vibe-")  # fmt: skip
+"""What follows `API_PREFIX` in addresses that no part of the page uses: they store, record, convert or forward."""
+NOT_FOUND = "There is nothing here."
+STATIC_ROUTES = ("/assets/", "/static/", "/svelte/", "/theme.css", "/favicon.ico")
+"""Scripts and styles, of which one page needs some hundred; they do not count as requests."""
+SESSION_STREAM, ANSWER_STREAM = f"{API_PREFIX}queue/data", re.compile(rf"{API_PREFIX}call/(?:v2/)?[^/]+/([^/]+)")
+DISCARDED_BYTES, DISCARDED_S = 100_000_000, 10
+"""How much of a refused body is still read, and for how long, in s."""
+UPLOAD_ID_S = 30
+"""How long gradio keeps the progress of an upload after its end, in s."""
+
+
+class Guard:
+    """ASGI middleware around a gradio app: limits, hosts, headers, and every `interval_s` the deletion of old files."""
+
+    def __init__(self, app: ASGIApp, blocks: gr.Blocks, limits: Limits, policy: HostPolicy):
+        self.app, self.blocks, self.limits, self.policy = app, blocks, limits, policy
+        self.clients, self.disk = Clients(limits), Disk(limits)
+        self.headers = security_headers(policy)
+        self.calls = CallQueue(blocks, self.clients)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one ASGI scope."""
+        if scope["type"] == "lifespan":
+            work = self._delete_repeatedly(scope["app"]), self._measure_repeatedly(), self.calls.sweep_repeatedly()
+            tasks = [asyncio.create_task(task) for task in work]
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                for task in tasks:
+                    task.cancel()
+        elif scope["type"] == "http":
+            await self._handle(scope, receive, send)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a request, or answers with what it was refused for."""
+        path, request, started = scope["path"], Headers(scope=scope), False
+        body: LimitedBody | None = None
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            if body is None or body.refused is None:  # then the refusal is the answer
+                started = True
+                await send(add_headers(message, path, self.headers, request, self.policy))
+
+        try:
+            async with self._admitted(scope, request) as scope:
+                if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
+                    body = self._limited(scope, receive)
+                    await self._serve(scope, body, answer)
+                else:
+                    await self.app(scope, receive, answer)
+            refused = body.refused if body else None
+        except Refused as error:
+            refused = error
+        except Exception as error:
+            refused = (body.refused if body else None) or refusal_of(path, error)
+            if refused is None:
+                log_error(f"{scope['method']} {route_of(path)}", error)
+                refused = Refused(500, APOLOGY)
+        if refused and not started:
+            body = None
+            await self._refuse(refused, scope, receive, answer)
+
+    @contextlib.asynccontextmanager
+    async def _admitted(self, scope: Scope, request: Headers) -> AsyncIterator[Scope]:
+        """Checks what is known before the body; yields the scope for gradio."""
+        path = scope["path"]
+        if (host := self.policy.foreign_host(request)) is not None:
+            raise Refused(400, FOREIGN_HOST.format(host=re.sub(r"[^\w.:\[\]-]", "?", host)[:100]))
+        scope = self.policy.without_forged(scope)
+        client = self.policy.client(scope)
+        scope[CLIENT] = client
+        if is_blocked(path):
+            raise Refused(404, NOT_FOUND)
+        origin = request.get("origin")
+        if scope["method"] not in ("GET", "HEAD", "OPTIONS") and origin and not self.policy.allows_origin(origin):
+            raise Refused(403, FOREIGN_ORIGIN)
+        if not path.startswith(STATIC_ROUTES):
+            self.clients.count_request(client)
+        self.clients.open(client)
+        try:
+            with self.calls.listening(*session) if (session := self._stream(scope)) else contextlib.nullcontext():
+                yield scope
+        finally:
+            self.clients.close(client)
+
+    def _stream(self, scope: Scope) -> tuple[str | None] | None:
+        """The session for whose answers a request asks, in a tuple; None for a request for something else."""
+        if scope["method"] != "GET":
+            return None
+        if scope["path"] == SESSION_STREAM:
+            return (parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0],)
+        if match := ANSWER_STREAM.fullmatch(scope["path"]):
+            return (self.calls.session_of(match[1]),)
+        return None
+
+    def _limited(self, scope: Scope, receive: Receive) -> LimitedBody:
+        """The body of a request; what it declares is checked, and what comes will be."""
+        declared = declared_length(scope) or 0
+        is_upload, client = scope["path"].rstrip("/") == UPLOAD_ROUTE, scope[CLIENT]
+        max_bytes = self.limits.upload_bytes if is_upload else self.limits.body_bytes
+        if declared > max_bytes:
+            raise Refused(413, TOO_LARGE.format(size=in_bytes(max_bytes)))
+        if not is_upload:
+            return LimitedBody(receive, max_bytes, self.limits.idle_s, self.limits.body_s)
+        self.disk.check(declared)
+        self.clients.check_upload(client, declared)
+
+        def count(size: int) -> None:
+            self.clients.count_bytes(client, size)
+            self.disk.add(size)
+
+        return LimitedBody(receive, max_bytes, self.limits.idle_s, self.limits.upload_s, count)
+
+    async def _serve(self, scope: Scope, body: LimitedBody, answer: Send) -> None:
+        """Passes on a request with a body: an upload as it comes, others when they are complete and checked."""
+        path = scope["path"]
+        if path.rstrip("/") == UPLOAD_ROUTE:
+            await self._serve_upload(scope, body, answer)
+            return
+        content = await body.read()
+        if json_depth(content) > self.limits.json_depth:
+            raise Refused(400, TOO_DEEP.format(depth=self.limits.json_depth))
+        check_call(self.blocks, path, content)
+        if path.startswith((f"{API_PREFIX}call/", f"{API_PREFIX}queue/join")):
+            self.disk.check()
+        await self.app(scope, body.replay(content), answer)
+
+    async def _serve_upload(self, scope: Scope, body: LimitedBody, answer: Send) -> None:
+        def count_file(number: int) -> None:
+            try:
+                self.clients.count_file(scope[CLIENT], number)
+            except Refused as error:
+                body.refused = error
+                raise
+
+        token = COUNT_FILE.set(count_file)
+        try:
+            await self.app(scope, body, answer)
+        finally:
+            COUNT_FILE.reset(token)
+            if upload_id := parse_qs(scope["query_string"].decode("latin-1")).get("upload_id"):
+                asyncio.get_running_loop().call_later(UPLOAD_ID_S, file_upload_statuses.stop_tracking, upload_id[0])
+
+    async def _refuse(self, refused: Refused, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends a refusal, and reads on for a while, so that the client reads it rather than an error of its connection."""
+        blocked = refused.status == 404 and refused.message == NOT_FOUND
+        response = PlainTextResponse(NOT_FOUND, 404) if blocked else refused.response(scope["path"])
+        has_body = scope["method"] in ("POST", "PUT", "PATCH")
+        if has_body:
+            response.headers["Connection"] = "close"
+        await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+        await send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})
+        if has_body and refused.status != 408 and (declared_length(scope) or 0) <= DISCARDED_BYTES:
+            await discard_body(receive, DISCARDED_BYTES, DISCARDED_S)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _delete_repeatedly(self, app: gr.routes.App) -> None:
+        interval_s, max_age_s = self.blocks.delete_cache
+        while True:
+            await asyncio.sleep(interval_s)
+            await asyncio.to_thread(delete_old_files, Path(get_upload_folder()), max_age_s, initial_files(app))
+
+    async def _measure_repeatedly(self) -> None:
+        while True:
+            await asyncio.to_thread(self.disk.measure)
+            await asyncio.to_thread(trim_memory)
+            await asyncio.sleep(MEASURE_S)
+
+
+def is_blocked(path: str) -> bool:
+    """Whether a decoded address is one that the page does not use, or a file on another machine."""
+    route = path.partition(API_PREFIX)[2] or path.lstrip("/")
+    return route.startswith(UNUSED_ROUTES) or (route.startswith("file") and "://" in route)
+
+
+def route_of(path: str) -> str:
+    """The first parts of an address, which say what was asked for but not by whom."""
+    return "/".join(path.split("/")[:4]).partition("=")[0][:60]
