@@ -15,6 +15,7 @@ import pytest
 from app_calls import PARAMETERS, SETTINGS, a_file, ask, call, post, upload
 
 from exprgan.ui.server import calls, guard, visitor_files
+from exprgan.ui.server.path_alias import ALIAS
 
 ROOT = Path(__file__).parent.parent
 SECRET = b"a file of the server"
@@ -79,7 +80,7 @@ def test_an_upload_stays_in_the_folder_whatever_its_name(app_url, secret):
     for name in ("../../out.jpg", "/etc/cron.d/x.jpg", "..\\..\\out.jpg", "a/../../b.jpg", "x\0.jpg", ".htaccess", ".."):
         status, _, body = upload(app_url, b"data", name)
         if status == 200:
-            for path in map(Path, json.loads(body)):
+            for path in (folder / Path(path).relative_to(ALIAS) for path in json.loads(body)):
                 assert path.parent.parent == folder and path.is_file() and not path.is_symlink(), (name, path)
         else:
             assert status in (400, 500), (name, status)
@@ -108,11 +109,11 @@ def test_a_visitors_files_have_names_that_cannot_be_guessed(app_url, photo):
     results = [path for path in re.findall(r'"path": "([^"]+)"', answer) if "examples" not in path]
     assert len(results) == 2
     for path in (photo, *results):
-        name = Path(path).relative_to(folder).as_posix()
+        name = Path(path).relative_to(ALIAS).as_posix()
         assert len(re.findall(r"[0-9a-f]", re.search(r"[0-9a-f]{32,64}", name)[0])) >= 32, name
         assert ask(app_url, f"/gradio_api/file={path}")[0] == 200
-    for guess in (folder, folder / "exprgan", Path(photo).parent, f"{folder}/*", f"{folder}/exprgan/*.jpg",
-                  f"{Path(results[1]).with_suffix('')}", f"{results[1]}.part",
+    for guess in (folder, folder / "exprgan", ALIAS, f"{ALIAS}/", f"{ALIAS}/..", Path(photo).parent, f"{folder}/*",
+                  f"{folder}/exprgan/*.jpg", f"{Path(results[1]).with_suffix('')}", f"{results[1]}.part",
                   folder / visitor_files.LOCK_FILE):  # fmt: skip
         assert ask(app_url, f"/gradio_api/file={guess}")[0] == 403, guess
 

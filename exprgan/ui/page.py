@@ -24,6 +24,7 @@ from .server.guard import Guard
 from .server.hosts import HostPolicy
 from .server.limits import Limits
 from .server.memory import limit_arenas
+from .server.response_headers import use_own_origins
 from .server.uploads import use_upload_parser
 from .server.visitor_files import visitors_folder
 from .tabs import TABS
@@ -78,6 +79,7 @@ def serve(app: gr.Blocks, limits: Limits | None = None, **options) -> str:
     use_upload_parser()
     quiet_errors()
     limits, policy = limits or Limits(), HostPolicy.from_environment()
+    use_own_origins(policy)
     options = LAUNCH_OPTIONS | options
     returns = options.pop("prevent_thread_lock", False)
     middleware = [Middleware(Guard, app, limits, policy)]

@@ -20,6 +20,7 @@ from .clients import Clients
 from .hosts import FOREIGN_HOST, FOREIGN_ORIGIN, HostPolicy
 from .limits import Limits
 from .memory import trim_memory
+from .path_alias import PathAlias
 from .refusals import UPLOAD_ROUTE, Refused
 from .request_bodies import TOO_DEEP, TOO_LARGE, LimitedBody, declared_length, discard_body, in_bytes, json_depth
 from .response_headers import API_PREFIX, add_headers, security_headers
@@ -47,6 +48,7 @@ class Guard:
         self.clients, self.disk = Clients(limits), Disk(limits)
         self.headers = security_headers(policy)
         self.calls = CallQueue(blocks, self.clients)
+        self.alias = PathAlias(get_upload_folder())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one ASGI scope."""
@@ -70,7 +72,7 @@ class Guard:
             nonlocal started
             if body is None or body.refused is None:  # then the refusal is the answer
                 started = True
-                await send(add_headers(message, path, self.headers, request, self.policy))
+                await send(add_headers(message, path, self.headers))
 
         try:
             async with self._admitted(scope, request) as scope:
@@ -78,7 +80,7 @@ class Guard:
                     body = self._limited(scope, receive)
                     await self._serve(scope, body, answer)
                 else:
-                    await self.app(scope, receive, answer)
+                    await self.app(self.alias.scope(scope), receive, self.alias.answers(answer, path))
             refused = body.refused if body else None
         except Refused as error:
             refused = error
@@ -154,7 +156,7 @@ class Guard:
         check_call(self.blocks, path, content)
         if path.startswith((f"{API_PREFIX}call/", f"{API_PREFIX}queue/join")):
             self.disk.check()
-        await self.app(scope, body.replay(content), answer)
+        await self.app(scope, body.replay(self.alias.body(content)), self.alias.answers(answer, path))
 
     async def _serve_upload(self, scope: Scope, body: LimitedBody, answer: Send) -> None:
         def count_file(number: int) -> None:
@@ -166,7 +168,7 @@ class Guard:
 
         token = COUNT_FILE.set(count_file)
         try:
-            await self.app(scope, body, answer)
+            await self.app(scope, body, self.alias.answers(answer, scope["path"]))
         finally:
             COUNT_FILE.reset(token)
             if upload_id := parse_qs(scope["query_string"].decode("latin-1")).get("upload_id"):

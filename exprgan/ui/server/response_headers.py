@@ -1,7 +1,8 @@
 """Headers of all answers: what a browser may do with them, and which pages may read them."""
 
+from gradio import route_utils, routes
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
 from .hosts import HostPolicy
 
@@ -41,20 +42,29 @@ def security_headers(policy: HostPolicy) -> dict[str, str]:
     }
 
 
-def add_headers(message: Message, path: str, added: dict[str, str], request: Headers, policy: HostPolicy) -> Message:
-    """Adds headers to the start of a response, and takes from it what would let foreign pages read it.
-
-    gradio allows every origin to read, with credentials, unless the app is opened by a local name. Answers of the API, and
-    so all pictures of visitors, are not to be cached.
-    """
+def add_headers(message: Message, path: str, added: dict[str, str]) -> Message:
+    """Adds headers to the start of a response. Answers of the API, and so all pictures of visitors, may not be cached."""
     if message["type"] == "http.response.start":
         headers = MutableHeaders(scope=message)
         for name, value in added.items():
             headers[name] = value
         if path.startswith(API_PREFIX):
             headers["Cache-Control"] = "no-store"
-        origin = request.get("origin")
-        if origin is None or not policy.allows_origin(origin):
-            for name in [name for name in headers if name.lower().startswith("access-control-")]:
-                del headers[name]
     return message
+
+
+def use_own_origins(policy: HostPolicy) -> None:
+    """Makes gradio allow the app's own origins alone to read its answers, rather than, with credentials, all of them."""
+
+    class OwnOrigins(route_utils.CustomCORSMiddleware):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            origin = Headers(scope=scope).get("origin") if scope["type"] == "http" else None
+            if origin is not None and not policy.allows_origin(origin):
+                await self.app(scope, receive, send)
+            else:
+                await super().__call__(scope, receive, send)
+
+        def is_valid_origin(self, request_headers: Headers) -> bool:
+            return policy.allows_origin(request_headers["Origin"])
+
+    routes.CustomCORSMiddleware = OwnOrigins
