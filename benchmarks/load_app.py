@@ -4,7 +4,8 @@
 
 Every photo has a frame in its visitor's colour, so that an image sent to the wrong visitor is noticed; images without a
 frame must equal those that the visitor got before. Prints the time to the first page, the number of answers and their
-latency, the number of refusals, the app's memory, and how many files it kept and left behind.
+latency, the number of refusals and of requests to wait (429 and 503), the app's memory, and how many files it kept and left
+behind.
 """
 
 import argparse
@@ -89,7 +90,7 @@ class App:
         self.address, self.started = f"http://127.0.0.1:{port}/", time.monotonic()
         self.folder = Path(tempfile.mkdtemp(prefix="load-app-"))
         settings = {"GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1",
-                    "GRADIO_TEMP_DIR": str(self.folder)}  # fmt: skip
+                    "GRADIO_TEMP_DIR": str(self.folder), "EXPRGAN_TRUSTED_PROXIES": "1"}  # fmt: skip
         command = [sys.executable, str(ROOT / "app.py")]
         self.process = subprocess.Popen(command, env=os.environ | settings, cwd=ROOT, stdout=subprocess.DEVNULL)
 
@@ -123,6 +124,8 @@ class Visitor:
 
     def __init__(self, number: int, args: argparse.Namespace, api: str):
         self.api, self.args, self.number, self.session = api, args, number, uuid.uuid4().hex
+        self.address = f"203.0.113.{number + 1}"
+        """Each visitor is a client of its own, as behind a proxy."""
         self.random = random.Random(number)
         hue, value = number / args.visitors, 0.55 + 0.4 * (number % 2)
         self.colour = tuple(round(v * 255) for v in colorsys.hsv_to_rgb(hue, 1.0, value))
@@ -178,7 +181,6 @@ class Visitor:
         start = time.monotonic()
         event = self.submit(action, arguments)
         if not event:
-            time.sleep(1)
             return
         answer = self.request(f"call/{action}/{event}").decode()
         self.latencies[action].append(time.monotonic() - start)
@@ -190,14 +192,15 @@ class Visitor:
             self.check(action, json.loads(answer.split("event: complete\ndata: ")[1].splitlines()[0]))
 
     def submit(self, action: str, arguments: list[Any]) -> str:
-        """Enters the queue; returns the event's id, or "" if the queue is full."""
+        """Enters the queue; returns the event's id, or "", after the time that the app says, if it asks to wait."""
         body = json.dumps({"data": arguments, "session_hash": self.session}).encode()
         try:
             return json.loads(self.request(f"call/{action}", body, "application/json"))["event_id"]
         except urllib.error.HTTPError as error:
-            if error.code != 503:
+            if error.code not in (429, 503):
                 raise
             self.counts["asked to wait"] += 1
+            time.sleep(int(error.headers["Retry-After"]))
             return ""
 
     def check(self, action: str, answer: list[Any]) -> None:
@@ -243,7 +246,7 @@ class Visitor:
     def reset_connection(self, method: str, path: str, body: bytes, content_type: str, share: float) -> None:
         """Sends a request with a share of its body, and resets the connection before the answer."""
         host, port = self.api.removeprefix("http://").partition("/")[0].split(":")
-        head = f"{method} /gradio_api/{path} HTTP/1.1\r\nHost: {host}:{port}\r\n"
+        head = f"{method} /gradio_api/{path} HTTP/1.1\r\nHost: {host}:{port}\r\nX-Forwarded-For: {self.address}\r\n"
         head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n" if body else "\r\n"
         with socket.create_connection((host, int(port)), TIMEOUT_S) as connection:
             connection.sendall(head.encode() + body[: int(share * len(body))])
@@ -251,7 +254,7 @@ class Visitor:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def request(self, path: str, body: bytes | None = None, content_type: str = "") -> bytes:
-        headers = {"Content-Type": content_type} if content_type else {}
+        headers = {"X-Forwarded-For": self.address} | ({"Content-Type": content_type} if content_type else {})
         deadline, content = time.monotonic() + TIMEOUT_S, b""
         with OPENER.open(urllib.request.Request(f"{self.api}/{path}", body, headers), timeout=TIMEOUT_S) as answer:
             while line := answer.readline():  # a stream sends heartbeats without end

@@ -45,7 +45,7 @@ def ask(url, path, method="GET", body=None, timeout_s=20, **headers):
     """Status, headers and body of a path sent exactly as it is spelled; the body as far as it arrives in time."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout_s)
     try:
-        connection.putrequest(method, path)
+        connection.putrequest(method, path, skip_host="Host" in headers)
         for name, value in headers.items():
             connection.putheader(name, value)
         if body is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,7 +25,7 @@ from .path_alias import PathAlias
 from .refusals import UPLOAD_ROUTE, Refused
 from .request_bodies import TOO_DEEP, TOO_LARGE, LimitedBody, declared_length, discard_body, in_bytes, json_depth
 from .response_headers import API_PREFIX, add_headers, security_headers
-from .uploads import COUNT_FILE
+from .uploads import CURRENT, Upload
 from .visitor_files import MEASURE_S, Disk, delete_old_files, initial_files
 
 UNUSED_ROUTES = ("component_server", "custom_component", "deep_link", "dev/", "login", "logout", "monitoring",
@@ -159,18 +160,11 @@ class Guard:
         await self.app(scope, body.replay(self.alias.body(content)), self.alias.answers(answer, path))
 
     async def _serve_upload(self, scope: Scope, body: LimitedBody, answer: Send) -> None:
-        def count_file(number: int) -> None:
-            try:
-                self.clients.count_file(scope[CLIENT], number)
-            except Refused as error:
-                body.refused = error
-                raise
-
-        token = COUNT_FILE.set(count_file)
+        token = CURRENT.set(Upload(body, functools.partial(self.clients.count_file, scope[CLIENT])))
         try:
             await self.app(scope, body, self.alias.answers(answer, scope["path"]))
         finally:
-            COUNT_FILE.reset(token)
+            CURRENT.reset(token)
             if upload_id := parse_qs(scope["query_string"].decode("latin-1")).get("upload_id"):
                 asyncio.get_running_loop().call_later(UPLOAD_ID_S, file_upload_statuses.stop_tracking, upload_id[0])
 

@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -56,12 +55,10 @@ class HostPolicy:
 
     def allows(self, host: str) -> bool:
         """Whether a Host header, or the host and port of an origin, is one of the app's names or an address in digits."""
-        if not re.fullmatch(r"[\w.:\[\]-]+", host, re.ASCII):
+        match = re.fullmatch(r"(\[[\da-f:.]+\]|[\w.-]+)(:\d+)?", host.lower(), re.ASCII)
+        if match is None:
             return False
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
+        name = match[1].strip("[]")
         return "*" in self.hosts or name in self.hosts or _address(name) is not None
 
     def allows_origin(self, origin: str) -> bool:

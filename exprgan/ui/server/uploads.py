@@ -3,17 +3,34 @@
 import contextvars
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from gradio import processing_utils, route_utils
+from starlette.datastructures import FormData
 
 from .refusals import Refused
+from .request_bodies import LimitedBody
 
 MAX_FIELDS, MAX_FIELD_BYTES = 10, 1000
 """Fields of an upload that are no files: how many, and bytes of each. The page sends none."""
 NO_SUCH_FIELD = "This upload has fields that this app does not know. Send files alone."
 
-COUNT_FILE: contextvars.ContextVar[Callable[[int], None]] = contextvars.ContextVar("COUNT_FILE", default=lambda _: None)
-"""Called for each file of the upload that is being parsed, with its number from 1; may raise `Refused`."""
+
+@dataclass
+class Upload:
+    """An upload that is being parsed.
+
+    Args:
+        body: what is received.
+        count_file: called for each file, with its number from 1; may raise `Refused`.
+    """
+
+    body: LimitedBody
+    count_file: Callable[[int], None]
+
+
+CURRENT: contextvars.ContextVar[Upload] = contextvars.ContextVar("CURRENT")
+"""The upload of the request that is being handled."""
 
 
 class UploadParser(route_utils.GradioMultiPartParser):
@@ -21,6 +38,14 @@ class UploadParser(route_utils.GradioMultiPartParser):
 
     Without it the same photo would have the same address whoever uploads it, and who has a photo could ask for it.
     """
+
+    async def parse(self) -> FormData:
+        """Parses the upload; what refuses it is kept, as gradio's answer would not be it."""
+        try:
+            return await super().parse()
+        except Refused as error:
+            CURRENT.get().body.refused = error
+            raise
 
     def on_headers_finished(self) -> None:
         """Begins a part of the upload."""
@@ -30,7 +55,7 @@ class UploadParser(route_utils.GradioMultiPartParser):
                 raise Refused(413, NO_SUCH_FIELD)
             return
         self._current_part.file.sha.update(secrets.token_bytes(32))
-        COUNT_FILE.get()(self._current_files)
+        CURRENT.get().count_file(self._current_files)
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         """Takes data of a part."""
