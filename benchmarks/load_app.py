@@ -205,7 +205,7 @@ class Visitor:
 
     def check(self, action: str, answer: list[Any]) -> None:
         """Checks that all images of an answer are this visitor's."""
-        files = [OPENER.open(file["url"], timeout=TIMEOUT_S).read() for file in files_in(answer)]
+        files = [self.request(file["url"].removeprefix(f"{self.api}/")) for file in files_in(answer)]
         self.counts["pictures"] += len(files)
         if action == "download_people":
             with zipfile.ZipFile(io.BytesIO(files[0])) as archive:

@@ -22,9 +22,10 @@ from exprgan.ui.server.call_queue import NO_ANSWER
 from exprgan.ui.server.limits import Limits
 from exprgan.ui.server.path_alias import ALIAS
 from exprgan.ui.server.refusals import Refused
-from exprgan.ui.server.request_bodies import TOO_DEEP, TOO_SLOW, json_depth
+from exprgan.ui.server.request_bodies import TOO_DEEP, TOO_MANY_VALUES, TOO_SLOW, json_size
 
-LOW = Limits(body_bytes=20_000, upload_bytes=300_000, upload_files=3, idle_s=1, body_s=3, upload_s=3, stalled_s=1,
+LOW = Limits(body_bytes=20_000, json_values=1000, upload_bytes=300_000, upload_files=3, idle_s=1, body_s=3, upload_s=3,
+             stalled_s=1,
              requests_per_minute=60, uploads_per_hour=6, upload_bytes_per_hour=700_000, open_requests=6, waiting_calls=3,
              sessions=2, queue=10, free_bytes=0, unclaimed_s=2)  # fmt: skip
 PHOTO = (Path(__file__).parent / "data" / "portrait.jpg").read_bytes()
@@ -135,11 +136,18 @@ def test_deeply_nested_json_is_refused_before_it_is_parsed(served, client):
             assert (status == 400 and TOO_DEEP[:20] in body.decode()) == refused, (opened, depth)
 
 
-def test_the_depth_of_json():
-    assert json_depth(b"1") == 0 and json_depth(b'{"a": [1, {"b": []}], "c": [[]]}') == 4
-    assert json_depth(rb'["[[[", "\"[[", "\\", ["]]"]]') == 2
+def test_json_of_many_values_is_refused_before_it_is_parsed(served, client):
+    for count, refused in ((LOW.json_values - 6, False), (LOW.json_values, True)):
+        content = {"data": [1, 1, "happy", [0] * count]}
+        status, _, body = served.post("/gradio_api/call/generate", client, content)
+        assert (status == 400 and TOO_MANY_VALUES[:20] in body.decode()) == refused
+
+
+def test_depth_and_values_of_json():
+    assert json_size(b"1") == (0, 1) and json_size(b'{"a": [1, {"b": []}], "c": [[]]}') == (4, 9)
+    assert json_size(rb'["[[[", "\"[,[", "\\", ["]]"]]') == (2, 6)
     started = time.process_time()
-    assert json_depth(b"[" * 256_000) == 256_000 and json_depth(b'"\\' * 128_000) == 0
+    assert json_size(b"[" * 256_000)[0] == 256_000 and json_size(b'"\\' * 128_000) == (0, 1)
     assert time.process_time() - started < 1
 
 
@@ -161,7 +169,10 @@ def test_wrong_calls_are_answered_with_a_sentence_and_no_traceback(served, clien
     ):
         status, _, body = served.post(f"/gradio_api/{path}", client, content)
         assert (status, json.loads(body)["detail"]) == expected, path
-    for data in ([], [1], [marker, marker, marker, marker], [{"a": marker}, 1, "happy", 1], [1, 1, marker, 1]):
+    for data in ([], [1], [1] * 99):
+        status, _, body = served.post("/gradio_api/call/generate", client, {"data": data})
+        assert (status, json.loads(body)["detail"]) == (400, calls.WRONG_CALL)
+    for data in ([marker, marker, marker, marker], [{"a": marker}, 1, "happy", 1], [1, 1, marker, 1]):
         status, _, body = served.post("/gradio_api/call/generate", client, {"data": data})
         answer = served.ask(f"/gradio_api/call/generate/{json.loads(body)['event_id']}", client)[2].decode()
         assert answer.startswith("event: error") and '"error": "' in answer, data

@@ -53,8 +53,10 @@ def check_call(app: gr.Blocks, path: str, body: bytes) -> None:
         raise Refused(404, NO_ACTION)
     if number is not None and number not in app.fns:
         raise Refused(404, NO_ACTION)
-    if "/call/v2/" not in path and not isinstance(content.get("data"), list):
-        raise Refused(400, WRONG_CALL)
+    if "/call/v2/" not in path:
+        data, public = content.get("data"), [component for component in action.inputs if not component.skip_api]
+        if not isinstance(data, list) or len(data) not in (len(action.inputs), len(public)):
+            raise Refused(400, WRONG_CALL)
 
 
 def refusal_of(path: str, error: Exception) -> Refused | None:

@@ -23,7 +23,7 @@ from .limits import Limits
 from .memory import trim_memory
 from .path_alias import PathAlias
 from .refusals import UPLOAD_ROUTE, Refused
-from .request_bodies import TOO_DEEP, TOO_LARGE, LimitedBody, declared_length, discard_body, in_bytes, json_depth
+from .request_bodies import TOO_LARGE, LimitedBody, check_json, declared_length, discard_body, in_bytes
 from .response_headers import API_PREFIX, add_headers, security_headers
 from .uploads import CURRENT, Upload
 from .visitor_files import MEASURE_S, Disk, delete_old_files, initial_files
@@ -152,8 +152,7 @@ class Guard:
             await self._serve_upload(scope, body, answer)
             return
         content = await body.read()
-        if json_depth(content) > self.limits.json_depth:
-            raise Refused(400, TOO_DEEP.format(depth=self.limits.json_depth))
+        check_json(content, self.limits.json_depth, self.limits.json_values)
         check_call(self.blocks, path, content)
         if path.startswith((f"{API_PREFIX}call/", f"{API_PREFIX}queue/join")):
             self.disk.check()

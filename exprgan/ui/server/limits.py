@@ -18,6 +18,8 @@ class Limits:
     """Body of a request other than an upload, in bytes. The page's own requests have some kB."""
     json_depth: int = 32
     """Levels of lists and objects within each other in a JSON body."""
+    json_values: int = 5000
+    """Values in a JSON body, each of which takes far more memory than its text. The page sends some hundred at most."""
     upload_bytes: int = 43 * MB
     """Body of an upload, in bytes: one photo of 40 MB, which is gradio's limit of a file, and its headers."""
     upload_files: int = 10

@@ -13,18 +13,34 @@ from .refusals import Refused
 
 TOO_LARGE = "This request is too large: more than {size}. A photo may have 40 MB."
 TOO_DEEP = "The JSON of this request is nested more than {depth} levels deep. No setting of this app needs that."
+TOO_MANY_VALUES = "The JSON of this request has more than {count} values. No setting of this app needs that."
 TOO_SLOW = "The rest of this request did not arrive in time. Please try again, with a better connection or a smaller photo."
 
 STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 """Strings of JSON, the last one perhaps without an end."""
-NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+MARKS = b"[]{},"
+NOT_MARKS = bytes(set(range(256)) - set(MARKS))
+STEPS = dict(zip(MARKS, (1, -1, 1, -1, 0), strict=True))
 
 
-def json_depth(data: bytes) -> int:
-    """The most levels of lists and objects within each other, in text that may be JSON; linear in its length."""
-    brackets = STRINGS.sub(b"", data).translate(None, NOT_BRACKETS)
-    return max(itertools.accumulate(map(STEPS.__getitem__, brackets), initial=0))
+def json_size(data: bytes) -> tuple[int, int]:
+    """Depth and number of values of text that may be JSON, without parsing it; linear in its length.
+
+    Returns:
+        The most levels of lists and objects within each other; at least the number of values, at most twice as many.
+    """
+    marks = STRINGS.sub(b"", data).translate(None, NOT_MARKS)
+    depth = max(itertools.accumulate(map(STEPS.__getitem__, marks), initial=0))
+    return depth, 1 + marks.count(b",") + marks.count(b"[") + marks.count(b"{")
+
+
+def check_json(data: bytes, max_depth: int, max_values: int) -> None:
+    """Raises Refused, 400, if text that may be JSON is nested too deeply or has too many values."""
+    depth, count = json_size(data)
+    if depth > max_depth:
+        raise Refused(400, TOO_DEEP.format(depth=max_depth))
+    if count > max_values:
+        raise Refused(400, TOO_MANY_VALUES.format(count=max_values))
 
 
 def declared_length(scope: Scope) -> int | None:
