@@ -26,7 +26,7 @@ from exprgan.ui.server.request_bodies import TOO_DEEP, TOO_MANY_VALUES, TOO_SLOW
 
 LOW = Limits(body_bytes=20_000, json_values=1000, upload_bytes=300_000, upload_files=3, idle_s=1, body_s=3, upload_s=3,
              stalled_s=1,
-             requests_per_minute=60, uploads_per_hour=6, upload_bytes_per_hour=700_000, open_requests=6, waiting_calls=3,
+             requests_per_minute=150, uploads_per_hour=6, upload_bytes_per_hour=700_000, open_requests=12, waiting_calls=3,
              sessions=2, queue=10, free_bytes=0, unclaimed_s=2)  # fmt: skip
 PHOTO = (Path(__file__).parent / "data" / "portrait.jpg").read_bytes()
 JSON = {"Content-Type": "application/json"}
@@ -319,6 +319,22 @@ def test_many_calls_of_one_client_leave_room_for_others_and_those_left_are_not_c
     assert status == 404 and json.loads(body)["detail"] == NO_ANSWER
 
 
+def test_clients_take_turns(served, client):
+    served.work.clear()
+    served.generated.clear()
+    other, streams = f"198.51.100.{client[10:]}", []
+    for visitor, seed in ((client, 0), (client, 1), (client, 2), (other, 3), (other, 4)):
+        event = served.generate(visitor, seed)[2]["event_id"]
+        streams.append(http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=20))
+        streams[-1].request("GET", f"/gradio_api/call/generate/{event}")
+    wait_until(lambda: len(served.generated) == 2)
+    served.work.set()
+    assert all(b"event: complete" in stream.getresponse().read() for stream in streams)
+    assert [set(served.generated[:2]), set(served.generated[2:4])] == [{0, 1}, {3, 4}]
+    for stream in streams:
+        stream.close()
+
+
 def test_a_call_of_a_client_that_listens_stays_and_goes_when_it_leaves(served, client):
     served.work.clear()
     served.generated.clear()
@@ -396,3 +412,25 @@ def test_the_deletion_of_files_takes_empty_folders_along(tmp_path):
     os.utime(tmp_path / "a", (time.time() - 100,) * 2)
     visitor_files.delete_old_files(tmp_path, 3000)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["filled", "new", visitor_files.RESULT_FOLDER])
+
+
+@pytest.mark.browser
+def test_the_page_shows_why_something_is_refused(served, client, browser):
+    for _ in range(LOW.uploads_per_hour // 3):
+        served.upload(client, b"a", b"b", b"c")
+    address = f"198.51.100.{client[10:]}"
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(served.url)
+    page.get_by_role("tab", name="Edit").wait_for()
+    page.locator(".result:visible img").first.wait_for()
+    page.set_extra_http_headers({"X-Forwarded-For": client})
+    page.locator(".photo:visible input[type=file]").first.set_input_files(Path(__file__).parent / "data" / "portrait.jpg")
+    page.get_by_text("Too many photos were uploaded").first.wait_for()
+    page.set_extra_http_headers({"X-Forwarded-For": address})
+    served.work.clear()
+    for seed in range(3):
+        assert served.generate(address, seed)[0] == 200
+    page.get_by_role("slider", name="Intensity").first.press("Home")
+    page.get_by_text("3 of your requests are still being worked on. Please try again in 5 seconds").first.wait_for()
+    page.close()

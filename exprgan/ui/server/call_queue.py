@@ -1,4 +1,4 @@
-"""gradio's queue with limits: a few calls of each client, and none whose answer nobody waits for."""
+"""gradio's queue with limits: a few calls of each client, in turn, and none whose answer nobody waits for."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,23 @@ class CallQueue:
         if body.session_hash:
             self._last_heard.setdefault(body.session_hash, time.monotonic())
             self.drop_sessions(self.clients.use_session(client, body.session_hash))
+        self.sort_fairly()
         return result
+
+    def sort_fairly(self) -> None:
+        """Moves the first call of each client before all second ones, and so on; calls that run count as earlier ones."""
+        waiting = {
+            id(event) for event_queue in self.queue.event_queue_per_concurrency_id.values() for event in event_queue.queue
+        }
+        running = Counter(event.request.scope.get(CLIENT) for event in self.queue.event_ids_to_events.values()
+                          if id(event) not in waiting)  # fmt: skip
+        for event_queue in self.queue.event_queue_per_concurrency_id.values():
+            earlier, ranks = running.copy(), {}
+            for event in sorted(event_queue.queue, key=lambda event: event.enqueue_time):
+                client = event.request.scope.get(CLIENT)
+                ranks[event] = earlier[client], event.enqueue_time
+                earlier[client] += 1
+            event_queue.queue.sort(key=ranks.__getitem__)
 
     def calls_of(self, client: str) -> list[Any]:
         """The client's calls that wait or run."""

@@ -35,6 +35,8 @@ NOT_FOUND = "There is nothing here."
 STATIC_ROUTES = ("/assets/", "/static/", "/svelte/", "/theme.css", "/favicon.ico")
 """Scripts and styles, of which one page needs some hundred; they do not count as requests."""
 SESSION_STREAM, ANSWER_STREAM = f"{API_PREFIX}queue/data", re.compile(rf"{API_PREFIX}call/(?:v2/)?[^/]+/([^/]+)")
+MCP_ROUTE = f"{API_PREFIX}mcp"
+"""Where programs send photos within JSON, if MCP is on."""
 DISCARDED_BYTES, DISCARDED_S = 100_000_000, 10
 """How much of a refused body is still read, and for how long, in s."""
 UPLOAD_ID_S = 30
@@ -130,7 +132,8 @@ class Guard:
     def _limited(self, scope: Scope, receive: Receive) -> LimitedBody:
         """The body of a request; what it declares is checked, and what comes will be."""
         declared = declared_length(scope) or 0
-        is_upload, client = scope["path"].rstrip("/") == UPLOAD_ROUTE, scope[CLIENT]
+        by_mcp = self.blocks.mcp_server and scope["path"].startswith(MCP_ROUTE)
+        is_upload, client = by_mcp or scope["path"].rstrip("/") == UPLOAD_ROUTE, scope[CLIENT]
         max_bytes = self.limits.upload_bytes if is_upload else self.limits.body_bytes
         if declared > max_bytes:
             raise Refused(413, TOO_LARGE.format(size=in_bytes(max_bytes)))

@@ -58,5 +58,5 @@ class Limits:
     """Size of all files of visitors."""
     free_bytes: int = 500 * MB
     """What must stay free on the disk of visitors' files."""
-    unclaimed_s: float = 10
+    unclaimed_s: float = 5
     """A call that waits is dropped if for so long, in s, nobody has been listening for its answer."""
