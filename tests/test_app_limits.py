@@ -314,7 +314,7 @@ def test_many_calls_of_one_client_leave_room_for_others_and_those_left_are_not_c
     time.sleep(0.2)
     served.work.set()
     wait_until(lambda: not served.app._queue.event_ids_to_events)
-    assert sorted(served.generated) == [0, 1]  # those that had begun
+    assert sorted(served.generated) == [0, 100]  # those that had begun: one of each client
     status, _, body = served.ask(f"/gradio_api/call/generate/{answers[2][2]['event_id']}", client)
     assert status == 404 and json.loads(body)["detail"] == NO_ANSWER
 
@@ -328,9 +328,11 @@ def test_clients_take_turns(served, client):
         streams.append(http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=20))
         streams[-1].request("GET", f"/gradio_api/call/generate/{event}")
     wait_until(lambda: len(served.generated) == 2)
+    time.sleep(0.3)
+    assert set(served.generated) == {0, 3}  # one of each
     served.work.set()
     assert all(b"event: complete" in stream.getresponse().read() for stream in streams)
-    assert [set(served.generated[:2]), set(served.generated[2:4])] == [{0, 1}, {3, 4}]
+    assert served.generated[4] == 2
     for stream in streams:
         stream.close()
 
@@ -339,7 +341,7 @@ def test_a_call_of_a_client_that_listens_stays_and_goes_when_it_leaves(served, c
     served.work.clear()
     served.generated.clear()
     for seed in (0, 1):
-        served.generate(f"198.51.100.{client[10:]}", seed)
+        served.generate(f"192.0.2.{seed}", seed)
     wait_until(lambda: len(served.generated) == 2)
     event = served.generate(client, 2)[2]["event_id"]
     with served.connect() as listener:

@@ -71,7 +71,13 @@ def test_a_full_queue_refuses_requests_with_a_message(tiny_editor, data_dir, vis
     small = page.build_app(tiny_editor)
     over, edit = threading.Event(), tiny_editor.edit
     monkeypatch.setattr(tiny_editor, "edit", lambda *args, **settings: over.wait(20) and edit(*args, **settings))
-    url = page.serve(small, Limits(queue=1), server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    url = page.serve(
+        small,
+        Limits(queue=1, running_calls=endpoints.NUM_WORKERS),
+        server_name="127.0.0.1",
+        prevent_thread_lock=True,
+        quiet=True,
+    )
     try:
         body = json.dumps({"photo": None, "expression": "sad"}).encode()
         call = urllib.request.Request(f"{url}gradio_api/call/v2/edit", body, {"Content-Type": "application/json"})

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,13 +29,13 @@ SENT_ELSEWHERE = "This answer is being sent over another connection."
 
 
 class CallQueue:
-    """Limits gradio's queue of one app, by taking the place of its method `push`."""
+    """Limits gradio's queue of one app, by taking the place of its methods `push` and `get_events`."""
 
     def __init__(self, app: gr.Blocks, clients: Clients):
         self.app, self.clients, self.limits = app, clients, clients.limits
         self.queue = app._queue
         self.queue.ANALYTICS_MAX_EVENTS = 1  # gradio summarises its record of events after each one
-        self._push, self.queue.push = self.queue.push, self.push
+        self._push, self.queue.push, self.queue.get_events = self.queue.push, self.push, self.next_call
         self._streams: Counter[str] = Counter()
         self._last_heard: dict[str, float] = {}
 
@@ -56,23 +57,32 @@ class CallQueue:
         return result
 
     def sort_fairly(self) -> None:
-        """Moves the first call of each client before all second ones, and so on; calls that run count as earlier ones."""
-        waiting = {
-            id(event) for event_queue in self.queue.event_queue_per_concurrency_id.values() for event in event_queue.queue
-        }
-        running = Counter(event.request.scope.get(CLIENT) for event in self.queue.event_ids_to_events.values()
-                          if id(event) not in waiting)  # fmt: skip
+        """Moves the first waiting call of each client before all second ones, and so on."""
         for event_queue in self.queue.event_queue_per_concurrency_id.values():
-            earlier, ranks = running.copy(), {}
+            earlier: Counter[str] = Counter()
+            ranks = {}
             for event in sorted(event_queue.queue, key=lambda event: event.enqueue_time):
-                client = event.request.scope.get(CLIENT)
-                ranks[event] = earlier[client], event.enqueue_time
-                earlier[client] += 1
+                ranks[event] = earlier[client_of(event)], event.enqueue_time
+                earlier[client_of(event)] += 1
             event_queue.queue.sort(key=ranks.__getitem__)
+
+    def next_call(self) -> tuple[list[Any], bool, str] | None:
+        """As gradio's `get_events`, but leaves out the calls of clients of whom enough run already."""
+        for concurrency_id, event_queue in self.queue.event_queue_per_concurrency_id.items():
+            if not event_queue.queue or event_queue.current_concurrency >= (event_queue.concurrency_limit or math.inf):
+                continue
+            waiting = set(event_queue.queue)
+            running = Counter(client_of(event) for event in self.queue.event_ids_to_events.values()
+                              if event.concurrency_id == concurrency_id and event not in waiting)  # fmt: skip
+            for event in event_queue.queue:
+                if running[client_of(event)] < self.limits.running_calls:
+                    event_queue.queue.remove(event)
+                    return [event], False, concurrency_id
+        return None
 
     def calls_of(self, client: str) -> list[Any]:
         """The client's calls that wait or run."""
-        return [event for event in self.queue.event_ids_to_events.values() if event.request.scope.get(CLIENT) == client]
+        return [event for event in self.queue.event_ids_to_events.values() if client_of(event) == client]
 
     def drop_sessions(self, sessions: list[str]) -> None:
         """Drops what gradio keeps of sessions, unless a call of theirs waits or runs."""
@@ -125,3 +135,8 @@ class CallQueue:
         for session in [session for session in self._last_heard if not pending.get(session) and not self._streams[session]]:
             del self._last_heard[session]
         self.clients.forget_sessions(set(self.app.state_holder.session_data))
+
+
+def client_of(event: Any) -> str:
+    """The client that sent a call."""
+    return event.request.scope.get(CLIENT, "")

@@ -45,6 +45,8 @@ class Limits:
     """Requests at the same time. An open page has one or two."""
     waiting_calls: int = 8
     """Calls that wait in the queue or run."""
+    running_calls: int = 1
+    """Calls that run at the same time, so that one client never has all workers; its others wait."""
     sessions: int = 16
     """Sessions that are kept; the client's own least recent one is dropped for a new one."""
 
