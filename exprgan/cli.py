@@ -81,15 +81,15 @@ def _parser() -> argparse.ArgumentParser:
                        f"weights, or {HUB_MODEL} if there are none)")  # fmt: skip
     intensity.add_argument("--intensity", type=float, default=1.0, help="0 (neutral) to 1 (full strength); default 1")
     style.add_argument("--style", type=int, help="use one style only, counted from 0")
-    faces.add_argument("--face", type=_parse_faces, help="which face, counted from 0, the largest first (default); "
-                       "several: 0,2; or all")  # fmt: skip
+    faces.add_argument("--face", type=_parse_faces, help="which face, counted from 1, from left to right (default: "
+                       "the largest); several: 1,3; or all")  # fmt: skip
     fidelity.add_argument("--fidelity", choices=FIDELITIES, default=FIDELITIES[0], help="detail: move the photo's own "
                           "pixels (default); tuned: likewise, after fitting the model to the face, which takes some "
                           "seconds; model: paste the picture that the model generates")  # fmt: skip
     photo = "a photo, or - for standard input"
     picture = "file to write (.jpg, .png or .webp), or - for standard output"
     expressions = ("one of the model's expressions, as `exprgan info` lists them, or neutral; or one for each of some "
-                   "faces: 0=happy 2=sad:0.6")  # fmt: skip
+                   "faces: 1=happy 3=sad:0.6")  # fmt: skip
 
     def add_verb(name: str, run: Callable, summary: str, *parents: argparse.ArgumentParser) -> Callable:
         verb = verbs.add_parser(name, parents=parents, help=summary)
@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     add = add_verb("transfer", _transfer, "give a face the expression of another photo", model, intensity, fidelity)
     add("photo", type=_parse_path, help="photo whose face is edited, or - for standard input")
     add("source", type=_parse_path, help="photo whose expression is taken, or - for standard input")
-    add("--face", type=int, help="which face, counted from 0, the largest first")
+    add("--face", type=_parse_face, help="which face, counted from 1, from left to right (default: the largest)")
     add("--out", type=_parse_path, help=picture)
 
     add = add_verb("generate", _generate, "make pictures of new people", model, intensity, style)
@@ -144,7 +144,7 @@ def _find(args: argparse.Namespace) -> None:
     photo = load_photo(source)
     faces = find_faces(photo)
     choose_face(faces)  # raises NoFaceError if there is none
-    for i, face in enumerate(faces):
+    for i, face in enumerate(faces, 1):
         place = f"{i}: {face.width:.0f} px wide at ({face.box[0]:.0f}, {face.box[1]:.0f})"
         _print_note(args, f"{place} {face.warning}".rstrip())
 
@@ -167,12 +167,12 @@ def _edit(args: argparse.Namespace) -> None:
     requests, label = _parse_requests(args.expression, args.face)
     out, source = _output_path(args, label), _read_pipe(args.photo)
     editor = ExpressionEditor(_load_model(args))
-    faces = requests if isinstance(requests, dict) else None if args.face == "all" else args.face or [0]
-    result = editor.edit_many(editor.read_all(source, faces), requests, args.intensity, style=args.style,
-                              fidelity=args.fidelity)  # fmt: skip
+    faces = requests if isinstance(requests, dict) else args.face
+    subjects = editor.read_all(source, None if faces == "all" else faces) if faces else {0: editor.read(source)}
+    result = editor.edit_many(subjects, requests, args.intensity, style=args.style, fidelity=args.fidelity)
     for index, edit in result.edits.items():
         if edit.warning:
-            print(f"face {index}: {edit.warning}", file=sys.stderr)
+            print(f"face {index + 1}: {edit.warning}" if faces else edit.warning, file=sys.stderr)
     _write(out, _written_suffix(source), lambda path: save_photo(result.image, path))
 
 
@@ -198,19 +198,26 @@ def _animate(args: argparse.Namespace) -> None:
     _write(out, ".mp4", write)
 
 
+def _parse_face(text: str) -> int:
+    """Parses one face, counted from 1: its index, counted from 0."""
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number - 1
+
+
 def _parse_faces(text: str) -> list[int] | str:
-    """Parses --face: one index or several, or "all"."""
+    """Parses --face, counted from 1: the indices, counted from 0, or "all"."""
     try:
-        return "all" if text == "all" else [int(part) for part in text.split(",")]
+        return "all" if text == "all" else [_parse_face(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no face; use a number from 0, several as 0,2, or all") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is no face; use a number from 1, several as 1,3, or all") from None
 
 
 def _parse_requests(words: list[str], face: list[int] | str | None) -> tuple[EditRequests, str]:
-    """Parses the expressions, happy or 0=happy 2=sad:0.6, and returns them with a label for the output's file name."""
+    """Parses the expressions, happy or 1=happy 3=sad:0.6, and returns them with a label for the output's file name."""
     if not any("=" in word for word in words):
         if len(words) > 1:
-            example = " ".join(f"{i}={word}" for i, word in enumerate(words))
+            example = " ".join(f"{i}={word}" for i, word in enumerate(words, 1))
             raise ValueError(f"assign each expression to a face, for example: {example}")
         return _parse_request(words[0]), words[0].partition(":")[0]
     if face is not None:
@@ -218,9 +225,9 @@ def _parse_requests(words: list[str], face: list[int] | str | None) -> tuple[Edi
     requests, names = {}, []
     for word in words:
         index, _, expression = word.partition("=")
-        if not index.isdecimal() or not expression:
-            raise ValueError(f"{word!r} must be a face and its expression, such as 0=happy or 2=sad:0.6")
-        requests[int(index)] = _parse_request(expression)
+        if not index.isdecimal() or int(index) < 1 or not expression:
+            raise ValueError(f"{word!r} must be a face, from 1, and its expression, such as 1=happy or 3=sad:0.6")
+        requests[int(index) - 1] = _parse_request(expression)
         names.append(expression.partition(":")[0])
     return requests, "-".join(dict.fromkeys(names))
 

@@ -45,7 +45,7 @@ class ExpressionEditor:
 
     These arguments mean the same in all methods:
         photo: a path, bytes, a file, a PIL image, an array, or a `Subject`, a face that was read before.
-        face: index into `find`'s list, or one of its faces; the largest if None.
+        face: index into `find`'s list, from 0 and from left to right, or one of its faces; the largest if None.
         expression: one of `expressions`, or a mix of several: {"happy": 0.6, "surprise": 0.4}.
         intensity: 0 (neutral) to 1 (full strength); multiplies the numbers of a mix.
         style: one of the d ways to show the expression, 0..d-1; all of them together if None.
@@ -76,7 +76,7 @@ class ExpressionEditor:
         return (*self.model.config.expressions, NEUTRAL)
 
     def find(self, photo: Any) -> list[Face]:
-        """Finds all faces, largest first; empty if there is none."""
+        """Finds all faces, from left to right; empty if there is none."""
         return find_faces(load_photo(photo))
 
     def read(self, photo: Any, face: int | Face | None = None) -> Subject:

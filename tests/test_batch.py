@@ -378,8 +378,8 @@ def test_the_command_fails_only_if_nothing_could_be_edited(tiny_model, photos, t
 
     for wrong, complaint in (
         (["edit", str(photos), "happy"], "is a folder; name another one for the edited photos with --out"),
-        (["edit", str(photos), "happy", "--out", "x", "--face", "1"], "--face of a folder's photos is 0, the"),
-        (["edit", str(photos), "0=happy", "1=sad", "--out", "x"], "0=happy 1=sad is for one photo"),
+        (["edit", str(photos), "happy", "--out", "x", "--face", "1"], "--face of a folder's photos is all; without it"),
+        (["edit", str(photos), "1=happy", "2=sad", "--out", "x"], "1=happy 2=sad is for one photo"),
         (["edit", str(photos / "nobody.png"), "happy", "--jobs", "2"], "--jobs is for folders"),
     ):
         assert main([*wrong, *model]) == 1

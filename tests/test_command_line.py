@@ -49,7 +49,7 @@ def two(data_dir, tmp_path):
 def test_find_numbers_the_faces(two, capsys):
     assert main(["find", str(two)]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0].startswith("0: ") and out[1].startswith("1: ") and out[2] == str(two.with_name("two-faces.png"))
+    assert out[0].startswith("1: ") and out[1].startswith("2: ") and out[2] == str(two.with_name("two-faces.png"))
 
 
 def test_find_reports_a_photo_without_a_face(tmp_path, capsys):
@@ -62,10 +62,10 @@ def test_find_reports_a_photo_without_a_face(tmp_path, capsys):
     ("words", "name", "sides"),
     [
         (["happy"], "two-happy.png", (True, False)),
-        (["happy", "--face", "1"], "two-happy.png", (False, True)),
+        (["happy", "--face", "2"], "two-happy.png", (False, True)),
         (["happy", "--face", "all"], "two-happy.png", (True, True)),
-        (["happy", "--face", "0,1"], "two-happy.png", (True, True)),
-        (["0=happy", "1=sad:0.6"], "two-happy-sad.png", (True, True)),
+        (["happy", "--face", "1,2"], "two-happy.png", (True, True)),
+        (["1=happy", "2=sad:0.6"], "two-happy-sad.png", (True, True)),
     ],
 )
 def test_edit_changes_one_face_several_or_all(model, two, words, name, sides):
@@ -110,12 +110,12 @@ def test_info_describes_a_model(model, capsys):
         (["edit", "gone.jpg", "happy"], "gone.jpg"),
         (["edit", "{photo}", "bored"], "unknown expression 'bored'"),
         (["edit", "{photo}", "happy", "--intensity", "2"], "intensity must lie between"),
-        (["edit", "{photo}", "happy", "--face", "3"], "no face 3 in this photo"),
+        (["edit", "{photo}", "happy", "--face", "3"], "no face number 3 from the left in this photo"),
         (["edit", "{photo}", "happy", "--out", "x.tiff"], ".png"),
-        (["edit", "{photo}", "happy", "sad"], "assign each expression to a face, for example: 0=happy 1=sad"),
-        (["edit", "{photo}", "0=happy", "--face", "all"], "leave --face out"),
-        (["edit", "{photo}", "x=happy"], "such as 0=happy"),
-        (["edit", "{photo}", "0=happy:much"], "such as sad:0.6"),
+        (["edit", "{photo}", "happy", "sad"], "assign each expression to a face, for example: 1=happy 2=sad"),
+        (["edit", "{photo}", "1=happy", "--face", "all"], "leave --face out"),
+        (["edit", "{photo}", "x=happy"], "such as 1=happy"),
+        (["edit", "{photo}", "1=happy:much"], "such as sad:0.6"),
         (["animate", "{photo}", "--out", "x.avi"], ".mp4, .gif, .webp"),
         (["animate", "{photo}", "--seconds", "0"], "seconds must be more than 0"),
         (["info", "--model", "nowhere/at/all"], "neither a folder here nor a model on the Hub"),

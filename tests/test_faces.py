@@ -65,17 +65,17 @@ def test_finding_the_face_in_its_own_crop_gives_the_same_crop(portrait):
     assert np.abs(eyes(find_faces(crop)[0]) / 256 - EYES).max() < 0.015
 
 
-def test_two_faces_come_largest_first(data_dir, portrait):
+def test_faces_come_from_left_to_right_and_the_largest_is_the_default(data_dir, portrait):
     with Image.open(data_dir / "portrait2.jpg") as other:
         small = other.convert("RGB").resize((400, 400))
     canvas = Image.new("RGB", (1300, 900), "grey")
     canvas.paste(small, (0, 250))
     canvas.paste(portrait, (400, 0))
-    first, second = find_faces(canvas)
-    assert first.width > 1.5 * second.width
-    assert first.landmarks[2][0] > 400 > second.landmarks[2][0]
-    assert choose_face([first, second]) is choose_face([first, second], 0) is first
-    assert choose_face([first, second], 1) is second
+    left, right = find_faces(canvas)
+    assert right.width > 1.5 * left.width
+    assert right.landmarks[2][0] > 400 > left.landmarks[2][0]
+    assert choose_face([left, right]) is choose_face([left, right], 1) is right
+    assert choose_face([left, right], 0) is left
 
 
 def test_a_distant_face_is_found_by_the_second_search(portrait):
@@ -107,9 +107,9 @@ def test_a_wrong_index_names_the_faces_that_there_are():
     face = Face((0, 0, 9, 9), ((2, 3), (6, 3), (4, 5), (3, 7), (6, 7)), 0.99)
     with pytest.raises(NoFaceError, match=r"No face was found.*Use one"):
         choose_face([])
-    with pytest.raises(NoFaceError, match="no face 1 in this photo, only face 0"):
+    with pytest.raises(NoFaceError, match="no face number 2 from the left in this photo, only 1"):
         choose_face([face], 1)
-    with pytest.raises(NoFaceError, match="no face -1 in this photo, only faces 0 to 1"):
+    with pytest.raises(NoFaceError, match="no face number 0 from the left in this photo, only 2"):
         choose_face([face, face], -1)
 
 

@@ -132,7 +132,7 @@ def test_an_invalid_request_is_named(tiny_editor, requests, message):
 
 
 def test_a_missing_face_is_named(editor, photo, subjects):
-    with pytest.raises(NoFaceError, match=r"no face 7 .* only faces 0 to 2"):
+    with pytest.raises(NoFaceError, match=r"no face number 8 .* only 3"):
         editor.edit_many(photo, {7: "happy"})
     with pytest.raises(NoFaceError, match="Face 1 was not read, only 0, 2"):
         editor.edit_many(editor.read_all(subjects, [0, 2]), {1: "happy"})

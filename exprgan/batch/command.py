@@ -23,8 +23,8 @@ def edit_photos(args: argparse.Namespace, load: Callable[[], ExprGAN]) -> None:
         raise ValueError(f"{args.photo} is a folder; its edited photos need a folder too, not standard output")
     if args.out is None:
         raise ValueError(f"{args.photo} is a folder; name another one for the edited photos with --out")
-    if args.face not in (None, "all", [0]):
-        raise ValueError("--face of a folder's photos is 0, the largest, or all")
+    if args.face not in (None, "all"):
+        raise ValueError("--face of a folder's photos is all; without it, the largest face of each is edited")
     if len(args.expression) > 1 or any(sign in args.expression[0] for sign in "=:"):
         raise ValueError(f"{' '.join(args.expression)} is for one photo; name one expression for a folder's")
     try:

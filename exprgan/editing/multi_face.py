@@ -40,7 +40,7 @@ class GroupResult(Value):
     """
 
     edits: dict[int, EditResult]
-    """By index into the list of `find`, largest first; each as if it were the only one."""
+    """By index into the list of `find`, from left to right; each as if it were the only one."""
 
     @cached_property
     def image(self) -> Image.Image:
@@ -125,8 +125,8 @@ def composite(photo: Image.Image, patches: Iterable[tuple[Box, Image.Image]]) ->
     return result
 
 
-def draw_numbers(photo: Image.Image, faces: Sequence[Face], first: int = 0, chosen: Iterable[int] = ()) -> Image.Image:
-    """A copy of the photo with a numbered frame at every face, of another colour at those in `chosen` (indices)."""
+def draw_numbers(photo: Image.Image, faces: Sequence[Face], first: int = 1, chosen: Iterable[int] = ()) -> Image.Image:
+    """A copy of the photo with a frame at every face, numbered from `first`, in another colour at those in `chosen` (indices)."""
     chosen, drawn = set(chosen), photo.copy()
     pen, long = ImageDraw.Draw(drawn), max(photo.size)
     line = max(1, round(long / 400))

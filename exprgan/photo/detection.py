@@ -96,7 +96,7 @@ class Face:
 
 @own_torch_state()
 def find_faces(photo: Image.Image) -> list[Face]:
-    """Finds all faces that show both eyes in an RGB photo, the widest first; an empty list if there are none.
+    """Finds all faces that show both eyes in an RGB photo, from left to right; an empty list if there are none.
 
     If none is found, a small grey copy is searched in four orientations, and if none of those found is certain, in the
     three others; faces found there are at least a tenth of the photo's long side wide. Runs on the CPU. The networks
@@ -126,14 +126,15 @@ def find_faces(photo: Image.Image) -> list[Face]:
 
 
 def choose_face(faces: Sequence[Face], index: int | None = None) -> Face:
-    """Returns the face of an index, by default the first and widest; raises NoFaceError if there are not so many."""
+    """Returns the face of an index, by default the widest; raises NoFaceError if there are not so many."""
     if not faces:
         raise NoFaceError("No face was found in this photo. Use one in which a face is seen from the front, upright, "
                           "well lit, and at least 60 pixels wide.")  # fmt: skip
-    index = 0 if index is None else index
+    if index is None:
+        return max(faces, key=lambda face: face.width)
     if not 0 <= index < len(faces):
-        there = "only face 0" if len(faces) == 1 else f"only faces 0 to {len(faces) - 1}"
-        raise NoFaceError(f"There is no face {index} in this photo, {there}. Choose one of these.")
+        raise NoFaceError(f"There is no face number {index + 1} from the left in this photo, only {len(faces)}. "
+                          "Choose one of these.")  # fmt: skip
     return faces[index]
 
 
@@ -232,7 +233,7 @@ def _search_turned(picture: np.ndarray, border: int, turns: Sequence[int]) -> It
 def _select(
     detections: list[_Detection], picture: np.ndarray, border: int, photo_size: tuple[int, int], refine_all: bool = False
 ) -> list[Face]:
-    """Returns the faces among the detections in a bordered copy of a photo, the widest first, in photo px."""
+    """Returns the faces among the detections in a bordered copy of a photo, from left to right, in photo px."""
     detections = sorted(detections, key=lambda detection: detection[0][0] - detection[0][2])
     detections[:MAX_ROTATED_FACES] = [_refine(picture, *one, refine_all) for one in detections[:MAX_ROTATED_FACES]]
     scale = np.divide(photo_size, np.subtract(picture.shape[1::-1], 2 * border))
@@ -248,7 +249,7 @@ def _select(
                 continue
             face = replace(face, is_certain=score >= MIN_SECOND_SCORE)
         faces.append(face)
-    return sorted(faces, key=lambda face: face.width, reverse=True)
+    return sorted(faces, key=lambda face: face.box[0] + face.box[2])
 
 
 def _look_again(picture: np.ndarray, landmarks: np.ndarray) -> tuple[float, bool]:

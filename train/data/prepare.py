@@ -15,7 +15,7 @@ from exprgan.errors import BadImageError
 from exprgan.expressions import canonical
 from exprgan.folder_paths import find_path_problems
 from exprgan.photo.alignment import crop_face
-from exprgan.photo.detection import Face, find_faces
+from exprgan.photo.detection import Face, choose_face, find_faces
 from exprgan.photo.image_io import load_photo
 
 from ..core.config_flags import option
@@ -209,9 +209,10 @@ def _crop(photo_path: Path, path: Path, config: PrepareConfig) -> dict[str, Any]
     faces = find_faces(photo)
     if not faces:
         return None
-    matrix = ALIGNMENTS[config.align](faces[0].landmarks, config.image_size)
+    face = choose_face(faces)
+    matrix = ALIGNMENTS[config.align](face.landmarks, config.image_size)
     crop = crop_face(photo, matrix, config.image_size)
-    info = {"align": config.align, "faces": len(faces), "eye_distance_px": _eye_distance(faces[0])}
+    info = {"align": config.align, "faces": len(faces), "eye_distance_px": _eye_distance(face)}
     text = PngImagePlugin.PngInfo()
     text.add_text(_CROP_INFO, json.dumps(info))
     with durable_write(path) as part:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from exprgan.photo.alignment import transform
-from exprgan.photo.detection import find_faces
+from exprgan.photo.detection import choose_face, find_faces
 
 from ...core.train_errors import DataError
 from .canonical_frame import PUPIL_TARGETS, fit_similarity
@@ -40,7 +40,7 @@ def predict_template(photo: Image.Image, name: str = "the photo") -> np.ndarray:
     faces = find_faces(photo)
     if not faces:
         raise DataError(f"no face was found in {name}, and it has no template; use a frontal, well lit photo or add a .tem")
-    landmarks = np.array(faces[0].landmarks) - 0.5
+    landmarks = np.array(choose_face(faces).landmarks) - 0.5
     if (distance := float(np.linalg.norm(landmarks[1] - landmarks[0]))) < MIN_EYE_DISTANCE_PX:
         needed = f"{MIN_EYE_DISTANCE_PX:.0f} are needed"
         raise DataError(f"the eyes in {name} are {distance:.0f} px apart; {needed}. Use a larger photo")
