@@ -20,10 +20,11 @@ PARAMETERS = {
     "/animate": ["photo", *SETTINGS, "kind", "file_format", "seconds"],
     "/all_expressions": ["photo", "face"],
     "/download_edit": ["photo", *SETTINGS],
-    "/transfer": ["photo", "source", "intensity"],
-    "/download_transfer": ["photo", "source", "intensity"],
+    "/transfer": ["photo", "source", "intensity", "face", "source_face"],
+    "/download_transfer": ["photo", "source", "intensity", "face", "source_face"],
     "/generate": ["seed", "count", "expression", "intensity"],
     "/download_people": ["seed", "count", "expression", "intensity"],
+    "/download_sheet": ["photo", "face"],
 }
 """The public API: names stay, new parameters are added at the end."""
 

@@ -12,7 +12,6 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
-import gradio as gr
 import numpy as np
 import pytest
 from app_calls import PARAMETERS, SETTINGS, pixels, two_people
@@ -20,9 +19,9 @@ from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from exprgan.photo.detection import find_faces
+from exprgan.photo.detection import Face, find_faces
 from exprgan.photo.image_io import is_marked, load_photo
-from exprgan.ui import animation_panel, endpoints, handlers, page
+from exprgan.ui import animation_panel, endpoints, handlers, page, sheet, words
 from exprgan.ui.photo_session import PhotoSession, example_faces
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +35,7 @@ def test_an_edit_gives_the_photo_before_and_after(client, data_dir):
     assert change[300:700, 250:650].max() > 20  # the face
     assert change[:60].max() == 0  # the wall above it
     assert is_marked(after)
-    assert status.startswith("The face now reads as **") and status.endswith("%.")
+    assert re.fullmatch(r"The face now reads as (perhaps )?\*\*\w+\*\*\.", status)
 
 
 def test_another_intensity_gives_another_picture(client, data_dir):
@@ -48,9 +47,7 @@ def test_another_intensity_gives_another_picture(client, data_dir):
 
 def test_the_chosen_one_of_two_faces_is_edited(client, data_dir, tmp_path):
     photo = handle_file(two_people(data_dir, tmp_path))
-    status, faces, _ = client.predict(photo, api_name="/read")
-    assert len(faces) == 2 and status.startswith("The face reads as")
-    (before, after), _ = client.predict(photo, **SETTINGS | {"face": 1}, api_name="/edit")
+    (before, after), _ = client.predict(photo, **SETTINGS | {"face": 2}, api_name="/edit")
     change = np.abs(pixels(before) - pixels(after)).max(axis=(0, 2))  # at most 1,024 px wide
     assert change[: 850 * 1024 // 1500].max() == 0 and change[900 * 1024 // 1500 :].max() > 20
 
@@ -66,7 +63,7 @@ def test_all_faces_get_the_same_expression_or_each_its_own(client, data_dir, tmp
     photo = handle_file(two_people(data_dir, tmp_path))
     (before, after), status = client.predict(photo, **SETTINGS | {"scope": "all"}, api_name="/edit")
     assert halves_changed(before, after) == (True, True) and status.startswith("Face 1 now reads as")
-    each = SETTINGS | {"scope": "each", "face": 1, "others": {"0": {"expression": "surprise", "intensity": 0.7}}}
+    each = SETTINGS | {"scope": "each", "face": 2, "others": {"1": {"expression": "surprise", "intensity": 0.7}}}
     (_, after_each), status = client.predict(photo, **each, api_name="/edit")
     assert halves_changed(before, after_each) == (True, True) and status.startswith("Face 2 now reads as")
     left = pixels(after_each)[:, :550]
@@ -80,7 +77,8 @@ def test_all_faces_get_the_same_expression_or_each_its_own(client, data_dir, tmp
 
 @pytest.mark.parametrize(
     "wrong", [{"scope": "some"}, {"scope": "each", "others": {"5": {"expression": "sad"}}},
-              {"scope": "each", "others": {"0": {"mood": "sad"}}}, {"scope": "each", "others": {"1": {}}}]
+              {"scope": "each", "others": {"1": {"mood": "sad"}}}, {"scope": "each", "others": {"0": {}}},
+              {"face": 3}, {"face": 1.5}]
 )  # fmt: skip
 def test_an_invalid_choice_of_faces_is_answered_with_a_sentence(client, data_dir, tmp_path, wrong):
     with pytest.raises(AppError) as error:
@@ -94,20 +92,73 @@ def test_faces_are_numbered_if_there_are_several(client, data_dir, tmp_path):
     assert client.predict(handle_file(data_dir / "portrait.jpg"), 0, api_name="/number_faces") is None
 
 
-def test_a_click_on_the_photo_selects_the_face_there_and_each_face_keeps_its_settings(tiny_editor, data_dir, visitors):
-    session = PhotoSession(tiny_editor, str(two_people(data_dir, visitors)))
-    assert session.face_at(300, 300) == 0 and session.face_at(820, 200) == 1
-    happy, sad = (dict(handlers.DEFAULTS, expression=name) for name in ("happy", "sad"))
+def test_reading_gives_boxes_points_and_certainties_from_left_to_right(client, data_dir, tmp_path):
+    photo = client.predict(handle_file(two_people(data_dir, tmp_path)), api_name="/read")
+    assert (photo["width"], photo["height"]) == (1500, 900) and [face["face"] for face in photo["faces"]] == [1, 2]
+    for face, (left, right) in zip(photo["faces"], ((0, 900), (900, 1500)), strict=True):
+        x0, y0, x1, y1 = face["box"]
+        assert left <= x0 < x1 <= right and 0 < y0 < y1 < 900
+        eye, other_eye, nose, corner, _ = face["points"].values()
+        assert x0 < eye[0] < nose[0] < other_eye[0] < x1 and eye[1] < nose[1] < corner[1]
+        assert face["certainty"] > 0.99 and sum(face["certainties"].values()) == pytest.approx(1, abs=0.01)
+        assert face["expression"] == max(face["certainties"], key=face["certainties"].get) and face["notes"] == []
 
-    def select(index, face, scope, others, settings):
-        event = gr.EventData(None, {"index": index, "value": None})
-        event.index = index
-        return handlers.select_face(event, face, scope, others, session, *settings.values())
 
-    assert select(1, 0, "one", {}, happy) == (1, {}, *happy.values())
-    assert select([820, 200], 0, "each", {}, happy) == (1, {"0": happy}, *happy.values())
-    assert select(0, 1, "each", {"0": happy}, sad) == (0, {"1": sad}, *happy.values())
-    assert select(1, 1, "each", {"0": happy}, sad) == (1, {"0": happy}, *sad.values())
+def test_the_largest_face_is_the_default_wherever_it_stands(client, data_dir, tmp_path):
+    mirrored = Image.open(two_people(data_dir, tmp_path)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    mirrored.save(tmp_path / "mirrored.png")
+    (before, after), status = client.predict(handle_file(tmp_path / "mirrored.png"), **SETTINGS, api_name="/edit")
+    change = np.abs(pixels(before) - pixels(after)).max(axis=(0, 2))
+    assert status.startswith("Face 2 now") and change[: 600 * 1024 // 1500].max() == 0 < change[650 * 1024 // 1500 :].max()
+
+
+def test_intensity_0_is_the_photo_itself(client, data_dir, tmp_path):
+    photo = handle_file(data_dir / "portrait.jpg")
+    (before, after), status = client.predict(photo, **SETTINGS | {"intensity": 0}, api_name="/edit")
+    assert np.array_equal(pixels(before), pixels(after)) and status.startswith(words.UNCHANGED)
+    full = client.predict(photo, **SETTINGS | {"intensity": 0}, api_name="/download_edit")
+    assert Path(full).name == "portrait-unchanged.jpg"
+    assert np.abs(pixels(full) - pixels(data_dir / "portrait.jpg")).mean() < 1
+    (before, after), status = client.predict(photo, photo, 0, api_name="/transfer")
+    assert np.array_equal(pixels(before), pixels(after)) and words.UNCHANGED in status
+
+
+def test_a_sheet_shows_the_photo_and_all_expressions(client, data_dir):
+    path = client.predict(handle_file(data_dir / "portrait.jpg"), api_name="/download_sheet")
+    sheet = pixels(path)
+    assert Path(path).name == "portrait-all-expressions.jpg" and sheet.shape == (800, 1440, 3) and is_marked(path)
+    tiles = [sheet[y : y + 360, x : x + 360].tobytes() for y in (0, 400) for x in range(0, 1440, 360)]
+    assert len(set(tiles)) == 8
+
+
+def face(eyes=((30.0, 40.0), (70.0, 40.0)), nose=(50.0, 60.0), width=100.0, certain=True):
+    return Face((0.0, 0.0, width, 100.0), (*eyes, nose, (35.0, 80.0), (65.0, 80.0)), 0.999, certain)
+
+
+@pytest.mark.parametrize(
+    ("seen", "notes"),
+    [(face(), []), (face(nose=(62.0, 60.0)), ["turned"]), (face(width=40.0), ["40 pixels"]),
+     (face(certain=False), ["no face"]), (face(nose=(40.0, 60.0), width=30.0), ["turned", "30 pixels"])],
+)  # fmt: skip
+def test_a_face_that_may_go_wrong_gets_a_sentence(seen, notes):
+    found = words.face_notes(seen)
+    assert len(found) == len(notes) and all(note in sentence for note, sentence in zip(notes, found, strict=True))
+
+
+def test_the_models_drawing_says_what_it_is(client, data_dir):
+    _, status = client.predict(handle_file(data_dir / "portrait.jpg"), **SETTINGS | {"fidelity": "model"}, api_name="/edit")
+    assert words.DRAWN in status
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [({}, "me-happy-80"), ({"intensity": 0.35, "second": "sad"}, "me-happy-sad-35"),
+     ({"expression": "neutral"}, "me-neutral"), ({"intensity": 0}, "me-unchanged")],
+)  # fmt: skip
+def test_a_result_is_named_after_what_was_done(changes, name):
+    settings = {"expression": "happy", "intensity": 0.8, "second": "", "part": 0.5} | changes
+    assert words.result_name("/somewhere/me.jpg", settings) == name
+    assert words.result_name("/somewhere/" + "x" * 200 + ".jpg", settings).startswith("x" * 60 + "-")
 
 
 @pytest.mark.parametrize(("kind", "file_format"), [("sweep", "mp4"), ("tour", "gif"), ("morph", "webp")])
@@ -143,7 +194,7 @@ def test_a_transfer_says_which_expression_it_read(client, data_dir):
     photo, source = handle_file(data_dir / "portrait.jpg"), handle_file(data_dir / "portrait2.jpg")
     pair, status = client.predict(photo, source, 1, api_name="/transfer")
     assert [Image.open(path).size for path in pair] == [(900, 900)] * 2
-    assert status.startswith("The other face reads as **") and "The face now reads as **" in status
+    assert status.startswith("The other face reads as ") and "The face now reads as " in status
 
 
 def test_a_mix_lies_between_its_two_expressions(client, data_dir):
@@ -174,10 +225,12 @@ def test_all_six_are_shown_at_a_glance(client, data_dir):
 def test_a_download_has_the_photos_size_format_and_name(client, data_dir, tmp_path):
     Image.open(data_dir / "portrait.jpg").resize((1500, 1500)).save(tmp_path / "Me.webp")
     photo, source = handle_file(tmp_path / "Me.webp"), handle_file(data_dir / "portrait2.jpg")
+    names = []
     for path in (client.predict(photo, **SETTINGS, api_name="/download_edit"),
                  client.predict(photo, source, 1, api_name="/download_transfer")):  # fmt: skip
-        assert Path(path).name == "Me-edited.webp" and is_marked(path)
-        assert Image.open(path).size == (1500, 1500)
+        assert is_marked(path) and Image.open(path).size == (1500, 1500)
+        names.append(Path(path).name)
+    assert names == ["Me-happy-80.webp", "Me-like-portrait2.webp"]
 
 
 def test_the_same_seed_makes_the_same_people(client):
@@ -236,7 +289,11 @@ def test_the_api_is_the_one_promised_typed_and_documented(client):
         assert len(info["description"]) > 20, name
         for value in [*info["parameters"], *info["returns"]]:
             assert value["python_type"]["type"] not in ("", "Any"), (name, value)
-        documentation = inspect.getdoc(getattr(handlers, name[1:], None) or animation_panel.animate)
+        assert all(len(parameter["python_type"]["description"]) > 10 for parameter in info["parameters"]), name
+        assert all(parameter["parameter_has_default"] for parameter in info["parameters"]), name
+        documentation = inspect.getdoc(
+            next(getattr(place, name[1:]) for place in (handlers, animation_panel, sheet) if hasattr(place, name[1:]))
+        )
         for parameter in names[name]:
             assert len(re.findall(rf"^    {parameter}: .", documentation, re.M)) == 1, (name, parameter)
         assert "as `" not in documentation and documentation.index("Args:") < documentation.index("Returns:")
@@ -250,7 +307,7 @@ def test_the_api_keeps_nothing_between_two_calls(tiny_editor, visitors):
     assert "state" not in {types[component] for event in public for component in (*event["inputs"], *event["outputs"])}
 
 
-@pytest.mark.parametrize(("name", "rest", "count"), [("read", (), 3), ("number_faces", (0,), 1)])
+@pytest.mark.parametrize(("name", "rest", "count"), [("read", (), 1), ("number_faces", (0,), 1)])
 def test_the_api_returns_all_but_the_session(tiny_editor, data_dir, visitors, name, rest, count):
     photo = str(shutil.copy(data_dir / "portrait.jpg", visitors / "me.jpg"))
     results = endpoints.stateless(functools.partial(getattr(handlers, name), tiny_editor))(photo, *rest)

@@ -52,7 +52,7 @@ def run(site, *arguments, cwd):
 def test_the_wheel_contains_code_templates_types_and_the_page(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     templates = {"train/publish/templates/model_card.md", "train/publish/templates/data_card.md"}
-    page = ("style.css", "page.js", "about.md", "examples/faces.json", "examples/V0018.jpg")
+    page = ("style.css", "static/page.js", "static/viewer.html", "about.md", "examples/faces.json", "examples/V0018.jpg")
     ui = {f"exprgan/ui/{name}" for name in page}
     weights = "exprgan/editing/mouth_visibility.safetensors"
     assert names >= {"exprgan/py.typed", "exprgan/models/exprgan.py", weights, *templates, *ui}

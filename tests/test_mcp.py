@@ -22,6 +22,7 @@ CALLS = {
     "download_transfer": {"source": None},
     "generate": {"seed": 3, "count": 2},
     "download_people": {"count": 2, "expression": "all"},
+    "download_sheet": {},
 }
 """Tool -> its arguments besides the photo. A source is a photo too."""
 NO_PHOTO = ("generate", "download_people")

@@ -126,7 +126,7 @@ def composite(photo: Image.Image, patches: Iterable[tuple[Box, Image.Image]]) ->
 
 
 def draw_numbers(photo: Image.Image, faces: Sequence[Face], first: int = 1, chosen: Iterable[int] = ()) -> Image.Image:
-    """A copy of the photo with a frame at every face, numbered from `first`, in another colour at those in `chosen` (indices)."""
+    """A copy of the photo with frames at its faces, numbered from `first`, another colour for indices in `chosen`."""
     chosen, drawn = set(chosen), photo.copy()
     pen, long = ImageDraw.Draw(drawn), max(photo.size)
     line = max(1, round(long / 400))

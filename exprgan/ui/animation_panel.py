@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -10,9 +10,10 @@ from ..deadline import check
 from ..editing.animation import Animation, Kind
 from ..editing.results import Fidelity
 from ..editor import ExpressionEditor
-from .endpoints import INTERNAL, add_endpoint
+from .endpoints import INTERNAL, page_event
 from .handlers import edit, expression_mix, read_faces, with_args_of
 from .photo_session import PhotoSession, new_path
+from .words import short_name
 
 MAX_SIDE_PX = {"mp4": 720, "gif": 400, "webp": 480}
 """Format -> the longest side."""
@@ -58,7 +59,7 @@ def animate(editor: ExpressionEditor, photo: str | None, expression: str, intens
                                    seconds=seconds, fps=fps)  # fmt: skip
         return animation.at_most(MAX_SIDE_PX[file_format])
 
-    path = new_path(f".{file_format}", f"{Path(session.path).stem}-{'tour' if kind == 'tour' else expression}")
+    path = new_path(f".{file_format}", f"{short_name(session.path)}-{'tour' if kind == 'tour' else expression}")
     choose_frame_rate(make_animation).save(path, progress=report)
     return path, session
 
@@ -79,24 +80,31 @@ def show_animation(path: str) -> tuple:
     return video, gr.update(value=None if is_video else path, visible=not is_video), gr.update(visible=True)
 
 
-def animation_panel(editor: ExpressionEditor, settings: list, session: gr.State) -> None:
-    """The animation's controls, the button that makes it, and where it is shown; `settings` as `edit` takes them."""
-    with gr.Accordion("Animate: a short film to keep", open=False):
-        kind = gr.Radio([("There and back", "sweep"), ("From your photo", "morph"), ("All, in turn", "tour")],
-                        value="sweep", label="Movement", elem_classes="three")  # fmt: skip
-        file_format = gr.Radio([("MP4", "mp4"), ("GIF", "gif"), ("WebP", "webp")], value="mp4", label="File",
+def animation_panel(editor: ExpressionEditor, settings: list, session: gr.State) -> dict[str, Any]:
+    """The animation's controls, the button that makes it, and where it is shown; `settings` as `edit` takes them.
+
+    Returns:
+        The arguments of an event that removes the film, as when another photo is opened.
+    """
+    with gr.Accordion("A short film to keep", open=False):
+        kind = gr.Radio([("From neutral to the expression and back", "sweep"), ("From your photo and back", "morph"),
+                         ("All expressions, one after the other", "tour")], value="sweep", label="What happens",
+                        elem_classes="one")  # fmt: skip
+        file_format = gr.Radio([("MP4", "mp4"), ("GIF", "gif"), ("WebP", "webp")], value="mp4", label="Format of the file",
                                elem_classes="three")  # fmt: skip
         seconds = gr.Slider(0.5, MAX_SECONDS, 2, step=0.5, label="Seconds an expression takes", buttons=[])
-        make = gr.Button("Make the animation")
+        make = gr.Button("Make the film")
         note = gr.Markdown("MP4 is the sharpest and the smallest. A GIF or WebP moves where a film does not.",
                            elem_classes="note")  # fmt: skip
-        video = gr.Video(label="Animation", visible=False, autoplay=True, loop=True, buttons=[], interactive=False,
+        video = gr.Video(label="Film", visible=False, autoplay=True, loop=True, buttons=[], interactive=False,
                          elem_classes="player")  # fmt: skip
-        picture = gr.Image(label="Animation", visible=False, buttons=[], interactive=False, elem_classes="player",
-                           alt_text="The animation")  # fmt: skip
-        file = gr.DownloadButton("Download the animation", visible=False)
+        picture = gr.Image(label="Film", visible=False, buttons=[], interactive=False, elem_classes="player",
+                           alt_text="The film")  # fmt: skip
+        file = gr.DownloadButton("Download the film", visible=False)
     inputs, outputs = [*settings, kind, file_format, seconds, session], [file, session]
-    event = add_endpoint(animate, editor, inputs, outputs, concurrency_id="animation", concurrency_limit=1,
-                         trigger_mode="once")  # fmt: skip
+    event = page_event(animate, editor, inputs, outputs, concurrency_id="animation", concurrency_limit=1,
+                       trigger_mode="once")  # fmt: skip
     written = make.click(**event, show_progress_on=note)
     written.success(show_animation, file, [video, picture, file], **INTERNAL)
+    removed = [gr.update(value=None, visible=False)] * 3
+    return {"fn": lambda: removed, "inputs": None, "outputs": [video, picture, file], "queue": False, **INTERNAL}

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -12,12 +12,16 @@ from gradio.data_classes import ImageData
 from gradio.utils import get_upload_folder
 
 from ..editor import ExpressionEditor
-from .endpoints import INTERNAL, add_endpoint
-from .handlers import adjective
+from .endpoints import INTERNAL, page_event
+from .words import title as expression_title
 
-PLACEHOLDER = "Drop a photo here\nor click to choose one"
+PLACEHOLDER = "Drop or paste a photo anywhere,\nor click to choose one"
+PRIVACY = (
+    "Photos and results are deleted from this server within an hour; there is no history and no tracking. Your own browser "
+    "keeps the photo while this tab is open, so that a lost connection loses nothing."
+)
 NOT_UPLOADED = "This photo is not one that was uploaded here. Please add it again."
-COPY, COPIED = "Copy a link to these settings", "Copied: the link has the settings, not the photo"
+COPY, COPIED = "Copy a link", "Copied: settings, no photo"
 
 THEME = gr.themes.Default(
     primary_hue="teal", neutral_hue="stone", radius_size="lg", font=["system-ui", "sans-serif"], font_mono=["monospace"]
@@ -54,28 +58,43 @@ def uploaded_path(payload: ImageData | None) -> str | None:
     return payload.path
 
 
-def result_view(pair: tuple[str, str] | None, status: str) -> tuple[gr.ImageSlider, gr.Markdown]:
-    """Before and after, of one height whether or not there is a result, and a line of text about it."""
-    result = gr.ImageSlider(pair, label="Before and after", format="png", buttons=["fullscreen"], interactive=False,
-                            max_height=560, elem_classes="result")  # fmt: skip
-    return result, gr.Markdown(status, label="Status", elem_classes="status")
+def example_people(photo: gr.Image, samples: Sequence[str], label: str, name: str) -> None:
+    """Example photos, which a click puts into a photo's place."""
+    people = gr.Dataset(components=[photo], samples=[[sample] for sample in samples], label=label, elem_id=name,
+                        elem_classes="examples")  # fmt: skip
+    people.click(lambda sample: sample[0], people, photo, **INTERNAL)
+
+
+def status_line(text: str) -> gr.Markdown:
+    """Sentences on a result."""
+    return gr.Markdown(text, label="Status", elem_classes="status")
 
 
 def intensity_slider() -> gr.Slider:
-    """From neutral to full strength."""
-    return gr.Slider(0, 1, 1, step=0.05, label="Intensity", buttons=[])
+    """From the photo as it is to full strength; an emptied number counts as the default."""
+    slider = gr.Slider(0, 1, 1, step=0.05, label="Intensity", buttons=[], elem_classes="intensity")
+    return accept_empty(slider)
+
+
+def accept_empty(slider: gr.Slider) -> gr.Slider:
+    """Makes a slider's emptied box count as its default instead of an error."""
+    default, preprocess = slider.value, slider.preprocess
+    slider.preprocess = lambda payload: default if payload is None else preprocess(payload)
+    return slider
 
 
 def expression_choices(expressions: tuple[str, ...]) -> list[tuple[str, str]]:
     """(label, value) of a Radio."""
-    return [(adjective(name).capitalize(), name) for name in expressions]
+    return [(expression_title(name), name) for name in expressions]
 
 
-def download_button(label: str, handler: Callable, editor: ExpressionEditor, inputs: list) -> None:
+def download_button(
+    label: str, handler: Callable, editor: ExpressionEditor, inputs: list, variant: str = "secondary"
+) -> None:
     """A button that calls a handler for a file, and then has the browser download it."""
-    button, name = gr.Button(label), handler.__name__
+    button, name = gr.Button(label, variant=variant), handler.__name__
     link = gr.DownloadButton(label, visible="hidden", elem_id=name)
-    written = button.click(**add_endpoint(handler, editor, inputs, [link]), show_progress_on=button)
+    written = button.click(**page_event(handler, editor, inputs, [link]), show_progress_on=button)
     written.success(None, js=f"() => setTimeout(() => document.querySelector('#{name}').click(), 100)")
 
 
@@ -104,7 +123,9 @@ def connect_links(app: gr.Blocks, tabs: gr.Tabs, links: dict[str, Link]) -> None
         copied.then(None, None, link.button, js=js, api_visibility="private")
         outputs += link.settings.values()
     restore = functools.partial(restore_settings, links)
-    loaded = app.load(restore, address, outputs, js="() => window.location.search", queue=False, **INTERNAL)
+    loaded = app.load(
+        restore, address, outputs, js="() => window.exprgan?.address() ?? window.location.search", queue=False, **INTERNAL
+    )
     for title, link in links.items():
         if link.event:
             inputs = [opened, *link.event["inputs"]]

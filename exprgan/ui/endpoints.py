@@ -45,25 +45,25 @@ def with_error_handling(handler: Callable, editor: ExpressionEditor) -> Callable
     return run
 
 
-def add_endpoint(handler: Callable, editor: ExpressionEditor, inputs: list, outputs: list, **options) -> dict[str, Any]:
-    """Adds a handler to the API, and returns the arguments of the page's own events that call it.
-
-    The endpoint is an event that nothing on the page triggers, and that keeps no session.
-    """
-    options = {**COMPUTE, **options}
-    for component, name in zip(inputs, list(inspect.signature(handler).parameters)[1:], strict=False):
-        if not isinstance(component, gr.State):
-            check_input(component, name)
-    public = [[c for c in components if not isinstance(c, gr.State)] for components in (inputs, outputs)]
-    gr.on([], with_error_handling(stateless(handler), editor), *public, api_name=handler.__name__, **options)
+def page_event(handler: Callable, editor: ExpressionEditor, inputs: list, outputs: list, **options) -> dict[str, Any]:
+    """The arguments of the page's own events that call a handler."""
     return {"fn": with_error_handling(handler, editor), "inputs": inputs, "outputs": outputs, "api_visibility": "private",
-            **options}  # fmt: skip
+            **COMPUTE, **options}  # fmt: skip
+
+
+def add_endpoint(handler: Callable, editor: ExpressionEditor, inputs: list, outputs: list, **options) -> None:
+    """Adds a handler to the API: an event that nothing on the page triggers, and that keeps no session."""
+    options = {**COMPUTE, **options}
+    for component, name in zip(inputs, list(inspect.signature(stateless(handler)).parameters)[1:], strict=False):
+        check_input(component, name)
+    gr.on([], with_error_handling(stateless(handler), editor), inputs, outputs, api_name=handler.__name__, **options)
 
 
 def stateless(handler: Callable) -> Callable:
     """The handler without its parameter `session` or `sessions`, and without the session at the end of a tuple of results.
 
-    A program's calls are independent. (And a tool of gradio's MCP that returned a session would return nothing else.)
+    Every parameter may be left out. A program's calls are independent. (And a tool of gradio's MCP that returned a session
+    would return nothing else.)
     """
     signature = inspect.signature(handler)
     names = list(signature.parameters)
@@ -76,6 +76,7 @@ def stateless(handler: Callable) -> Callable:
             return result
         return result[0] if len(result) == 2 else result[:-1]
 
-    public = [parameter for i, parameter in enumerate(signature.parameters.values()) if i != position]
+    public = [parameter.replace(default=None if parameter.default is parameter.empty else parameter.default)
+              for i, parameter in enumerate(signature.parameters.values()) if i != position]  # fmt: skip
     call.__signature__ = signature.replace(parameters=public)  # type: ignore[attr-defined]
     return call

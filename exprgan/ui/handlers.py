@@ -16,20 +16,23 @@ from PIL import Image
 
 from ..csv_cells import format_row
 from ..editing.multi_face import GroupResult
-from ..editing.results import EditResult, Reading, Subject
+from ..editing.results import Subject
 from ..editor import ExpressionEditor
-from ..errors import ExprGANError
 from ..expressions import NEUTRAL
+from ..models.controller import check_intensity
 from ..photo.image_io import SUFFIXES, encode_image
 from .photo_session import EXAMPLE_FOLDER, PhotoSession, new_path, save_result
+from .words import DRAWN, UNCHANGED, adjective, describe, face_notes, result_name, short_name, subject_notes, title
 
 EXAMPLES = sorted(map(str, EXAMPLE_FOLDER.glob("*.jpg")))
-ADJECTIVES = {"disgust": "disgusted", "fear": "afraid", "surprise": "surprised"}
-"""How an expression is called in a sentence, where its name is no adjective."""
+EXPRESSIVE = sorted(map(str, EXAMPLE_FOLDER.glob("expressive/*.jpg")))
+"""Faces that show an expression, to take it from."""
 ALL_EXPRESSIONS = "all"
 """In place of an expression: all of them, in a row."""
 ONE_FACE, EACH_FACE, ALL_FACES = "one", "each", "all"
 """Scopes of an edit: the chosen face; it and those that got an expression before; or all of them with the same settings."""
+POINTS = "left_eye", "right_eye", "nose", "left_mouth_corner", "right_mouth_corner"
+"""`Face.landmarks`, by name; left is the photo's."""
 MAX_PEOPLE = 12
 MAX_SEED = 2**32 - 1
 
@@ -54,20 +57,30 @@ def with_args_of(other: Callable) -> Callable:
     return replace
 
 
-def read(editor: ExpressionEditor, photo: str | None) -> tuple:
-    """Finds the faces in a photo and reads what the largest shows.
+def read(editor: ExpressionEditor, photo: str | None, session: PhotoSession | None = None) -> tuple[dict, PhotoSession]:
+    """Finds the faces in a photo, from left to right, and reads their expressions.
 
     Args:
-        photo: a JPEG, PNG or WebP file.
+        photo: a JPEG, PNG or WebP file; without one, an example.
 
     Returns:
-        A sentence on the largest face; a picture of every face, if there are several, largest first; the face chosen, 0.
+        width and height of the photo in px, and faces: of each its number (face, from 1), box (x0, y0, x1, y1) and points
+            (x, y) in px, certainty that it is a face (0 to 1), expression, certainties of all expressions (the classifier's
+            probabilities, calibrated on rendered faces only), and notes, sentences on what may go wrong with it.
     """
-    if photo is None:
-        return ADD_PHOTO, [], 0, None
-    session = PhotoSession(editor, photo)
-    subject = session.subject(editor)
-    return f"{describe(subject.reading)} {subject.warning}".rstrip(), session.thumbnails, 0, session
+    session = PhotoSession(editor, photo or EXAMPLES[0])
+    (width, height), faces = session.photo_size, []
+    for index, face in enumerate(session.faces):
+        subject = session.subject(editor, index)
+        reading = subject.reading
+        faces.append({
+            "face": index + 1, "box": [round(value, 1) for value in face.box],
+            "points": {name: [round(x, 1), round(y, 1)] for name, (x, y) in zip(POINTS, face.landmarks, strict=True)},
+            "certainty": round(face.score, 4), "expression": reading.expression,
+            "certainties": {name: round(value, 4) for name, value in reading.certainties.items()},
+            "notes": subject_notes(subject),
+        })  # fmt: skip
+    return {"width": width, "height": height, "faces": faces}, session
 
 
 def edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity: float, second: str, part: float,
@@ -78,29 +91,44 @@ def edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity
     Args:
         photo: a JPEG, PNG or WebP file; without one, an example.
         expression: target expression.
-        intensity: from 0, neutral, to 1, full strength.
+        intensity: from 0, the photo as it is, to 1, full strength; without an effect on neutral.
         second: an expression to mix in, or nothing.
         part: weight of the second expression in the mix, 0 to 1.
         style: one of the ways to show an expression, counted from 1; 0 is all of them together.
         fidelity: "detail" moves the photo's own pixels, "tuned" fits the model to the face first, which takes some
             seconds the first time, "model" pastes the model's drawing.
-        face: which face, counted from 0, largest first.
+        face: which face, counted from 1, from left to right; 0 is the largest.
         scope: "one" edits that face alone; "all", all faces the same; "each", that face and those in others.
-        others: what other faces show, by their number from 0: {"1": {"expression": "sad", "intensity": 0.6}}.
+        others: what other faces show, by their number from 1: {"2": {"expression": "sad", "intensity": 0.6}}.
 
     Returns:
         The photo before and after, at most 1,024 px; a sentence on what the face now shows.
     """
-    settings, face = (expression, intensity, second, part, style, fidelity), int(face or 0)
+    settings = expression, intensity, second, part, style, fidelity
     session, requests, subjects = read_faces(editor, photo, settings, face, scope, others, session, progress)
-    result = edit_faces(editor, subjects, requests)
+    pair, status = edit_preview(editor, session, requests, subjects, session.index(face))
+    return pair, status if photo else f"{status} {EXAMPLE_SHOWN}", session
+
+
+def edit_preview(editor: ExpressionEditor, session: PhotoSession, requests: Mapping[int, dict],
+                 subjects: Mapping[int, Subject], face: int) -> tuple[tuple[str, str], str]:  # fmt: skip
+    """The paths of the preview before and after (the same one if nothing changed), and sentences on the edit of `face`."""
+    result, before = edit_faces(editor, subjects, requests), session.save_preview()
     several = len(session.faces) > 1
-    now = describe(editor.read_expression(result.edits[face].face), f"{f'Face {face + 1}' if several else 'The face'} now")
+    notes = [f"Face {index + 1}: {note}" if several else note
+             for index, subject in subjects.items() for note in face_notes(subject.face)]  # fmt: skip
+    if result is None or result.preview.tobytes() == session.preview.tobytes():
+        return (before, before), " ".join([UNCHANGED, *notes])
     warnings = [f"Face {index + 1}: {edit.warning}" if several else edit.warning
                 for index, edit in result.edits.items() if edit.warning]  # fmt: skip
-    status = " ".join([now, *warnings])
-    pair = session.save_preview(), save_result(result.preview)
-    return pair, status if photo else f"{status} {EXAMPLE_SHOWN}", session
+    sentences = []
+    if face in result.edits:
+        name = f"Face {face + 1} now" if several else "The face now"
+        sentences.append(describe(editor.read_expression(result.edits[face].face), name))
+    if any(request["fidelity"] == "model" for request in requests.values()):
+        sentences.append(DRAWN)
+    sentences += warnings + [note for note in notes if not any(note in warning for warning in warnings)]
+    return (before, save_result(result.preview)), " ".join(sentences)
 
 
 @with_args_of(edit)
@@ -117,7 +145,9 @@ def download_edit(editor: ExpressionEditor, photo: str | None, expression: str, 
     """
     settings = expression, intensity, second, part, style, fidelity
     session, requests, subjects = read_faces(editor, photo, settings, face, scope, others, session, progress)
-    return save_in_same_format(edit_faces(editor, session.full_subjects(subjects), requests), session.path)
+    chosen, full = requests[session.index(face)], session.full_subjects(subjects)
+    result, name = edit_faces(editor, full, requests), result_name(session.path, chosen, len(requests))
+    return save_in_same_format(next(iter(full.values())).photo if result is None else result.image, session.path, name)
 
 
 def all_expressions(editor: ExpressionEditor, photo: str | None, face: int, session: PhotoSession | None) -> tuple:
@@ -125,16 +155,16 @@ def all_expressions(editor: ExpressionEditor, photo: str | None, face: int, sess
 
     Args:
         photo: a JPEG, PNG or WebP file; without one, an example.
-        face: which face, counted from 0, largest first.
+        face: which face, counted from 1, from left to right; 0 is the largest.
 
     Returns:
         A small picture of the face with each expression.
     """
     session = PhotoSession.resume(editor, photo or EXAMPLES[0], session)
-    subject = session.subject(editor, int(face or 0))
-    pictures = [(save_result(editor.edit(subject, name).face), adjective(name).capitalize())
-                for name in editor.model.config.expressions]  # fmt: skip
-    return pictures, session
+    subject = session.subject(editor, session.index(face))
+    return [
+        (save_result(editor.edit(subject, name).face), title(name)) for name in editor.model.config.expressions
+    ], session
 
 
 def number_faces(editor: ExpressionEditor, photo: str | None, face: int, session: PhotoSession | None) -> tuple:
@@ -142,7 +172,7 @@ def number_faces(editor: ExpressionEditor, photo: str | None, face: int, session
 
     Args:
         photo: a JPEG, PNG or WebP file.
-        face: face to highlight, counted from 0, largest first.
+        face: face to highlight, counted from 1, from left to right; 0 is the largest.
 
     Returns:
         The photo, at most 1,024 px, with a number at every face, counted from 1; nothing where there is only one.
@@ -150,7 +180,7 @@ def number_faces(editor: ExpressionEditor, photo: str | None, face: int, session
     if photo is None:
         return None, session
     session = PhotoSession.resume(editor, photo, session)
-    return session.save_numbered(int(face or 0)), session
+    return session.save_numbered(session.index(face)), session
 
 
 def read_faces(editor: ExpressionEditor, photo: str | None, settings: tuple, face: int, scope: str, others: Mapping | None,
@@ -161,7 +191,7 @@ def read_faces(editor: ExpressionEditor, photo: str | None, settings: tuple, fac
     `settings` are those of `face`, in the order of `DEFAULTS`; with `same_fidelity` its fidelity is that of all faces.
     """
     session = PhotoSession.resume(editor, photo or EXAMPLES[0], session)
-    requests = settings_by_face(len(session.faces), settings, int(face or 0), scope, others)
+    requests = settings_by_face(len(session.faces), settings, session.index(face), scope, others)
     report = functools.partial(progress, desc="Fitting the model to this face")
     if same_fidelity:
         requests = {index: {**request, "fidelity": settings[-1]} for index, request in requests.items()}
@@ -170,7 +200,7 @@ def read_faces(editor: ExpressionEditor, photo: str | None, settings: tuple, fac
 
 
 def settings_by_face(num_faces: int, settings: tuple, face: int, scope: str, others: Mapping | None) -> dict[int, dict]:
-    """The settings of each face to edit, by its number from 0; they are checked, as the API's JSON can hold anything."""
+    """The settings of each face to edit, by its index (`others` count from 1); checked, as JSON can hold anything."""
     if scope not in (ONE_FACE, EACH_FACE, ALL_FACES):
         raise ValueError(f"scope must be {ONE_FACE}, {EACH_FACE} or {ALL_FACES}, not {scope!r}")
     chosen = dict(zip(DEFAULTS, settings, strict=True))
@@ -178,11 +208,11 @@ def settings_by_face(num_faces: int, settings: tuple, face: int, scope: str, oth
     if not isinstance(others or {}, Mapping):
         raise ValueError(f"others must be a JSON object, not {others!r}")
     for key, other in (others or {}).items() if scope == EACH_FACE else ():
-        is_face = str(key).isdecimal() and int(key) < num_faces
+        is_face = str(key).isdecimal() and 1 <= int(key) <= num_faces
         if not is_face or not isinstance(other, Mapping) or other.keys() - DEFAULTS.keys():
-            raise ValueError('others must be like {"1": {"expression": "sad"}}, with faces 0 to '
-                             f"{num_faces - 1}, not {others!r}")  # fmt: skip
-        requests[int(key)] = {**DEFAULTS, **other}
+            raise ValueError('others must be like {"2": {"expression": "sad"}}, with faces 1 to '
+                             f"{num_faces}, not {others!r}")  # fmt: skip
+        requests[int(key) - 1] = {**DEFAULTS, **other}
     for request in (chosen, *requests.values()):
         for name, default in DEFAULTS.items():
             types, expected = ((str,), "a text") if isinstance(default, str) else ((int, float), "a number")
@@ -193,14 +223,19 @@ def settings_by_face(num_faces: int, settings: tuple, face: int, scope: str, oth
     return dict(sorted({**requests, face: chosen}.items()))
 
 
-def edit_faces(editor: ExpressionEditor, subjects: Mapping[int, Subject], requests: Mapping[int, dict]) -> GroupResult:
-    """Edits each subject as its request says."""
+def edit_faces(
+    editor: ExpressionEditor, subjects: Mapping[int, Subject], requests: Mapping[int, dict]
+) -> GroupResult | None:
+    """Edits each subject as its request says; at intensity 0 it stays as it is, and if all stay so the result is None."""
     edits = {}
     for face, request in requests.items():
+        mix, intensity = expression_mix(request), check_intensity(request["intensity"])
+        if intensity == 0:
+            continue
         style = request["style"] - 1 if request["style"] else None
-        edits[face] = editor.edit(subjects[face], expression_mix(request), request["intensity"], style=style,
+        edits[face] = editor.edit(subjects[face], mix, intensity, style=style,
                                   fidelity=request["fidelity"])  # fmt: skip
-    return GroupResult(edits)
+    return GroupResult(edits) if edits else None
 
 
 def expression_mix(request: Mapping[str, Any]) -> dict[str, float]:
@@ -214,50 +249,38 @@ def default_expression(expressions: tuple[str, ...]) -> str:
     return "happy" if "happy" in expressions else expressions[0]
 
 
-def select_face(event: gr.SelectData, face: int, scope: str, others: dict, session: PhotoSession, *settings) -> tuple:
-    """Chooses another face. In scope `EACH_FACE`, the last one's settings move to `others`, and the new one's come back.
+def transfer(editor: ExpressionEditor, photo: str | None, source: str | None, intensity: float, face: int,
+             source_face: int, sessions: tuple[PhotoSession, PhotoSession] | None) -> tuple:  # fmt: skip
+    """Gives a face of a photo the expression of another photo's face.
 
     Args:
-        event: a click on a thumbnail (its index), or on the numbered photo (x and y in px).
-        face, scope, others, session, settings: before the click; `face`, `others` and `settings` after it are returned.
-    """
-    chosen = event.index if isinstance(event.index, int) else session.face_at(*event.index)
-    if scope != EACH_FACE:
-        return chosen, {}, *settings
-    new_others = {key: request for key, request in others.items() if key != str(chosen)}
-    if chosen == face:
-        return chosen, new_others, *settings
-    new_others[str(face)] = dict(zip(DEFAULTS, settings, strict=True))
-    return chosen, new_others, *(others.get(str(chosen)) or new_others[str(face)]).values()
-
-
-def transfer(editor: ExpressionEditor, photo: str | None, source: str | None, intensity: float,
-             sessions: tuple[PhotoSession, PhotoSession] | None) -> tuple:  # fmt: skip
-    """Gives the largest face of a photo the expression of another photo's largest face.
-
-    Args:
-        photo: whose face is edited: a JPEG, PNG or WebP file.
-        source: whose expression is taken.
-        intensity: from 0, neutral, to 1, as in the source.
+        photo: whose face is edited: a JPEG, PNG or WebP file; without one, an example.
+        source: whose expression is taken; without one, an example.
+        intensity: from 0, the photo as it is, to 1, as in the source.
+        face: which face of photo, counted from 1, from left to right; 0 is the largest.
+        source_face: which face of source, counted likewise.
 
     Returns:
-        The photo before and after, at most 1,024 px; a sentence on the expression that was read, and how certainly.
+        The photo before and after, at most 1,024 px; a sentence on the expression that was read.
     """
-    if photo is None or source is None:
-        return None, ADD_BOTH_PHOTOS, sessions
-    session, source_session = map(PhotoSession.resume, (editor, editor), (photo, source), sessions or (None, None))
-    source_subject = source_session.subject(editor)
-    result = editor.transfer(session.subject(editor), source_subject, intensity)
-    now = describe(editor.read_expression(result.face), "The face now")
-    pair = session.save_preview(), save_result(result.preview)
-    status = f"{describe(source_subject.reading, 'The other face')} {now} {result.warning}".rstrip()
-    return pair, status, (session, source_session)
+    sessions = read_both(editor, photo, source, sessions)
+    subject, source_subject = (session.subject(editor, session.index(number))
+                               for session, number in zip(sessions, (face, source_face), strict=True))  # fmt: skip
+    before, notes = sessions[0].save_preview(), face_notes(subject.face)
+    status = [describe(source_subject.reading, "The other face")]
+    status += [f"The other face: {note}" for note in face_notes(source_subject.face)]
+    if check_intensity(intensity) == 0:
+        return (before, before), " ".join([*status, UNCHANGED, *notes]), sessions
+    result = editor.transfer(subject, source_subject, intensity)
+    status += [describe(editor.read_expression(result.face), "The face now"), result.warning]
+    status += [note for note in notes if note not in result.warning]
+    return (before, save_result(result.preview)), " ".join(filter(None, status)), sessions
 
 
 @with_args_of(transfer)
-def download_transfer(editor: ExpressionEditor, photo: str | None, source: str | None, intensity: float,
-                      sessions: tuple[PhotoSession, PhotoSession] | None) -> str:  # fmt: skip
-    """Gives the largest face of a photo the expression of another photo's largest face.
+def download_transfer(editor: ExpressionEditor, photo: str | None, source: str | None, intensity: float, face: int,
+                      source_face: int, sessions: tuple[PhotoSession, PhotoSession] | None) -> str:  # fmt: skip
+    """Gives a face of a photo the expression of another photo's face.
 
     Args:
         as `transfer`
@@ -265,12 +288,20 @@ def download_transfer(editor: ExpressionEditor, photo: str | None, source: str |
     Returns:
         The photo in full size, in the format in which it came.
     """
-    if photo is None or source is None:
-        raise ExprGANError(ADD_BOTH_PHOTOS)
-    session, source_session = map(PhotoSession.resume, (editor, editor), (photo, source), sessions or (None, None))
-    subject = session.full_subjects({0: session.subject(editor)})[0]
-    result = editor.transfer(subject, source_session.subject(editor), intensity)
-    return save_in_same_format(result, photo)
+    session, other = read_both(editor, photo, source, sessions)
+    index = session.index(face)
+    subject = session.full_subjects({index: session.subject(editor, index)})[index]
+    source_subject = other.subject(editor, other.index(source_face))
+    result = editor.transfer(subject, source_subject, intensity).image if check_intensity(intensity) else subject.photo
+    return save_in_same_format(result, session.path, f"{short_name(session.path)}-like-{short_name(other.path)}")
+
+
+def read_both(editor: ExpressionEditor, photo: str | None, source: str | None,
+              sessions: tuple[PhotoSession, PhotoSession] | None) -> tuple[PhotoSession, PhotoSession]:  # fmt: skip
+    """The sessions of both photos of a transfer, or of examples."""
+    first, second = sessions or (None, None)
+    return (PhotoSession.resume(editor, photo or EXAMPLES[0], first),
+            PhotoSession.resume(editor, source or EXPRESSIVE[0], second))  # fmt: skip
 
 
 def generate(editor: ExpressionEditor, seed: int | None, count: int, expression: str, intensity: float) -> list:
@@ -326,18 +357,7 @@ def generate_people(editor: ExpressionEditor, seed: int | None, count: int, expr
     return seed, [(i + 1, name, pictures[j][i]) for i in range(count) for j, name in enumerate(names)]
 
 
-def adjective(expression: str) -> str:
-    """The expression as a word of a sentence: "afraid" for "fear"."""
-    return ADJECTIVES.get(expression, expression)
-
-
-def describe(reading: Reading, subject: str = "The face") -> str:
-    """A sentence on the expression and its certainty."""
-    certainty = reading.certainties[reading.expression]
-    return f"{subject} reads as **{adjective(reading.expression)}**, {certainty:.0%}."
-
-
-def save_in_same_format(result: EditResult | GroupResult, photo: str) -> str:
-    """Writes the edited photo in the format of the original, or as PNG, and returns its path."""
+def save_in_same_format(image: Image.Image, photo: str, name: str) -> str:
+    """Writes an edited photo in the format of the original, or as PNG, under a name, and returns its path."""
     suffix = Path(photo).suffix.lower()
-    return save_result(result.image, suffix if suffix in SUFFIXES else ".png", f"{Path(photo).stem}-edited")
+    return save_result(image, suffix if suffix in SUFFIXES else ".png", name)

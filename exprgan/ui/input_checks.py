@@ -1,10 +1,10 @@
 """What a program may send in place of a control's value: anything else is answered with a sentence that names it."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from gradio.components.api_component import Api
 from pydantic import ValidationError
 
 MAX_SHOWN = 60
@@ -16,11 +16,11 @@ def check_input(component: gr.components.Component, name: str) -> None:
     if hasattr(component, "checked_as"):
         return
     component.checked_as = name
-    convert, test = component.preprocess, TESTS.get(type(component))
+    convert, schema = component.preprocess, schema_of(component)
 
     def preprocess(payload: Any) -> Any:
         try:
-            if test is None or test(component, payload):
+            if schema is None or is_valid(schema, payload):
                 return convert(payload)
         except gr.Error:
             raise
@@ -33,21 +33,51 @@ def check_input(component: gr.components.Component, name: str) -> None:
         component.data_model = checked_model(component, name)
 
 
+def schema_of(component: gr.components.Component) -> dict[str, Any] | None:
+    """The JSON schema of what a component takes, as far as it is checked here; None: gradio's own conversion checks it."""
+    if isinstance(component, Api):
+        return component.api_info()
+    if isinstance(component, (gr.Slider, gr.Number)):
+        bounds = {key: value for key, value in (("minimum", component.minimum), ("maximum", component.maximum))
+                  if value is not None}  # fmt: skip
+        kind = "integer" if component.precision == 0 else "number"
+        return {"type": kind, "nullable": isinstance(component, gr.Number), **bounds}
+    if isinstance(component, gr.Radio):
+        return {"enum": [value for _, value in component.choices]}
+    return {"type": "object", "nullable": True} if isinstance(component, gr.JSON) else None
+
+
+def is_valid(schema: dict[str, Any], value: Any) -> bool:
+    """Whether a value is what a schema of `schema_of` describes."""
+    if value is None and schema.get("nullable"):
+        return True
+    if "enum" in schema:
+        return any(value == choice and type(value) is type(choice) for choice in schema["enum"])
+    if schema["type"] == "object":
+        return isinstance(value, dict)
+    if type(value) not in (int, float) or not math.isfinite(value) or (schema["type"] == "integer" and value != int(value)):
+        return False
+    return schema.get("minimum", value) <= value <= schema.get("maximum", value)
+
+
 def wrong_value(component: gr.components.Component, name: str, value: Any) -> gr.Error:
     """An error that says what the parameter must be, and what it was."""
-    return gr.Error(f"{name} must be {expectation(component)}, not {shown(value)}", print_exception=False)
+    expected = 'an uploaded file, as {"path": "..."}' if isinstance(component, gr.Image) else "another value"
+    if schema := schema_of(component):
+        expected = expectation(schema)
+    return gr.Error(f"{name} must be {expected}, not {shown(value)}", print_exception=False)
 
 
-def expectation(component: gr.components.Component) -> str:
-    """What a component takes, as the end of a sentence."""
-    if isinstance(component, (gr.Slider, gr.Number)):
-        low, high, number = component.minimum, component.maximum, "a whole number" if is_whole(component) else "a number"
-        return number if low is None or high is None else f"{number} from {low:g} to {high:.10g}"
-    if isinstance(component, gr.Radio):
-        return f"one of {', '.join(repr(value) for _, value in component.choices)}"
-    if isinstance(component, gr.Image):
-        return 'an uploaded file, as {"path": "..."}'
-    return "a JSON object" if isinstance(component, gr.JSON) else "another value"
+def expectation(schema: dict[str, Any]) -> str:
+    """What a schema describes, as the end of a sentence."""
+    if "enum" in schema:
+        return f"one of {', '.join(map(repr, schema['enum']))}"
+    if schema["type"] == "object":
+        return "a JSON object"
+    number = "a whole number" if schema["type"] == "integer" else "a number"
+    if not {"minimum", "maximum"} <= schema.keys():
+        return number
+    return f"{number} from {schema['minimum']:g} to {schema['maximum']:.10g}"
 
 
 def shown(value: Any) -> str:
@@ -57,36 +87,6 @@ def shown(value: Any) -> str:
     except ValueError:  # an integer of more digits than Python writes
         text = "a number with thousands of digits"
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
-
-
-def is_number(component: gr.Slider | gr.Number, value: Any) -> bool:
-    """Whether a value is a finite number within the component's limits; an empty Number is one, an empty Slider is not."""
-    if value is None:
-        return isinstance(component, gr.Number)
-    if type(value) not in (int, float) or not math.isfinite(value) or (is_whole(component) and value != int(value)):
-        return False
-    low, high = component.minimum, component.maximum
-    return (low is None or value >= low) and (high is None or value <= high)
-
-
-def is_whole(component: gr.Slider | gr.Number) -> bool:
-    """Whether a component takes whole numbers alone."""
-    return component.precision == 0
-
-
-def is_choice(component: gr.Radio, value: Any) -> bool:
-    """Whether a value is one of the component's, of the same type."""
-    return any(value == choice and type(value) is type(choice) for _, choice in component.choices)
-
-
-def is_object(component: gr.JSON, value: Any) -> bool:
-    """Whether a value is a JSON object, or nothing."""
-    return value is None or isinstance(value, dict)
-
-
-TESTS: dict[type, Callable[[Any, Any], bool]] = {
-    gr.Slider: is_number, gr.Number: is_number, gr.Radio: is_choice, gr.JSON: is_object,
-}  # fmt: skip
 
 
 def checked_model(component: gr.Image, name: str) -> type:

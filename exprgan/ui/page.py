@@ -1,5 +1,6 @@
 """The page: all tabs on one editor, served behind `server.guard.Guard`. `app.py` and `exprgan app` call `main`."""
 
+import json
 import logging
 import os
 import re
@@ -16,7 +17,8 @@ from ..errors import ExprGANError
 from ..models.exprgan import ExprGAN
 from ..models.hub_source import BUNDLED_WEIGHTS, default_model
 from ..photo.detection import load_detector
-from .components import THEME, connect_links
+from .api import add_api, agents_route
+from .components import PRIVACY, THEME, connect_links  # noqa: F401
 from .photo_session import EXAMPLE_FOLDER, MAX_AGE_S
 from .server.calls import disable_url_fetching, quiet_errors
 from .server.connections import limit_connections
@@ -35,11 +37,18 @@ CLEANUP_INTERVAL_S = 300
 """Interval at which files are deleted. The age limit is shorter by two intervals, so that no file outlives the hour."""
 
 TITLE = "# ExprGAN\nChange the expression of a face in a photo, as little or as much as you like."
-PRIVACY = "Nothing is kept: photos and results are deleted within an hour, and there is no history and no tracking."
+SCRIPTS = "page.js", "keep.js", "visit.js", "tiles.js", "viewer.js"
 
 FOLDER = Path(__file__).parent
+
+
+def page_script() -> str:
+    """The files of static/ as one function, which gradio calls when the page has loaded."""
+    return "() => {\n" + "\n".join((FOLDER / "static" / name).read_text(encoding="utf-8") for name in SCRIPTS) + "\n}"
+
+
 LAUNCH_OPTIONS = {
-    "theme": THEME, "css_paths": FOLDER / "style.css", "js": (FOLDER / "page.js").read_text(encoding="utf-8"),
+    "theme": THEME, "css_paths": FOLDER / "style.css", "js": page_script(),
     "footer_links": ["api", "settings"], "allowed_paths": [str(EXAMPLE_FOLDER)], "max_file_size": "40mb",
     "state_session_capacity": 64, "run_history": False, "ssr_mode": False, "share": False, "enable_monitoring": False,
 }  # fmt: skip
@@ -52,13 +61,15 @@ def build_app(editor: ExpressionEditor, note: str = "") -> gr.Blocks:
     """The page with all tabs, on an editor shared by all visitors; `note` is a message about the model, shown above."""
     delete_cache = CLEANUP_INTERVAL_S, MAX_AGE_S - 2 * CLEANUP_INTERVAL_S
     with gr.Blocks(title="ExprGAN", analytics_enabled=False, delete_cache=delete_cache) as app:
-        gr.Markdown(f"{TITLE}\n\n{PRIVACY}", elem_id="title")
+        gr.Markdown(TITLE, elem_id="title")
         gr.Markdown(note, visible=bool(note), elem_id="note")
+        add_api(editor)  # before the page's own events, as names are given out in order
         with gr.Tabs() as tabs:
             links = {}
             for title, lay_out in TABS.items():
-                with gr.Tab(title, id=title):
+                with gr.Tab(title, id=title) as tab:
                     links[title] = lay_out(editor)
+                tab.select(None, js=f"() => exprgan.opened({json.dumps(title)})", api_visibility="private")
         connect_links(app, tabs, {title: link for title, link in links.items() if link})
     return app.queue(max_size=None, api_open=False)
 
@@ -83,7 +94,8 @@ def serve(app: gr.Blocks, limits: Limits | None = None, **options) -> str:
     options = LAUNCH_OPTIONS | options
     returns = options.pop("prevent_thread_lock", False)
     middleware = [Middleware(Guard, app, limits, policy)]
-    url = app.launch(**options, prevent_thread_lock=True, app_kwargs={"middleware": middleware})[1]
+    more = {"middleware": middleware, "routes": [agents_route(app)]}
+    url = app.launch(**options, prevent_thread_lock=True, app_kwargs=more)[1]
     limit_connections(app, limits)
     if not returns:
         app.block_thread()

@@ -3,7 +3,7 @@
 import functools
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -51,18 +51,39 @@ class PhotoSession:
     def __init__(self, editor: ExpressionEditor, path: str):
         self.path = path
         photo = self._load()
-        self._photo_width = photo.width
+        self.photo_size = photo.size
         self.faces = example_faces().get(path) or editor.find(photo)
+        self.largest = self.faces.index(choose_face(self.faces))
         self._photo_from_crop: dict[int, np.ndarray] = {}
         self._memory = SessionMemory()
         self._preview_path: str | None = None
-        self.subjects(editor, {0: False}, photo=photo)
+        self.subjects(editor, {self.largest: False}, photo=photo)
         self._memory.recall("thumbnails", lambda: self._crop_thumbnails(photo))
 
     @classmethod
     def resume(cls, editor: ExpressionEditor, path: str, session: "PhotoSession | None") -> "PhotoSession":
         """Returns the session if it is of this photo, or a new one."""
         return session if session and session.path == path else cls(editor, path)
+
+    def index(self, number: float | None) -> int:
+        """The index of a face that people count from 1, left to right; the largest's for 0 or None.
+
+        Raises:
+            NoFaceError: the photo does not show so many.
+            ValueError: no whole number.
+        """
+        number = number or 0
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or number != number // 1:
+            raise ValueError(f"face must be a whole number, 1 for the leftmost or 0 for the largest, not {number!r}")
+        if number:
+            choose_face(self.faces, int(number) - 1)
+        return int(number) - 1 if number else self.largest
+
+    @property
+    def boxes(self) -> list[list[float]]:
+        """x0, y0, x1, y1 of every face, in widths and heights of the photo."""
+        width, height = self.photo_size
+        return [[x0 / width, y0 / height, x1 / width, y1 / height] for x0, y0, x1, y1 in (face.box for face in self.faces)]
 
     def subject(self, editor: ExpressionEditor, face: int = 0) -> Subject:
         """A face in the preview."""
@@ -112,16 +133,10 @@ class PhotoSession:
         if len(self.faces) < 2:
             return None
         preview, path = self.preview, new_path()
-        boxes = np.array([face.box for face in self.faces]) * (preview.width / self._photo_width)
+        boxes = np.array([face.box for face in self.faces]) * (preview.width / self.photo_size[0])
         faces = [replace(face, box=tuple(box)) for face, box in zip(self.faces, boxes, strict=True)]
         Path(path).write_bytes(encode_image(draw_numbers(preview, faces, first=1, chosen=[chosen]), "JPEG", quality=90))
         return path
-
-    def face_at(self, x: float, y: float) -> int:
-        """The face whose centre is nearest to a point of the preview, in px."""
-        corners = np.reshape([face.box for face in self.faces], (-1, 2, 2))
-        point = np.array([x, y]) * (self._photo_width / self.preview.width)
-        return int(np.linalg.norm(corners.mean(axis=1) - point, axis=1).argmin())
 
     def save_preview(self) -> str:
         """Writes the unedited preview, once, and returns its path; encoded as `save_photo` encodes the edited one."""
@@ -160,11 +175,23 @@ def to_preview(photo: Image.Image) -> Image.Image:
 
 def crop_thumbnail(photo: Image.Image, face: Face) -> Image.Image:
     """A face with some margin, 160 x 160 px, to choose it by."""
-    start, end = np.reshape(face.box, (2, 2))
-    centre, radius = (start + end) / 2, 0.7 * max(end - start)
+    box = (np.reshape(face.box, (2, 2)) / photo.size).ravel().tolist()
+    return ImageOps.fit(photo.crop(face_square(box, photo.size, margin=0.2)), (160, 160))
+
+
+def face_square(box: Sequence[float], size: tuple[int, int], margin: float = 0.45) -> tuple[int, int, int, int]:
+    """A square around a face, as far as it lies in the photo, in px.
+
+    Args:
+        box: x0, y0, x1, y1 in widths and heights of the photo.
+        size: width and height of the photo in px.
+        margin: added on every side, in longer sides of the box.
+    """
+    start, end = np.reshape(box, (2, 2)) * size
+    centre, radius = (start + end) / 2, (0.5 + margin) * max(end - start)
     left, top = map(round, np.maximum(0, centre - radius))
-    right, bottom = map(round, np.minimum(photo.size, centre + radius))
-    return ImageOps.fit(photo.crop((left, top, right, bottom)), (160, 160))
+    right, bottom = map(round, np.minimum(size, centre + radius))
+    return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
 def save_result(image: Image.Image, suffix: str = PREVIEW_SUFFIX, name: str = "") -> str:

@@ -1,6 +1,6 @@
 """The tabs of the page, in the order of the bar. A tab is one function under `@tab`; a new one is added here alone.
 
-A function lays its tab out with `components` and connects events to the functions of `handlers`.
+A function lays its tab out with `components` and `stage`, and connects events to the functions of `views` and `handlers`.
 """
 
 import json
@@ -11,12 +11,25 @@ import gradio as gr
 
 from ..editor import ExpressionEditor
 from ..models.hub_source import BUNDLED_WEIGHTS
-from . import handlers
+from . import handlers, views
 from .animation_panel import animation_panel
-from .components import Link, download_button, expression_choices, intensity_slider, photo_input, result_view
-from .endpoints import INTERNAL, add_endpoint
-from .handlers import ALL_FACES, EACH_FACE, MAX_PEOPLE, ONE_FACE, default_expression
+from .components import (
+    PRIVACY,
+    Link,
+    accept_empty,
+    download_button,
+    example_people,
+    expression_choices,
+    intensity_slider,
+    photo_input,
+    status_line,
+)
+from .endpoints import INTERNAL, page_event
+from .handlers import ALL_FACES, EACH_FACE, EXAMPLES, EXPRESSIVE, MAX_PEOPLE, ONE_FACE, default_expression
 from .photo_session import MAX_AGE_S
+from .sheet import download_sheet
+from .stage import tile_row, tiles, viewer
+from .words import METHODS, style_choices, style_label
 
 TABS: dict[str, Callable[[ExpressionEditor], Link | None]] = {}
 """Title -> the function that lays the tab out."""
@@ -34,76 +47,75 @@ def tab(title: str) -> Callable:
 
 @tab("Edit")
 def edit_tab(editor: ExpressionEditor) -> Link:
-    """One photo: its faces, the settings of the chosen one, the edited photo, and an animation."""
-    example = handlers.DEFAULTS | {"expression": default_expression(editor.expressions)}
-    pair, reading, _ = handlers.edit(editor, None, **example, face=0, scope=ONE_FACE, others={}, session=None)
-    pictures, _ = handlers.all_expressions(editor, None, 0, None)
+    """One photo: the result, the expressions to choose from, what else can be set, and a film."""
+    default = default_expression(editor.expressions)
+    example = handlers.DEFAULTS | {"expression": default}
+    value, reading, _ = views.show_edit(editor, None, **example, face=0, scope=ONE_FACE, others={}, session=None)
+    strip_value, _ = views.show_expressions(editor, None, 0, None)
     session, face = gr.State(time_to_live=MAX_AGE_S), gr.Number(0, precision=0, visible=False, label="Face")
+    expression = gr.Radio(expression_choices(editor.expressions), value=default, label="Expression", visible=False)
+    others = gr.JSON({}, visible=False, label="Others")
     with gr.Row(elem_classes="bench"):
-        with gr.Column(elem_classes="photos"):
-            photo, path = photo_input("Your photo")
-            numbered = gr.Image(label="The faces in it", interactive=False, buttons=[], elem_classes="numbered",
-                                alt_text="Your photo, with a number at every face")  # fmt: skip
-            faces = gr.Gallery(label="Which face?", columns=6, height=110, allow_preview=False, buttons=[],
-                               interactive=False, elem_classes="faces")  # fmt: skip
-            scope = gr.Radio([("Only this face", ONE_FACE), ("Each separately", EACH_FACE), ("All the same", ALL_FACES)],
-                             value=ONE_FACE, label="Which faces change", elem_classes=["scope", "three"])  # fmt: skip
-            others = gr.JSON({}, visible=False, label="Others")
-            others.api_info = lambda: {"type": "object", "additionalProperties": {"type": "object"}}  # gradio's has no type
-            people = gr.Dataset(components=[photo], samples=[[example] for example in handlers.EXAMPLES],
-                                label="Or one of these virtual people", elem_id="people")  # fmt: skip
         with gr.Column(elem_classes="outcome"):
-            result, status = result_view(pair, reading)
-            strip = gr.Gallery(pictures, label="All six at a glance: choose one", columns=6, height="auto",
-                               allow_preview=False, buttons=[], interactive=False, elem_classes="strip")  # fmt: skip
-        with gr.Column(elem_classes="controls"):
-            choices = expression_choices(editor.expressions)
-            expression = gr.Radio(choices, value=default_expression(editor.expressions), label="Expression")
-            intensity = intensity_slider()
-            with gr.Accordion("More: mix, style, pixels", open=False):
-                without_neutral = expression_choices(editor.expressions[:-1])
-                second = gr.Radio([("Nothing", ""), *without_neutral], value="", label="Mix with")
-                part = gr.Slider(0, 1, 0.5, step=0.05, label="How much of the second", buttons=[])
-                styles = [(str(n), n) for n in range(1, editor.model.config.code_dim_each + 1)]
-                style = gr.Radio([("All", 0), *styles], value=0, label="Style",
-                                 info="The ways of showing an expression that the model found by itself.")  # fmt: skip
-                fidelity = gr.Radio([("Your photo, moved", "detail"), ("The same, tuned to this face", "tuned"),
-                                     ("The model's own drawing", "model")], value="detail", label="Pixels",
-                                    info="Moving the photo's own pixels keeps its detail. Tuning takes some seconds.",
-                                    elem_classes="two")  # fmt: skip
-        settings = {"expression": expression, "intensity": intensity, "second": second, "part": part, "style": style,
-                    "fidelity": fidelity}  # fmt: skip
-        inputs = [photo, *settings.values(), face, scope, others, session]
-        outputs = [result, status, session]
-        edit_event = add_endpoint(handlers.edit, editor, inputs, outputs)
-        edit_event |= {"show_progress": "minimal", "show_progress_on": status}
-        with gr.Column(elem_classes="save"):
-            download_button("Download in full size", handlers.download_edit, editor, inputs)
-            link = Link(settings, edit_event | INTERNAL)
-        with gr.Column(elem_classes="film"):
-            animation_panel(editor, inputs[:-1], session)
+            result = viewer(value, "Edit")
+            with gr.Column(elem_classes="choice"):
+                strip = tile_row(strip_value | {"chosen": default}, "Expression", "chooseExpression", "strip")
+                intensity = intensity_slider()
+                status = status_line(reading)
+        with gr.Column(elem_classes="side"):
+            with gr.Column(elem_classes="photos"):
+                photo, path = photo_input("Your photo")
+                gr.Markdown(PRIVACY, elem_classes="privacy")
+                example_people(photo, EXAMPLES, "Or try one of these virtual people", "people")
+                faces = tile_row(tiles([]), "Which face", "chooseFace", "faces", "Which face")
+                scopes = [("Only this one", ONE_FACE), ("Each separately", EACH_FACE), ("All the same", ALL_FACES)]
+                scope = gr.Radio(scopes, value=ONE_FACE, label="Faces that change", visible=False, elem_classes="three")
+            buttons = gr.Column(elem_classes="buttons")  # filled when all controls are there
+            gr.HTML('<div class="visit" hidden></div>', elem_classes="visit-block", apply_default_css=False)
+            with gr.Accordion("More: mix, mouth, method", open=False, elem_classes="more"):
+                second = gr.Radio([("Nothing", ""), *expression_choices(editor.expressions[:-1])], value="",
+                                  label="Mix with")  # fmt: skip
+                part = accept_empty(gr.Slider(0, 1, 0.5, step=0.05, label="How much of the second", buttons=[]))
+                num_styles = editor.model.config.code_dim_each
+                style = gr.Radio(style_choices(num_styles), value=0, label=style_label(num_styles))
+                fidelity = gr.Radio([(text, name) for name, text in METHODS.items()], value="detail", label="Method",
+                                    elem_classes="one")  # fmt: skip
+            settings = {"expression": expression, "intensity": intensity, "second": second, "part": part, "style": style,
+                        "fidelity": fidelity}  # fmt: skip
+            controls = [*settings.values(), face, scope, others]
+            inputs = [photo, *controls, session]
+            edit_event = page_event(views.show_edit, editor, inputs, [result, status, session])
+            edit_event |= {"show_progress": "minimal", "show_progress_on": status}
+            with gr.Column(elem_classes="film"):
+                film_removed = animation_panel(editor, inputs[:-1], session)
+            with buttons:
+                download_button("Save in full size", handlers.download_edit, editor, inputs, "primary")
+                gr.HTML('<button type="button" class="share" hidden>Share</button>', elem_classes="share-block",
+                        apply_default_css=False)  # fmt: skip
+                reuse = gr.Button("Go on from this result")
+                download_button("All in one picture", download_sheet, editor, [photo, face, session])
+                link = Link(settings, edit_event | INTERNAL)
+    change, choose, reopen = (
+        gr.Button(visible="hidden", elem_id=f"edit-{name}") for name in ("change", "choose", "reopen")
+    )
 
-    def choose_from_strip(event: gr.SelectData) -> tuple[str, float, str]:
-        return editor.model.config.expressions[event.index], 1.0, ""
-
-    of_face, read_outputs = [photo, face, session], [status, faces, face, session]
-    strip_event = add_endpoint(handlers.all_expressions, editor, of_face, [strip, session]) | INTERNAL
-    number_event = add_endpoint(handlers.number_faces, editor, of_face, [numbered, session]) | INTERNAL
-    read_event = add_endpoint(handlers.read, editor, [photo], read_outputs)
+    strip_event = page_event(views.show_expressions, editor, [photo, face, session], [strip, session]) | INTERNAL
+    read_outputs = [status, face, faces, scope, session]
     gr.on([control.input for control in (*settings.values(), scope)], **edit_event)
-    people.click(lambda sample: sample[0], people, photo, **INTERNAL)
-    was_read = path.change(**read_event, show_progress_on=result)
-    others_cleared = was_read.success(None, None, others, js="() => ({})", api_visibility="private")
-    others_cleared.success(**edit_event | INTERNAL).success(**strip_event)
-    was_read.success(**number_event)
-    was_read.failure(lambda: (None, [], None, handlers.NOT_EDITED, [], 0, None), None,
-                     [result, strip, numbered, *read_outputs], **INTERNAL)  # fmt: skip
-    for select in (faces.select, numbered.select):
-        selected = select(handlers.select_face, [face, scope, others, session, *settings.values()],
-                          [face, others, *settings.values()], **INTERNAL)  # fmt: skip
-        selected.success(**edit_event | INTERNAL).success(**strip_event)
-        selected.success(**number_event)
-    strip.select(choose_from_strip, None, [expression, intensity, second], **INTERNAL).success(**edit_event | INTERNAL)
+    changed, chosen = (button.click(None, controls, controls, js="(...values) => exprgan.changed(values)",
+                                    api_visibility="private") for button in (change, choose))  # fmt: skip
+    changed.success(**edit_event | INTERNAL)
+    chosen.success(**edit_event | INTERNAL).success(**strip_event)
+    reopen.click(None, None, photo, js="() => exprgan.reopened()", api_visibility="private")
+    reuse.click(**page_event(handlers.download_edit, editor, inputs, [photo]), show_progress_on=reuse)
+    was_read = path.change(**page_event(views.read_photo, editor, [photo], read_outputs), show_progress_on=status)
+    was_read.success(**film_removed)
+    reset = was_read.success(
+        None, controls, controls, js="(...values) => exprgan.photoRead(values)", api_visibility="private"
+    )
+    reset.success(**edit_event | INTERNAL).success(**strip_event)
+    failed = (None, tiles([]), handlers.NOT_EDITED, 0, tiles([]), gr.update(visible=False), None)
+    was_read.failure(lambda: failed, None, [result, strip, *read_outputs], **INTERNAL)
     return link
 
 
@@ -111,22 +123,37 @@ def edit_tab(editor: ExpressionEditor) -> Link:
 def transfer_tab(editor: ExpressionEditor) -> Link:
     """Two photos: the face to edit, and the face whose expression it gets."""
     sessions = gr.State(time_to_live=MAX_AGE_S)
+    face, source_face = (gr.Number(0, precision=0, visible=False, label=label) for label in ("Face", "Other face"))
     with gr.Row(elem_classes="bench"):
-        with gr.Column(elem_classes="photos"):
-            photo, path = photo_input("Your photo")
-            source, source_path = photo_input("Whose expression to take")
         with gr.Column(elem_classes="outcome"):
-            result, status = result_view(None, handlers.ADD_BOTH_PHOTOS)
-        with gr.Column(elem_classes="controls"):
-            intensity = intensity_slider()
-        inputs, outputs = [photo, source, intensity, sessions], [result, status, sessions]
-        with gr.Column(elem_classes="save"):
-            download_button("Download in full size", handlers.download_transfer, editor, inputs)
-            link = Link({"intensity": intensity})
+            result = viewer(None, "Transfer")
+            with gr.Column(elem_classes="choice"):
+                intensity = intensity_slider()
+                status = status_line(handlers.ADD_BOTH_PHOTOS)
+        with gr.Column(elem_classes="side"):
+            with gr.Column(elem_classes="photos"):
+                photo, path = photo_input("Your photo")
+                example_people(photo, EXAMPLES, "Or one of these virtual people", "transfer-people")
+                faces = tile_row(tiles([]), "Which face to change", "chooseTransferFace", "faces", "Which face to change")
+            with gr.Column(elem_classes="photos"):
+                source, source_path = photo_input("Whose expression to take")
+                example_people(source, EXPRESSIVE, "Or one of these", "transfer-sources")
+                source_faces = tile_row(tiles([]), "Whose expression", "chooseSourceFace", "faces", "Whose expression")
+            inputs = [photo, source, intensity, face, source_face, sessions]
+            with gr.Column(elem_classes="buttons"):
+                download_button("Save in full size", views.save_transfer, editor, inputs, "primary")
+                link = Link({"intensity": intensity})
+    change = gr.Button(visible="hidden", elem_id="transfer-change")
 
-    event = add_endpoint(handlers.transfer, editor, inputs, outputs)
-    was_read = gr.on([path.change, source_path.change], **event, show_progress_on=result)
-    was_read.failure(lambda: (None, handlers.NOT_EDITED), None, [result, status], **INTERNAL)
+    event = page_event(views.show_transfer, editor, inputs, [result, status, faces, source_faces, sessions])
+    numbers, js = [face, source_face], "(...values) => exprgan.transferChanged(values)"
+    chosen = change.click(None, numbers, numbers, js=js, api_visibility="private")
+    chosen.success(**event | INTERNAL)
+    for changed, number in ((path.change, face), (source_path.change, source_face)):
+        cleared = changed(lambda: 0, None, number, **INTERNAL)
+        was_read = cleared.success(**event, show_progress_on=status)
+        was_read.failure(lambda: (None, handlers.NOT_EDITED, tiles([]), tiles([])), None,
+                         [result, status, faces, source_faces], **INTERNAL)  # fmt: skip
     intensity.input(**event | INTERNAL)
     return link
 
@@ -134,22 +161,23 @@ def transfer_tab(editor: ExpressionEditor) -> Link:
 @tab("Random people")
 def people_tab(editor: ExpressionEditor) -> Link:
     """People that the decoder makes up."""
+    default = default_expression(editor.expressions)
     with gr.Row(elem_classes="bench pair"):
         with gr.Column(elem_classes="outcome"):
-            pictures = handlers.generate(editor, 1, MAX_PEOPLE, default_expression(editor.expressions), 1.0)
+            pictures = handlers.generate(editor, 1, MAX_PEOPLE, default, 1.0)
             people = gr.Gallery(pictures, label="People the model makes up", columns=6, height="auto", object_fit="contain",
                                 buttons=["fullscreen"], interactive=False, elem_classes="people")  # fmt: skip
-        with gr.Column(elem_classes="controls"):
+        with gr.Column(elem_classes="side"):
             another = gr.Button("Another set", variant="primary")
             choices = [*expression_choices(editor.expressions), ("All six, in a row each", handlers.ALL_EXPRESSIONS)]
-            expression = gr.Radio(choices, value=default_expression(editor.expressions), label="Expression")
+            expression = gr.Radio(choices, value=default, label="Expression")
             intensity = intensity_slider()
-            count = gr.Slider(1, MAX_PEOPLE, MAX_PEOPLE, step=1, label="People", buttons=[])
+            count = accept_empty(gr.Slider(1, MAX_PEOPLE, MAX_PEOPLE, step=1, label="People", buttons=[]))
             seed = gr.Number(1, precision=0, minimum=0, maximum=handlers.MAX_SEED, label="Seed",
                              info="The same number makes the same people.")  # fmt: skip
             settings = {"seed": seed, "count": count, "expression": expression, "intensity": intensity}
-            event = add_endpoint(handlers.generate, editor, [*settings.values()], [people], show_progress="minimal")
-            download_button("Download all, labelled (zip)", handlers.download_people, editor, event["inputs"])
+            event = page_event(handlers.generate, editor, [*settings.values()], [people], show_progress="minimal")
+            download_button("Save all, labelled (zip)", handlers.download_people, editor, event["inputs"])
             link = Link(settings, event | INTERNAL)
 
     gr.on([control.input for control in settings.values()], **event)

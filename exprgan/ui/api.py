@@ -1,0 +1,146 @@
+"""The public API: every handler with typed and described parameters, also as tools of MCP and as a text, /agents.md."""
+
+import inspect
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+from gradio.components.api_component import Api
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from ..editing.animation import ANIMATION_KINDS
+from ..editing.results import FIDELITIES
+from ..editor import ExpressionEditor
+from . import handlers
+from .animation_panel import MAX_SIDE_PX, animate
+from .components import uploaded_path
+from .endpoints import add_endpoint
+from .handlers import DEFAULTS, default_expression
+from .sheet import download_sheet
+from .workers import TIMEOUT_S
+
+PHOTOS = ("photo", "source")
+"""Parameters that are pictures; all of them may be left out, and an example is used."""
+
+INTRODUCTION = """# ExprGAN
+
+Changes the expression of faces in photos. {count} functions; faces are counted from 1, from left to right, and 0 is the
+largest. Every parameter may be left out; without a photo an example is used, so that each call below runs as it stands.
+A call takes at most {seconds} seconds. Errors are one sentence: what is wrong, and what to do.
+
+Photos are sent as files: `handle_file("me.jpg")` in Python; over HTTP, `POST {url}gradio_api/upload` with the form field
+`files` answers with a path, which is passed as `{{"path": PATH, "meta": {{"_type": "gradio.FileData"}}}}`. Other addresses
+are not fetched. Results are addresses on this server; they are deleted within an hour.
+"""
+
+
+def add_api(editor: ExpressionEditor) -> None:
+    """Adds all functions of the API to the page that is being built."""
+    add, animation = _Adder(editor), {"concurrency_id": "animation", "concurrency_limit": 1}
+    add(handlers.read, gr.JSON)
+    add(handlers.edit, gr.ImageSlider, gr.Textbox)
+    add(handlers.number_faces, gr.Image)
+    add(animate, gr.File, **animation)
+    add(handlers.all_expressions, gr.Gallery)
+    add(handlers.download_edit, gr.File)
+    add(handlers.transfer, gr.ImageSlider, gr.Textbox)
+    add(handlers.download_transfer, gr.File)
+    add(handlers.generate, gr.Gallery)
+    add(handlers.download_people, gr.File)
+    add(download_sheet, gr.File)
+
+
+class _Adder:
+    """Adds handlers to the API, with parameters that nobody sees on the page."""
+
+    def __init__(self, editor: ExpressionEditor):
+        self.editor = editor
+        expressions, number = list(editor.expressions), {"type": "number", "minimum": 0, "maximum": 1}
+        face = {"type": "integer", "minimum": 0}, 0
+        self.schemas: dict[str, tuple[dict[str, Any], Any]] = {
+            "expression": ({"type": "string", "enum": expressions}, default_expression(editor.expressions)),
+            "intensity": (number, DEFAULTS["intensity"]),
+            "second": ({"type": "string", "enum": ["", *expressions[:-1]]}, ""),
+            "part": (number, DEFAULTS["part"]),
+            "style": ({"type": "integer", "minimum": 0, "maximum": editor.model.config.code_dim_each}, 0),
+            "fidelity": ({"type": "string", "enum": list(FIDELITIES)}, DEFAULTS["fidelity"]),
+            "face": face, "source_face": face,
+            "scope": ({"type": "string", "enum": [handlers.ONE_FACE, handlers.EACH_FACE, handlers.ALL_FACES]}, "one"),
+            "others": ({"type": "object", "additionalProperties": {"type": "object"}}, {}),
+            "kind": ({"type": "string", "enum": list(ANIMATION_KINDS)}, ANIMATION_KINDS[0]),
+            "file_format": ({"type": "string", "enum": list(MAX_SIDE_PX)}, "mp4"),
+            "seconds": ({"type": "number", "minimum": 0.5, "maximum": 3}, 2),
+            "seed": ({"type": "integer", "minimum": 0, "maximum": handlers.MAX_SEED}, 1),
+            "count": ({"type": "integer", "minimum": 1, "maximum": handlers.MAX_PEOPLE}, handlers.MAX_PEOPLE),
+        }  # fmt: skip
+
+    def __call__(self, handler: Callable, *outputs: type[gr.components.Component], **options: Any) -> None:
+        """Adds one; `outputs` are the components that describe its results."""
+        texts = argument_texts(handler)
+        inputs = [self._parameter(name, text, handler) for name, text in texts.items()]
+        add_endpoint(handler, self.editor, inputs, [output(visible=False) for output in outputs], **options)
+
+    def _parameter(self, name: str, text: str, handler: Callable) -> gr.components.Component:
+        component: gr.components.Component
+        if name in PHOTOS:
+            component = gr.Image(type="filepath", visible=False, label=name)
+            component.preprocess = uploaded_path
+            schema = dict(component.api_info())
+        else:
+            schema, default = self.schemas[name]
+            if name == "expression" and handler in (handlers.generate, handlers.download_people):
+                schema = schema | {"enum": [*schema["enum"], handlers.ALL_EXPRESSIONS]}
+            component = Api(default, schema, name)
+            component.visible = False
+        schema |= {"description": text, "additional_description": text}
+        component.api_info = lambda: schema
+        return component
+
+
+def argument_texts(handler: Callable) -> dict[str, str]:
+    """The texts under `Args` in a docstring, each on one line, by parameter."""
+    section = re.search(r"^Args:\n((?:    .*\n|\n)+)", inspect.getdoc(handler) or "", re.M)
+    parts = re.split(r"^    (\w+): ", section[1], flags=re.M)[1:] if section else []
+    return {name: " ".join(text.split()) for name, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def agents_route(app: gr.Blocks) -> Route:
+    """The address /agents.md: the API as a text."""
+
+    def answer(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(agents_text(app, str(request.base_url)), media_type="text/markdown")
+
+    return Route("/agents.md", answer)
+
+
+def agents_text(app: gr.Blocks, url: str) -> str:
+    """Describes the API: of each function what it does, its parameters, its results and a call."""
+    functions = app.get_api_info()["named_endpoints"]
+    parts = [INTRODUCTION.format(count=len(functions), seconds=TIMEOUT_S, url=url)]
+    parts.append(f"```python\nfrom gradio_client import Client, handle_file\n\nclient = Client({url!r})\n```\n")
+    documentation = {fn.api_name: inspect.getdoc(fn.fn) or "" for fn in app.fns.values() if fn.fn}
+    for name, function in functions.items():
+        arguments = "".join(f"{p['parameter_name']}={p['parameter_default']!r}, " for p in function["parameters"])
+        parts.append(f"## {name}\n\n{function['description']}\n")
+        for parameter in function["parameters"]:
+            kind, default = describe_type(parameter["type"]), json.dumps(parameter["parameter_default"])
+            text = parameter["type"]["additional_description"]
+            parts.append(f"- `{parameter['parameter_name']}` ({kind}, by default {default}): {text}")
+        returned = documentation[name[1:]].partition("Returns:\n")[2]
+        parts.append(f"\nReturns: {' '.join(returned.split())}\n")
+        parts.append(f'```python\nresult = client.predict({arguments}api_name="{name}")\n```\n')
+    return "\n".join(parts)
+
+
+def describe_type(schema: dict[str, Any]) -> str:
+    """A JSON schema in words: number from 0 to 1, or one of "a", "b"."""
+    if "enum" in schema:
+        return f"one of {', '.join(map(json.dumps, schema['enum']))}"
+    if "type" not in schema or "properties" in schema:
+        return "file"
+    bounds = [f"{word} {schema[key]}" for word, key in (("from", "minimum"), ("to", "maximum")) if key in schema]
+    return " ".join([schema["type"], *bounds])
