@@ -3,10 +3,13 @@
 import functools
 import inspect
 import logging
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from ..editor import ExpressionEditor
 from ..errors import ExprGANError
@@ -32,7 +35,7 @@ def with_error_handling(handler: Callable, editor: ExpressionEditor) -> Callable
         try:
             return run_limited(functools.partial(bound, *settings))
         except (ExprGANError, ValueError) as error:
-            message = str(error)
+            message = without_folder(str(error))
         except Exception:
             LOG.exception("a handler of the app failed")
             message = APOLOGY
@@ -43,6 +46,12 @@ def with_error_handling(handler: Callable, editor: ExpressionEditor) -> Callable
     # gradio names the API's parameters, and the tools of MCP, after these
     run.__wrapped__, run.__doc__, run.__name__ = bound, handler.__doc__, handler.__name__  # type: ignore[attr-defined]
     return run
+
+
+def without_folder(message: str) -> str:
+    """A message with the names of visitors' files alone, without the folder on this server in which they are."""
+    folder = re.escape(str(Path(get_upload_folder()).resolve()))
+    return re.sub(rf"{folder}/(?:[^/\s]+/)*", "", message)
 
 
 def page_event(handler: Callable, editor: ExpressionEditor, inputs: list, outputs: list, **options) -> dict[str, Any]:

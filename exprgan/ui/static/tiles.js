@@ -23,7 +23,7 @@ exprgan.tiles = (element, props, watch) => {
     tiles.forEach((tile, i) => { group.children[i].firstChild.src = tile.picture?.url ?? ''; });
     if (chosen !== null && chosen !== undefined) choose(chosen);
     else if (action === 'chooseExpression') choose(exprgan.expression());
-    const block = element.closest('.tiled');
+    const block = element.closest('.block');
     block?.classList.toggle('none', !tiles.length);
     block?.classList.remove('stale');
   };

@@ -50,7 +50,7 @@ exprgan.photoRead = values => {
   visit.open = null;
   const settings = {...now, ...DEFAULTS, intensity: now.intensity || 1, ...opened};
   if (!settings.face) settings.face = now.face;
-  document.querySelector('.strip.tiled')?.classList.add('stale'); // until its pictures are of this photo
+  document.querySelector('.block.strip')?.classList.add('stale'); // until its pictures are of this photo
   exprgan.remember(settings);
   return NAMES.map(name => settings[name]);
 };
