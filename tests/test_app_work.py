@@ -16,6 +16,7 @@ from gradio.context import LocalContext
 from exprgan import ExprGANError
 from exprgan.deadline import StoppedError, check
 from exprgan.ui import endpoints, page, workers
+from exprgan.ui.server.limits import Limits
 
 
 def work_until_stopped(ended: threading.Event):
@@ -148,7 +149,8 @@ def test_work_ends_when_the_connection_is_closed(tiny_editor, visitors, monkeypa
     built = page.build_app(tiny_editor)
     begun, ended = [], threading.Event()
     monkeypatch.setattr(tiny_editor, "edit", lambda *_, **__: begun.append(1) or work_until_stopped(ended))
-    url = page.serve(built, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    limits = Limits(running_calls=workers.NUM_WORKERS)
+    url = page.serve(built, limits, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
         data = {"data": [None, *SETTINGS.values()]}
         waiting = [json.loads(post(url, "/gradio_api/call/edit", data)[2])["event_id"] for _ in range(3)]
