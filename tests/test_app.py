@@ -8,13 +8,14 @@ import json
 import re
 import shutil
 import subprocess
+import urllib.request
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from app_calls import PARAMETERS, SETTINGS, pixels, two_people
+from app_calls import PARAMETERS, SETTINGS, call, pixels, two_people
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
@@ -313,6 +314,27 @@ def test_the_api_returns_all_but_the_session(tiny_editor, data_dir, visitors, na
     results = endpoints.stateless(functools.partial(getattr(handlers, name), tiny_editor))(photo, *rest)
     assert not isinstance(results, PhotoSession)
     assert count == 1 or (len(results) == count and not any(isinstance(value, PhotoSession) for value in results))
+
+
+def test_agents_md_describes_every_function_with_a_call_that_runs(app_url, client, capsys):
+    text = urllib.request.urlopen(f"{app_url}agents.md").read().decode()
+    for name, parameters in PARAMETERS.items():
+        section = text.partition(f"## {name}\n")[2].partition("\n## ")[0]
+        assert all(f"- `{parameter}` (" in section for parameter in parameters) and "Returns: " in section, name
+    calls = dict(re.findall(r"```python\nresult = (client\.predict\(.*api_name=\"(.*)\"\))\n```", text))
+    assert sorted(calls.values()) == sorted(PARAMETERS)
+    results = {name: eval(call, {"client": client}) for call, name in calls.items()
+               if name in ("/read", "/edit", "/transfer", "/generate")}  # fmt: skip
+    assert (
+        results["/read"]["faces"][0]["face"] == 1 and "reads as" in results["/edit"][1] and len(results["/generate"]) == 12
+    )
+    assert 'one of "angry"' in text and "from 0 to 1" in text
+
+
+@pytest.mark.parametrize("wrong", [3, {"path": 7}, "/etc/passwd", ["me.jpg"], {"url": "me.jpg"}])
+def test_what_is_no_sent_photo_is_refused_with_a_sentence(app_url, wrong):
+    status, text = call(app_url, "read", wrong)
+    assert status == "error" and "Traceback" not in text and "add it again" in text.lower(), text
 
 
 def readme_example(language):

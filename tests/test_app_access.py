@@ -65,7 +65,7 @@ def test_a_link_restores_the_settings_and_not_the_photo(visit, browser, app_url,
 
 def test_about_says_what_it_is(visit):
     visit.open("About")
-    for text in ("What it cannot do", "deleted within", "The weights that came with this app", "To cite"):
+    for text in ("What it cannot do", "neither a history nor any tracking", "The weights that came", "To cite"):
         visit.page.get_by_text(text).first.wait_for()
 
 
@@ -98,7 +98,7 @@ EDIT_STOPS = ("frame", "Before", "Divider", "Close-up", "Full screen", "Happy", 
 
 def test_a_keyboard_reaches_everything_in_every_tab_in_order(visit):
     visit.result()
-    visit.page.get_by_role("button", name="Side by side").click()
+    visit.page.evaluate("document.querySelector('.split').click()")  # a real click would be where the focus starts
     stops, violations = walk(visit.page)
     assert not violations
     for part in EDIT_STOPS:

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.components.api_component import Api
+from gradio.data_classes import ImageData
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -17,7 +18,7 @@ from ..editing.results import FIDELITIES
 from ..editor import ExpressionEditor
 from . import handlers
 from .animation_panel import MAX_SIDE_PX, animate
-from .components import uploaded_path
+from .components import NOT_UPLOADED, uploaded_path
 from .endpoints import add_endpoint
 from .handlers import DEFAULTS, default_expression
 from .sheet import download_sheet
@@ -85,20 +86,29 @@ class _Adder:
         add_endpoint(handler, self.editor, inputs, [output(visible=False) for output in outputs], **options)
 
     def _parameter(self, name: str, text: str, handler: Callable) -> gr.components.Component:
-        component: gr.components.Component
-        if name in PHOTOS:
-            component = gr.Image(type="filepath", visible=False, label=name)
-            component.preprocess = uploaded_path
-            schema = dict(component.api_info())
+        if name in PHOTOS:  # the empty text is what the page's snippets write as None and null
+            schema = dict(gr.Image(type="filepath", render=False).api_info())
+            component = Api("", schema, name)
+            component.preprocess = sent_path  # type: ignore[method-assign]
         else:
             schema, default = self.schemas[name]
             if name == "expression" and handler in (handlers.generate, handlers.download_people):
                 schema = schema | {"enum": [*schema["enum"], handlers.ALL_EXPRESSIONS]}
             component = Api(default, schema, name)
-            component.visible = False
+        component.visible = False
         schema |= {"description": text, "additional_description": text}
-        component.api_info = lambda: schema
+        component.api_info = lambda: schema  # type: ignore[method-assign]
         return component
+
+
+def sent_path(payload: Any) -> str | None:
+    """The path of a photo that a program sent, or None where it sent none."""
+    if not payload:
+        return None
+    path = payload.get("path") if isinstance(payload, dict) else payload
+    if not isinstance(path, str):
+        raise gr.Error(NOT_UPLOADED, print_exception=False)
+    return uploaded_path(ImageData(path=path))
 
 
 def argument_texts(handler: Callable) -> dict[str, str]:
@@ -123,16 +133,19 @@ def agents_text(app: gr.Blocks, url: str) -> str:
     parts = [INTRODUCTION.format(count=len(functions), seconds=TIMEOUT_S, url=url)]
     parts.append(f"```python\nfrom gradio_client import Client, handle_file\n\nclient = Client({url!r})\n```\n")
     documentation = {fn.api_name: inspect.getdoc(fn.fn) or "" for fn in app.fns.values() if fn.fn}
-    for name, function in functions.items():
-        arguments = "".join(f"{p['parameter_name']}={p['parameter_default']!r}, " for p in function["parameters"])
-        parts.append(f"## {name}\n\n{function['description']}\n")
+    for endpoint, function in functions.items():
+        defaults = {p["parameter_name"]: None if p["parameter_name"] in PHOTOS else p["parameter_default"]
+                    for p in function["parameters"]}  # fmt: skip
+        arguments = "".join(f"{parameter}={default!r}, " for parameter, default in defaults.items())
+        parts.append(f"## {endpoint}\n\n{function['description']}\n")
         for parameter in function["parameters"]:
-            kind, default = describe_type(parameter["type"]), json.dumps(parameter["parameter_default"])
-            text = parameter["type"]["additional_description"]
-            parts.append(f"- `{parameter['parameter_name']}` ({kind}, by default {default}): {text}")
-        returned = documentation[name[1:]].partition("Returns:\n")[2]
+            name, text = parameter["parameter_name"], parameter["type"]["additional_description"]
+            parts.append(
+                f"- `{name}` ({describe_type(parameter['type'])}, by default {json.dumps(defaults[name])}): {text}"
+            )
+        returned = documentation[endpoint[1:]].partition("Returns:\n")[2]
         parts.append(f"\nReturns: {' '.join(returned.split())}\n")
-        parts.append(f'```python\nresult = client.predict({arguments}api_name="{name}")\n```\n')
+        parts.append(f'```python\nresult = client.predict({arguments}api_name="{endpoint}")\n```\n')
     return "\n".join(parts)
 
 

@@ -20,6 +20,7 @@ const update = () => {
   all('.player progress').forEach(element => label(element, 'Playback position'));
   all('button[aria-dropeffect]').forEach(element => label(element, element.textContent.replace(/\s+/g, ' ').trim()));
   all('.empty[aria-label]').forEach(element => element.removeAttribute('aria-label'));
+  all('footer img[alt]:not([alt=""])').forEach(picture => picture.setAttribute('alt', '')); // beside the same word
   all('.thumbnail-item').forEach(element => {
     label(element, element.querySelector('.caption-label')?.innerText);
     element.querySelectorAll('img').forEach(picture => picture.alt && picture.setAttribute('alt', ''));

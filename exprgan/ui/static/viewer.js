@@ -190,7 +190,6 @@ exprgan.viewer = (element, props, watch) => {
       const mark = document.createElement('button');
       mark.type = 'button';
       mark.className = 'mark';
-      mark.textContent = i + 1;
       mark.setAttribute('aria-label', `Face ${i + 1}`);
       mark.setAttribute('aria-pressed', i + 1 === state.face);
       Object.assign(mark.style, {left: `${100 * x0}%`, top: `${100 * y0}%`, width: `${100 * (x1 - x0)}%`, height: `${100 * (y1 - y0)}%`});
