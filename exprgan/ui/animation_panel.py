@@ -42,6 +42,7 @@ def animate(editor: ExpressionEditor, photo: str | None, expression: str, intens
     """
     if file_format not in MAX_SIDE_PX:
         raise ValueError(f"file_format must be one of {', '.join(MAX_SIDE_PX)}, not {file_format!r}")
+    seconds = 2 if seconds is None else seconds
     if not 0.5 <= seconds <= MAX_SECONDS:
         raise ValueError(f"seconds must be 0.5 to {MAX_SECONDS}, not {seconds!r}")
 

@@ -71,16 +71,22 @@ def status_line(text: str) -> gr.Markdown:
 
 
 def intensity_slider() -> gr.Slider:
-    """From the photo as it is to full strength; an emptied number counts as the default."""
-    slider = gr.Slider(0, 1, 1, step=0.05, label="Intensity", buttons=[], elem_classes="intensity")
-    return accept_empty(slider)
+    """From the photo as it is to full strength."""
+    return gr.Slider(0, 1, 1, step=0.05, label="Intensity", buttons=[], elem_classes="intensity")
 
 
-def accept_empty(slider: gr.Slider) -> gr.Slider:
-    """Makes a slider's emptied box count as its default instead of an error."""
-    default, preprocess = slider.value, slider.preprocess
-    slider.preprocess = lambda payload: default if payload is None else preprocess(payload)
-    return slider
+def pass_empty_numbers() -> None:
+    """Makes gradio's sliders pass an emptied box on as None, for which handlers take the default, instead of failing.
+
+    For the class, as gradio makes a component anew, without what was set on it, when an event updates its properties.
+    """
+
+    def preprocess(self: gr.Slider, payload: float | None) -> float | None:
+        return None if payload is None else check(self, payload)
+
+    check = gr.Slider.preprocess
+    if check.__name__ != preprocess.__name__ or check.__module__ != __name__:
+        gr.Slider.preprocess = preprocess
 
 
 def expression_choices(expressions: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ import functools
 import inspect
 import random
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +203,7 @@ def settings_by_face(num_faces: int, settings: tuple, face: int, scope: str, oth
     """The settings of each face to edit, by its index (`others` count from 1); checked, as JSON can hold anything."""
     if scope not in (ONE_FACE, EACH_FACE, ALL_FACES):
         raise ValueError(f"scope must be {ONE_FACE}, {EACH_FACE} or {ALL_FACES}, not {scope!r}")
-    chosen = dict(zip(DEFAULTS, settings, strict=True))
+    chosen = with_defaults(settings)
     requests = {}
     if not isinstance(others or {}, Mapping):
         raise ValueError(f"others must be a JSON object, not {others!r}")
@@ -221,6 +221,12 @@ def settings_by_face(num_faces: int, settings: tuple, face: int, scope: str, oth
     if scope == ALL_FACES:
         return dict.fromkeys(range(num_faces), chosen)
     return dict(sorted({**requests, face: chosen}.items()))
+
+
+def with_defaults(settings: Sequence) -> dict[str, Any]:
+    """The settings of one face by name; a number that is missing, as in an emptied box, is the default."""
+    return {name: default if value is None and isinstance(default, float) else value
+            for (name, default), value in zip(DEFAULTS.items(), settings, strict=True)}  # fmt: skip
 
 
 def edit_faces(
@@ -337,7 +343,7 @@ def download_people(editor: ExpressionEditor, seed: int | None, count: int, expr
         for number, name, picture in people:
             subject = f"seed{seed}-{number:02d}"
             file_name = f"{subject}-{name}.png"
-            rows.append((file_name, subject, name, 0.0 if name == NEUTRAL else intensity))
+            rows.append((file_name, subject, name, 0.0 if name == NEUTRAL else 1.0 if intensity is None else intensity))
             archive.writestr(file_name, encode_image(picture, "PNG"))  # with the marker of AI-generated pictures
         archive.writestr("metadata.csv", "".join(map(format_row, rows)))
     return path
@@ -346,7 +352,8 @@ def download_people(editor: ExpressionEditor, seed: int | None, count: int, expr
 def generate_people(editor: ExpressionEditor, seed: int | None, count: int, expression: str,
                     intensity: float) -> tuple[int, list[tuple[int, str, Image.Image]]]:  # fmt: skip
     """The seed, a random one if None, and person by person: number from 1, expression, picture."""
-    seed = random.randrange(10**6) if seed is None else seed
+    seed, count = random.randrange(10**6) if seed is None else seed, MAX_PEOPLE if count is None else count
+    intensity = 1.0 if intensity is None else intensity
     if not 0 <= seed <= MAX_SEED:
         raise ValueError(f"seed must be 0 to {MAX_SEED}, not {seed!r}")
     if not 1 <= count <= MAX_PEOPLE:

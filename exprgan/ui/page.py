@@ -18,7 +18,7 @@ from ..models.exprgan import ExprGAN
 from ..models.hub_source import BUNDLED_WEIGHTS, default_model
 from ..photo.detection import load_detector
 from .api import add_api, agents_route
-from .components import PRIVACY, THEME, connect_links  # noqa: F401
+from .components import PRIVACY, THEME, connect_links, pass_empty_numbers  # noqa: F401
 from .photo_session import EXAMPLE_FOLDER, MAX_AGE_S
 from .server.calls import disable_url_fetching, quiet_errors
 from .server.connections import limit_connections
@@ -87,6 +87,7 @@ def serve(app: gr.Blocks, limits: Limits | None = None, **options) -> str:
         ValueError: EXPRGAN_TRUSTED_PROXIES is no number.
     """
     disable_url_fetching()
+    pass_empty_numbers()
     use_upload_parser()
     quiet_errors()
     limits, policy = limits or Limits(), HostPolicy.from_environment()

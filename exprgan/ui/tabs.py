@@ -16,7 +16,6 @@ from .animation_panel import animation_panel
 from .components import (
     PRIVACY,
     Link,
-    accept_empty,
     download_button,
     example_people,
     expression_choices,
@@ -75,7 +74,7 @@ def edit_tab(editor: ExpressionEditor) -> Link:
             with gr.Accordion("More: mix, mouth, method", open=False, elem_classes="more"):
                 second = gr.Radio([("Nothing", ""), *expression_choices(editor.expressions[:-1])], value="",
                                   label="Mix with")  # fmt: skip
-                part = accept_empty(gr.Slider(0, 1, 0.5, step=0.05, label="How much of the second", buttons=[]))
+                part = gr.Slider(0, 1, 0.5, step=0.05, label="How much of the second", buttons=[])
                 num_styles = editor.model.config.code_dim_each
                 style = gr.Radio(style_choices(num_styles), value=0, label=style_label(num_styles))
                 fidelity = gr.Radio([(text, name) for name, text in METHODS.items()], value="detail", label="Method",
@@ -172,7 +171,7 @@ def people_tab(editor: ExpressionEditor) -> Link:
             choices = [*expression_choices(editor.expressions), ("All six, in a row each", handlers.ALL_EXPRESSIONS)]
             expression = gr.Radio(choices, value=default, label="Expression")
             intensity = intensity_slider()
-            count = accept_empty(gr.Slider(1, MAX_PEOPLE, MAX_PEOPLE, step=1, label="People", buttons=[]))
+            count = gr.Slider(1, MAX_PEOPLE, MAX_PEOPLE, step=1, label="People", buttons=[])
             seed = gr.Number(1, precision=0, minimum=0, maximum=handlers.MAX_SEED, label="Seed",
                              info="The same number makes the same people.")  # fmt: skip
             settings = {"seed": seed, "count": count, "expression": expression, "intensity": intensity}

@@ -9,13 +9,10 @@ from ..editor import ExpressionEditor
 from ..errors import ExprGANError
 from ..expressions import NEUTRAL
 from . import handlers
-from .handlers import ADD_BOTH_PHOTOS, ADD_PHOTO, DEFAULTS, EXAMPLE_SHOWN, EXAMPLES
+from .handlers import ADD_BOTH_PHOTOS, ADD_PHOTO, EXAMPLE_SHOWN, EXAMPLES
 from .photo_session import PhotoSession, save_result
 from .stage import stage, tiles
 from .words import adjective, chips, describe, result_name, short_name, subject_notes, title
-
-NUMBERS = ("intensity", "part")
-"""Settings with a box for a number, which may be empty: then the default counts."""
 
 
 def read_photo(editor: ExpressionEditor, photo: str | None) -> tuple:
@@ -40,9 +37,7 @@ def show_edit(editor: ExpressionEditor, photo: str | None, expression: str, inte
               style: int, fidelity: Fidelity, face: int, scope: str, others: dict, session: PhotoSession | None,
               progress=gr.Progress()) -> tuple:  # noqa: B008, so gradio knows it  # fmt: skip
     """The edit as the viewer shows it, sentences on it, and the session; arguments as `handlers.edit`."""
-    values = (expression, intensity, second, part, style, fidelity)
-    settings = {name: DEFAULTS[name] if value is None and name in NUMBERS else value
-                for name, value in zip(DEFAULTS, values, strict=True)}  # fmt: skip
+    settings = handlers.with_defaults((expression, intensity, second, part, style, fidelity))
     session, requests, subjects = handlers.read_faces(
         editor, photo, tuple(settings.values()), face, scope, others, session, progress
     )
