@@ -75,6 +75,7 @@ exprgan.shown = (state, picture, viewer) => {
     intensity?.classList.toggle('without-effect', state.settings.expression === 'neutral');
   }
   steps();
+  markShown();
 };
 const settle = (state, picture) => {
   if (visit.current !== state) return;
@@ -117,14 +118,18 @@ const drawVisit = () => {
     const button = document.createElement('button'), picture = Object.assign(new Image(), {src: url, alt: ''});
     const label = Object.assign(document.createElement('span'), {textContent: state.title});
     button.type = 'button';
-    button.setAttribute('aria-pressed', same(state.settings, visit.current?.settings) && state.photo.path === visit.photo);
     button.append(picture, label);
     button.addEventListener('click', () => goBack(state));
     return button;
   }));
   place.replaceChildren(heading, row);
   place.hidden = !visit.thumbnails.length;
+  markShown();
 };
+const markShown = () => document.querySelectorAll('.visit button').forEach((button, i) => {
+  const {state} = visit.thumbnails[i];
+  button.setAttribute('aria-pressed', same(state.settings, visit.current?.settings) && state.photo.path === visit.photo);
+});
 const goBack = state => {
   if (state.photo.path === visit.photo) {
     ask(state.settings.face === visit.current?.settings.face ? 'change' : 'choose', () => state.settings);
