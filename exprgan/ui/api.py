@@ -18,7 +18,7 @@ from ..editing.results import FIDELITIES
 from ..editor import ExpressionEditor
 from . import handlers
 from .animation_panel import MAX_SIDE_PX, animate
-from .components import NOT_UPLOADED, uploaded_path
+from .components import uploaded_path
 from .endpoints import add_endpoint
 from .handlers import DEFAULTS, default_expression
 from .sheet import download_sheet
@@ -107,7 +107,7 @@ def sent_path(payload: Any) -> str | None:
         return None
     path = payload.get("path") if isinstance(payload, dict) else payload
     if not isinstance(path, str):
-        raise gr.Error(NOT_UPLOADED, print_exception=False)
+        raise ValueError(f"a path is needed, not {payload!r}")  # `check_input` answers with a sentence
     return uploaded_path(ImageData(path=path))
 
 

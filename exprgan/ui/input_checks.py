@@ -36,7 +36,7 @@ def check_input(component: gr.components.Component, name: str) -> None:
 def schema_of(component: gr.components.Component) -> dict[str, Any] | None:
     """The JSON schema of what a component takes, as far as it is checked here; None: gradio's own conversion checks it."""
     if isinstance(component, Api):
-        return component.api_info()
+        return None if is_photo(component) else component.api_info()
     if isinstance(component, (gr.Slider, gr.Number)):
         bounds = {key: value for key, value in (("minimum", component.minimum), ("maximum", component.maximum))
                   if value is not None}  # fmt: skip
@@ -45,6 +45,11 @@ def schema_of(component: gr.components.Component) -> dict[str, Any] | None:
     if isinstance(component, gr.Radio):
         return {"enum": [value for _, value in component.choices]}
     return {"type": "object", "nullable": True} if isinstance(component, gr.JSON) else None
+
+
+def is_photo(component: gr.components.Component) -> bool:
+    """Whether a component takes an uploaded picture."""
+    return isinstance(component, gr.Image) or (isinstance(component, Api) and "properties" in component.api_info())
 
 
 def is_valid(schema: dict[str, Any], value: Any) -> bool:
@@ -62,7 +67,7 @@ def is_valid(schema: dict[str, Any], value: Any) -> bool:
 
 def wrong_value(component: gr.components.Component, name: str, value: Any) -> gr.Error:
     """An error that says what the parameter must be, and what it was."""
-    expected = 'an uploaded file, as {"path": "..."}' if isinstance(component, gr.Image) else "another value"
+    expected = 'an uploaded file, as {"path": "..."}' if is_photo(component) else "another value"
     if schema := schema_of(component):
         expected = expectation(schema)
     return gr.Error(f"{name} must be {expected}, not {shown(value)}", print_exception=False)
