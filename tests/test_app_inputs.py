@@ -84,14 +84,14 @@ def test_a_value_is_shortened_and_nothing_is_called_nothing():
 
 def wrong_for(parameter):
     """A wrong value of each kind, of which the endpoints get one in turn."""
-    return {"photo": ["me.jpg", {"a": 1}], "source": [7], "others": [["sad"], "sad"], "scope": [3], "fidelity": [None, "x"],
+    return {"photo": [["me.jpg"], {"a": 1}], "source": [7], "others": [["sad"], "sad"], "scope": [3], "fidelity": [None, "x"],
             "seed": ["x", 1.5], "face": ["one", 0.5], "kind": [None], "file_format": ["avi"], "expression": [None, ["sad"]],
             "second": ["x"], "style": [True]}.get(parameter, ["0.5", None])  # fmt: skip
 
 
 def test_every_endpoint_names_the_parameter_that_is_wrong(app_url, photo):
     good = SETTINGS | {"photo": a_file(photo), "source": a_file(photo), "kind": "sweep", "file_format": "gif",
-                       "seconds": 0.5, "seed": 1, "count": 1}  # fmt: skip
+                       "seconds": 0.5, "seed": 1, "count": 1, "source_face": 0}  # fmt: skip
     for name, parameters in PARAMETERS.items():
         for number, parameter in enumerate(parameters):
             values = wrong_for(parameter)
@@ -104,7 +104,7 @@ def test_every_endpoint_names_the_parameter_that_is_wrong(app_url, photo):
 
 
 WRONG_OTHERS = {
-    "part": [NAN, 5, -1, None, "1"], "intensity": ["1", 1.5, NAN, 10**400, None], "style": [99, -1, True, 1.5, NAN],
+    "part": [NAN, 5, -1, "1"], "intensity": ["1", 1.5, NAN, 10**400], "style": [99, -1, True, 1.5, NAN],
     "fidelity": ["x", None, []], "expression": ["x", "", [], None], "second": ["x", 1, {}],
 }  # fmt: skip
 
@@ -115,11 +115,11 @@ def test_wrong_settings_of_another_face_are_answered_with_a_sentence(tiny_editor
     edit = endpoints.with_error_handling(handlers.edit, tiny_editor)
     requests = [{name: value} for name, values in WRONG_OTHERS.items() for value in values]
     for other in (*requests, 1, ["sad"], {"mood": "sad"}):
-        others = {"1": {"expression": "sad", "second": "happy", **other} if isinstance(other, dict) else other}
+        others = {"2": {"expression": "sad", "second": "happy", **other} if isinstance(other, dict) else other}
         with pytest.raises(gr.Error) as error:
-            edit(path, *(SETTINGS | {"scope": "each", "others": others}).values(), session)
+            edit(path, *(SETTINGS | {"face": 1, "scope": "each", "others": others}).values(), session)
         assert error.value.message != endpoints.APOLOGY, other
     for others in ({"9": {}}, {"x": {}}, ["sad"], "sad", {"1": {}, "-1": {}}):
         with pytest.raises(gr.Error) as error:
-            edit(path, *(SETTINGS | {"scope": "each", "others": others}).values(), session)
+            edit(path, *(SETTINGS | {"face": 1, "scope": "each", "others": others}).values(), session)
         assert error.value.message.startswith("others must be"), others
