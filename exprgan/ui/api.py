@@ -96,7 +96,7 @@ class _Adder:
                 schema = schema | {"enum": [*schema["enum"], handlers.ALL_EXPRESSIONS]}
             component = Api(default, schema, name)
         component.visible = False
-        schema |= {"description": text, "additional_description": text}
+        schema = schema | {"description": text, "additional_description": text}
         component.api_info = lambda: schema  # type: ignore[method-assign]
         return component
 
