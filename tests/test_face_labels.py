@@ -1,6 +1,7 @@
 """What the face network learns from: faint expressions are partly neutral, neutral pictures frequent, units by side."""
 
 import dataclasses
+import math
 import shutil
 
 import pytest
@@ -11,11 +12,13 @@ from train.core.train_errors import DataError
 from train.data import FaceFolder
 from train.data.metadata import read_metadata, write_metadata
 from train.perceptual.face_trainer import (
+    NEUTRAL_PRIOR,
     NEUTRAL_SHARE,
     PLAIN_INTENSITY,
     FaceTrainConfig,
     indices_with_neutral,
     load_face_network,
+    prior_shift,
     soft_labels,
     train_face_network,
     unit_loss,
@@ -38,6 +41,13 @@ def test_neutral_pictures_are_drawn_more_often(faces_dir):
     neutral = faces.expression == 6
     assert len(indices_with_neutral(faces.select(~neutral))) == int((~neutral).sum())
     assert len(indices_with_neutral(faces.select(neutral))) == int(neutral.sum())
+
+
+def test_the_logit_of_neutral_is_moved_to_the_prior_of_photos():
+    share, logit = 0.3, 0.2
+    odds = math.exp(logit + prior_shift(share)) / math.exp(logit)
+    assert odds == pytest.approx((NEUTRAL_PRIOR / (1 - NEUTRAL_PRIOR)) / (0.3 / 0.7))
+    assert prior_shift(NEUTRAL_PRIOR) == pytest.approx(0) and prior_shift(0) == prior_shift(1) == 0
 
 
 def with_units(faces_dir, tmp_path):

@@ -31,6 +31,8 @@ from ..data.validation import check_before_training
 FACE_NAME = "face.safetensors"
 NEUTRAL_SHARE = 0.3
 """Least share of neutral pictures in what is drawn; photos of the world are neutral more often than one in seven."""
+NEUTRAL_PRIOR = 0.45
+"""Share of neutral faces among photos to be read, to which the classifier's prior is moved after training."""
 PLAIN_INTENSITY = 0.4
 """Known intensity from which a picture counts wholly as its class; weaker ones count partly as neutral."""
 UNIT_WEIGHT, UNIT_TOLERANCE = 20.0, 0.2
@@ -125,6 +127,9 @@ def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
             training.advance(loss + UNIT_WEIGHT * unit_loss(units.float(), shown))
             if training.save_if_due() and accelerator.is_main_process:
                 loop.write(f"{loop.step} steps; held-out people: {_sentence(evaluate_face_network(network, test))}")
+    with torch.no_grad():
+        drawn_neutral = (train.expression[drawn] == len(train.expressions)).float().mean().item()
+        network.expression.bias[-1] += prior_shift(drawn_neutral)
     results = evaluate_face_network(network, test)
     if accelerator.is_main_process:
         path = Path(config.out) / FACE_NAME
@@ -147,6 +152,17 @@ def soft_labels(expression: Tensor, intensity: Tensor, num_classes: int) -> Tens
     share = (intensity / PLAIN_INTENSITY).clamp(max=1).nan_to_num(1.0)[:, None]
     classes = torch.eye(num_classes, device=expression.device)
     return (share * classes[expression] + (1 - share) * classes[-1]) * (expression >= 0)[:, None]
+
+
+def prior_shift(share: float) -> float:
+    """What the logit of neutral lacks where NEUTRAL_PRIOR of all faces are neutral, not `share` of them as in training.
+
+    0 without neutral pictures, or with nothing else. See Saerens et al., Adjusting the Outputs of a Classifier to New a Priori
+    Probabilities, 2002.
+    """
+    if not 0 < share < 1:
+        return 0.0
+    return math.log(NEUTRAL_PRIOR / (1 - NEUTRAL_PRIOR)) - math.log(share / (1 - share))
 
 
 def unit_loss(units: Tensor, shown: Tensor) -> Tensor:
