@@ -17,8 +17,8 @@ from .words import title as expression_title
 
 PLACEHOLDER = "Drop or paste a photo anywhere,\nor click to choose one"
 PRIVACY = (
-    "Photos and results are deleted from this server within an hour; there is no history and no tracking. Your own browser "
-    "keeps the photo while this tab is open, so that a lost connection loses nothing."
+    "On this server photos and results are deleted within an hour; there is no history and no tracking. Your own browser "
+    "keeps the photo for this tab, so that a lost connection loses nothing, until you forget it or open the page anew."
 )
 NOT_UPLOADED = "This photo is not one that was uploaded here. Please add it again."
 COPY, COPIED = "Copy a link", "Copied: settings, no photo"
