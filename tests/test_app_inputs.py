@@ -84,9 +84,11 @@ def test_a_value_is_shortened_and_nothing_is_called_nothing():
 
 def wrong_for(parameter):
     """A wrong value of each kind, of which the endpoints get one in turn."""
-    return {"photo": [["me.jpg"], {"a": 1}], "source": [7], "others": [["sad"], "sad"], "scope": [3],
-            "fidelity": [None, "x"], "seed": ["x", 1.5], "face": ["one", 0.5], "kind": [None], "file_format": ["avi"], "expression": [None, ["sad"]],
-            "second": ["x"], "style": [True]}.get(parameter, ["0.5", None])  # fmt: skip
+    return {
+        "photo": [["me.jpg"], {"a": 1}], "source": [7], "others": [["sad"], "sad"], "scope": [3], "fidelity": [None, "x"],
+        "seed": ["x", 1.5], "face": ["one", 0.5], "kind": [None], "file_format": ["avi"], "expression": [None, ["sad"]],
+        "second": ["x"], "style": [True],
+    }.get(parameter, ["0.5", None])  # fmt: skip
 
 
 def test_every_endpoint_names_the_parameter_that_is_wrong(app_url, photo):

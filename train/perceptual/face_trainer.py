@@ -157,8 +157,8 @@ def soft_labels(expression: Tensor, intensity: Tensor, num_classes: int) -> Tens
 def prior_shift(share: float) -> float:
     """What the logit of neutral lacks where NEUTRAL_PRIOR of all faces are neutral, not `share` of them as in training.
 
-    0 without neutral pictures, or with nothing else. See Saerens et al., Adjusting the Outputs of a Classifier to New a Priori
-    Probabilities, 2002.
+    0 without neutral pictures, or with nothing else. See Saerens et al., Adjusting the Outputs of a Classifier to
+    New a Priori Probabilities, 2002.
     """
     if not 0 < share < 1:
         return 0.0
