@@ -6,12 +6,14 @@ import torch
 from benchmarks.direct import concatenating_conv, direct_copy
 from exprgan.models.networks import (
     MAX_MATMUL_PX,
+    SHARED_BLOCKS,
     ConditionedConv,
     Decoder,
     Encoder,
     FaceNetwork,
     ImageDiscriminator,
     LatentDiscriminator,
+    block_codes,
     pool_elements,
 )
 
@@ -89,6 +91,15 @@ def test_pooled_codes_reach_full_strength_by_one_element_or_all():
     strength = (u**3).sum() / (u**2).sum()
     expected = 2 * 3 * strength * u**2 / (u**2).sum() - 1
     torch.testing.assert_close(pool_elements(2 * u[None] - 1, 3), expected[None], atol=1e-4, rtol=0)
+
+
+def test_elements_share_their_weights_in_the_last_blocks():
+    c = torch.tensor([[-1.0, 1, -1, -1, -1, -1]])
+    first, *blocks = block_codes(c, 3, 7)
+    assert torch.equal(first, pool_elements(c, 3)) and len(blocks) == 7
+    assert all(torch.equal(code, first) for code in blocks[:-SHARED_BLOCKS])
+    assert all(torch.allclose(code, torch.tensor([[1.0] * 3 + [-1.0] * 3]), atol=1e-4) for code in blocks[-SHARED_BLOCKS:])
+    assert block_codes(c, 0, 7) == [c] * 8
 
 
 def test_a_decoder_with_averaged_elements_keeps_equal_codes_and_shows_single_ones_in_full():

@@ -18,6 +18,9 @@ MAX_MATMUL_PX = 16
 """Side in px up to which a matrix product beats a convolution in G_dec, and half of it in G_enc (docs/performance.md)."""
 CODE_REPEATS = 8
 """How often c is repeated beside g(x) at G_dec's first layer: floor(50 / 6) in the authors' code, kept for any z_dim."""
+SHARED_BLOCKS = 4
+"""Last blocks of G_dec in which the elements of each pooled c_i share their weights: these set colours, and an element that
+few pictures have would else come to tint them (docs/experiments.md)."""
 UNIT_CELLS = 4
 """Cells a side of the last maps that the face network's head of action units sees."""
 UNIT_SHARPNESS = 8.0
@@ -43,6 +46,19 @@ def pool_elements(c: Tensor, numbers_each: int) -> Tensor:
     total = squares.sum(-1, keepdim=True) + 1e-6
     strength = (squares * u).sum(-1, keepdim=True) / total
     return (2 * numbers_each * strength * squares / total - 1).flatten(1)
+
+
+def block_codes(c: Tensor, numbers_each: int, num_blocks: int) -> list[Tensor]:
+    """The codes of G_dec's first layer and of its blocks, (B, K * d) each: c, or with `numbers_each` > 0 its `pool_elements`.
+
+    The last SHARED_BLOCKS then have the mean of each pooled c_i in place of its elements.
+    """
+    if not numbers_each:
+        return [c] * (1 + num_blocks)
+    c = pool_elements(c, numbers_each)
+    elements = c.unflatten(1, (-1, numbers_each))
+    shared = elements.mean(-1, keepdim=True).expand_as(elements).flatten(1)
+    return [c] * (1 + num_blocks - SHARED_BLOCKS) + [shared] * SHARED_BLOCKS
 
 
 class ConditionedConv(nn.Module):
@@ -102,7 +118,7 @@ class Decoder(nn.Module):
 
     The paper: 512, 256, 128, 64, 32, 16, 3 channels. Only as many blocks upsample as the size needs (4 -> 128: five).
     `image_size` is a power of two of at least 8; `width`, the channels at 4x4, is halved by every block. With
-    `pooled_numbers`, d, its layers get `pool_elements` of c.
+    `pooled_numbers`, d, its layers get `block_codes` of c.
     """
 
     def __init__(self, image_size: int, z_dim: int, code_dim: int, width: int, pooled_numbers: int = 0):
@@ -134,13 +150,13 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         """z: (B, z_dim), c: (B, K * d), both in [-1, 1] -> x_hat: (B, 3, H, W) in [-1, 1]."""
-        c = pool_elements(c, self.pooled_numbers) if self.pooled_numbers else c
+        c, *codes, last_code = block_codes(c, self.pooled_numbers, len(self.blocks))
         h = F.relu(self.fc(torch.cat((z, c.repeat(1, CODE_REPEATS)), dim=1)))
         h = h.unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
         *hidden, last = self.blocks
-        for block in hidden:
-            h = F.relu(block(h, c), inplace=True)
-        return torch.tanh(last(h, c))
+        for block, code in zip(hidden, codes, strict=True):
+            h = F.relu(block(h, code), inplace=True)
+        return torch.tanh(last(h, last_code))
 
 
 class CodeReader(nn.Module):

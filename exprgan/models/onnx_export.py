@@ -23,7 +23,7 @@ from ..errors import ExprGANError
 from ..photo.ai_metadata import xmp_packet
 from .config import CONFIG_NAME
 from .exprgan import ExprGAN
-from .networks import CODE_REPEATS, ConditionedConv, Decoder, Encoder, pool_elements
+from .networks import CODE_REPEATS, ConditionedConv, Decoder, Encoder, block_codes
 
 OPSET = 18
 NAMES = {"encoder": "encoder.onnx", "decoder": "decoder.onnx", "config": CONFIG_NAME, "mark": "mark.xmp"}
@@ -89,12 +89,12 @@ class PlainDecoder(nn.Module):
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         """z: (N, z_dim), c: (N, K * d), both in [-1, 1] -> x_hat: (N, 3, S, S) in [-1, 1]."""
-        c = pool_elements(c, self.pooled_numbers) if self.pooled_numbers else c
+        c, *codes, last_code = block_codes(c, self.pooled_numbers, len(self.blocks))
         h = F.relu(self.fc(torch.cat([z] + [c] * CODE_REPEATS, dim=1))).unflatten(1, (-1, 4, 4))
         *hidden, last = self.blocks
-        for block in hidden:
-            h = F.relu(block(h, c))
-        return torch.tanh(last(h, c))
+        for block, code in zip(hidden, codes, strict=True):
+            h = F.relu(block(h, code))
+        return torch.tanh(last(h, last_code))
 
 
 class PlainConv(nn.Module):
