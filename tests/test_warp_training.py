@@ -151,9 +151,10 @@ def test_augmentation_keeps_the_flow_true(folder):
     uv, uv_known = torch.cat((right, right + 5, right * 0, right * 0), dim=3), torch.ones(8, SIDE // 2, SIDE // 2, 2)
     uv_known[..., 1] = 0
     depth = torch.stack([person.depth[[0, 1, 0]] for person in people] * 4).float()
-    pairs = Pairs(neutral, happy, flow.float(), mask / 255, uv, uv_known, depth, (Label("happy", "teeth", 1.0),) * 8)
+    labels, units = (Label("happy", "teeth", 1.0),) * 8, torch.zeros(8, 0, 2)
+    pairs = Pairs(neutral, happy, flow.float(), mask / 255, uv, uv_known, depth, labels, units)
     for seed in range(5):
-        x, target, flow, mask, gain, uv, uv_known = augment_pairs(pairs, 64, seeded(seed))
+        x, target, flow, mask, gain, uv, uv_known, _ = augment_pairs(pairs, 64, seeded(seed))
         assert gain.shape == (8, 3, 32, 32) and gain[..., 4:-4, 4:-4].abs().mean() < 0.03  # nothing got lighter or darker
         assert (uv[:, 0].diff(dim=2)[uv_known[:, 0, :, 1:] * uv_known[:, 0, :, :-1] > 0] >= 0).all()  # mirrored or not
         assert uv_known[:, 0].mean() > 0.7 and not uv_known[:, 1].any() and not uv[:, 2:].any()
@@ -248,7 +249,12 @@ def flow_error(trainer):
 
 
 def test_a_run_learns_the_movement_and_ends_in_the_weights(folder, weights, tmp_path, monkeypatch):
-    for name, value in {"UNCHANGED_SHARE": 0, "NEUTRAL_TARGET_SHARE": 0, "NEUTRAL_SOURCE_SHARE": 1}.items():
+    for name, value in {
+        "UNCHANGED_SHARE": 0,
+        "NEUTRAL_TARGET_SHARE": 0,
+        "NEUTRAL_SOURCE_SHARE": 1,
+        "STRONG_TO_NEUTRAL_SHARE": 0,
+    }.items():
         monkeypatch.setattr(f"train.warp.pair_dataset.{name}", value)
     trainer = WarpTrainer(str(folder), str(weights), config(tmp_path, steps=150, lr=3e-3))
     model = trainer.model.state_dict()

@@ -6,12 +6,13 @@ an interpolated mask would be half transparent.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ..models.exprgan import ExprGAN
+from ..models.unit_condition import units_as_tensor
 from ..models.warp_network import Decoded, FlowPrediction, WarpPrediction
 from ..torch_state import own_torch_state
 from .results import Subject
@@ -24,23 +25,39 @@ CACHE_SIZE = 8  # predictions kept for a face, 0.7 MB each at 128 px
 
 
 @own_torch_state()
-def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callable[[Tensor], Tensor]) -> WarpPrediction:
+def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callable[[Tensor], Tensor],
+                 units: Mapping[int, Sequence[float]] | None = None) -> WarpPrediction:  # fmt: skip
     """T's prediction for one edit with the code c (K * d,) in [-1, 1]: B = 1, float32 on the CPU.
 
-    `subject` caches predictions; `decode` computes the decoder's picture (3, S, S) of a code, which T sees if the model's
-    `warp_decoded` is set, or the decoder is fitted to the face.
+    A T that takes action units sees those of the subject's reading.
+
+    Args:
+        subject: caches predictions.
+        decode: computes the decoder's picture (3, S, S) of a code, which T sees if the model's `warp_decoded` is set, or
+            the decoder is fitted to the face.
+        units: weights on the subject's right and left that the edit is to show, by action unit, 0 for all that are not
+            named; such an edit is predicted as it is, without interpolation. With a code of -1 they alone decide. None: the
+            code decides.
+
+    Raises:
+        ValueError: T takes no action units, or not one of these.
     """
     network, source_code = model.T, subject.reading.source_code
     assert network is not None and subject.wide_crop is not None
     device, neutral = next(network.parameters()).device, torch.full_like(code, -1.0)
     wide_crop = subject.wide_crop[None].to(device)
+    now = units_as_tensor(subject.reading.units, network.units, default=torch.nan)
+    target = None if units is None else _target_units(units, network.units)
+
+    def condition(c: Tensor) -> Tensor:
+        return network.condition(c[None], now[None], None if target is None else target[None]).to(device)
 
     def flow_at(c: Tensor) -> FlowPrediction:
         emphasis = model.warp_emphasis(c, source_code)
-        key = emphasis, c.numpy().tobytes()
+        key = emphasis, c.numpy().tobytes() + (b"" if target is None else target.numpy().tobytes())
         prediction = subject.warp_cache.get(key)  # other threads may add and remove entries
         if prediction is None:
-            prediction = network.predict_flow(wide_crop, decoded(c), c[None].to(device), emphasis)
+            prediction = network.predict_flow(wide_crop, decoded(c), condition(c), emphasis)
             for oldest in [*subject.warp_cache][: 1 - CACHE_SIZE]:
                 subject.warp_cache.pop(oldest, None)
             subject.warp_cache[key] = prediction
@@ -52,9 +69,11 @@ def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callabl
         return subject.reconstruction[None].to(device), decode(c)[None].to(device)
 
     def complete(prediction: FlowPrediction, c: Tensor) -> WarpPrediction:
-        completed = network.complete(wide_crop, prediction, c[None].to(device))
+        completed = network.complete(wide_crop, prediction, condition(c))
         return WarpPrediction(*(part.float().cpu() for part in completed))
 
+    if target is not None:
+        return complete(flow_at(code), code)
     intensity = (code.max().item() + 1) / 2
     if intensity >= CACHED_INTENSITIES[0]:
         weaker, stronger, weight = surrounding_codes(code)
@@ -66,6 +85,15 @@ def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callabl
         return start
     weakest = at_intensity(code, CACHED_INTENSITIES[0])
     return start.lerp(complete(flow_at(weakest), weakest), (intensity / CACHED_INTENSITIES[0]) ** WEAK_EXPONENT)
+
+
+def _target_units(units: Mapping[int, Sequence[float]], known: tuple[int, ...]) -> Tensor:
+    """Weights as (U, 2), in the order of T's units."""
+    if not known:
+        raise ValueError("this model's T takes no action units; edit by an expression")
+    if unknown := [unit for unit in units if unit not in known]:
+        raise ValueError(f"action units must be among {', '.join(map(str, known))}, not {unknown[0]!r}")
+    return units_as_tensor(units, known, default=0.0)
 
 
 def surrounding_codes(code: Tensor) -> tuple[Tensor, Tensor, float]:

@@ -47,6 +47,8 @@ class ExprGANConfig:
     """Width of T, the warp network; 0: the model has none."""
     warp_decoded: bool = True
     """Whether T sees the decoder's pictures in every edit; else only in `tuned` ones."""
+    warp_units: tuple[int, ...] = ()
+    """The FACS action units that T takes beside c (`unit_condition`), of `facs.ACTION_UNITS`; empty: it takes c alone."""
 
     def __post_init__(self):
         names = self.expressions
@@ -71,12 +73,8 @@ class ExprGANConfig:
             value, least = getattr(self, field.name), 2 if field.name == "intensity_knots" else 1
             if field.type is int and (type(value) is not int or not least <= value <= 8192):
                 raise ValueError(f"{field.name} must be a whole number from {least} to 8192, not {value!r}")
-        units = tuple(self.action_units) if isinstance(self.action_units, (list, tuple)) else (self.action_units,)
-        if unknown := [unit for unit in units if type(unit) is not int or unit not in ACTION_UNITS]:
-            raise ValueError(f"action_units must be among {', '.join(map(str, ACTION_UNITS))}, not {unknown[0]!r}")
-        if len(set(units)) != len(units):
-            raise ValueError(f"action_units must be different, not {units!r}")
-        object.__setattr__(self, "action_units", units)
+        for name in ("action_units", "warp_units"):
+            object.__setattr__(self, name, _check_units(name, getattr(self, name)))
         for name in ("grey_codes", "pooled_codes", "warp_decoded"):
             if type(getattr(self, name)) is not bool:
                 raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
@@ -90,6 +88,15 @@ class ExprGANConfig:
     def to_json(self) -> str:
         """The content of config.json."""
         return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
+
+
+def _check_units(name: str, value: object) -> tuple[int, ...]:
+    units = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    if unknown := [unit for unit in units if type(unit) is not int or unit not in ACTION_UNITS]:
+        raise ValueError(f"{name} must be among {', '.join(map(str, ACTION_UNITS))}, not {unknown[0]!r}")
+    if len(set(units)) != len(units):
+        raise ValueError(f"{name} must be different, not {units!r}")
+    return units
 
 
 def read_config(path: Path) -> ExprGANConfig:

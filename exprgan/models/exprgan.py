@@ -60,7 +60,11 @@ class ExprGAN(
         self.D_z = LatentDiscriminator(config.z_dim)
         self.classifier = FaceNetwork(num_expressions, config.face_width, config.face_size,
                                       num_units=len(config.action_units))  # fmt: skip
-        self.T = WarpNetwork(config.image_size, self.F_ctrl.code_dim, config.warp_width) if config.warp_width else None
+        self.T = (
+            WarpNetwork(config.image_size, self.F_ctrl.code_dim, config.warp_width, config.warp_units)
+            if config.warp_width
+            else None
+        )
         self.latent_prior = LatentPrior(config.z_dim)
         self.warp_emphasis = WarpEmphasis(num_expressions)
 

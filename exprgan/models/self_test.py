@@ -39,7 +39,7 @@ def reference_outputs(model: Any, x: Tensor, c: Tensor, y: Tensor) -> dict[str, 
     if model.T is not None:
         decoded = outputs["x_hat"], outputs["x_hat"].flip(0)
         wide_crop = F.interpolate(x, scale_factor=FIELD_SCALE, mode="nearest")
-        outputs["edited"] = model.T(wide_crop, decoded, c).apply(wide_crop)
+        outputs["edited"] = model.T(wide_crop, decoded, model.T.condition(c)).apply(wide_crop)
     return {name: value.float().cpu().contiguous() for name, value in outputs.items()}
 
 

@@ -21,6 +21,7 @@ from .backward_warp import FIELD_SCALE, upsample_fields, warp_and_relight
 from .blocks import GROUPS, CalibratedModule, ResidualBlock, UNet, round_to_groups
 from .mouth_network import CM_IN_WIDE_CROP, MouthNetwork
 from .teeth_texture import composite_teeth
+from .unit_condition import condition_dim, join_condition
 
 WIDE_CROP_SCALE = 32 / 27  # side of the wide crop in sides of the crop, large enough to hold a dropped jaw
 WARP_CHANNELS = (16, 40, 80, 128, 160)  # channels of the five scales, from `image_size` px down; multiplied by `width`
@@ -114,12 +115,14 @@ Decoded = tuple[Tensor, Tensor] | None  # reconstruction and x_hat
 class WarpNetwork(UNet):
     """T: a U-Net that predicts flow and gain, followed by `MouthNetwork`; `width` is a factor on WARP_CHANNELS.
 
-    Weights may have any floating type; pictures and codes are converted to it, and predictions are float32.
+    Weights may have any floating type; pictures and codes are converted to it, and predictions are float32. A T that takes
+    action units (`units`) has their weights at 0 at the start, so that it begins as a T without them.
     """
 
-    def __init__(self, image_size: int, code_dim: int, width: float = 1.0):
+    def __init__(self, image_size: int, code_dim: int, width: float = 1.0, units: tuple[int, ...] = ()):
         super().__init__()
-        self.image_size = image_size
+        self.image_size, self.units, self.num_codes = image_size, units, code_dim
+        code_dim = condition_dim(code_dim, len(units))
         self.crop_px = round(image_size / WIDE_CROP_SCALE)
         channels = [round_to_groups(c * width) for c in WARP_CHANNELS]
         scales = list(itertools.pairwise(channels))
@@ -134,6 +137,17 @@ class WarpNetwork(UNet):
         with torch.no_grad():  # at the start the flow is near 0
             self.head.weight.mul_(0.02)
             self.head.bias.zero_()  # type: ignore[union-attr]
+            for block in self.modules():
+                if isinstance(block, ResidualBlock):
+                    block.film.weight[:, self.num_codes :] = 0
+
+    def condition(self, c: Tensor, now: Tensor | None = None, target: Tensor | None = None) -> Tensor:
+        """The condition of a prediction: the code c (B, K * d), joined with action units if T takes them.
+
+        They are those that the photo shows (`now`) and those that the edit is to show (`target`), (B, U, 2) each, None or
+        NaN where unknown.
+        """
+        return join_condition(c, len(self.units), now, target)
 
     def forward(self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: float = 1.0) -> WarpPrediction:
         """Predicts the warp from the photo to the edit; arguments as in `predict_flow`."""
@@ -146,7 +160,7 @@ class WarpNetwork(UNet):
             x: (B, 3, R, R) in [-1, 1], the photo over the wide crop.
             decoded: reconstruction and x_hat, (B, 3, S, S) each: the decoder's pictures over the crop, with the expression
                 of the photo and with the target. None: T does without them, as it was trained to do in part.
-            c: (B, K * d), the target code.
+            c: the target code (B, K * d), with units if T takes them: `condition`.
             emphasis: factor, 1 or more.
         """
         if decoded is None:

@@ -3,7 +3,8 @@ not.
 
 The folder is made by `render --no-jitter --flow --frame 1.1852 --image-size 304 --weakest 0.05`: every picture covers the
 wide crop, and beside each picture that was rendered from a neutral one lies a .npz with its fields. Pictures without one,
-such as the photo of a smile, are skipped.
+such as the photo of a smile, are skipped. Shares are those of all pairs; what a person has no pictures for is drawn from
+the person's other ones.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,23 +22,34 @@ from tqdm import tqdm
 
 from exprgan.expressions import NEUTRAL, canonical
 from exprgan.folder_paths import find_path_problems
+from exprgan.models.unit_condition import units_as_tensor
 
 from ..core.train_errors import DataError
-from ..data.metadata import has_class, raise_problems, read_metadata
+from ..data.metadata import has_class, raise_problems, read_metadata, unit_weights
 from ..data.picture_checks import open_picture
 from ..data.style_codes import Label
 from .flow_composition import compose_flow, invert_flow
 
-NEUTRAL_SOURCE_SHARE = 0.5
-"""Share of pairs whose source is the neutral picture."""
-SMILE_SOURCE_SHARE = 0.15
+SMILE_SOURCE_SHARE = 0.2
 """Share of pairs whose source is a real smile, with teeth other than those of `exprgan.models.teeth_texture`."""
+NEUTRAL_OF_SMILES = 0.6
+"""Of these, the share whose target is the neutral picture, so that a smile is taken away whole."""
+STRONG_TO_NEUTRAL_SHARE, MIN_STRONG = 0.12, 0.7
+"""Share of pairs from a strong expression, rendered with at least the intensity MIN_STRONG, to the neutral picture."""
+NEUTRAL_SOURCE_SHARE = 0.5
+"""Of the other pairs, the share whose source is the neutral picture; else it is any of the person's pictures."""
+NEUTRAL_TARGET_SHARE = 0.06
+"""Of the other pairs and the other pairs from smiles, the share whose target is the neutral picture."""
+COMBINATION_SHARE = 0.25
+"""Likewise, the share whose target is a random combination of action units, for a T that takes these."""
 UNCHANGED_SHARE = 0.1
 """Share of pairs whose target is the source, so that a face that shows the target expression already is left alone."""
-NEUTRAL_TARGET_SHARE = 0.15
-"""Share of pairs whose target is the neutral picture."""
 SMILE_STYLE = "morph"
-"""Style of morphs to a real smile. The head moved in them, which no code describes: they are sources, never targets."""
+"""Style of morphs to a real smile. The head moved in them, which no code describes: they are sources, never targets of
+another picture."""
+COMBINATION_STYLE = "combination"
+"""Style of random combinations of action units, which have no class: for T their expression is neutral, and their units
+alone say what they show."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,7 @@ class PersonPictures:
         uv: (N, S', S', 4) float16, cm: coordinates on both rows of teeth, 0 where unknown.
         uv_known: (N, S', S', 2) uint8, 255 where they are known.
         depth: (N, S', S') float16, sides towards the viewer.
+        units: (N, U, 2) float32, weights of T's action units on the subject's right and left, NaN where unknown.
         labels: N labels.
     """
 
@@ -64,6 +78,7 @@ class PersonPictures:
     uv: Tensor
     uv_known: Tensor
     depth: Tensor
+    units: Tensor
     labels: tuple[Label, ...]
 
     def to(self, device: torch.device) -> "PersonPictures":
@@ -76,6 +91,26 @@ class PersonPictures:
         """Indices of morphs to a real smile."""
         return [i for i, label in enumerate(self.labels) if label.style == SMILE_STYLE]
 
+    @cached_property
+    def combinations(self) -> list[int]:
+        """Indices of random combinations of action units."""
+        return [i for i, label in enumerate(self.labels) if label.style == COMBINATION_STYLE]
+
+    @cached_property
+    def strong(self) -> list[int]:
+        """Indices of rendered pictures of strong expressions."""
+        return [
+            i
+            for i, label in enumerate(self.labels)
+            if label.expression != NEUTRAL and label.style != SMILE_STYLE and label.intensity >= MIN_STRONG
+        ]
+
+    @cached_property
+    def targets(self) -> list[int]:
+        """Indices of all pictures of a class that can be targets of another one."""
+        apart = {*self.smiles, *self.combinations}
+        return [i for i in range(len(self.labels)) if i not in apart]
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -87,6 +122,7 @@ class Pairs:
         uv, uv_known: (B, S', S', 4) and (B, S', S', 2) float32, of the target's teeth; uv_known is 0 or 1.
         depth: (B, 3, S', S') float32: the source's, the target's and the neutral picture's.
         labels: of the targets.
+        units: (B, U, 2) float32, of the targets, as in `PersonPictures`.
     """
 
     source: Tensor
@@ -97,10 +133,19 @@ class Pairs:
     uv_known: Tensor
     depth: Tensor
     labels: tuple[Label, ...]
+    units: Tensor
 
 
-def load_people(root: str | Path, split: str, expressions: tuple[str, ...]) -> list[PersonPictures]:
-    """Loads everyone of a split who has a neutral picture and at least one other; pictures of no class are left out.
+def load_people(
+    root: str | Path, split: str, expressions: tuple[str, ...], units: tuple[int, ...] = ()
+) -> list[PersonPictures]:
+    """Loads everyone of a split who has a neutral picture and at least one other.
+
+    Args:
+        root: the folder.
+        split: a value of the column `split`.
+        expressions: the classes.
+        units: the action units that T takes; without any, pictures of no class are left out.
 
     Raises:
         DataError: the folder is not of this kind, or has nobody to train on; the message says what is wrong.
@@ -109,17 +154,18 @@ def load_people(root: str | Path, split: str, expressions: tuple[str, ...]) -> l
     field_files = (_field_file(root, row).relative_to(root).as_posix() for row in table)
     raise_problems(root, [f"{name!r} {problem}" for name, problem in find_path_problems(field_files, root).items()])
     for row in table:
-        if row["split"] == split and has_class(row) and (_is_neutral(row) or _field_file(root, row).is_file()):
+        is_usable = has_class(row) or (units and row.get("style") == COMBINATION_STYLE)
+        if row["split"] == split and is_usable and (_is_neutral(row) or _field_file(root, row).is_file()):
             rows.setdefault(row["subject"], []).append(row)
     ordered = {subject: sorted(rows[subject], key=lambda row: not _is_neutral(row)) for subject in sorted(rows)}
     ordered = {subject: some for subject, some in ordered.items() if _is_neutral(some[0]) and len(some) > 1}
     people, problems = [], []
     with ThreadPoolExecutor() as pool:
-        futures = [pool.submit(_load_person, root, some, expressions) for some in ordered.values()]
+        futures = [pool.submit(_load_person, root, some, expressions, units) for some in ordered.values()]
         for subject, future in zip(ordered, tqdm(futures, desc="pairs"), strict=True):
             try:
                 people.append(future.result())
-            except (DataError, OSError, ValueError, KeyError) as error:
+            except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 problems.append(f"{subject}: {error}")
     raise_problems(root, problems, "render it again with --no-jitter --flow")
     if not people:
@@ -139,16 +185,23 @@ def draw_pairs(people: list[PersonPictures], count: int, generator: torch.Genera
     def happens(probability: float) -> bool:
         return torch.rand((), generator=generator).item() < probability
 
+    def any_of(items: list) -> Any:
+        return items[below(len(items))]
+
     smiling, drawn = [person for person in people if person.smiles], []
     for _ in range(count):
-        from_smile = happens(SMILE_SOURCE_SHARE) and bool(smiling)
-        person = smiling[below(len(smiling))] if from_smile else people[below(len(people))]
-        targets = [i for i, label in enumerate(person.labels) if label.style != SMILE_STYLE]
-        target = 0 if happens(NEUTRAL_TARGET_SHARE) else targets[below(len(targets))]
+        kind = torch.rand((), generator=generator).item()
+        from_smile = kind < SMILE_SOURCE_SHARE and bool(smiling)
+        person = any_of(smiling if from_smile else people)
+        to_neutral = not from_smile and 0 <= kind - SMILE_SOURCE_SHARE < STRONG_TO_NEUTRAL_SHARE and bool(person.strong)
         source = 0 if happens(NEUTRAL_SOURCE_SHARE) else below(len(person.labels))
-        source = person.smiles[below(len(person.smiles))] if from_smile else source
-        target = source if happens(UNCHANGED_SHARE) else target
-        drawn.append((person, source, target))
+        if from_smile or to_neutral:
+            source = any_of(person.smiles if from_smile else person.strong)
+        to_combination = bool(person.combinations) and happens(COMBINATION_SHARE)
+        target = any_of(person.combinations if to_combination else person.targets)
+        if to_neutral or happens(NEUTRAL_OF_SMILES if from_smile else NEUTRAL_TARGET_SHARE):
+            target = 0
+        drawn.append((person, source, source if happens(UNCHANGED_SHARE) else target))
 
     def stack(name: str, of_source: bool = False) -> Tensor:
         return torch.stack([getattr(person, name)[source if of_source else target] for person, source, target in drawn])
@@ -169,6 +222,7 @@ def draw_pairs(people: list[PersonPictures], count: int, generator: torch.Genera
             (stack("depth", True), stack("depth"), torch.stack([person.depth[0] for person, *_ in drawn])), dim=1
         ).float(),
         labels=tuple(person.labels[target] for person, _, target in drawn),
+        units=stack("units"),
     )
 
 
@@ -177,7 +231,9 @@ def _is_neutral(row: dict[str, str]) -> bool:
     return row["expression"] == NEUTRAL and row.get("style") in ("real", "virtual")
 
 
-def _load_person(root: Path, rows: list[dict[str, str]], expressions: tuple[str, ...]) -> PersonPictures:
+def _load_person(
+    root: Path, rows: list[dict[str, str]], expressions: tuple[str, ...], units: tuple[int, ...]
+) -> PersonPictures:
     images = np.stack([np.asarray(open_picture(root / row["file_name"])) for row in rows])
     columns: tuple[list, ...] = ([], [], [], [], [], [], [])
     for row in rows:
@@ -190,11 +246,19 @@ def _load_person(root: Path, rows: list[dict[str, str]], expressions: tuple[str,
         for column, field in zip(columns, (*compressed, depth.astype(np.float16)), strict=True):
             column.append(field)
     labels = [
-        Label(canonical(row["expression"], expressions), row.get("style", ""), float(row.get("intensity") or 1))
+        Label(canonical(row["expression"] if has_class(row) else NEUTRAL, expressions), row.get("style", ""),
+              float(row.get("intensity") or 1))
         for row in rows
-    ]
+    ]  # fmt: skip
     fields = (torch.from_numpy(np.stack(column)) for column in columns)
-    return PersonPictures(torch.from_numpy(images), *fields, tuple(labels))
+    weights = torch.stack([_read_units(row, units) for row in rows])
+    return PersonPictures(torch.from_numpy(images), *fields, weights, tuple(labels))
+
+
+def _read_units(row: dict[str, str], units: tuple[int, ...]) -> Tensor:
+    """The weights of some action units, (U, 2): those of the row, 0 for the neutral photo, NaN if unknown."""
+    weights = {} if _is_neutral(row) else unit_weights(row)
+    return units_as_tensor(weights or {}, units, default=torch.nan if weights is None else 0.0)
 
 
 def _field_file(root: Path, row: dict[str, str]) -> Path:

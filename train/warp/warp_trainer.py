@@ -11,9 +11,10 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from exprgan.editing.results import MIN_CERTAINTY
+from exprgan.facs import ACTION_UNITS
 from exprgan.models.backward_warp import FIELD_SCALE, backward_warp, upsample_fields
 from exprgan.models.config import CONFIG_NAME
 from exprgan.models.exprgan import WEIGHTS_NAME, ExprGAN
@@ -28,12 +29,14 @@ from ..core.precision import enable_fast_kernels, supported_precision
 from ..core.saved_training import SavedTraining
 from ..core.training_loop import cosine_decay, set_learning_rate, update_ema
 from ..core.training_record import TRAINING_NAME, forget_inherited
+from ..data.metadata import print_warnings
 from ..data.style_codes import code_for
 from ..data.transforms import augment_lighting
 from ..data.validation import warn_of_shortages
 from .pair_dataset import Pairs, draw_pairs, load_people
 from .pair_transforms import GLASSES_SHARE, draw_glasses, hold_at_glasses, random_affine
 from .turned_pairs import TurnedView, random_turns, sample
+from .unit_inputs import UnitInputs, load_widened
 from .warp_losses import WarpBatch, total_warp_loss
 
 MIN_BRIGHTNESS = 0.04
@@ -58,7 +61,9 @@ class WarpTrainConfig:
     batch_size: int = option(8, "pairs a batch")
     lr: float = option(1.2e-3, "AdamW's highest learning rate")
     width: float = option(1.0, "width of T")
-    again: bool = option(False, "start from the T in the weights, at its width")
+    again: bool = option(False, "start from the T in the weights, at its width and with its inputs")
+    units: bool = option(False, "T takes action units beside the code: those that the photo shows, as the weights' face "
+                                "network reads them, and those that the edit is to show")  # fmt: skip
     decoded_share: float = option(1.0, "share of batches in which T sees the decoder's pictures; below 1 it learns to do "
                                   "without them, and only tuned edits show them to it")  # fmt: skip
     part: Literal["all", "mouth"] = option("all", "train all of T, or the mouth network only")
@@ -90,14 +95,20 @@ class WarpTrainer:
         torch.manual_seed(config.seed)
         self.model = ExprGAN.from_pretrained(weights, device=str(self.device)).requires_grad_(False)
         shape = self.model.config
-        warn_of_shortages(pairs, shape.expressions, verbose=self.accelerator.is_main_process)
-        self.people = [person.to(self.device) for person in load_people(pairs, "train", shape.expressions)]
         if config.again and self.model.T is None:
             raise ValueError(f"the weights in {weights} hold no T to start from; leave out --again")
-        self.config = config = dataclasses.replace(config, width=shape.warp_width if config.again else config.width)
-        T = WarpNetwork(shape.image_size, self.model.F_ctrl.code_dim, config.width)
         if config.again:
-            T.load_state_dict(self.model.T.state_dict())
+            units = config.units or bool(shape.warp_units)
+            self.config = config = dataclasses.replace(config, width=shape.warp_width, units=units)
+        units = (config.again and shape.warp_units) or shape.action_units or tuple(ACTION_UNITS)
+        T = WarpNetwork(shape.image_size, self.model.F_ctrl.code_dim, config.width, units if config.units else ())
+        if config.again:
+            load_widened(T, self.model.T.state_dict())
+        self.unit_inputs = UnitInputs(self.model, T.units)
+        warn_of_shortages(pairs, shape.expressions, verbose=self.accelerator.is_main_process)
+        if self.accelerator.is_main_process and (warning := self.unit_inputs.warning):
+            print_warnings([warning])
+        self.people = [person.to(self.device) for person in load_people(pairs, "train", shape.expressions, T.units)]
         # CUDA's group norm is fast on contiguous tensors only
         self.layout = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
         T.to(self.device, memory_format=self.layout)
@@ -106,7 +117,7 @@ class WarpTrainer:
         trained = (T.mouth if config.part == "mouth" else T).requires_grad_(True)
         optimizer = torch.optim.AdamW(trained.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-4)
         self.training = SavedTraining(self.accelerator, "detail", config, T, optimizer, ema=self.ema,
-                                      base=decoder_digest(self.model))  # fmt: skip
+                                      base=model_digest(self.model))  # fmt: skip
         self.T, self.optimizer, self.loop = self.training.model, self.training.optimizer, self.training.loop
 
     def fit(self) -> Path:
@@ -135,14 +146,16 @@ class WarpTrainer:
         """The batch of a step, other on every process, with T's prediction."""
         generator = self.training.generator(step)
         pairs = draw_pairs(self.people, self.config.batch_size, generator)
-        x, target, *fields = augment_pairs(pairs, FIELD_SCALE * self.model.config.image_size, generator)
+        x, target, *fields, units = augment_pairs(pairs, FIELD_SCALE * self.model.config.image_size, generator)
         c = torch.stack([code_for(label, self.model.F_ctrl, generator) for label in pairs.labels])
         c, emphasis = c.to(self.device, non_blocking=True), self._draw_emphasis(generator)
         is_decoded = torch.rand((), generator=generator) < self.config.decoded_share
         with torch.no_grad(), self.accelerator.autocast():
-            decoded = self._decode(x, c) if is_decoded else None
+            crops = aligned_crop(x, self.model.config.image_size)
+            condition, c = self.unit_inputs.condition(c, units, pairs.labels, crops, generator)
+            decoded = self._decode(crops, c) if is_decoded else None
         with self.accelerator.autocast():
-            prediction = self.T(x.contiguous(memory_format=self.layout), decoded, c, emphasis)
+            prediction = self.T(x.contiguous(memory_format=self.layout), decoded, condition, emphasis)
         prediction = WarpPrediction(*(part.float() for part in prediction))
         flow, gain, *mouth = prediction
         edited = WarpPrediction(flow, gain, *(part.detach() for part in mouth)).apply(x)
@@ -154,10 +167,9 @@ class WarpTrainer:
             return 1.0
         return 1 + torch.rand((), generator=generator).item() * (MAX_EMPHASIS - 1)
 
-    def _decode(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    def _decode(self, crops: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """The decoder's pictures as the editor computes them: reconstruction and x_hat."""
         model, names = self.model, self.model.config.expressions
-        crops = aligned_crop(x, model.config.image_size)
         certainty, best = model.classifier(crops).expression.float().softmax(1).max(1)
         y = F.one_hot(best, len(names) + 1)[:, :-1].float()
         is_expressive = (certainty >= MIN_CERTAINTY) & (best < len(names))
@@ -177,7 +189,7 @@ def augment_pairs(pairs: Pairs, size: int, generator: torch.Generator) -> tuple[
 
     Returns:
         source and target (B, 3, R, R) in [-1, 1], R = size; flow (B, 2, S, S), mask (B, 1, R, R), gain (B, 3, S, S),
-        uv (B, 4, S, S) and uv_known (B, 2, S, S) as in `WarpBatch`.
+        uv (B, 4, S, S) and uv_known (B, 2, S, S) as in `WarpBatch`; and the units (B, U, 2) of the target.
     """
     count, device = len(pairs.labels), pairs.source.device
     affine = random_affine(count, generator)
@@ -192,7 +204,9 @@ def augment_pairs(pairs: Pairs, size: int, generator: torch.Generator) -> tuple[
     flow = view.flow(pairs.flow.permute(0, 3, 1, 2), size // FIELD_SCALE)
     uv_known = (uv_known > 0.99).float()
     uv = uv * uv_known.repeat_interleave(2, dim=1)
-    uv[:, ::2] *= matrix[:, 0, 0].sign()[:, None, None, None]  # u changes sign in a mirrored picture
+    mirrored = matrix[:, 0, 0].sign()[:, None, None]
+    uv[:, ::2] *= mirrored[..., None]  # u changes sign in a mirrored picture
+    units = torch.where(mirrored < 0, pairs.units.flip(2), pairs.units)
     pictures = augment_lighting(pictures, generator)
     chosen = (torch.rand(count, generator=generator) < GLASSES_SHARE).nonzero().flatten()
     if len(chosen):
@@ -210,7 +224,7 @@ def augment_pairs(pairs: Pairs, size: int, generator: torch.Generator) -> tuple[
     noise_generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
     level, chance = torch.rand(2, count, 1, 1, 1, generator=generator).to(device, non_blocking=True)
     noise = torch.randn(source.shape, generator=noise_generator, device=device) * (0.04 * level * (chance < 0.4))
-    return (source + noise).clamp(-1, 1), target, flow, mask, gain, uv, uv_known
+    return (source + noise).clamp(-1, 1), target, flow, mask, gain, uv, uv_known, units
 
 
 def gain_between(source: Tensor, target: Tensor, flow: Tensor) -> Tensor:
@@ -237,19 +251,20 @@ def aligned_crop(wide_crop: Tensor, size: int) -> Tensor:
     return F.interpolate(inner, (size, size), mode="bilinear", align_corners=False, antialias=True)
 
 
-def decoder_digest(model: ExprGAN) -> str:
-    """SHA-256 of the weights of G_enc and G_dec, whose pictures T is trained on, in hexadecimal."""
+def model_digest(model: ExprGAN) -> str:
+    """SHA-256, in hexadecimal, of the networks whose outputs T sees: G_enc, G_dec, and a face network that reads units."""
     digest = hashlib.sha256()
-    for network in (model.G_enc, model.G_dec):
+    for network in (model.G_enc, model.G_dec, *([model.classifier] if model.config.action_units else [])):
         for tensor in network.state_dict().values():
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
-def write_into(folder: Path, T: nn.Module, config: WarpTrainConfig) -> None:
+def write_into(folder: Path, T: WarpNetwork, config: WarpTrainConfig) -> None:
     """Replaces T in published weights (model.safetensors, config.json, training.json); the rest of the model stays."""
     published = ExprGAN.from_pretrained(folder)
-    model = ExprGAN(dataclasses.replace(published.config, warp_width=config.width, warp_decoded=config.decoded_share == 1))
+    parts = {"warp_width": config.width, "warp_decoded": config.decoded_share == 1, "warp_units": T.units}
+    model = ExprGAN(dataclasses.replace(published.config, **parts))
     replaced = ("T.", "warp_emphasis.")  # the emphasis was calibrated for the T that is replaced
     kept = {name: value for name, value in published.state_dict().items() if not name.startswith(replaced)}
     model.load_state_dict(model.state_dict() | kept | {f"T.{name}": value.cpu() for name, value in T.state_dict().items()})
