@@ -154,3 +154,18 @@ def test_gazes_are_sampled_alike_from_the_same_seed_and_most_are_small():
 def test_a_gaze_that_eyes_do_not_reach_is_refused():
     with pytest.raises(ValueError, match="pitch_deg -20 cannot be rendered; choose -15 to 15"):
         Gaze(0.0, -20)
+
+
+def test_the_visible_eyeballs_are_those_between_the_lids(face, apertures):
+    rest, wide, wink = (face.render(units).eyeballs for units in ({}, {5: (1.0, 1.0)}, {43: (1.0, 0.0)}))
+    assert np.array_equal(rest, face.eyeballs) and rest.dtype == np.float32 and rest.min() == 0 and rest.max() <= 1
+    for side, aperture in enumerate(apertures):
+        window = face.eyes[side].window
+        overlap = (rest[window] * aperture[window]).sum()
+        assert overlap > 0.85 * max(rest[window].sum(), aperture[window].sum())
+        assert wide[window].sum() > 1.15 * rest[window].sum()
+    right, left = (face.eyes[side].window for side in (0, 1))
+    assert wink[right].max() < 0.1 and np.array_equal(wink[left], rest[left])
+    beside = rest.copy()
+    beside[right] = beside[left] = 0
+    assert not beside.any()

@@ -155,6 +155,9 @@ def test_the_turned_flow_leads_to_the_turned_neutral_photo(face, surprised):
 def test_a_turned_face_is_cropped_by_the_neutral_photos_pupils(face, surprised):
     pose = HeadPose(25, 5)
     turned, neutral = turn_face(surprised, pose), turn_face(face.render({}), pose)
+    np.testing.assert_allclose(turned.neutral_eyeballs, neutral.eyeballs, atol=1e-5)
+    for pupil in turned.pupils.round().astype(int):  # the eyeballs turn with the head
+        assert turned.eyeballs[pupil[1] + 4, pupil[0]] > 0.9
     assert np.array_equal(turned.pupils, neutral.pupils)
     distance = np.linalg.norm(np.diff(neutral.pupils, axis=0))
     assert 0.8 < distance / 200 < 0.97

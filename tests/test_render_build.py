@@ -114,6 +114,9 @@ def test_each_rendered_picture_has_its_flow(rendered):
                 assert fields["invented"].shape == (64, 64) and fields["invented"].dtype == np.uint8
                 assert fields["depth"].shape == fields["neutral_depth"].shape == (32, 32)
                 assert np.ptp(fields["depth"].astype(float)) > 10
+                for name in ("eyeballs", "neutral_eyeballs"):
+                    assert fields[name].shape == (64, 64) and fields[name].dtype == np.uint8
+                assert 0.002 < fields["neutral_eyeballs"].mean() / 255 < 0.05
 
 
 def test_a_stopped_run_can_be_continued_to_the_same_bytes(rendered, config):

@@ -44,6 +44,8 @@ class RenderedFace:
         inside: what was painted into the mouth, and the uv coordinates of its pixels on the rows of teeth.
         depth: (H, W) float32, px towards the viewer, from the plane of the ears.
         neutral_depth: (H, W) float32 likewise, of the neutral patch.
+        eyeballs: (H, W) float32 in 0..1, the opacity of the visible eyeballs, what the lids leave open of them.
+        neutral_eyeballs: (H, W) float32 likewise, of the neutral patch.
     """
 
     image: np.ndarray
@@ -54,6 +56,8 @@ class RenderedFace:
     inside: MouthInterior
     depth: np.ndarray
     neutral_depth: np.ndarray
+    eyeballs: np.ndarray
+    neutral_eyeballs: np.ndarray
 
 
 class FaceRenderer:
@@ -81,6 +85,7 @@ class FaceRenderer:
         covered = self._background.mask_face(neutral.interpolate(self.source), neutral.covered)
         self._depth_map = DepthMap(patch.points)
         self.depth = self.measure_depth(neutral)  # of the neutral patch
+        self.eyeballs = self._measure_eyeballs([lid.edges for lid in self._lids])  # of the neutral patch
         self._neutral_opening_px = float(find_mouth_opening(mesh, self.projected, covered).sum())
         self._normals = self._camera_normals(self.vertices)
         self.skin_colour = self._measure_skin_colour()
@@ -150,12 +155,21 @@ class FaceRenderer:
         picture = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
         inpaint_mask = np.maximum(inpaint_mask, inside.alpha)
         return RenderedFace(picture, flow, inpaint_mask, self.pupils, self._place_landmarks(projected, edges), inside,
-                            self._depth_map.extend(raster.depth, covered), self.depth)  # fmt: skip
+                            self._depth_map.extend(raster.depth, covered), self.depth,
+                            self._measure_eyeballs(edges), self.eyeballs)  # fmt: skip
 
     def measure_depth(self, raster: Raster) -> np.ndarray:
         """Computes the depth of a whole patch, (H, W) float32 px, from the raster of its skin."""
         covered = self._background.mask_face(raster.interpolate(self.source), raster.covered)
         return self._depth_map.extend(raster.depth, covered)
+
+    def _measure_eyeballs(self, edges: list[LidEdges]) -> np.ndarray:
+        """Measures the opacity of the visible eyeballs, (H, W) float32 in 0..1, by the lids of both sides."""
+        opacity = np.zeros(PATCH_SHAPE, np.float32)
+        for eye, lid, edge in zip(self.eyes, self._lids, edges, strict=True):
+            between_corners = (lid.fraction > 0) & (lid.fraction < 1)
+            opacity[eye.window] = np.maximum(opacity[eye.window], eye.measure_opacity(edge) * between_corners)
+        return opacity
 
     def _move_lids(self, units: UnitWeights, projected: np.ndarray, gaze: Gaze) -> list[LidEdges]:
         """Computes where the edges of the lids lie on the subject's right and left side."""

@@ -112,16 +112,17 @@ def turn_face(face: RenderedFace, pose: HeadPose) -> RenderedFace:
     if pose == HeadPose():
         return face
     inside, weights = face.inside, np.repeat(face.inside.known, 2, axis=2).astype(np.float32)
-    view = turn(face.image, face.depth, pose, (face.flow, face.inpaint_mask, inside.alpha, inside.uv * weights, weights),
-                face.landmarks)  # fmt: skip
-    flow, inpaint_mask, alpha, uv, weights = view.fields
+    fields = face.flow, face.inpaint_mask, inside.alpha, inside.uv * weights, weights, face.eyeballs
+    view = turn(face.image, face.depth, pose, fields, face.landmarks)
+    flow, inpaint_mask, alpha, uv, weights, eyeballs = view.fields
     flow = project(view.sources + flow, face.neutral_depth, pose) - pixel_grid(flow.shape[:2])
-    neutral_depth = turn(face.neutral_depth, face.neutral_depth, pose).depth
+    neutral = turn(face.neutral_depth, face.neutral_depth, pose, (face.neutral_eyeballs,))
     known = weights > 0.5
     inside = replace(inside, alpha=alpha, uv=np.where(known, uv / np.maximum(weights, 0.5), 0), known=known[..., ::2])
     return replace(face, image=view.image, flow=flow.astype(np.float32), inpaint_mask=inpaint_mask,
                    pupils=project(face.pupils, face.neutral_depth, pose), landmarks=view.points,
-                   inside=inside, depth=view.depth, neutral_depth=neutral_depth)  # fmt: skip
+                   inside=inside, depth=view.depth, neutral_depth=neutral.depth,
+                   eyeballs=eyeballs, neutral_eyeballs=neutral.fields[0])  # fmt: skip
 
 
 def _invert(depth: np.ndarray, rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -30,6 +30,8 @@ from .training_crop import crop_image, crop_matrix, write_fields
 
 VERSION = 3
 """Is increased when the same settings give other pictures."""
+FIELDS_VERSION = 2
+"""Likewise, of the pictures and fields that are written with `--flow`."""
 
 RECORDS_FOLDER = ".people"
 """Folder inside OUT with a file for each finished person: the names of its files and the rows of metadata.csv."""
@@ -95,7 +97,8 @@ class RenderTask:
 
 def select_settings(config: RenderConfig) -> dict[str, Any]:
     """Selects the settings that the pictures depend on."""
-    return {name: value for name, value in asdict(config).items() if name not in _UNRELATED_SETTINGS}
+    settings = {name: value for name, value in asdict(config).items() if name not in _UNRELATED_SETTINGS}
+    return settings | ({"fields": FIELDS_VERSION} if config.flow else {})
 
 
 def render_person(task: RenderTask, mesh: Mesh) -> str:

@@ -34,7 +34,7 @@ class RenderConfig:
     frame: float = option(1.0, "side of the pictures in sides of the set's frame; 1.1852 is what T takes")
     jitter: bool = option(True, "turn, scale and shift each crop a little; without, a person's pictures share one frame")
     flow: bool = option(False, "write FILE.npz beside each rendered picture: its flow from the photo, a mask of pixels "
-                               "without a source, its depth; no head is turned and no light changed")  # fmt: skip
+                               "without a source, its depth, its eyeballs; head, light and gaze stay")  # fmt: skip
     split_from: str = option("", "metadata.csv of a published set: whoever is in it stays in train or test")
     test_share: float = option(0.1, "share of the other people in `test`, by a hash of the name")
     quality: int = option(92, "of the JPEG files, 1..100")

@@ -94,7 +94,7 @@ def _number_varied(person: Person, config: RenderConfig) -> int:
 def _rendered(person: Person, config: RenderConfig, generator: Random, expression: str, style: str, intensity: float,
               units: UnitWeights, varied: bool) -> Picture:  # fmt: skip
     jitter = _sample_jitter(config, generator)
-    scene = Scene.sample(generator, frontal=config.flow) if varied else Scene()
+    scene = _sample_scene(config, generator) if varied else Scene()
     mouth = _sample_mouth(config, person, generator)
     return Picture(expression, style, "rendered", intensity, units, jitter=jitter, scene=scene, mouth=mouth)
 
@@ -121,7 +121,7 @@ def _plan_morphs(person: Person, config: RenderConfig, peak: float, varied: bool
     generator, pictures = _generator(config, person, "happy", "morph", *(("varied",) if varied else ())), []
     for intensity in sample_intensities(number, generator, weakest, min(peak, 1.0)):
         jitter = _sample_jitter(config, generator)
-        scene = replace(Scene.sample(generator, frontal=config.flow), gaze=Gaze()) if varied else Scene()
+        scene = replace(_sample_scene(config, generator), gaze=Gaze()) if varied else Scene()
         pictures.append(Picture("happy", "morph", "morph", intensity, progress=intensity / peak, jitter=jitter,
                                 from_smile=True, scene=scene))  # fmt: skip
     return pictures
@@ -134,6 +134,11 @@ def _generator(config: RenderConfig, person: Person, *purpose: str | int) -> Ran
 def _sample_jitter(config: RenderConfig, generator: Random) -> Jitter:
     jitter = Jitter.sample(generator)  # in any case, so that later draws do not depend on the setting
     return jitter if config.jitter else Jitter()
+
+
+def _sample_scene(config: RenderConfig, generator: Random) -> Scene:
+    scene = Scene.sample(generator)  # in any case, likewise
+    return Scene() if config.flow else scene
 
 
 def _sample_mouth(config: RenderConfig, person: Person, generator: Random) -> MouthLook:

@@ -22,19 +22,15 @@ class Scene:
     light: Light = field(default=Light())
 
     @classmethod
-    def sample(cls, generator: Random, *, frontal: bool = False) -> "Scene":
-        """Draws a scene.
-
-        Args:
-            frontal: only the gaze differs from the photo.
-        """
+    def sample(cls, generator: Random) -> "Scene":
+        """Draws a scene."""
         # all is drawn in any case, so that one choice does not change the others
         shares = [generator.random() for _ in range(3)]
         pose, gaze, light = HeadPose.sample(generator), Gaze.sample(generator), Light.sample(generator)
         return cls(
-            HeadPose() if frontal or shares[0] >= POSE_SHARE else pose,
+            HeadPose() if shares[0] >= POSE_SHARE else pose,
             Gaze() if shares[1] >= GAZE_SHARE else gaze,
-            Light() if frontal or shares[2] >= LIGHT_SHARE else light,
+            Light() if shares[2] >= LIGHT_SHARE else light,
         )
 
     def to_columns(self) -> dict[str, str]:

@@ -143,7 +143,8 @@ class TrackedSmile:
         picture = np.rint(np.clip(neutral + (smile - neutral) * weight[..., None], 0, 255)).astype(np.uint8)
         return RenderedFace(picture, to_neutral, inpaint_mask.astype(np.float32), face.pupils,
                             projected[face.mesh.landmarks, :2], MouthInterior.empty(PATCH_SHAPE),
-                            face.measure_depth(raster), face.depth)  # fmt: skip
+                            face.measure_depth(raster), face.depth,
+                            sample(face.eyeballs, grid + to_neutral), face.eyeballs)  # fmt: skip
 
     @cached_property
     def depth(self) -> np.ndarray:

@@ -72,7 +72,7 @@ def crop_flow(flow: np.ndarray, inpaint_mask: np.ndarray, matrix: np.ndarray, si
         inpaint_mask: (size, size) float32 in 0..1.
     """
     positions = _patch_positions(matrix, size)
-    sigma = 0.4 / float(np.hypot(*matrix[:, 0]))  # averages over the patch's pixels within a pixel of the crop
+    sigma = _crop_sigma(matrix)
     flow, inpaint_mask = blur(flow, sigma), blur(inpaint_mask, sigma)
     return (sample(flow, positions) @ matrix[:, :2].T).astype(np.float32), sample(inpaint_mask, positions)
 
@@ -83,6 +83,7 @@ def write_fields(path: Path, face: RenderedFace, matrix: np.ndarray, size: int) 
     The arrays are `flow`, (S, S, 2) float16 px, `invented`, (S, S) uint8, the inpainting mask, `places`, (S, S, 4) float16,
     the uv coordinates in cm on both rows of teeth, 0 where unknown, `known`, (S, S, 2) bool, and `depth` and
     `neutral_depth`, (S // 2, S // 2) float16, of the picture and of the neutral photo in the same crop, in px of the crop.
+    `eyeballs` and `neutral_eyeballs`, (S, S) uint8, are the opacity of the visible eyeballs, 255 where no lid is.
     """
     flow, inpaint_mask = crop_flow(face.flow, face.inpaint_mask, matrix, size)
     positions = _patch_positions(matrix, size)
@@ -90,10 +91,21 @@ def write_fields(path: Path, face: RenderedFace, matrix: np.ndarray, size: int) 
     uv = sample(face.inside.uv, positions) * np.repeat(known, 2, axis=2)
     rounded = (np.round(flow * FLOW_STEPS_PER_PX) / FLOW_STEPS_PER_PX).astype(np.float16)
     depth, neutral_depth = (_crop_depth(each, matrix, size) for each in (face.depth, face.neutral_depth))
+    eyeballs, neutral_eyeballs = (
+        sample(blur(opacity, _crop_sigma(matrix)), positions) for opacity in (face.eyeballs, face.neutral_eyeballs)
+    )
+    invented, eyeballs, neutral_eyeballs = (
+        np.rint(share * 255).astype(np.uint8) for share in (inpaint_mask, eyeballs, neutral_eyeballs)
+    )
     with path.open("wb") as file:
-        np.savez_compressed(file, flow=rounded, invented=np.rint(inpaint_mask * 255).astype(np.uint8),
-                            places=uv.astype(np.float16), known=known,
-                            depth=depth, neutral_depth=neutral_depth)  # fmt: skip
+        np.savez_compressed(file, flow=rounded, invented=invented, places=uv.astype(np.float16), known=known,
+                            depth=depth, neutral_depth=neutral_depth,
+                            eyeballs=eyeballs, neutral_eyeballs=neutral_eyeballs)  # fmt: skip
+
+
+def _crop_sigma(matrix: np.ndarray) -> float:
+    """Returns the blur that averages over the patch's pixels within a pixel of the crop, in px of the patch."""
+    return 0.4 / float(np.hypot(*matrix[:, 0]))
 
 
 def _crop_depth(depth: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:

@@ -105,9 +105,7 @@ class EyeLayer:
             gaze: relative to the photo.
         """
         y = np.arange(self.window[0].start, self.window[0].stop)[:, None]
-        alpha = np.clip(y - edges.upper + 0.5, 0, 1) * np.clip(edges.lower - y + 0.5, 0, 1)
-        alpha = blur((alpha * np.clip(edges.lower - edges.upper, 0, 1)).astype(np.float32), 0.8)
-        alpha *= edges.lower - edges.upper > 0.05  # a closed eye has no slit
+        alpha = self.measure_opacity(edges)
         raised, lowered = np.abs(edges.upper - rest.upper), np.abs(edges.lower - rest.lower)
         down = np.clip((y - rest.upper) / np.maximum(rest.lower - rest.upper, 1), 0, 1)  # from the upper to the lower lid
         motion = np.clip(raised / FULL_MOTION_PX, 0, 1) * (1 - down) + np.clip(lowered / FULL_MOTION_PX, 0, 1) * down
@@ -119,6 +117,13 @@ class EyeLayer:
         image[self.window] += (eye - image[self.window]) * weight[..., None]
         flow[self.window] += (source - flow[self.window]) * weight[..., None]
         inpaint_mask[self.window] = np.maximum(inpaint_mask[self.window], weight * (1 - known))
+
+    def measure_opacity(self, edges: LidEdges) -> np.ndarray:
+        """Measures what the lids leave open of the eyeball: (h, w) float32 in 0..1."""
+        y = np.arange(self.window[0].start, self.window[0].stop)[:, None]
+        alpha = np.clip(y - edges.upper + 0.5, 0, 1) * np.clip(edges.lower - y + 0.5, 0, 1)
+        alpha = blur((alpha * np.clip(edges.lower - edges.upper, 0, 1)).astype(np.float32), 0.8)
+        return alpha * (edges.lower - edges.upper > 0.05)  # a closed eye has no slit
 
     def _look(self, gaze: Gaze) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Composes the eye with some gaze.
