@@ -191,10 +191,10 @@ def test_an_untrained_network_hardly_changes_the_photo(network):
     x = torch.rand(2, 3, 64, 64) * 2 - 1
     decoded = torch.rand(2, 3, 32, 32) * 2 - 1
     prediction = network(x, (decoded, decoded.flip(0)), torch.rand(2, 30))
-    flow, gain, mask, background, shading, uv = prediction
+    flow, gain, mask, background, shading, uv, eyes = prediction
     assert flow.shape == (2, 2, 64, 64) and gain.shape == x.shape and mask.shape == (2, 1, 64, 64)
     assert background.shape == shading.shape == decoded.shape and uv.shape == (2, 4, 32, 32)
-    assert mask.max() < 0.05 and flow.abs().max() < 0.01
+    assert mask.max() < 0.05 and flow.abs().max() < 0.01 and not eyes.numel()
     assert (prediction.apply(x) - x).abs().mean() < 0.06
 
 

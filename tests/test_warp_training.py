@@ -151,10 +151,10 @@ def test_augmentation_keeps_the_flow_true(folder):
     uv, uv_known = torch.cat((right, right + 5, right * 0, right * 0), dim=3), torch.ones(8, SIDE // 2, SIDE // 2, 2)
     uv_known[..., 1] = 0
     depth = torch.stack([person.depth[[0, 1, 0]] for person in people] * 4).float()
-    labels, units = (Label("happy", "teeth", 1.0),) * 8, torch.zeros(8, 0, 2)
-    pairs = Pairs(neutral, happy, flow.float(), mask / 255, uv, uv_known, depth, labels, units)
+    labels, units, eyeballs = (Label("happy", "teeth", 1.0),) * 8, torch.zeros(8, 0, 2), torch.zeros(8, 0, SIDE, SIDE)
+    pairs = Pairs(neutral, happy, flow.float(), mask / 255, uv, uv_known, depth, labels, units, eyeballs, torch.ones(8))
     for seed in range(5):
-        x, target, flow, mask, gain, uv, uv_known, _ = augment_pairs(pairs, 64, seeded(seed))
+        x, target, flow, mask, gain, uv, uv_known, *_ = augment_pairs(pairs, 64, seeded(seed))
         assert gain.shape == (8, 3, 32, 32) and gain[..., 4:-4, 4:-4].abs().mean() < 0.03  # nothing got lighter or darker
         assert (uv[:, 0].diff(dim=2)[uv_known[:, 0, :, 1:] * uv_known[:, 0, :, :-1] > 0] >= 0).all()  # mirrored or not
         assert uv_known[:, 0].mean() > 0.7 and not uv_known[:, 1].any() and not uv[:, 2:].any()
@@ -222,7 +222,7 @@ def test_the_mouth_is_compared_where_t_moved_the_lips():
     uv = torch.linspace(-1, 1, half).expand(1, 4, half, half)
     flat = torch.zeros(1, 3, half, half)
     prediction = WarpPrediction(flow(true + error, side), source * 0, mask, flat, flat, uv)
-    shared = source, target, flow(true, half), mask, flat, uv, torch.ones(1, 2, half, half)
+    shared = source, target, flow(true, half), mask, flat, uv, torch.ones(1, 2, half, half), source[:, :0], torch.ones(1)
     mouth = WarpBatch(*shared, prediction, source).mouth
     inner = (..., slice(4, -4), slice(4, -4))
     moved = lower_face(backward_warp(source, prediction.flow))
@@ -354,7 +354,7 @@ def test_nothing_moves_at_the_rim_of_glasses_and_all_else_moves_as_before():
     target = backward_warp(source, torch.nn.functional.interpolate(flow[None], scale_factor=2))[0]
     cover = torch.zeros(1, 64, 64)
     cover[:, 20] = 0.7  # a rim from side to side
-    still, calm = (part[0] for part in hold_at_glasses(source, target[None], flow[None], cover[None]))
+    still, calm, _ = (part[0] for part in hold_at_glasses(source, target[None], flow[None], cover[None], source[:, :0]))
     assert calm[1, 20, 6:-6].abs().max() < 0.001 and torch.equal(calm[:, 40:], flow[:, 40:])
     assert (still - source[0])[:, 40:42, 12:-12].abs().max() < 0.1 * (target - source[0])[:, 40:42].abs().max()
     assert torch.equal(still[:, 80:], target[:, 80:])

@@ -38,11 +38,8 @@ class MouthOverlay:
     @classmethod
     def from_prediction(cls, prediction: WarpPrediction) -> "MouthOverlay":
         """The overlay of one face (B = 1)."""
-        smooth = F.avg_pool2d(prediction.mask[:1], 3, stride=1, padding=1, count_include_pad=False)  # hides its pixel steps
-        near = F.max_pool2d(smooth, (2 * MARGIN_PX + 1, 1), stride=1, padding=(MARGIN_PX, 0))
-        near = F.max_pool2d(near, (1, 2 * MARGIN_PX + 1), stride=1, padding=(0, MARGIN_PX)) > MASK_LOW
         fields = upsample_fields(torch.cat((prediction.background, prediction.shading, prediction.uv), dim=1)[:1])
-        return cls((smooth * near)[0, 0].numpy(), fields[0].numpy())
+        return cls(smooth_mask(prediction.mask[:1])[0, 0].numpy(), fields[0].numpy())
 
     def paint(self, photo: Image.Image, photo_from_mask: np.ndarray, grain: float, curve: ColorCurve | None = None) -> None:
         """Paints the overlay into an RGB photo, in place, with noise of standard deviation `grain` in levels of 255.
@@ -50,14 +47,32 @@ class MouthOverlay:
         `photo_from_mask`, (2, 3), maps mask px to photo px; `curve` is that of a photo without colours of its own.
         """
         scale = scale_of(photo_from_mask)
-        half_range = (MASK_HIGH - MASK_LOW) / 2 / min(MAX_SHARPENING, max(1, scale)) ** 0.5
-        low = (MASK_HIGH + MASK_LOW) / 2 - half_range
         px_per_cm = len(self.mask) * CM_IN_WIDE_CROP * scale
         for box, fields, mask in planes_in_photo(self.fields, photo_from_mask, self.mask, photo.size):
             background, shading, uv = torch.from_numpy(np.stack(fields))[None].split((3, 3, 4), dim=1)
             rgb = composite_teeth(background, shading, uv, px_per_cm)[0].numpy() * 255
             colors = curve.recolor(rgb) if curve else rgb
-            blend_planes(photo, box, colors, smooth_step((mask - low) / (2 * half_range)), grain)
+            blend_planes(photo, box, colors, opacity_at(mask, scale), grain)
+
+
+def opacity_at(mask: np.ndarray, scale: float) -> np.ndarray:
+    """The opacity of what is drawn, from a mask in [0, 1] that was enlarged by `scale` to a photo; its edge stays sharp."""
+    half_range = (MASK_HIGH - MASK_LOW) / 2 / min(MAX_SHARPENING, max(1, scale)) ** 0.5
+    low = (MASK_HIGH + MASK_LOW) / 2 - half_range
+    return smooth_step((mask - low) / (2 * half_range))
+
+
+def smooth_mask(mask: Tensor) -> Tensor:
+    """A mask (1, 1, H, W) without the steps of its pixels, and 0 where no value near is above MASK_LOW."""
+    used = [mask[0, 0].any(axis).nonzero() for axis in (1, 0)]
+    if not len(used[0]):
+        return mask
+    ends = [(max(0, int(at[0]) - 2), min(n, int(at[-1]) + 3)) for at, n in zip(used, mask.shape[2:], strict=True)]
+    (top, bottom), (left, right) = ends  # beyond them it stays 0
+    smooth = F.avg_pool2d(mask[..., top:bottom, left:right], 3, stride=1, padding=1, count_include_pad=False)
+    near = F.max_pool2d(smooth, (2 * MARGIN_PX + 1, 1), stride=1, padding=(MARGIN_PX, 0))
+    near = F.max_pool2d(near, (1, 2 * MARGIN_PX + 1), stride=1, padding=(0, MARGIN_PX)) > MASK_LOW
+    return F.pad(smooth * near, (left, mask.shape[3] - right, top, mask.shape[2] - bottom))
 
 
 def mask_at_lips(mask: Tensor, flow: Tensor, view: MouthView) -> Tensor:

@@ -69,22 +69,29 @@ def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callabl
         return subject.reconstruction[None].to(device), decode(c)[None].to(device)
 
     def complete(prediction: FlowPrediction, c: Tensor) -> WarpPrediction:
-        completed = network.complete(wide_crop, prediction, condition(c))
-        return WarpPrediction(*(part.float().cpu() for part in completed))
+        return network.complete(wide_crop, prediction, condition(c))
+
+    def finish(prediction: WarpPrediction, c: Tensor) -> WarpPrediction:
+        return WarpPrediction(*(part.float().cpu() for part in network.add_eyes(wide_crop, prediction, condition(c))))
 
     if target is not None:
-        return complete(flow_at(code), code)
+        return finish(complete(flow_at(code), code), code)
     intensity = (code.max().item() + 1) / 2
     if intensity >= CACHED_INTENSITIES[0]:
         weaker, stronger, weight = surrounding_codes(code)
         prediction = flow_at(stronger)
-        return complete(prediction if weight == 1 else flow_at(weaker).lerp(prediction, weight), code)
+        return finish(complete(prediction if weight == 1 else flow_at(weaker).lerp(prediction, weight), code), code)
     shows_expression = bool(source_code.max() > -1)
-    start = complete(flow_at(neutral), neutral) if shows_expression else WarpPrediction.identity(network.image_size)
+    if intensity == 0 and not shows_expression:
+        return WarpPrediction.identity(network.image_size)
+    start = (
+        complete(flow_at(neutral), neutral) if shows_expression else WarpPrediction.identity(network.image_size).to(device)
+    )
     if intensity == 0:
-        return start
+        return finish(start, neutral)
     weakest = at_intensity(code, CACHED_INTENSITIES[0])
-    return start.lerp(complete(flow_at(weakest), weakest), (intensity / CACHED_INTENSITIES[0]) ** WEAK_EXPONENT)
+    end, weight = complete(flow_at(weakest), weakest), (intensity / CACHED_INTENSITIES[0]) ** WEAK_EXPONENT
+    return finish(start.lerp(end, weight), weakest)
 
 
 def _target_units(units: Mapping[int, Sequence[float]], known: tuple[int, ...]) -> Tensor:

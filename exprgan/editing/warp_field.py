@@ -1,4 +1,4 @@
-"""Applies T's prediction to a photo at the photo's resolution: pixels are warped and relit, the mouth interior is painted.
+"""Applies T's prediction to a photo at the photo's resolution: warps and relights pixels, paints eyeballs and the mouth.
 
 Flow and gain are smooth, so they are upsampled to the photo without loss; sharpness is the photo's own.
 """
@@ -18,6 +18,7 @@ from ..models.warp_network import MAX_GAIN, WIDE_CROP_SCALE, WarpPrediction
 from ..photo.alignment import EYES, photo_from_enlarged_crop
 from ..photo.blending import Box, estimate_grain, mask_bounds, planes_in_photo, smooth_step
 from .color_curve import ColorCurve
+from .eye_overlay import EyeOverlay
 from .mouth_overlay import MASK_HIGH, MASK_LOW, MouthOverlay, mask_at_lips
 from .mouth_visibility import MouthView
 
@@ -25,12 +26,13 @@ MIN_FLOW, FULL_FLOW = 0.0012, 0.005
 """In sides of the wide crop, 0.15 and 0.6 px of 128: a shorter flow is noise, from the longer one on it applies in full."""
 MIN_GAIN, FULL_GAIN = 0.02, 0.07  # likewise for the change of log brightness
 LID_OPENING = 0.5
-"""Factor on flow that opens the eyes: lids slide over a resting eyeball, but a smooth flow drags lashes and iris along."""
+"""Factor on flow that opens the eyes, for a T without eyes: lids slide over a resting eyeball, but a smooth flow drags
+lashes and iris along."""
 LID_BESIDE, LID_ABOVE = (0.25, 0.45), (0.18, 0.42)
 """Distances from the pupil, in eye distances, up to which LID_OPENING applies in full, and from which on not at all."""
 BROW_ABOVE, MAX_BROW_RAISE = (0.05, 0.11), 0.04
 """Distances above the eyes over which brows begin, and the limit that their upward flow approaches; in sides of the wide
-crop. Between a resting lid and a brow raised by more, the skin would tear into streaks."""
+crop, for a T without eyes. Between a resting lid and a brow raised by more, the skin would tear into streaks."""
 MAX_LIP_GAIN, LOWER_FACE_TOP = 0.12, (0.5, 0.55)
 """Limit of the gain in the lower face outside the mouth mask, and where on the wide crop that begins. In 20 photos only the
 rims of lips exceeded it, since T brightens teeth and is uncertain of their boundary."""
@@ -51,6 +53,7 @@ class WarpField:
     gain: np.ndarray  # (R, R, 3): change of the logarithm of brightness of the warped pixels
     cover: np.ndarray  # (R, R) in [0, 1]: where it is 0 the photo's pixels stay unchanged; flow and gain fade to 0 with it
     mouth: MouthOverlay | None = None
+    eyes: EyeOverlay | None = None
     ends_above_mouth: bool = False
     """Whether only eyes and brows are edited, since the mouth is covered, or T would draw one beside the lips."""
 
@@ -64,7 +67,8 @@ class WarpField:
             ends_above_mouth = view.is_covered or (at_lips is not drawn and not (at_lips > MASK_LOW).any())
             prediction = prediction._replace(mask=at_lips[None, None] * (not ends_above_mouth))
         flow, gain, mask = (part[0].permute(1, 2, 0).numpy() for part in prediction[:3])
-        flow = _limit_lids_and_brows(flow)
+        if not prediction.has_eyes:
+            flow = _limit_lids_and_brows(flow)
         opacity = smooth_step((mask[..., 0] - MASK_LOW) / (MASK_HIGH - MASK_LOW))
         gain = np.minimum(gain, _gain_limit(opacity)[..., None])
         length, change = np.hypot(flow[..., 0], flow[..., 1]), np.maximum.reduce([*np.moveaxis(np.abs(gain), 2, 0)])
@@ -74,7 +78,8 @@ class WarpField:
         if ends_above_mouth:
             cover = cover * upper_face(len(cover), WIDE_CROP_SCALE)
         mouth = MouthOverlay.from_prediction(prediction) if opacity.any() else None
-        return cls(flow * cover[..., None], gain * cover[..., None], cover, mouth, ends_above_mouth)
+        eyes = EyeOverlay.from_prediction(prediction.eyes, cover) if prediction.has_eyes else None
+        return cls(flow * cover[..., None], gain * cover[..., None], cover, mouth, eyes, ends_above_mouth)
 
 
 def upper_face(side: int, scale: float) -> np.ndarray:
@@ -85,7 +90,7 @@ def upper_face(side: int, scale: float) -> np.ndarray:
 
 def apply_warp(photo: Image.Image, field: WarpField, photo_from_crop: np.ndarray, size: int,
                curve: ColorCurve | None = None) -> Image.Image:  # fmt: skip
-    """Warps and relights the face of an RGB photo and paints the mouth interior, with the photo's grain.
+    """Warps and relights the face of an RGB photo and paints eyeballs and mouth interior, with the photo's grain.
 
     `photo_from_crop`, (2, 3), is for a crop of `size` px; `curve` is that of a photo without colours of its own.
     The result has the size and the `info` of the photo.
@@ -109,8 +114,12 @@ def apply_warp(photo: Image.Image, field: WarpField, photo_from_crop: np.ndarray
             sampler.load([box for box, *_ in batch])
             for (box, *_), pixels in zip(batch, pool.map(sampler.warp, batch), strict=True):
                 result.paste(Image.fromarray(pixels), box)
-    if field.mouth is not None:
-        field.mouth.paint(result, photo_from_field, estimate_grain(photo, photo_from_crop, size), curve)
+    if field.mouth is not None or field.eyes is not None:
+        grain = estimate_grain(photo, photo_from_crop, size)
+        if field.mouth is not None:
+            field.mouth.paint(result, photo_from_field, grain, curve)
+        if field.eyes is not None:
+            field.eyes.paint(result, photo, photo_from_field, grain, curve)
     return result
 
 

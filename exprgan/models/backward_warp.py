@@ -1,9 +1,12 @@
 """Backward warping: sampling an image along a dense flow field."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Window = Callable[[Tensor], Tensor]
 FIELD_SCALE = 2
 """The input photo of T and its mask have this many times `image_size` px a side; flow and gain have `image_size`."""
 
@@ -13,17 +16,31 @@ def backward_warp(x: Tensor, flow: Tensor) -> Tensor:
 
     The flow, (B, 2, H, W) with the x component first, is in units of the image's sides; the result has its type.
     """
+    return _sample(x, flow, _whole)
+
+
+def warp_and_relight(x: Tensor, flow: Tensor, gain: Tensor, window: Window | None = None) -> Tensor:
+    """Warps x (B, 3, H, W) in [-1, 1] and multiplies its brightness in [0, 1] by exp(gain), (B, 3, H, W).
+
+    `window` cuts a part out of fields (..., H, W); only that part is computed.
+    """
+    cut = window or _whole
+    return ((_sample(x, flow, cut) + 1) / 2 * cut(gain).exp()).clamp(max=1) * 2 - 1
+
+
+def _sample(x: Tensor, flow: Tensor, cut: Window) -> Tensor:
+    """The part `cut` of x, sampled at p + flow(p)."""
     height, width = x.shape[-2:]
     rows, columns = (torch.arange(n, device=x.device, dtype=flow.dtype) for n in (height, width))
-    grid_x = flow[:, 0] * 2 + (columns * 2 + 1) / width - 1
-    grid_y = flow[:, 1] * 2 + (rows[:, None] * 2 + 1) / height - 1
+    flow = cut(flow)
+    grid_x = flow[:, 0] * 2 + cut(((columns * 2 + 1) / width - 1).expand(height, width))
+    grid_y = flow[:, 1] * 2 + cut(((rows[:, None] * 2 + 1) / height - 1).expand(height, width))
     grid = torch.stack((grid_x, grid_y), dim=-1)
     return F.grid_sample(x.to(grid.dtype), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def warp_and_relight(x: Tensor, flow: Tensor, gain: Tensor) -> Tensor:
-    """Warps x (B, 3, H, W) in [-1, 1] and multiplies its brightness in [0, 1] by exp(gain), (B, 3, H, W)."""
-    return ((backward_warp(x, flow) + 1) / 2 * gain.exp()).clamp(max=1) * 2 - 1
+def _whole(x: Tensor) -> Tensor:
+    return x
 
 
 def upsample_fields(x: Tensor) -> Tensor:

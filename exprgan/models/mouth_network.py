@@ -59,12 +59,13 @@ class MouthNetwork(UNet):
                 sclera: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
         """Predicts mask, background, shading and uv of `WarpPrediction`.
 
-        warped: (B, 3, R, R) in [-1, 1], the warped and relit photo; flow: (B, 2, S, S), which warped it; decoded:
-        (B, 6, S, S), as in `FlowPrediction`; c: (B, K * d); sclera: (B, 3), positive, see `sclera_color`.
+        warped: (B, 3, R / 2, R / 2) in [-1, 1], the lower face of the warped and relit photo; flow: (B, 2, S, S), which
+        warped it; decoded: (B, 6, S, S), as in `FlowPrediction`; c: (B, K * d); sclera: (B, 3), positive, see
+        `sclera_color`.
         """
         side = flow.shape[-1]
         small = torch.cat((flow * FLOW_GAIN, decoded), dim=1)
-        maps = self.contract(torch.cat((F.pixel_unshuffle(lower_face(warped), FIELD_SCALE), lower_face(small)), dim=1), c)
+        maps = self.contract(torch.cat((F.pixel_unshuffle(warped, FIELD_SCALE), lower_face(small)), dim=1), c)
         h = leaky_relu_(self.alignment_conv(self.alignment_norm(maps[-1])))
         pooled = F.adaptive_avg_pool2d(h, ALIGNMENT_CELLS).flatten(1)
         alignment = self.alignment(pooled / pooled.shape[1] ** 0.5).float().unflatten(1, (2, 2, 3))

@@ -19,7 +19,8 @@ from ..photo.alignment import EYES
 from ..photo.image_io import LUMA
 from .backward_warp import FIELD_SCALE, upsample_fields, warp_and_relight
 from .blocks import GROUPS, CalibratedModule, ResidualBlock, UNet, round_to_groups
-from .mouth_network import CM_IN_WIDE_CROP, MouthNetwork
+from .eye_network import EyeNetwork, at_eyes, composite_eyes, place_at_eyes
+from .mouth_network import CM_IN_WIDE_CROP, MouthNetwork, lower_face
 from .teeth_texture import composite_teeth
 from .unit_condition import condition_dim, join_condition
 
@@ -37,6 +38,8 @@ SCLERA_REACH, SCLERA_QUANTILES, CHEEK_BELOW_EYE = (0.28, 0.11), (0.85, 0.97), 0.
 """Where the sclera is sought: half width and half height of a box about each pupil, the quantiles of brightness taken from
 it, and the distance of the cheek below the pupil; lengths in eye distances."""
 
+NO_EYES = torch.empty(0)
+
 
 class WarpPrediction(NamedTuple):
     """T's prediction over the wide crop; S = `image_size`, R = FIELD_SCALE * S."""
@@ -48,17 +51,34 @@ class WarpPrediction(NamedTuple):
     background: Tensor  # (B, 3, S, S) in [0, 1]: the mouth interior without teeth
     shading: Tensor  # (B, 3, S, S): colour of a white tooth at each point
     uv: Tensor  # (B, 4, S, S) in cm: texture coordinates on the two rows of teeth, see `teeth_texture.composite_teeth`
+    eyes: Tensor = NO_EYES
+    """(B, 6, R / 4, R / 2) in [0, 1], at the eyes (`eye_network.at_eyes`): the opacity of the visible eyeball; how far the
+    photo shows it at the same place; the colours of what the photo does not show; and the part of its light that a lid
+    takes. Empty for a T without an eye network."""
 
     @classmethod
     def identity(cls, image_size: int) -> "WarpPrediction":
         """The prediction that leaves a photo unchanged, B = 1."""
         large, small = FIELD_SCALE * image_size, image_size
         shapes = (2, large), (3, large), (1, large), (3, small), (3, small), (4, small)
-        return cls._make(torch.zeros(1, channels, side, side) for channels, side in shapes)
+        return cls(*(torch.zeros(1, channels, side, side) for channels, side in shapes))
+
+    def to(self, device: torch.device) -> "WarpPrediction":
+        """The same on another device."""
+        return WarpPrediction(*(part.to(device) for part in self))
 
     def apply(self, x: Tensor) -> Tensor:
         """Edits the wide crop: (B, 3, R, R) in [-1, 1] -> (B, 3, R, R) in [-1, 1]."""
-        return torch.lerp(warp_and_relight(x, self.flow, self.gain), self.render_mouth(self.uv.detach()), self.mask)
+        edited = torch.lerp(warp_and_relight(x, self.flow, self.gain), self.render_mouth(self.uv.detach()), self.mask)
+        if self.has_eyes:
+            skin = at_eyes(edited)
+            edited = edited + place_at_eyes(composite_eyes(skin, at_eyes(x), self.eyes) - skin)
+        return edited
+
+    @property
+    def has_eyes(self) -> bool:
+        """Whether eyeballs are a layer of their own."""
+        return self.eyes.numel() > 0
 
     def render_mouth(self, uv: Tensor) -> Tensor:
         """The mouth interior with teeth at the given coordinates: (B, 4, S, S) in cm -> (B, 3, R, R) in [-1, 1]."""
@@ -66,7 +86,7 @@ class WarpPrediction(NamedTuple):
         return composite_teeth(background, shading, uv, self.mask.shape[-1] * CM_IN_WIDE_CROP) * 2 - 1
 
     def lerp(self, end: "WarpPrediction", weight: float) -> "WarpPrediction":
-        """Interpolates flow, gain and mask from this prediction (weight 0) to `end` (1), whose mouth interior is kept."""
+        """Interpolates flow, gain and mask from this prediction (weight 0) to `end` (1); all else is that of `end`."""
         flow, gain, mask = (torch.lerp(a, b, weight) for a, b in zip(self[:3], end[:3], strict=True))
         return WarpPrediction(flow, gain, mask, *end[3:])
 
@@ -119,7 +139,9 @@ class WarpNetwork(UNet):
     action units (`units`) has their weights at 0 at the start, so that it begins as a T without them.
     """
 
-    def __init__(self, image_size: int, code_dim: int, width: float = 1.0, units: tuple[int, ...] = ()):
+    def __init__(
+        self, image_size: int, code_dim: int, width: float = 1.0, units: tuple[int, ...] = (), has_eyes: bool = False
+    ):
         super().__init__()
         self.image_size, self.units, self.num_codes = image_size, units, code_dim
         code_dim = condition_dim(code_dim, len(units))
@@ -134,6 +156,7 @@ class WarpNetwork(UNet):
         self.norm = nn.GroupNorm(GROUPS, channels[0])
         self.head = nn.Conv2d(channels[0], 2 + 3, 3, padding=1)
         self.mouth = MouthNetwork(code_dim, width)
+        self.eyes = EyeNetwork(self.num_codes, width, len(units)) if has_eyes else None
         with torch.no_grad():  # at the start the flow is near 0
             self.head.weight.mul_(0.02)
             self.head.bias.zero_()  # type: ignore[union-attr]
@@ -151,7 +174,7 @@ class WarpNetwork(UNet):
 
     def forward(self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: float = 1.0) -> WarpPrediction:
         """Predicts the warp from the photo to the edit; arguments as in `predict_flow`."""
-        return self.complete(x, self.predict_flow(x, decoded, c, emphasis), c)
+        return self.add_eyes(x, self.complete(x, self.predict_flow(x, decoded, c, emphasis), c), c)
 
     def predict_flow(self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: float = 1.0) -> FlowPrediction:
         """Predicts flow and gain, multiplied by `emphasis` (see `WarpEmphasis`).
@@ -182,9 +205,17 @@ class WarpNetwork(UNet):
         """Adds the mouth interior to a flow prediction; x and c as in `predict_flow`."""
         flow, gain = upsample_fields(prediction.flow), upsample_fields(prediction.gain)
         with torch.no_grad():  # the mouth network does not train flow and gain
-            warped = warp_and_relight(x, flow, gain)
-        mouth = self.mouth(warped.detach(), prediction.flow.detach(), prediction.decoded, c, sclera_color(x))
+            warped = warp_and_relight(x, flow, gain, lower_face)
+        mouth = self.mouth(warped, prediction.flow.detach(), prediction.decoded, c, sclera_color(x))
         return WarpPrediction(flow, gain, *mouth)
+
+    def add_eyes(self, x: Tensor, prediction: WarpPrediction, c: Tensor) -> WarpPrediction:
+        """Adds eyes that suit the flow and gain of a prediction, if T has an eye network; x and c as in `predict_flow`."""
+        if self.eyes is None:
+            return prediction
+        flow, gain = prediction.flow.detach(), prediction.gain.detach()  # the eye network does not train flow and gain
+        warped, small = warp_and_relight(x, flow, gain, at_eyes), F.avg_pool2d(flow, FIELD_SCALE)
+        return prediction._replace(eyes=self.eyes(at_eyes(x), warped, small, c))
 
     def _place_in_wide_crop(self, crop: Tensor) -> Tensor:
         """Resamples pictures over the crop to their size in the wide crop, and repeats their edge pixels around them."""

@@ -70,15 +70,21 @@ def blend_planes(photo: Image.Image, box: Box, planes: Iterable[np.ndarray], wei
         weight: (h, w) in [0, 1].
         grain: standard deviation, in levels of 255, of noise added to the planes; it depends on a pixel's position alone.
     """
-    if grain >= MIN_GRAIN:
-        columns, rows = (np.arange(box[i], box[i + 2]) % _NOISE_TILE_PX for i in (0, 1))
-        noise = _noise_tile()[rows[:, None], columns] * grain
+    if (noise := grain_at(box, grain)) is not None:
         planes = (plane + noise for plane in planes)
     pixels = np.array(photo.crop(box))
     for channel, plane in enumerate(planes):  # one by one: numpy is slow along an axis of three
         original = pixels[..., channel].astype(np.float32)
         pixels[..., channel] = np.rint(original + weight * (plane - original)).clip(0, 255)
     photo.paste(Image.fromarray(pixels), box)
+
+
+def grain_at(box: Box, grain: float) -> np.ndarray | None:
+    """The noise of `blend_planes` over a box, (h, w), the same for all channels; None if it is less than MIN_GRAIN."""
+    if grain < MIN_GRAIN:
+        return None
+    columns, rows = (np.arange(box[i], box[i + 2]) % _NOISE_TILE_PX for i in (0, 1))
+    return _noise_tile()[rows[:, None], columns] * grain
 
 
 def planes_in_photo(

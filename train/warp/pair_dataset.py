@@ -28,6 +28,7 @@ from ..core.train_errors import DataError
 from ..data.metadata import has_class, raise_problems, read_metadata, unit_weights
 from ..data.picture_checks import open_picture
 from ..data.style_codes import Label
+from .eyeball_fields import continue_flow, keep_band, read_eyeballs, restore_band
 from .flow_composition import compose_flow, invert_flow
 
 SMILE_SOURCE_SHARE = 0.2
@@ -67,6 +68,7 @@ class PersonPictures:
         uv_known: (N, S', S', 2) uint8, 255 where they are known.
         depth: (N, S', S') float16, sides towards the viewer.
         units: (N, U, 2) float32, weights of T's action units on the subject's right and left, NaN where unknown.
+        eyeballs: (N, rows, S) uint8, 255 on visible eyeballs, `eyeball_fields.keep_band`; without rows unless T has eyes.
         labels: N labels.
     """
 
@@ -79,6 +81,7 @@ class PersonPictures:
     uv_known: Tensor
     depth: Tensor
     units: Tensor
+    eyeballs: Tensor
     labels: tuple[Label, ...]
 
     def to(self, device: torch.device) -> "PersonPictures":
@@ -123,6 +126,8 @@ class Pairs:
         depth: (B, 3, S', S') float32: the source's, the target's and the neutral picture's.
         labels: of the targets.
         units: (B, U, 2) float32, of the targets, as in `PersonPictures`.
+        eyeballs: (B, 2, S, S) float32 in 0..1, the source's and the target's; (B, 0, S, S) unless T has eyes.
+        steady: (B,) float32, 1 where the source's irises lie where the target's do; 0 if it is another photo, a smile.
     """
 
     source: Tensor
@@ -134,10 +139,12 @@ class Pairs:
     depth: Tensor
     labels: tuple[Label, ...]
     units: Tensor
+    eyeballs: Tensor
+    steady: Tensor
 
 
 def load_people(
-    root: str | Path, split: str, expressions: tuple[str, ...], units: tuple[int, ...] = ()
+    root: str | Path, split: str, expressions: tuple[str, ...], units: tuple[int, ...] = (), eyes: bool = False
 ) -> list[PersonPictures]:
     """Loads everyone of a split who has a neutral picture and at least one other.
 
@@ -146,6 +153,7 @@ def load_people(
         split: a value of the column `split`.
         expressions: the classes.
         units: the action units that T takes; without any, pictures of no class are left out.
+        eyes: whether T has eyes: eyeballs are read, and flow is that of the skin.
 
     Raises:
         DataError: the folder is not of this kind, or has nobody to train on; the message says what is wrong.
@@ -161,7 +169,7 @@ def load_people(
     ordered = {subject: some for subject, some in ordered.items() if _is_neutral(some[0]) and len(some) > 1}
     people, problems = [], []
     with ThreadPoolExecutor() as pool:
-        futures = [pool.submit(_load_person, root, some, expressions, units) for some in ordered.values()]
+        futures = [pool.submit(_load_person, root, some, expressions, units, eyes) for some in ordered.values()]
         for subject, future in zip(ordered, tqdm(futures, desc="pairs"), strict=True):
             try:
                 people.append(future.result())
@@ -223,7 +231,18 @@ def draw_pairs(people: list[PersonPictures], count: int, generator: torch.Genera
         ).float(),
         labels=tuple(person.labels[target] for person, _, target in drawn),
         units=stack("units"),
+        eyeballs=_full_eyeballs(stack("eyeballs", True), stack("eyeballs")),
+        steady=torch.tensor(
+            [float(source == target or source not in person.smiles) for person, source, target in drawn]
+        ).to(flow.device, non_blocking=True),
     )
+
+
+def _full_eyeballs(*bands: Tensor) -> Tensor:
+    """The eyeballs of source and target, (B, 2, S, S), or (B, 0, S, S) if there are none."""
+    if not bands[0].shape[1]:
+        return bands[0].new_zeros(len(bands[0]), 0, *bands[0].shape[2:] * 2, dtype=torch.float32)
+    return torch.stack([restore_band(band.float() / 255) for band in bands], dim=1)
 
 
 def _is_neutral(row: dict[str, str]) -> bool:
@@ -232,19 +251,27 @@ def _is_neutral(row: dict[str, str]) -> bool:
 
 
 def _load_person(
-    root: Path, rows: list[dict[str, str]], expressions: tuple[str, ...], units: tuple[int, ...]
+    root: Path, rows: list[dict[str, str]], expressions: tuple[str, ...], units: tuple[int, ...], eyes: bool
 ) -> PersonPictures:
     images = np.stack([np.asarray(open_picture(root / row["file_name"])) for row in rows])
     columns: tuple[list, ...] = ([], [], [], [], [], [], [])
+    eyeballs = []
     for row in rows:
-        flow, mask, uv, uv_known, depth = (
-            _neutral_fields(images.shape[1], _field_file(root, rows[-1])) if _is_neutral(row)
-            else _read_fields(_field_file(root, row))
-        )  # fmt: skip
-        inverse, hidden = invert_flow(flow, _halve(mask))
+        file = _field_file(root, rows[-1] if _is_neutral(row) else row)
+        fields = _neutral_fields(images.shape[1], file) if _is_neutral(row) else _read_fields(file)
+        flow, mask, uv, uv_known, depth = fields
+        unmatched = _halve(mask)
+        opacity = np.zeros((0, images.shape[2]), np.uint8)
+        if eyes:
+            with np.load(file) as others:
+                opacity = read_eyeballs(others, "neutral_eyeballs" if _is_neutral(row) else "eyeballs")
+            flow, covered = continue_flow(flow, _halve(opacity.astype(np.float32) / 255))
+            unmatched, opacity = np.maximum(unmatched, covered), keep_band(opacity)
+        inverse, hidden = invert_flow(flow, unmatched)
         compressed = [_compress(field) for field in (flow, mask, inverse, hidden, uv, uv_known)]
         for column, field in zip(columns, (*compressed, depth.astype(np.float16)), strict=True):
             column.append(field)
+        eyeballs.append(opacity)
     labels = [
         Label(canonical(row["expression"] if has_class(row) else NEUTRAL, expressions), row.get("style", ""),
               float(row.get("intensity") or 1))
@@ -252,7 +279,7 @@ def _load_person(
     ]  # fmt: skip
     fields = (torch.from_numpy(np.stack(column)) for column in columns)
     weights = torch.stack([_read_units(row, units) for row in rows])
-    return PersonPictures(torch.from_numpy(images), *fields, weights, tuple(labels))
+    return PersonPictures(torch.from_numpy(images), *fields, weights, torch.from_numpy(np.stack(eyeballs)), tuple(labels))
 
 
 def _read_units(row: dict[str, str], units: tuple[int, ...]) -> Tensor:

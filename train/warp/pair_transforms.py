@@ -8,6 +8,8 @@ from torch import Tensor
 
 from exprgan.models.backward_warp import backward_warp
 
+from .eyeball_fields import hold_eyeballs
+
 GLASSES_SHARE = 0.2
 """Share of pairs with glasses drawn on, which must stay where they are while the brows move."""
 HOLD_PX = 7
@@ -78,16 +80,20 @@ def _line_distance(x: Tensor, y: Tensor, x0: Tensor, y0: Tensor, x1: Tensor, y1:
     return torch.hypot(x - x0 - along * dx, y - y0 - along * dy)
 
 
-def hold_at_glasses(source: Tensor, target: Tensor, flow: Tensor, opacity: Tensor) -> tuple[Tensor, Tensor]:
+def hold_at_glasses(
+    source: Tensor, target: Tensor, flow: Tensor, opacity: Tensor, eyeballs: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Changes pairs such that nothing moves at the rim of the glasses, and little near it.
 
     Args:
         source, target: (B, 3, n S, n S), without glasses.
         flow: (B, 2, S, S) in sides, from target to source.
         opacity: (B, 1, S, S) in [0, 1], of the glasses.
+        eyeballs: (B, 2, n S, n S) in [0, 1], the source's and the target's, or (B, 0, n S, n S).
 
     Returns:
-        The target and the flow; near the rim the target becomes the source warped by that flow.
+        The target, the flow and the eyeballs; near the rim the target becomes the source warped by that flow, with its
+        eyeballs in place.
     """
     hold = F.max_pool2d((opacity > 0.1).float(), HOLD_PX, stride=1, padding=HOLD_PX // 2)
     for _ in range(2):
@@ -95,4 +101,7 @@ def hold_at_glasses(source: Tensor, target: Tensor, flow: Tensor, opacity: Tenso
     hold = (hold * 1.6).clamp(max=1)  # 1 at the rim itself
     flow = flow * (1 - hold)
     large = F.interpolate(torch.cat((flow, hold), dim=1), target.shape[2:], mode="bilinear", align_corners=False)
-    return torch.lerp(target, backward_warp(source, large[:, :2]), large[:, 2:]), flow
+    warped = backward_warp(source, large[:, :2])
+    if eyeballs.shape[1]:
+        warped, eyeballs = hold_eyeballs(source, warped, eyeballs, large[:, :2], large[:, 2:])
+    return torch.lerp(target, warped, large[:, 2:]), flow, eyeballs

@@ -1,4 +1,4 @@
-"""Which action units T is given in training, and the start of a T with new inputs from one without them."""
+"""Which action units T is given in training, and the start of a T with new inputs or parts from one without them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -76,12 +76,15 @@ class UnitInputs:
 
 
 def load_widened(T: WarpNetwork, state: Mapping[str, Tensor]) -> None:
-    """Loads the weights of a T into one that may take action units in addition: their weights are 0 at the start.
+    """Loads the weights of a T into one that may take action units in addition, and may have eyes in addition.
+
+    The weights of new units are 0, so that at the start all that the other T predicts stays the same.
 
     Raises:
         RuntimeError: the networks differ in more than that.
     """
-    own, widened = T.state_dict(), dict(state)
+    own = T.state_dict()
+    widened = {name: value for name, value in own.items() if name.startswith("eyes.")} | dict(state)
     old, new = T.num_codes, condition_dim(T.num_codes, len(T.units))
     for name, value in state.items():
         if name.endswith("film.weight") and value.shape[1] == old < new == own[name].shape[1]:

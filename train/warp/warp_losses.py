@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from exprgan.models.backward_warp import FIELD_SCALE, backward_warp, upsample_fields
+from exprgan.models.backward_warp import FIELD_SCALE, backward_warp, upsample_fields, warp_and_relight
+from exprgan.models.eye_network import at_eyes, composite_eyes
 from exprgan.models.mouth_network import CM_IN_WIDE_CROP, lower_face
 from exprgan.models.teeth_texture import composite_teeth
 from exprgan.models.warp_network import WarpPrediction
@@ -19,6 +20,14 @@ from exprgan.models.warp_network import WarpPrediction
 NEAR_PX, WIDE_PX, WIDE_WEIGHT = 7, 25, 0.02
 """Windows over which T's error of the flow is averaged about a mouth. The wide one has little weight and so counts only
 where no pixel nearby is visible."""
+NEAR_LID_PX = 3
+"""Likewise about a lid, instead of NEAR_PX: the other lid is near, and moves otherwise."""
+RIM_PX = 2
+"""Width of the rim of a visible eyeball, in px of R = 256: there it lies in the shadow of lid and lashes."""
+CONTINUED_WEIGHT = 0.3
+"""Weight of the error of the flow on eyeballs, where the renderer's is that of the skin beside them."""
+SHOWN_ASIDE = 0.1
+"""Weight of what the photo shows of an eyeball where the target hides it."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +41,12 @@ class WarpBatch:
         mask: (B, 1, R, R) in [0, 1], pixels of the target that the source does not show.
         gain: (B, 3, S, S), change of log brightness as in `WarpPrediction`.
         uv, uv_known: (B, 4, S, S) in cm and (B, 2, S, S), 0 or 1: the target's teeth.
+        eyeballs: (B, 2, R, R) in [0, 1], the visible eyeballs of source and target; (B, 0, R, R) if T has no eyes.
+        steady: (B,), 1 where the eyeballs of the source lie where the target's do, else 0; their pixels are not compared
+            then.
         prediction: by T.
-        edited: the source as T edits it; only the mouth losses train its mouth interior.
+        edited: the source as T edits it; only the mouth losses train its mouth interior. If T has eyes, it has the
+            target's.
     """
 
     x: Tensor
@@ -43,13 +56,23 @@ class WarpBatch:
     gain: Tensor
     uv: Tensor
     uv_known: Tensor
+    eyeballs: Tensor
+    steady: Tensor
     prediction: WarpPrediction
     edited: Tensor
 
+    @property
+    def has_eyes(self) -> bool:
+        """Whether T has eyes."""
+        return self.eyeballs.shape[1] > 0
+
     @cached_property
     def visible(self) -> Tensor:
-        """(B, 1, S, S) in [0, 1]: pixels that the source shows."""
-        return 1 - F.avg_pool2d(self.mask, FIELD_SCALE)
+        """(B, 1, S, S) in [0, 1]: pixels that the source shows, without eyeballs, which have no part in the flow."""
+        visible = 1 - F.avg_pool2d(self.mask, FIELD_SCALE)
+        if self.has_eyes:
+            visible = visible * (1 - F.max_pool2d(F.max_pool2d(self.eyeballs[:, 1:], FIELD_SCALE), 3, stride=1, padding=1))
+        return visible
 
     @cached_property
     def mouth(self) -> "MouthBatch":
@@ -58,24 +81,39 @@ class WarpBatch:
         T warps the lips slightly differently from the renderer, and the mouth network sees T's lips. So the target is
         warped to them: compared in place, a mouth would become the mean of all mouths it might be, with blurred edges.
         """
-        predicted = lower_face(F.avg_pool2d(self.prediction.flow.detach(), FIELD_SCALE))
-        true = lower_face(torch.cat((self.flow, self.visible), dim=1))
-        shift = torch.zeros_like(predicted)
-        for _ in range(2):  # T's pixel at p is the target's at q, where p + predicted(p) = q + true(q)
-            flow, visible = backward_warp(true, shift).split((2, 1), dim=1)
-            error = torch.cat(((predicted - flow) * visible, visible), dim=1)
-            near, wide = (_blur(error, window) for window in (NEAR_PX, WIDE_PX))
-            total, weight = (near + WIDE_WEIGHT * wide).split((2, 1), dim=1)
-            shift = total / (weight + 1e-4) * 2  # the lower face is half the wide crop
+        predicted, true, visible = (lower_face(part) for part in (self._predicted_flow, self.flow, self.visible))
+        shift = _find_shift(predicted, true, visible, NEAR_PX, (2, 2))  # the lower face is half the wide crop
         target, mask = (backward_warp(lower_face(part), upsample_fields(shift)) for part in (self.target, self.mask))
         known = (backward_warp(lower_face(self.uv_known), shift) > 0.99).float().repeat_interleave(2, dim=1)
         uv = backward_warp(lower_face(self.uv), shift)
-        background, shading, predicted_uv = (lower_face(part) for part in self.prediction[3:])
+        background, shading, predicted_uv = (lower_face(part) for part in self.prediction[3:6])
         # the texture is placed at the true coordinates: gaps that do not align would not train the shading
         placed = torch.where(known > 0, uv, predicted_uv.detach())
         fields = (upsample_fields(part) for part in (background, shading, placed))
         rendered = composite_teeth(*fields, px_per_cm=self.x.shape[-1] * CM_IN_WIDE_CROP) * 2 - 1
         return MouthBatch(target, mask, uv, known, rendered, lower_face(self.prediction.mask), predicted_uv)
+
+    @cached_property
+    def eyes(self) -> "EyeBatch":
+        """The eyes, aligned with the lids as T warped them; the eyeballs themselves stay in place."""
+        predicted, true, visible = (at_eyes(part) for part in (self._predicted_flow, self.flow, self.visible))
+        shift = upsample_fields(_find_shift(predicted, true, visible, NEAR_LID_PX, (2, 4)))  # a part of the wide crop
+        before, after = at_eyes(self.eyeballs).split(1, dim=1)
+        x, target, prediction = at_eyes(self.x), at_eyes(self.target), self.prediction
+        opacity = backward_warp(after, shift)
+        rim = before - _erode(before)  # where the lid leaves it, its shadow must not stay
+        shown = _erode(before) + rim * (1 - _erode(after))
+        skin = warp_and_relight(self.x, prediction.flow.detach(), prediction.gain.detach(), at_eyes)
+        composite = composite_eyes(skin, x, prediction.eyes)
+        wanted = torch.lerp(backward_warp(target, shift), target, opacity)
+        steady = self.steady[:, None, None, None]
+        known = steady * (1 - opacity * (1 - after))  # the target does not show an eyeball where only T opens the lids
+        drawn = prediction.eyes[:, 2:5] * (1 - prediction.eyes[:, 5:]) * 2 - 1
+        return EyeBatch(target, opacity, shown, steady * after * (1 - shown), composite, wanted, known, drawn)
+
+    @cached_property
+    def _predicted_flow(self) -> Tensor:
+        return F.avg_pool2d(self.prediction.flow.detach(), FIELD_SCALE)
 
 
 @dataclass(frozen=True)
@@ -99,6 +137,60 @@ class MouthBatch:
     predicted_uv: Tensor
 
 
+@dataclass(frozen=True)
+class EyeBatch:
+    """The eyes, E x 2 E with E = R / 4 (`exprgan.models.eye_network.at_eyes`); one channel where none are named.
+
+    Attributes:
+        target: (B, 3, E, 2 E) in [-1, 1].
+        opacity: in [0, 1], the visible eyeballs between the lids where T moved them.
+        shown: in [0, 1], what the source shows of them without the shadow of a lid that moves away.
+        uncovered: in [0, 1], what the target shows of them and `shown` does not.
+        composite: (B, 3, E, 2 E) in [-1, 1], T's eyeballs over the warped source.
+        wanted: likewise, the target with its lids where T moved them.
+        known: in [0, 1], where that can be told.
+        drawn: (B, 3, E, 2 E) in [-1, 1], T's colours in their shade.
+    """
+
+    target: Tensor
+    opacity: Tensor
+    shown: Tensor
+    uncovered: Tensor
+    composite: Tensor
+    wanted: Tensor
+    known: Tensor
+    drawn: Tensor
+
+
+def _find_shift(predicted: Tensor, true: Tensor, visible: Tensor, near_px: int, sides: tuple[float, float]) -> Tensor:
+    """Where the target has what T shows.
+
+    T's pixel at p is the target's at q = p + shift, where p + predicted(p) = q + true(q).
+
+    Args:
+        predicted, true: flow (B, 2, H, W) over a part of the wide crop, in its sides.
+        visible: (B, 1, H, W) in [0, 1], where the true flow counts; it is averaged over near_px, and wide ones.
+        sides: width and height of the wide crop in those of the part.
+
+    Returns:
+        (B, 2, H, W) in sides of the part.
+    """
+    factors, fields = predicted.new_tensor(sides)[:, None, None], torch.cat((true, visible), dim=1)
+    shift = torch.zeros_like(predicted)
+    for _ in range(2):
+        flow, seen = backward_warp(fields, shift).split((2, 1), dim=1)
+        error = torch.cat(((predicted - flow) * seen, seen), dim=1)
+        near, wide = (_blur(error, window) for window in (near_px, WIDE_PX))
+        total, weight = (near + WIDE_WEIGHT * wide).split((2, 1), dim=1)
+        shift = total / (weight + 1e-4) * factors
+    return shift
+
+
+def _erode(x: Tensor) -> Tensor:
+    """The smallest value within RIM_PX."""
+    return -F.max_pool2d(-x, 2 * RIM_PX + 1, stride=1, padding=RIM_PX)
+
+
 def _blur(x: Tensor, window: int) -> Tensor:
     """Means over squares of `window` px, twice."""
     for _ in range(2):
@@ -109,13 +201,16 @@ def _blur(x: Tensor, window: int) -> Tensor:
 
 WARP_LOSSES: dict[str, tuple[Callable[[WarpBatch], Tensor], float]] = {}
 """Name -> the function and its weight."""
+EYE_LOSSES: set[str] = set()
+"""Names of those that only a T with eyes has."""
 
 
-def register_warp_loss(weight: float) -> Callable:
-    """Registers a loss in LOSSES under its function's name."""
+def register_warp_loss(weight: float, of_eyes: bool = False) -> Callable:
+    """Registers a loss in WARP_LOSSES under its function's name; `of_eyes`: only a T with eyes has it."""
 
     def register(function: Callable[[WarpBatch], Tensor]) -> Callable[[WarpBatch], Tensor]:
         WARP_LOSSES[function.__name__] = (function, weight)
+        EYE_LOSSES.update([function.__name__] if of_eyes else [])
         return function
 
     return register
@@ -123,7 +218,9 @@ def register_warp_loss(weight: float) -> Callable:
 
 def total_warp_loss(batch: WarpBatch) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum, and the unweighted losses by name."""
-    values = {name: function(batch) for name, (function, _) in WARP_LOSSES.items()}
+    values = {
+        name: function(batch) for name, (function, _) in WARP_LOSSES.items() if batch.has_eyes or name not in EYE_LOSSES
+    }
     loss = torch.stack([WARP_LOSSES[name][1] * value for name, value in values.items()]).sum()
     return loss, {name: value.detach() for name, value in values.items()}
 
@@ -157,10 +254,7 @@ def warp_squared(batch: WarpBatch) -> Tensor:
 def mouth_mask(batch: WarpBatch) -> Tensor:
     """Cross entropy of the mask over the lower face, plus the Dice loss (Milletari et al. 2016), without which an area as
     small as a mouth is not found for hundreds of steps."""
-    predicted, mask = batch.mouth.predicted_mask, batch.mouth.mask
-    overlap, areas = (predicted * mask).sum((1, 2, 3)), (predicted + mask).sum((1, 2, 3))
-    dice = 1 - (2 * overlap + 10) / (areas + 10)
-    return F.binary_cross_entropy(predicted.clamp(1e-4, 1 - 1e-4), mask) + dice.mean()
+    return _mask_error(batch.mouth.predicted_mask, batch.mouth.mask)
 
 
 @register_warp_loss(0.3)
@@ -192,6 +286,40 @@ def mouth_smoothness(batch: WarpBatch) -> Tensor:
     return sum(part.diff(dim=d).abs().mean() for part in parts for d in (2, 3))
 
 
+@register_warp_loss(1.0, of_eyes=True)
+def eye_mask(batch: WarpBatch) -> Tensor:
+    """Cross entropy of the opacity of the eyeballs, plus the Dice loss of both together."""
+    return _mask_error(batch.prediction.eyes[:, :1], batch.eyes.opacity)
+
+
+@register_warp_loss(0.3, of_eyes=True)
+def eye_shown(batch: WarpBatch) -> Tensor:
+    """Cross entropy of what the photo shows of the eyeballs, mainly where the target shows them."""
+    predicted = batch.prediction.eyes[:, 1:2].clamp(1e-4, 1 - 1e-4)
+    weight = batch.eyes.opacity.clamp(min=SHOWN_ASIDE)
+    return (F.binary_cross_entropy(predicted, batch.eyes.shown, reduction="none") * weight).sum() / weight.sum()
+
+
+@register_warp_loss(0.3, of_eyes=True)
+def eye_color(batch: WarpBatch) -> Tensor:
+    """Mean |drawn - target| where the target shows an eyeball that the source hides, whatever T's opacity is there."""
+    weight = batch.eyes.uncovered
+    return ((batch.eyes.drawn - batch.eyes.target).abs() * weight).sum() / (3 * weight.sum() + 1)
+
+
+@register_warp_loss(2.0, of_eyes=True)
+def eye_pixel(batch: WarpBatch) -> Tensor:
+    """Mean |composite - target| over the windows at the eyes."""
+    return ((batch.eyes.composite - batch.eyes.wanted).abs() * batch.eyes.known).mean()
+
+
+@register_warp_loss(2.0, of_eyes=True)
+def eye_edges(batch: WarpBatch) -> Tensor:
+    """Mean difference of the image gradients likewise, for the rim of the iris and the lids."""
+    error, known = batch.eyes.composite - batch.eyes.wanted, batch.eyes.known
+    return sum((error.diff(dim=d).abs() * known.narrow(d, 1, known.shape[d] - 1)).mean() for d in (2, 3))
+
+
 @register_warp_loss(80.0)
 def gain(batch: WarpBatch) -> Tensor:
     """Mean |gain error| where the source is visible. A fold changes brightness by a tenth on a hundredth of the picture:
@@ -211,9 +339,17 @@ def gain_smoothness(batch: WarpBatch) -> Tensor:
     return sum(batch.prediction.gain.diff(dim=d).abs().mean() for d in (2, 3))
 
 
+def _mask_error(predicted: Tensor, mask: Tensor) -> Tensor:
+    overlap, areas = (predicted * mask).sum((1, 2, 3)), (predicted + mask).sum((1, 2, 3))
+    dice = 1 - (2 * overlap + 10) / (areas + 10)
+    return F.binary_cross_entropy(predicted.clamp(1e-4, 1 - 1e-4), mask) + dice.mean()
+
+
 def _flow_error(batch: WarpBatch) -> Tensor:
-    flow = F.avg_pool2d(batch.prediction.flow, FIELD_SCALE)
-    return (flow - batch.flow) * flow.shape[-1] * batch.visible
+    flow, weight = F.avg_pool2d(batch.prediction.flow, FIELD_SCALE), batch.visible
+    if batch.has_eyes:
+        weight = torch.maximum(weight, CONTINUED_WEIGHT * F.avg_pool2d(batch.eyeballs[:, 1:], FIELD_SCALE))
+    return (flow - batch.flow) * flow.shape[-1] * weight
 
 
 def _gain_error(batch: WarpBatch) -> Tensor:

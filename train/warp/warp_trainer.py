@@ -42,7 +42,7 @@ from .warp_losses import WarpBatch, total_warp_loss
 MIN_BRIGHTNESS = 0.04
 """Added to brightness in [0, 1] before the logarithm: nearly black pixels say little about light."""
 NO_EMPHASIS_SHARE, MAX_EMPHASIS = 0.4, 1.6
-"""When the mouth network is trained alone: share of batches without emphasis, and the largest emphasis of the others."""
+"""When mouth or eyes are trained alone: share of batches without emphasis, and the largest emphasis of the others."""
 WARM_UP_STEPS = 200
 """Steps over which the learning rate rises; at most a tenth of all."""
 MIN_RATE = 0.02
@@ -66,7 +66,8 @@ class WarpTrainConfig:
                                 "network reads them, and those that the edit is to show")  # fmt: skip
     decoded_share: float = option(1.0, "share of batches in which T sees the decoder's pictures; below 1 it learns to do "
                                   "without them, and only tuned edits show them to it")  # fmt: skip
-    part: Literal["all", "mouth"] = option("all", "train all of T, or the mouth network only")
+    eyes: bool = option(False, "T has an eye network: eyeballs stay, lids move over them, what they uncover is drawn")
+    part: Literal["all", "mouth", "eyes"] = option("all", "train all of T, or the mouth or the eye network only")
     ema: float = option(0.998, "decay of the running average of T's weights, which is what gets written")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the networks' arithmetic")
     save_minutes: float = option(4.0, "minutes between checkpoints")
@@ -98,23 +99,28 @@ class WarpTrainer:
         if config.again and self.model.T is None:
             raise ValueError(f"the weights in {weights} hold no T to start from; leave out --again")
         if config.again:
-            units = config.units or bool(shape.warp_units)
-            self.config = config = dataclasses.replace(config, width=shape.warp_width, units=units)
+            units, eyes = config.units or bool(shape.warp_units), config.eyes or shape.warp_eyes
+            self.config = config = dataclasses.replace(config, width=shape.warp_width, units=units, eyes=eyes)
+        if config.part == "eyes" and not config.eyes:
+            raise ValueError("part eyes needs a T with an eye network; add --eyes")
         units = (config.again and shape.warp_units) or shape.action_units or tuple(ACTION_UNITS)
-        T = WarpNetwork(shape.image_size, self.model.F_ctrl.code_dim, config.width, units if config.units else ())
+        units = units if config.units else ()
+        T = WarpNetwork(shape.image_size, self.model.F_ctrl.code_dim, config.width, units, config.eyes)
         if config.again:
             load_widened(T, self.model.T.state_dict())
         self.unit_inputs = UnitInputs(self.model, T.units)
         warn_of_shortages(pairs, shape.expressions, verbose=self.accelerator.is_main_process)
         if self.accelerator.is_main_process and (warning := self.unit_inputs.warning):
             print_warnings([warning])
-        self.people = [person.to(self.device) for person in load_people(pairs, "train", shape.expressions, T.units)]
+        self.people = [
+            person.to(self.device) for person in load_people(pairs, "train", shape.expressions, T.units, config.eyes)
+        ]
         # CUDA's group norm is fast on contiguous tensors only
         self.layout = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
         T.to(self.device, memory_format=self.layout)
         self.ema = copy.deepcopy(T).requires_grad_(False)
         T.requires_grad_(False)
-        trained = (T.mouth if config.part == "mouth" else T).requires_grad_(True)
+        trained = {"all": T, "mouth": T.mouth, "eyes": T.eyes}[config.part].requires_grad_(True)
         optimizer = torch.optim.AdamW(trained.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-4)
         self.training = SavedTraining(self.accelerator, "detail", config, T, optimizer, ema=self.ema,
                                       base=model_digest(self.model))  # fmt: skip
@@ -157,12 +163,15 @@ class WarpTrainer:
         with self.accelerator.autocast():
             prediction = self.T(x.contiguous(memory_format=self.layout), decoded, condition, emphasis)
         prediction = WarpPrediction(*(part.float() for part in prediction))
-        flow, gain, *mouth = prediction
+        flow, gain, *mouth = prediction[:6]
         edited = WarpPrediction(flow, gain, *(part.detach() for part in mouth)).apply(x)
-        return WarpBatch(x, target, *fields, prediction, edited)
+        *_, eyeballs = fields
+        if eyeballs.shape[1]:  # they have losses of their own
+            edited = torch.lerp(edited, target, eyeballs[:, 1:])
+        return WarpBatch(x, target, *fields, pairs.steady, prediction, edited)
 
     def _draw_emphasis(self, generator: torch.Generator) -> float:
-        """The emphasis of flow and gain. A mouth network trained alone sees all emphases that expressions have."""
+        """The emphasis of flow and gain. Mouth or eyes that are trained alone see all emphases that expressions have."""
         if self.config.part == "all" or torch.rand((), generator=generator) < NO_EMPHASIS_SHARE:
             return 1.0
         return 1 + torch.rand((), generator=generator).item() * (MAX_EMPHASIS - 1)
@@ -189,15 +198,20 @@ def augment_pairs(pairs: Pairs, size: int, generator: torch.Generator) -> tuple[
 
     Returns:
         source and target (B, 3, R, R) in [-1, 1], R = size; flow (B, 2, S, S), mask (B, 1, R, R), gain (B, 3, S, S),
-        uv (B, 4, S, S) and uv_known (B, 2, S, S) as in `WarpBatch`; and the units (B, U, 2) of the target.
+        uv (B, 4, S, S), uv_known (B, 2, S, S) and eyeballs (B, 2 or 0, R, R) as in `WarpBatch`; and the units (B, U, 2) of
+        the target.
     """
     count, device = len(pairs.labels), pairs.source.device
     affine = random_affine(count, generator)
     matrix = affine.to(device, non_blocking=True)
     view = TurnedView(random_turns(count, generator).to(device, non_blocking=True), pairs.depth, matrix)
     places = view.sources(1, size)
-    pictures = (pairs.source, view.sources(0, size)), (pairs.target, places)
+    both = view.sources(0, size), places
+    pictures = zip((pairs.source, pairs.target), both, strict=True)
     pictures = torch.stack([sample(picture.permute(0, 3, 1, 2).float() / 255, at) for picture, at in pictures], dim=1)
+    eyeballs = pairs.eyeballs.new_zeros(count, 0, size, size)
+    if pairs.eyeballs.shape[1]:
+        eyeballs = torch.cat([sample(x, at) for x, at in zip(pairs.eyeballs.split(1, dim=1), both, strict=True)], dim=1)
     mask = sample(pairs.mask[:, None], places)
     fields = torch.cat((pairs.uv, pairs.uv_known), dim=3).permute(0, 3, 1, 2)
     uv, uv_known = sample(fields, view.sources(1, size // FIELD_SCALE)).split((4, 2), dim=1)
@@ -216,7 +230,9 @@ def augment_pairs(pairs: Pairs, size: int, generator: torch.Generator) -> tuple[
         color, opacity = draw_glasses((eyes + 1) / 2 * size, size, generator, device)
         rows = chosen.to(device, non_blocking=True)
         source, target = pictures[rows].unbind(1)
-        target, flow[rows] = hold_at_glasses(source, target, flow[rows], F.avg_pool2d(opacity, FIELD_SCALE))
+        coarse = F.avg_pool2d(opacity, FIELD_SCALE)
+        target, flow[rows], held = hold_at_glasses(source, target, flow[rows], coarse, eyeballs[rows])
+        eyeballs[rows] = held * (1 - opacity)
         pictures[rows] = torch.lerp(torch.stack((source, target), dim=1), color[:, None], opacity[:, None])
         mask[rows] = mask[rows] * (1 - opacity)
     source, target = (pictures * 2 - 1).unbind(1)
@@ -224,7 +240,7 @@ def augment_pairs(pairs: Pairs, size: int, generator: torch.Generator) -> tuple[
     noise_generator = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
     level, chance = torch.rand(2, count, 1, 1, 1, generator=generator).to(device, non_blocking=True)
     noise = torch.randn(source.shape, generator=noise_generator, device=device) * (0.04 * level * (chance < 0.4))
-    return (source + noise).clamp(-1, 1), target, flow, mask, gain, uv, uv_known, units
+    return (source + noise).clamp(-1, 1), target, flow, mask, gain, uv, uv_known, eyeballs, units
 
 
 def gain_between(source: Tensor, target: Tensor, flow: Tensor) -> Tensor:
@@ -263,7 +279,8 @@ def model_digest(model: ExprGAN) -> str:
 def write_into(folder: Path, T: WarpNetwork, config: WarpTrainConfig) -> None:
     """Replaces T in published weights (model.safetensors, config.json, training.json); the rest of the model stays."""
     published = ExprGAN.from_pretrained(folder)
-    parts = {"warp_width": config.width, "warp_decoded": config.decoded_share == 1, "warp_units": T.units}
+    parts = {"warp_width": config.width, "warp_decoded": config.decoded_share == 1, "warp_units": T.units,
+             "warp_eyes": T.eyes is not None}  # fmt: skip
     model = ExprGAN(dataclasses.replace(published.config, **parts))
     replaced = ("T.", "warp_emphasis.")  # the emphasis was calibrated for the T that is replaced
     kept = {name: value for name, value in published.state_dict().items() if not name.startswith(replaced)}
