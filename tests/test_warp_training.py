@@ -18,7 +18,17 @@ from train.core.train_errors import DataError, RunError
 from train.data.metadata import read_metadata, write_metadata
 from train.data.style_codes import Label
 from train.warp.flow_composition import compose_flow, invert_flow
-from train.warp.pair_dataset import Pairs, draw_pairs, load_people
+from train.warp.pair_dataset import (
+    NEUTRAL_OF_SMILES,
+    NEUTRAL_SOURCE_SHARE,
+    SMILE_SOURCE_SHARE,
+    STRONG_TO_NEUTRAL_SHARE,
+    UNCHANGED_SHARE,
+    Pairs,
+    PersonPictures,
+    draw_pairs,
+    load_people,
+)  # fmt: skip
 from train.warp.pair_transforms import draw_glasses, hold_at_glasses
 from train.warp.warp_losses import WARP_LOSSES, WarpBatch
 from train.warp.warp_trainer import MAX_EMPHASIS, WarpTrainConfig, WarpTrainer, augment_pairs, gain_between
@@ -117,6 +127,32 @@ def test_a_step_to_a_real_smile_is_a_source_alone_and_a_photo_without_flow_is_no
     starts, ends = (sum(torch.equal(one, step) for one in part) for part in (pairs.source, pairs.target))
     same = sum(torch.equal(a, b) and torch.equal(a, step) for a, b in zip(pairs.source, pairs.target, strict=True))
     assert starts > ends == same
+
+
+def test_pairs_are_drawn_in_their_shares():
+    labels = (Label("neutral", "real", 0.0), *[Label("happy", "teeth", 0.1 + 0.2 * n) for n in range(5)],
+              *[Label("happy", "morph", 0.6)] * 2, *[Label("neutral", "combination", 0.0)] * 4)  # fmt: skip
+    count, small = len(labels), (2, 2)
+    fields = {"flow": 2, "inverse": 2, "uv": 4, "uv_known": 2}
+    parts = {name: torch.zeros(count, *small, channels) for name, channels in fields.items()}
+    parts |= {"images": torch.arange(count).view(-1, 1, 1, 1).expand(-1, 4, 4, 3), "mask": torch.zeros(count, 4, 4)}
+    parts |= {name: torch.zeros(count, *small) for name in ("hidden", "depth")}
+    person = PersonPictures(**parts, units=torch.zeros(count, 0, 2), eyeballs=torch.zeros(count, 0, 4), labels=labels)
+    assert person.strong == [4, 5] and person.smiles == [6, 7] and person.combinations == [8, 9, 10, 11]
+    assert person.targets == [0, 1, 2, 3, 4, 5]
+    pairs = draw_pairs([person], 2000, seeded())
+    source, target = (part[:, 0, 0, 0] for part in (pairs.source, pairs.target))
+    of_smile, combined, same = (source == 6) | (source == 7), target >= 8, source == target
+    other = 1 - SMILE_SOURCE_SHARE - STRONG_TO_NEUTRAL_SHARE
+    by_chance = other * (1 - NEUTRAL_SOURCE_SHARE) / count
+    assert of_smile.float().mean().item() == pytest.approx(SMILE_SOURCE_SHARE + 2 * by_chance, abs=0.03)
+    to_neutral = (target == 0)[of_smile & ~same].float().mean().item()
+    assert to_neutral == pytest.approx(NEUTRAL_OF_SMILES, abs=0.12)
+    back = ((source == 4) | (source == 5)) & (target == 0)
+    assert STRONG_TO_NEUTRAL_SHARE - 0.03 < back.float().mean().item() < STRONG_TO_NEUTRAL_SHARE + 0.04
+    assert UNCHANGED_SHARE - 0.03 < same.float().mean().item() < UNCHANGED_SHARE + 0.1
+    assert combined.float().mean().item() == pytest.approx(0.2, abs=0.05)
+    assert not ((target == 6) | (target == 7))[~same].any() and torch.equal(pairs.steady, 1 - (of_smile & ~same).float())
 
 
 def test_the_way_back_is_the_way_there_and_what_is_covered_is_hidden():

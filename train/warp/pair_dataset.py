@@ -25,7 +25,7 @@ from exprgan.folder_paths import find_path_problems
 from exprgan.models.unit_condition import units_as_tensor
 
 from ..core.train_errors import DataError
-from ..data.metadata import has_class, raise_problems, read_metadata, unit_weights
+from ..data.metadata import has_class, is_varied, raise_problems, read_metadata, unit_weights
 from ..data.picture_checks import open_picture
 from ..data.style_codes import Label
 from .eyeball_fields import continue_flow, keep_band, read_eyeballs, restore_band
@@ -162,7 +162,8 @@ def load_people(
     field_files = (_field_file(root, row).relative_to(root).as_posix() for row in table)
     raise_problems(root, [f"{name!r} {problem}" for name, problem in find_path_problems(field_files, root).items()])
     for row in table:
-        is_usable = has_class(row) or (units and row.get("style") == COMBINATION_STYLE)
+        is_combination = row.get("style") == COMBINATION_STYLE and not is_varied(row)  # T moves no irises
+        is_usable = has_class(row) or (units and is_combination)
         if row["split"] == split and is_usable and (_is_neutral(row) or _field_file(root, row).is_file()):
             rows.setdefault(row["subject"], []).append(row)
     ordered = {subject: sorted(rows[subject], key=lambda row: not _is_neutral(row)) for subject in sorted(rows)}
