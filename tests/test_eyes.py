@@ -214,14 +214,14 @@ def test_the_true_eyes_have_the_smallest_losses(closes):
 
 
 def test_eyes_are_compared_where_t_moved_the_lids():
-    before, after = (torch.from_numpy(apertures(R, 0.1, shift))[None, None] for shift in (0.0, -0.06))
+    before, after = (torch.from_numpy(apertures(R, 0.1, shift))[None, None] for shift in (0.0, -0.03))
     flow = torch.zeros(1, 2, R, R)
-    true = torch.nn.functional.avg_pool2d(flow + torch.tensor([0.0, 0.06]).view(1, 2, 1, 1), 2)
+    true = torch.nn.functional.avg_pool2d(flow + torch.tensor([0.0, 0.03]).view(1, 2, 1, 1), 2)
     x, target = before.expand(-1, 3, -1, -1), after.expand(-1, 3, -1, -1)
     batch = batch_of(x, target, before, after, torch.zeros(1, 6, 16, 32), flow, true)
     rows = torch.arange(16.0)[:, None]
     places = [(rows * part[0, 0]).sum() / part.sum() for part in (at_eyes(before), at_eyes(after), batch.eyes.opacity)]
-    assert places[1] - places[0] == pytest.approx(-0.06 * R, abs=0.6) and places[2] - places[0] == pytest.approx(0, abs=0.6)
+    assert places[1] - places[0] == pytest.approx(-0.03 * R, abs=0.3) and places[2] - places[0] == pytest.approx(0, abs=0.5)
 
 
 def test_a_run_trains_eyes_and_eyes_alone(eye_folder, weights, tmp_path):  # noqa: F811

@@ -20,8 +20,9 @@ from exprgan.models.warp_network import WarpPrediction
 NEAR_PX, WIDE_PX, WIDE_WEIGHT = 7, 25, 0.02
 """Windows over which T's error of the flow is averaged about a mouth. The wide one has little weight and so counts only
 where no pixel nearby is visible."""
-NEAR_LID_PX = 3
-"""Likewise about a lid, instead of NEAR_PX: the other lid is near, and moves otherwise."""
+NEAR_LID_PX, MAX_LID_SHIFT = 5, 0.03
+"""Likewise about a lid, instead of NEAR_PX: the other lid is near, and moves otherwise. Where T's error is more than
+MAX_LID_SHIFT, in sides of the wide crop, its lids are wrong, and eyes are compared with the target that far away only."""
 RIM_PX = 2
 """Width of the rim of a visible eyeball, in px of R = 256: there it lies in the shadow of lid and lashes."""
 CONTINUED_WEIGHT = 0.3
@@ -97,12 +98,16 @@ class WarpBatch:
     def eyes(self) -> "EyeBatch":
         """The eyes, aligned with the lids as T warped them; the eyeballs themselves stay in place."""
         predicted, true, visible = (at_eyes(part) for part in (self._predicted_flow, self.flow, self.visible))
-        shift = upsample_fields(_find_shift(predicted, true, visible, NEAR_LID_PX, (2, 4)))  # a part of the wide crop
+        shift = _find_shift(
+            predicted, true, visible, NEAR_LID_PX, (2, 4)
+        )  # half as wide as the wide crop, a quarter as high
+        limit = MAX_LID_SHIFT * shift.new_tensor([2, 4])[:, None, None]
+        shift = upsample_fields(shift.clamp(-limit, limit))
         before, after = at_eyes(self.eyeballs).split(1, dim=1)
         x, target, prediction = at_eyes(self.x), at_eyes(self.target), self.prediction
         opacity = backward_warp(after, shift)
-        rim = before - _erode(before)  # where the lid leaves it, its shadow must not stay
-        shown = _erode(before) + rim * (1 - _erode(after))
+        # where a lid leaves the rim of an eyeball, its shadow must not stay
+        shown = before * (1 - (_erode(after) - _erode(before)).clamp(min=0))
         skin = warp_and_relight(self.x, prediction.flow.detach(), prediction.gain.detach(), at_eyes)
         composite = composite_eyes(skin, x, prediction.eyes)
         wanted = torch.lerp(backward_warp(target, shift), target, opacity)
