@@ -139,7 +139,7 @@ def test_units_are_given_in_their_shares(tiny_config):
     )
 
 
-def test_a_run_writes_a_t_that_takes_units_and_one_without_a_reader_says_so(
+def test_a_run_writes_a_t_that_takes_units_and_one_without_a_reader_warns(
     unit_folder, unit_weights, tiny_config, tmp_path, capsys
 ):
     settings = WarpTrainConfig(steps=2, batch_size=4, width=0.25, mixed_precision="no", cpu=True, out=str(tmp_path / "run"))

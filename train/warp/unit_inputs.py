@@ -39,7 +39,7 @@ class UnitInputs:
         """A sentence if T takes units that the face network does not read; else empty."""
         if self.is_read or not self.units:
             return ""
-        return ("the face network of the weights does not read all of T's action units, so T is not told what a photo "
+        return ("the face network of the weights does not read all of T's action units, so T does not know what a photo "
                 "shows; train one by `facenet` on rendered pictures")  # fmt: skip
 
     def condition(self, c: Tensor, target: Tensor, labels: Sequence[Label], crops: Tensor,

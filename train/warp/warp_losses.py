@@ -153,7 +153,7 @@ class EyeBatch:
         uncovered: in [0, 1], what the target shows of them and `shown` does not.
         composite: (B, 3, E, 2 E) in [-1, 1], T's eyeballs over the warped source.
         wanted: likewise, the target with its lids where T moved them.
-        known: in [0, 1], where that can be told.
+        known: in [0, 1], where that is certain.
         drawn: (B, 3, E, 2 E) in [-1, 1], T's colours in their shade.
     """
 
