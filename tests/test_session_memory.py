@@ -105,11 +105,11 @@ def test_one_session_is_bounded_by_itself(monkeypatch):
 
 def test_a_session_that_nobody_holds_counts_no_more(editor, two):
     session = PhotoSession(editor, two)
-    memory = session._memory
-    assert memory in session_memory._memories
-    del session, memory
+    number = len(session_memory._memories)
+    assert session._memory in session_memory._memories
+    del session
     gc.collect()
-    assert not [memory for memory in session_memory._memories if memory.nbytes > 3 * 1024 * 600]
+    assert len(session_memory._memories) < number
 
 
 def edited(editor, path, session, scope="all", **changes):
@@ -127,7 +127,6 @@ def test_results_are_the_same_after_everything_was_forgotten(editor, two, fideli
     forget_least_used()
     assert session._memory.nbytes == 0
     Path(session._preview_path).unlink()
-    assert session.face_at(820, 200) == 1
     again_before, again_after, again_status, same = edited(editor, two, session, fidelity=fidelity)
     assert same is session and again_status == status
     assert np.array_equal(before, again_before) and np.array_equal(after, again_after)
@@ -172,8 +171,8 @@ def test_more_than_three_faces_are_not_tuned_at_once(editor, four, monkeypatch):
         edited(editor, four, session, fidelity="tuned")
     assert time.monotonic() - start < 0.5
     # The chosen fidelity is that of all faces of an animation.
-    others = {"0": {"expression": "sad"}} | {str(i): {"expression": "sad"} for i in (1, 2)}
-    settings = SETTINGS | {"face": 3, "scope": "each", "others": others, "fidelity": "tuned"}
+    others = {str(i): {"expression": "sad"} for i in (1, 2, 3)}
+    settings = SETTINGS | {"face": 4, "scope": "each", "others": others, "fidelity": "tuned"}
     with pytest.raises(ExprGANError, match="not to 4"):
         animate(
             editor, four, **settings, kind="sweep", file_format="gif", seconds=0.5, session=session, progress=no_progress

@@ -49,7 +49,7 @@ def pool_elements(c: Tensor, numbers_each: int) -> Tensor:
 
 
 def block_codes(c: Tensor, numbers_each: int, num_blocks: int) -> list[Tensor]:
-    """The codes of G_dec's first layer and of its blocks, (B, K * d) each: c, or with `numbers_each` > 0 its `pool_elements`.
+    """The codes of G_dec's first layer and its blocks, (B, K * d) each: c, or with `numbers_each` > 0 its `pool_elements`.
 
     The last SHARED_BLOCKS then have the mean of each pooled c_i in place of its elements.
     """
