@@ -121,7 +121,7 @@ def test_two_faces_are_animated_at_once_and_the_others_stay(editor):
     assert len(editor.animate(subjects, seconds=1, fps=4)._patches) == 3  # all that were read
     assert len(editor.animate(photo, face="all", seconds=1, fps=4)._patches) == 3
     assert len(editor.animate(photo, face=[0, 1], seconds=1, fps=4)._patches) == 2
-    with pytest.raises(NoFaceError, match="no face 5"):
+    with pytest.raises(NoFaceError, match="no face number 6 from the left"):
         editor.animate(photo, face=5)
 
 

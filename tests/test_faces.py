@@ -212,7 +212,7 @@ def test_the_command_line_and_the_page_tell_that_a_face_is_uncertain(tmp_path, c
     path = tmp_path / "drawing.png"
     drawn_face(8, 3).save(path)
     assert main(["find", str(path)]) == 0 and "may be no face" in capsys.readouterr().out
-    assert "may be no face" in read(tiny_editor, str(path))[0]
+    assert "may be no face" in read(tiny_editor, str(path))[0]["faces"][0]["notes"][0]
 
 
 FRONTAL = [(30.0, 40.0), (70.0, 40.0), (50.0, 60.0), (35.0, 80.0), (65.0, 80.0)]

@@ -55,13 +55,13 @@ def test_a_photo_from_a_pipe_gives_the_edit_of_its_file(model, portrait, monkeyp
 def test_process_substitution_is_read(portrait, tmp_path):
     command = [sys.executable, "-m", "exprgan", "find", "/dev/fd/0", "--out", str(tmp_path / "faces.png")]
     done = subprocess.run(command, input=portrait.read_bytes(), stdout=subprocess.PIPE, cwd=ROOT, check=False)
-    assert done.returncode == 0 and done.stdout.decode().startswith("0: ") and (tmp_path / "faces.png").exists()
+    assert done.returncode == 0 and done.stdout.decode().startswith("1: ") and (tmp_path / "faces.png").exists()
 
 
 def test_notes_do_not_mix_with_a_picture_on_standard_output(portrait, capsysbinary):
     assert main(["find", str(portrait), "--out", "-"]) == 0
     captured = capsysbinary.readouterr()
-    assert Image.open(io.BytesIO(captured.out)).format == "JPEG" and captured.err.startswith(b"0: ")
+    assert Image.open(io.BytesIO(captured.out)).format == "JPEG" and captured.err.startswith(b"1: ")
 
 
 def test_transfer_and_animate_take_and_write_streams(model, portrait, data_dir, monkeypatch, capsysbinary):
@@ -110,7 +110,7 @@ def test_a_reader_that_stops_early_ends_the_command_without_a_traceback(portrait
     command = [sys.executable, "-m", "exprgan", "find", str(portrait), "--out", "-"]
     done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, cwd=ROOT, check=False)
     os.close(write_end)
-    assert done.returncode == 1 and [line[:2] for line in done.stderr.decode().splitlines()] == ["0:"]
+    assert done.returncode == 1 and [line[:2] for line in done.stderr.decode().splitlines()] == ["1:"]
 
 
 @pytest.mark.parametrize(

@@ -169,8 +169,8 @@ def _set_aside(folder: Path) -> None:
 
 def _inherited(model: ExprGAN, before: dict[str, Any]) -> dict[str, Any]:
     """For training.json after fine-tuning: the parts that fit the earlier decoder, and how T was trained."""
-    parts = ["T"] if model.T is not None else []
-    parts += ["F_ctrl.path"] if model.config.intensity_knots > 2 else []
+    slider = ["F_ctrl.path"] if model.config.intensity_knots > 2 else []
+    parts = slider if model.T is None else ["T"]  # with T the decoder was trained on the codes of its path
     return ({INHERITED: parts} if parts else {}) | ({"detail": before["detail"]} if parts and "detail" in before else {})
 
 
