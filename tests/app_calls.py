@@ -61,8 +61,8 @@ def ask(url, path, method="GET", body=None, timeout_s=20, **headers):
         connection.close()
 
 
-def post(url, path, content):
-    return ask(url, path, "POST", json.dumps(content).encode(), **{"Content-Type": "application/json"})
+def post(url, path, content, **headers):
+    return ask(url, path, "POST", json.dumps(content).encode(), **{"Content-Type": "application/json"} | headers)
 
 
 def upload(url, data, name="me.jpg", content_type="image/jpeg"):
@@ -73,12 +73,12 @@ def upload(url, data, name="me.jpg", content_type="image/jpeg"):
     return ask(url, "/gradio_api/upload", "POST", body, **{"Content-Type": f"multipart/form-data; boundary={boundary}"})
 
 
-def call(url, action, *data):
+def call(url, action, *data, timeout_s=20, **headers):
     """The last event of an API call (complete or error), and the whole answer as text."""
-    status, _, body = post(url, f"/gradio_api/call/{action}", {"data": data})
+    status, _, body = post(url, f"/gradio_api/call/{action}", {"data": data}, **headers)
     assert status == 200, body
     event_id = json.loads(body)["event_id"]
-    answer = ask(url, f"/gradio_api/call/{action}/{event_id}")[2].decode()
+    answer = ask(url, f"/gradio_api/call/{action}/{event_id}", timeout_s=timeout_s, **headers)[2].decode()
     return answer.partition("\n")[0].removeprefix("event: "), answer
 
 

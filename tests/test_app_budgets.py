@@ -34,7 +34,8 @@ class App:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/"
-        settings = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(folder), "PYTHONPATH": str(ROOT)}
+        settings = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(folder), "PYTHONPATH": str(ROOT),
+                    "EXPRGAN_TRUSTED_PROXIES": "1"}  # fmt: skip
         self.process = subprocess.Popen([sys.executable, str(ROOT / "app.py")], env=os.environ | settings, cwd=folder,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
         end = time.monotonic() + 120
@@ -57,10 +58,11 @@ class App:
         path.unlink()
         return a_file(json.loads(upload(self.url, data, name)[2])[0])
 
-    def edit(self, photo: dict, **changes) -> tuple[float, str, str]:
-        """Seconds, the last event and the answer; heartbeats are skipped."""
+    def edit(self, photo: dict, client: int = 1, **changes) -> tuple[float, str, str]:
+        """Seconds, the last event and the answer to a client, known by its address; heartbeats are skipped."""
         start = time.monotonic()
-        _, answer = call(self.url, "edit", photo, *(SETTINGS | changes).values())
+        address = {"X-Forwarded-For": f"203.0.113.{client}"}
+        _, answer = call(self.url, "edit", photo, *(SETTINGS | changes).values(), timeout_s=60, **address)
         event = re.findall(r"^event: (complete|error)$", answer, re.M)
         return time.monotonic() - start, event[-1] if event else "none", answer
 
@@ -110,12 +112,12 @@ def test_others_are_answered_while_two_clients_ask_for_sixty_tuned_faces(app):
     app.edit(one)  # loads the detector
     before, end, hostile, others = app.memory_mb(), time.monotonic() + 30, [], []
 
-    def attack():
+    def attack(client):
         while time.monotonic() < end:
-            hostile.append(app.edit(many, fidelity="tuned", scope="all"))
+            hostile.append(app.edit(many, client, fidelity="tuned", scope="all"))
 
     with Peak(app) as peak, ThreadPoolExecutor(2) as attackers:
-        futures = [attackers.submit(attack) for _ in range(2)]
+        futures = [attackers.submit(attack, client) for client in (2, 3)]
         time.sleep(0.3)
         while time.monotonic() < end:
             others.append(app.edit(one))
@@ -136,12 +138,12 @@ def test_others_are_answered_while_two_clients_have_three_faces_tuned_again_and_
     three, one = app.add(crowd(3, 1, 400)), app.add(Image.open(EXAMPLES[2]))
     end, hostile, others = time.monotonic() + 45, [], []
 
-    def attack():
+    def attack(client):
         while time.monotonic() < end:
-            hostile.append(app.edit(three, fidelity="tuned", scope="all"))
+            hostile.append(app.edit(three, client, fidelity="tuned", scope="all"))
 
     with ThreadPoolExecutor(2) as attackers:
-        futures = [attackers.submit(attack) for _ in range(2)]
+        futures = [attackers.submit(attack, client) for client in (2, 3)]
         time.sleep(0.3)
         while time.monotonic() < end:
             others.append(app.edit(one))
@@ -151,6 +153,8 @@ def test_others_are_answered_while_two_clients_have_three_faces_tuned_again_and_
     assert all(event == "complete" or "try again" in answer for _, event, answer in hostile)
     start = time.monotonic()
     assert app.edit(one)[1] == "complete" and time.monotonic() - start < MAX_S
+    print(f"{len(others)} others' edits, the longest {max(seconds for seconds, *_ in others):.1f} s; "
+          f"{sum(event == 'complete' for _, event, _ in hostile)} of {len(hostile)} tuned")  # fmt: skip
 
 
 def test_sixty_faces_are_edited_in_time(app):
@@ -165,16 +169,12 @@ def test_sixty_faces_are_edited_in_time(app):
 def test_sessions_with_tuned_faces_are_bounded(app):
     """Sessions of the page, which remember: four with three tuned faces each hold less than the limit of all."""
     config = json.loads(ask(app.url, "/config")[2])
-    types = {component["id"]: component["type"] for component in config["components"]}
-    names = {event["api_name"]: event for event in config["dependencies"]}
-    inputs = names["edit"]["inputs"]
-    event = next(event for event in config["dependencies"]
-                 if event["inputs"][:-1] == inputs and types[event["inputs"][-1]] == "state")  # fmt: skip
+    event = next(event for event in config["dependencies"] if event["api_name"] == "show_edit")
     before = app.memory_mb()
     for number in range(4):
         photo, session = app.add(crowd(3, 1, 400), f"{number}.jpg"), uuid.uuid4().hex
         for face in range(3):
-            values = [photo, *(SETTINGS | {"fidelity": "tuned", "face": face}).values(), None]
+            values = [photo, *(SETTINGS | {"fidelity": "tuned", "face": face + 1}).values(), None]
             body = {"data": values, "fn_index": event["id"], "session_hash": session}
             assert post(app.url, "/gradio_api/queue/join", body)[0] == 200
             answer = ask(app.url, f"/gradio_api/queue/data?session_hash={session}", timeout_s=60)[2].decode()
