@@ -143,7 +143,7 @@ def test_there_is_no_history_and_no_telemetry(tiny_editor, visitors):
     config = page.build_app(tiny_editor).get_config_file()
     assert config["analytics_enabled"] is False
     shown = [component["props"]["value"] for component in config["components"] if component["type"] == "markdown"]
-    assert any(page.PRIVACY in text for text in shown) and any("deleted within" in text for text in shown)
+    assert any(components.PRIVACY in text for text in shown) and any("deleted within" in text for text in shown)
 
 
 @pytest.mark.parametrize(

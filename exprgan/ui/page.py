@@ -18,7 +18,7 @@ from ..models.exprgan import ExprGAN
 from ..models.hub_source import BUNDLED_WEIGHTS, default_model
 from ..photo.detection import load_detector
 from .api import add_api, agents_route
-from .components import PRIVACY, THEME, connect_links, pass_empty_numbers  # noqa: F401
+from .components import THEME, connect_links, pass_empty_numbers
 from .photo_session import EXAMPLE_FOLDER, MAX_AGE_S
 from .server.calls import disable_url_fetching, quiet_errors
 from .server.connections import limit_connections
