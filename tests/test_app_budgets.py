@@ -107,22 +107,30 @@ class Peak:
         self.thread.join()
 
 
-def test_others_are_answered_while_two_clients_ask_for_sixty_tuned_faces(app):
-    many, one = app.add(crowd(10, 6)), app.add(Image.open(EXAMPLES[1]))
-    app.edit(one)  # loads the detector
-    before, end, hostile, others = app.memory_mb(), time.monotonic() + 30, [], []
+def edits_beside_tuning(app: App, tuned: dict, one: dict, seconds: float) -> tuple[list, list]:
+    """Edits of two clients who have all faces of a photo tuned again and again, and of a third with another photo."""
+    hostile, others, end = [], [], time.monotonic() + seconds
 
     def attack(client):
         while time.monotonic() < end:
-            hostile.append(app.edit(many, client, fidelity="tuned", scope="all"))
+            hostile.append(app.edit(tuned, client, fidelity="tuned", scope="all"))
 
-    with Peak(app) as peak, ThreadPoolExecutor(2) as attackers:
+    with ThreadPoolExecutor(2) as attackers:
         futures = [attackers.submit(attack, client) for client in (2, 3)]
         time.sleep(0.3)
         while time.monotonic() < end:
             others.append(app.edit(one))
         for future in futures:
             future.result()
+    return hostile, others
+
+
+def test_others_are_answered_while_two_clients_ask_for_sixty_tuned_faces(app):
+    many, one = app.add(crowd(10, 6)), app.add(Image.open(EXAMPLES[1]))
+    app.edit(one)  # loads the detector
+    before = app.memory_mb()
+    with Peak(app) as peak:
+        hostile, others = edits_beside_tuning(app, many, one, seconds=30)
     assert {event for _, event, _ in others} == {"complete"} and max(seconds for seconds, *_ in others) < MAX_S
     assert all("to 3 faces at a time, not to 60" in answer for *_, answer in hostile)
     assert peak.mb - before < HOSTILE_MB
@@ -136,19 +144,7 @@ def test_others_are_answered_while_two_clients_ask_for_sixty_tuned_faces(app):
 def test_others_are_answered_while_two_clients_have_three_faces_tuned_again_and_again(app):
     """Only one of them is served at a time; the other is asked to come back."""
     three, one = app.add(crowd(3, 1, 400)), app.add(Image.open(EXAMPLES[2]))
-    end, hostile, others = time.monotonic() + 45, [], []
-
-    def attack(client):
-        while time.monotonic() < end:
-            hostile.append(app.edit(three, client, fidelity="tuned", scope="all"))
-
-    with ThreadPoolExecutor(2) as attackers:
-        futures = [attackers.submit(attack, client) for client in (2, 3)]
-        time.sleep(0.3)
-        while time.monotonic() < end:
-            others.append(app.edit(one))
-        for future in futures:
-            future.result()
+    hostile, others = edits_beside_tuning(app, three, one, seconds=45)
     assert max(seconds for seconds, *_ in others) < MAX_S and {event for _, event, _ in others} == {"complete"}
     assert all(event == "complete" or "try again" in answer for _, event, answer in hostile)
     start = time.monotonic()
