@@ -12,6 +12,7 @@ from test_warp_training import SIDE, fields, folder, seeded, soft_noise  # noqa:
 from exprgan import ExpressionEditor, ExprGAN, ExprGANConfig
 from exprgan.editing.warp_cache import predict_warp
 from exprgan.models.unit_condition import join_condition, swap_sides, units_as_tensor
+from exprgan.models.unit_table import UnitTable
 from exprgan.models.warp_network import WarpNetwork
 from train.core.train_errors import DataError
 from train.data.metadata import read_metadata, write_metadata
@@ -210,3 +211,28 @@ def test_a_t_without_units_refuses_them(tiny_config, portrait, face):
 def test_units_that_do_not_exist_are_refused():
     with pytest.raises(ValueError, match=r"warp_units must be among 1, 2, .*, not 3"):
         ExprGANConfig(warp_units=[12, 3])
+
+
+def test_the_unit_table_holds_what_pairs_of_each_expression_show(unit_weights, unit_folder):
+    model = ExprGAN.from_pretrained(unit_weights)
+    inputs, people = UnitInputs(model, UNITS), load_people(unit_folder, "train", ("happy",), UNITS)
+    table = inputs.table(people)
+    assert table.shape == (len(model.config.expressions), model.config.code_dim_each + 1, len(UNITS))
+    happy = model.config.expressions.index("happy")
+    intensity = people[0].labels[1].intensity
+    expected = torch.tensor([0, 0.65, 0], dtype=torch.float64) / intensity
+    torch.testing.assert_close(table[happy], expected.expand_as(table[happy]), atol=1e-6, rtol=0)
+    assert not table[[i for i in range(len(table)) if i != happy]].any()
+
+
+def test_units_of_expressions_grow_with_intensity_and_mix_by_their_maximum():
+    table = UnitTable(("happy", "sad"), 2, 3)
+    table.full.copy_(torch.tensor([[[1, 0, 0.5], [0.5, 0, 0], [2, 0, 0]], [[0.2, 1, 0]] * 3]))
+    assert table.mix({"happy": 0.5})[:, 0].tolist() == [0.5, 0, 0.25]
+    assert torch.equal(table.mix({"joy": 1}, style=1), torch.tensor([[2.0, 2], [0, 0], [0, 0]]))
+    mixed = table.mix({"happy": 1, "sad": 0.5, "neutral": 1})
+    assert mixed.tolist() == [[1, 1], [0.5, 0.5], [0.5, 0.5]] and not table.mix({"neutral": 1}).any()
+    with pytest.raises(ValueError, match=r"0\.\.1"):
+        table.mix({"happy": 1}, style=2)
+    with pytest.raises(ValueError, match="intensity"):
+        table.mix({"happy": 1.5})

@@ -20,6 +20,7 @@ from .hub_source import HUB_ERRORS, HubSource, explain_hub_error
 from .latent_prior import LatentPrior
 from .networks import Decoder, Encoder, FaceNetwork, ImageDiscriminator, LatentDiscriminator
 from .self_test import REFERENCE_NAME, check_reference
+from .unit_table import UnitTable
 from .warp_network import WarpEmphasis, WarpNetwork
 
 WEIGHTS_NAME = "model.safetensors"
@@ -46,6 +47,7 @@ class ExprGAN(
     """
 
     T: WarpNetwork | None
+    unit_table: UnitTable | None
 
     def __init__(self, config: ExprGANConfig = ExprGANConfig()):  # noqa: B008
         super().__init__()
@@ -67,6 +69,7 @@ class ExprGAN(
         )
         self.latent_prior = LatentPrior(config.z_dim)
         self.warp_emphasis = WarpEmphasis(num_expressions)
+        self.unit_table = UnitTable(config.expressions, numbers_each, len(config.warp_units)) if config.warp_units else None
 
     def Q(self, x: Tensor, y: Tensor) -> Tensor:
         """Predicts the code of pictures of known expression: x (B, 3, H, W), y (B, K) one-hot -> c_hat (B, K * d)."""

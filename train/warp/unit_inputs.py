@@ -9,8 +9,8 @@ from exprgan.models.exprgan import ExprGAN
 from exprgan.models.unit_condition import condition_dim, join_condition
 from exprgan.models.warp_network import WarpNetwork
 
-from ..data.style_codes import Label
-from .pair_dataset import COMBINATION_STYLE
+from ..data.style_codes import STYLES, USUAL_STYLE, Label, style_of_elements
+from .pair_dataset import COMBINATION_STYLE, PersonPictures
 
 NOW_SHARE = 0.7
 """Share of pairs in which T is given the units that the source shows; it learns to do without them as well."""
@@ -73,6 +73,31 @@ class UnitInputs:
             read = self.model.classifier(crops).units.float()[:, self._order]
             now = torch.where(has_now[:, None, None], read, torch.nan)
         return join_condition(c, len(self.units), now, target), c
+
+    def table(self, people: Sequence[PersonPictures]) -> Tensor:
+        """The mean units of expressions at full intensity, (K, d + 1, U) float64, as `UnitTable.full`.
+
+        Styles are those of `style_codes.STYLES`; an expression without known styles shows the same in all of them.
+        """
+        names, d = self.model.config.expressions, self.model.config.code_dim_each
+        labels = [label for person in people for label in person.labels]
+        units = torch.cat([person.units for person in people]).double().mean(2).cpu()
+        strength = torch.tensor([label.intensity for label in labels], dtype=torch.float64)
+        is_known = units.isfinite().all(1) & strength.isfinite()
+
+        def mean(name: str, style: str | None = None) -> Tensor:
+            rows = is_known & torch.tensor([label.expression == name and style in (None, label.style) for label in labels])
+            return units[rows].sum(0) / strength[rows].sum().clamp(min=1e-9)
+
+        table = torch.zeros(len(names), d + 1, len(self.units), dtype=torch.float64)
+        for row, name in zip(table, names, strict=True):
+            styles = STYLES.get(name, ())
+            row[:] = mean(name)
+            if {label.style for label in labels if label.expression == name} >= set(styles) and styles:
+                row[0] = mean(name, USUAL_STYLE[name])
+                for k, (style, factor) in enumerate(style_of_elements(len(styles), d)):
+                    row[k + 1] = factor * mean(name, styles[style])
+        return table
 
 
 def load_widened(T: WarpNetwork, state: Mapping[str, Tensor]) -> None:

@@ -134,7 +134,8 @@ class WarpTrainer:
                 self.training.save_if_due()
         self.training.save()
         if self.accelerator.is_main_process:
-            write_into(self.weights, self.ema, dataclasses.replace(self.config, steps=self.loop.step))
+            config, table = dataclasses.replace(self.config, steps=self.loop.step), self.unit_inputs.table(self.people)
+            write_into(self.weights, self.ema, config, table)
         return self.weights
 
     def train_step(self) -> dict[str, Tensor]:
@@ -276,13 +277,19 @@ def model_digest(model: ExprGAN) -> str:
     return digest.hexdigest()
 
 
-def write_into(folder: Path, T: WarpNetwork, config: WarpTrainConfig) -> None:
-    """Replaces T in published weights (model.safetensors, config.json, training.json); the rest of the model stays."""
+def write_into(folder: Path, T: WarpNetwork, config: WarpTrainConfig,
+               unit_table: Tensor | None = None) -> None:  # fmt: skip
+    """Replaces T in published weights (model.safetensors, config.json, training.json); the rest of the model stays.
+
+    unit_table: (K, d + 1, U), `UnitTable.full`, for a T that takes units.
+    """
     published = ExprGAN.from_pretrained(folder)
     parts = {"warp_width": config.width, "warp_decoded": config.decoded_share == 1, "warp_units": T.units,
              "warp_eyes": T.eyes is not None}  # fmt: skip
     model = ExprGAN(dataclasses.replace(published.config, **parts))
-    replaced = ("T.", "warp_emphasis.")  # the emphasis was calibrated for the T that is replaced
+    if model.unit_table is not None and unit_table is not None:
+        model.unit_table.full.copy_(unit_table)
+    replaced = ("T.", "unit_table.", "warp_emphasis.")  # the emphasis was calibrated for the T that is replaced
     kept = {name: value for name, value in published.state_dict().items() if not name.startswith(replaced)}
     model.load_state_dict(model.state_dict() | kept | {f"T.{name}": value.cpu() for name, value in T.state_dict().items()})
     with tempfile.TemporaryDirectory() as temporary:
