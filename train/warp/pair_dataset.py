@@ -31,7 +31,7 @@ from ..data.style_codes import Label
 from .eyeball_fields import continue_flow, keep_band, read_eyeballs, restore_band
 from .flow_composition import compose_flow, invert_flow
 
-SMILE_SOURCE_SHARE = 0.2
+SMILE_SOURCE_SHARE = 0.3
 """Share of pairs whose source is a real smile, with teeth other than those of `exprgan.models.teeth_texture`."""
 NEUTRAL_OF_SMILES = 0.6
 """Of these, the share whose target is the neutral picture, so that a smile is taken away whole."""
