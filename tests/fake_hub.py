@@ -29,10 +29,13 @@ class Repo:
     repo_type: str
     private: bool = False
     gated: bool = False
+    granted: tuple[str, ...] = ()  # tokens of those who have access, if it is gated
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     titles: list[str] = field(default_factory=list)
+    hardware: str = ""  # of a Space, as are its variables
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def tree(self) -> dict[str, bytes]:
@@ -82,6 +85,7 @@ class FakeHub:
 
     def __init__(self, tokens: tuple[str, ...] = ("good",)):
         self.tokens, self.redirects = tokens, False
+        self.paid_plan = True  # of all accounts; without one, a Space other than a static one can only have ZeroGPU
         self.repos: dict[str, Repo] = {}
         self.lfs: dict[str, bytes] = {}  # SHA-256 -> content
         self.faults: list[Fault] = []
@@ -218,9 +222,31 @@ class Handler(BaseHTTPRequestHandler):
         info = {"url": f"{self.hub.url}/{name}", "name": name}
         if f"{repo_type}/{name}" in self.hub.repos:
             return json_response(info | {"error": "You already created this repo"}, 409)
-        repo = self.hub.repos[f"{repo_type}/{name}"] = Repo(repo_type, settings.get("visibility") == "private")
+        hardware = settings.get("hardware", "cpu-basic") if repo_type == "space" else ""
+        if settings.get("sdk", "static") != "static":
+            self.check_plan(hardware)
+        repo = Repo(repo_type, settings.get("visibility") == "private", hardware=hardware)
+        self.hub.repos[f"{repo_type}/{name}"] = repo
         repo.commit({".gitattributes": b""}, "initial commit")
         return json_response(info)
+
+    def check_plan(self, hardware: str) -> None:
+        if not self.hub.paid_plan and hardware != "zero-a10g":
+            raise Refusal(402, X_Error_Message=f"Subscribe to PRO to host Gradio and Docker Spaces on {hardware}.")
+
+    def runtime(self, name: str) -> Response:
+        repo = self.repo("spaces", name)
+        if self.command == "POST":
+            self.check_plan(hardware := self.json()["flavor"])
+            repo.hardware = hardware
+        return json_response({"stage": "RUNNING", "hardware": {"current": repo.hardware, "requested": repo.hardware}})
+
+    def variables(self, name: str) -> Response:
+        variables = self.repo("spaces", name).variables
+        if self.command != "GET":
+            change = self.json()
+            variables.pop(change["key"]) if self.command == "DELETE" else variables.update({change["key"]: change["value"]})
+        return json_response({key: {"key": key, "value": value} for key, value in variables.items()})
 
     def validate(self) -> Response:
         front = re.match(r"---\n(.*?)\n---\n", self.json()["content"], re.S)
@@ -325,8 +351,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def resolve(self, kind: str | None, name: str, revision: str, path: str) -> Response:
         repo, sha = self.repo_and_commit(kind, name, revision)
-        if repo.gated and not self.token:
-            raise Refusal(401, X_Error_Code="GatedRepo", X_Error_Message=f"Access to {name} is restricted.")
+        if repo.gated and self.token not in repo.granted:
+            status = 403 if self.token else 401
+            raise Refusal(status, X_Error_Code="GatedRepo", X_Error_Message=f"Access to {name} is restricted.")
         if path not in repo.commits[sha]:
             raise Refusal(404, X_Error_Code="EntryNotFound", X_Repo_Commit=sha)
         data, headers = repo.commits[sha][path], {"X-Repo-Commit": sha}
@@ -371,10 +398,14 @@ def git_sha1(data: bytes) -> str:
 
 _API = r"/api/(?P<kind>models|datasets|spaces)/(?P<name>[\w.-]+/[\w.-]+)"
 _REPO = r"/(?P<kind>datasets/|spaces/)?(?P<name>[\w.-]+/[\w.-]+)"
+_SPACE = r"/api/spaces/(?P<name>[\w.-]+/[\w.-]+)"
 ROUTES = [
     (r"POST /api/repos/create", Handler.create),
     (r"POST /api/validate-yaml", Handler.validate),
     (r"GET /api/whoami-v2", Handler.whoami),
+    (rf"GET {_SPACE}/runtime", Handler.runtime),
+    (rf"POST {_SPACE}/hardware", Handler.runtime),
+    (rf"(?:GET|POST|DELETE) {_SPACE}/variables", Handler.variables),
     (rf"GET {_API}(/revision/(?P<revision>.+))?", Handler.info),
     (rf"GET {_API}/tree/(?P<revision>.+)", Handler.tree),
     (rf"GET {_API}/refs", Handler.refs),

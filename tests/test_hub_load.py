@@ -112,16 +112,19 @@ def test_an_unknown_revision(repo):
     assert error_message(revision="v9") == f"{REPO} has no revision 'v9'; name one of its branches, tags or commits"
 
 
-def test_a_gated_repository(repo):
+@pytest.mark.parametrize(("status", "token"), [(401, None), (403, "good")], ids=["not logged in", "no access yet"])
+def test_a_gated_repository_names_both_reasons(hub, repo, status, token):
     repo.gated = True
-    assert error_message() == (
-        f"{REPO} is gated; ask for access on its page on the Hub, then log in with `hf auth login` or pass a token"
+    assert error_message(token=token) == (
+        f"{REPO} is gated, and the Hub does not let you read it ({status}): either you are not logged in (log in with `hf "
+        f"auth login` or pass a token), or access was not granted to your account yet (ask for it on the page of {REPO} on "
+        f'the Hub, or wait for its owner\'s answer). The Hub says: "Access to {REPO} is restricted."'
     )
 
 
-def test_a_gated_repository_whose_owner_refused_access(hub, repo):
-    hub.fail("HEAD .*config", 403, code="GatedRepo", message="not in the authorized list", times=ALWAYS)
-    assert error_message(token="good").startswith(f"{REPO} is gated; ask for access")
+def test_a_gated_repository_that_granted_access_is_loaded(repo, files):
+    repo.gated, repo.granted = True, ("good",)
+    assert_same_model(ExprGAN.from_pretrained(REPO, token="good"), files)
 
 
 def test_a_token_that_is_not_accepted(repo):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ HUB_ERRORS = (OSError, HTTPError, errors.HFValidationError)
 RETRY_WAITS_S = (1.0, 4.0)
 """Waits before a request is repeated. Only responses of 500 or more and broken connections are repeated here; other
 responses are final, or huggingface_hub repeats the request itself."""
+
+MAX_WORDS_CHARACTERS = 300
+"""Of the Hub's own messages so much is repeated."""
 
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _LOG_IN = "log in with `hf auth login` or pass a token"
@@ -139,16 +143,25 @@ def status_code(error: BaseException | None) -> int:
     return getattr(getattr(error, "response", None), "status_code", 0)
 
 
+def _hub_words(error: BaseException) -> str:
+    """The Hub's own message on one line, as a sentence that can be appended; empty if it sent none."""
+    words = " ".join("".join(c if c.isprintable() else " " for c in getattr(error, "server_message", None) or "").split())
+    return f'. The Hub says: "{textwrap.shorten(words, MAX_WORDS_CHARACTERS, placeholder=" ...")}"' if words else ""
+
+
 def explain_hub_error(error: BaseException, name: str, *, repo_type: RepoType = "model", revision: str | None = None,
                       online: bool = True, verb: str = "read") -> str:  # fmt: skip
-    """One sentence about an error of huggingface_hub: what is wrong, and what to do.
+    """What is wrong and what to do about an error of huggingface_hub, on one line, with the Hub's own words if it sent any.
 
     `online`: whether requests to the Hub were allowed; `verb`: the attempted operation, "read" or "write".
     """
     type_name = {"model": "model", "dataset": "data set", "space": "Space"}[repo_type]
     status, cause = status_code(error), error.__cause__
+    words = _hub_words(error)
     if isinstance(error, errors.GatedRepoError):
-        return f"{name} is gated; ask for access on its page on the Hub, then {_LOG_IN}"
+        return (f"{name} is gated, and the Hub does not let you {verb} it ({status}): either you are not logged in "
+                f"({_LOG_IN}), or access was not granted to your account yet (ask for it on the page of {name} on the "
+                f"Hub, or wait for its owner's answer){words}")  # fmt: skip
     if status == 401 and not isinstance(error, errors.RepositoryNotFoundError):
         return f"you are not logged in, or the Hub does not accept your token (401); {_LOG_IN} that may {verb} {name}"
     if isinstance(error, errors.RepositoryNotFoundError):
@@ -160,14 +173,19 @@ def explain_hub_error(error: BaseException, name: str, *, repo_type: RepoType = 
         return f"{name} has no revision {revision or 'main'!r}; name one of its branches, tags or commits"
     if isinstance(error, errors.HFValidationError):
         return f"{name} is neither a folder here nor a {type_name} on the Hub, where it would be called org/name"
+    if status == 402:
+        return f"the Hub asks for a paid plan to {verb} {name} (402); take one in the settings of your account there{words}"
     if status == 403:
-        return f"your token may not {verb} {name} (403); make one that may in the settings of your account on the Hub"
+        return (f"your token may not {verb} {name} (403); make one that may in the settings of your account on the Hub"
+                f"{words}")  # fmt: skip
+    if status == 404:
+        return f"the Hub does not find what the request for {name} names (404); check the name of the account{words}"
     if status in (409, 412):
         return f"{name} was changed on the Hub at the same time ({status}); run the command again"
     if status == 429:
         return f"too many requests (429); {_LATER}; more are allowed once you are logged in"
     if status:
-        return f"the Hub cannot serve {name} now (it answers {status}); {_LATER}"
+        return f"the Hub cannot serve {name} now (it answers {status}); {_LATER}{words}"
     not_cached = isinstance(error, errors.LocalEntryNotFoundError)
     if not_cached and not online:
         return f"{name} is not in the local cache; let it be downloaded once, without local_files_only, or name a folder"
