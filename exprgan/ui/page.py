@@ -30,6 +30,7 @@ from .server.response_headers import use_own_origins
 from .server.uploads import use_upload_parser
 from .server.visitor_files import visitors_folder
 from .tabs import TABS
+from .zero_gpu import register_gpu_function
 
 PRELOAD_AFTER_S = 10
 """The face detector is loaded this long after the start, when the first page has been served."""
@@ -128,6 +129,7 @@ def main(model: str = "") -> None:
     `model` is as in `load_editor`; if empty, EXPRGAN_MODEL or, without it, `default_model`.
     """
     logging.basicConfig(level=logging.INFO)
+    register_gpu_function()
     limit_arenas()
     try:
         editor, note = load_editor(model or os.environ.get("EXPRGAN_MODEL") or default_model())

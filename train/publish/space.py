@@ -39,8 +39,8 @@ class SpaceConfig:
     """
 
     model: str = option("", "org/name or org/name@revision of the model it serves; without, the bundled weights")
-    hardware: str = option("", f"of the Hub, such as cpu-basic, which needs a paid plan, or {ZERO_GPU} (ZeroGPU), which does "
-                           "not; without, what the Space has already, and cpu-basic for a new one")  # fmt: skip
+    hardware: str = option("", f"of the Hub: cpu-basic and others, which need a paid plan, or {ZERO_GPU} (ZeroGPU), which "
+                           "does not; without, what the Space has already, and cpu-basic for a new one")  # fmt: skip
     private: bool = option(False, "make it so that only you can see it")
     dry_run: bool = option(False, "print what would be sent; send nothing")
 
@@ -53,7 +53,7 @@ class SpaceConfig:
 
 
 def deploy_space(space: str, config: SpaceConfig = SpaceConfig(), root: Path = ROOT) -> None:
-    """Creates the Space if it does not exist, uploads in one commit the files that differ, and then sets model and hardware.
+    """Creates the Space if it does not exist, uploads in one commit the files that differ, then sets model and hardware.
 
     In this order a Space never has the settings of an app that is not there. Whatever is refused, the same command goes on
     from there.
