@@ -24,7 +24,17 @@ ROOT = Path(__file__).parent.parent
 TIERS = [
     {
         f"exprgan.{name}"
-        for name in ("errors", "deadline", "expressions", "facs", "atomic_write", "file_lock", "torch_state", "photo")
+        for name in (
+            "errors",
+            "deadline",
+            "markdown",
+            "expressions",
+            "facs",
+            "atomic_write",
+            "file_lock",
+            "torch_state",
+            "photo",
+        )
     }
     | {"exprgan.csv_cells", "exprgan.folder_paths"},
     {"exprgan.models"},

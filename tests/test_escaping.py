@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from exprgan.csv_cells import escape_cell, format_row, remove_formulas, unescape_cell
-from train.core.markdown import escape_markdown
+from exprgan.markdown import escape_markdown
+from exprgan.models.model_card import render_card, write_card
 from train.data.fingerprint import fingerprint
 from train.data.licences import SourceSet, credit_lines, read_sources, write_sources
 from train.data.metadata import read_metadata, write_metadata
 from train.paper.reproduction_report import write_report
-from train.publish.model_card import DATA_CARD, render_card, write_card
+from train.publish.publish_dataset import DATA_CARD
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -122,7 +123,7 @@ def test_a_model_card_shows_hostile_texts_as_they_are(tmp_path):
     card = write_card(tmp_path).read_text()
     matter = front_matter(card)
     assert matter["license"] == HOSTILE[4].lower() and matter["base_model"] == HOSTILE[2]
-    assert set(matter) == set(front_matter(plain)) | {"base_model", "base_model_relation"}
+    assert set(matter) == set(front_matter(plain)) | {"base_model", "base_model_relation", "thumbnail"}
     assert HOSTILE[1] in matter["model-index"][0]["results"][0]["metrics"][0]["name"]
     body = card.split("\n---\n", 1)[1].rpartition("<!-- made by")[0]
     page, usual = _Page(body), _Page(plain.split("\n---\n", 1)[1].rpartition("<!-- made by")[0])

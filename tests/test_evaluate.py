@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from exprgan import EXPRESSIONS, ExprGAN
+from exprgan.models.card_tables import render_results
+from exprgan.models.model_card import write_card
 from exprgan.models.networks import FaceNetwork
 from train.__main__ import main
 from train.data import FaceFolder
@@ -21,8 +23,6 @@ from train.eval.image_metrics import frechet_distance, kernel_distance, l1, ssim
 from train.eval.reference_network import ReferenceNetwork, load_reference_network, save_reference_network
 from train.eval.reference_training import augment_reference, soft_labels, strength_loss
 from train.eval.subgroups import read_groups
-from train.publish.card_tables import render_results
-from train.publish.model_card import write_card
 
 FACES = Path(__file__).parent / "data" / "faces"
 SMALL = ["--steps", "3", "--width", "4", "--size", "16", "--image-size", "32", "--batch-size", "4", "--cpu"]

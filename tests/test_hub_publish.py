@@ -1,26 +1,35 @@
 """Uploads to the Hub: one commit of what changed, nothing that names this machine, no edited card lost; and downloads."""
 
 import hashlib
+import io
 import json
+import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from huggingface_hub import snapshot_download
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from exprgan import ExpressionEditor, ExprGAN, ExprGANConfig, WeightsError
 from exprgan.cli import main as exprgan
+from exprgan.models.model_card import render_model_card, was_edited
+from exprgan.photo.image_io import is_marked
 from train.__main__ import main
 from train.core.checkpoints import Checkpoints
 from train.data import FaceFolder
 from train.data.fingerprint import fingerprint
 from train.publish.hub_upload import data_folder
-from train.publish.model_card import was_edited
 
+ROOT = Path(__file__).parent.parent
 REPO, DATA = "org/tiny", "org/faces"
 
 
@@ -78,9 +87,9 @@ def test_a_pushed_model_is_pulled_unchanged_and_edits_alike(hub, run, weights, f
     publish(run, weights, "--data", str(faces_dir))
     repo = hub.repos[f"model/{REPO}"]
     assert repo.titles == ["initial commit", "Publish ExprGAN"] and not hub.yaml_errors and not repo.private
-    names = {"config.json", "model.safetensors", "reference.safetensors", "training.json", "README.md"}
+    names = {"config.json", "model.safetensors", "reference.safetensors", "training.json", "README.md", "notebook.ipynb"}
     assert repo.tree.keys() - {".gitattributes"} == names
-    assert f"{REPO}: will be made, 5 of 5 files differ" in capsys.readouterr().out
+    assert f"{REPO}: will be made, 6 of 6 files differ" in capsys.readouterr().out
     local, remote = ExprGAN.from_pretrained(weights), ExprGAN.from_pretrained(REPO, check=True)
     for key, tensor in local.state_dict().items():
         assert torch.equal(tensor, remote.state_dict()[key]), key
@@ -182,7 +191,7 @@ def test_a_dry_run_prints_what_would_be_sent_and_changes_nothing(hub, run, weigh
     publish(run, weights, "--dry-run")
     assert not weights.exists() and not hub.repos and not hub.requests_matching("^(POST|PUT)")
     out = capsys.readouterr().out
-    assert "will be made, 5 of 5 files differ" in out and re.search(r"new +model\.safetensors  [\d.]+ MB", out)
+    assert "will be made, 6 of 6 files differ" in out and re.search(r"new +model\.safetensors  [\d.]+ MB", out)
     publish(run, weights)
     (weights / "about.md").write_text("More.")
     capsys.readouterr()
@@ -289,7 +298,82 @@ def test_without_a_connection_the_folder_is_written_and_an_error_printed(hub, ru
     assert (weights / "model.safetensors").is_file()
 
 
-def test_push_to_hub_keeps_an_existing_card(hub, tiny_model, monkeypatch):
+# The card's front matter; `push_to_hub` writes the same card.
+
+
+def front_matter(card: bytes) -> dict:
+    return yaml.safe_load(card.decode().split("---\n")[1])
+
+
+def test_the_front_matter_has_what_the_hub_lists_models_by(hub, run, weights, faces_dir):
+    hub.add(DATA, {path.relative_to(faces_dir).as_posix(): path.read_bytes() for path in faces_dir.rglob("*.*")}, "dataset")
+    publish(run, weights, "--data", f"{DATA}@main", "--gallery")
+    write_results(weights)
+    publish(run, weights)
+    tree = hub.repos[f"model/{REPO}"].tree
+    front = front_matter(tree["README.md"])
+    figure = "figures/edits-of-example-photos.jpg"
+    assert front["language"] == "en" and front["license"] == "cc-by-4.0" and front["datasets"] == [DATA]
+    assert front["metrics"] == ["accuracy", "identity_cosine"] and "base_model" not in front
+    assert front["thumbnail"] == f"https://huggingface.co/{REPO}/resolve/main/{figure}"
+    (result,) = front["model-index"][0]["results"]
+    first = {"judge": "the model's own face network", "mode": "detail", "n": 12, "people": 2}
+    assert result["metrics"][0] == {
+        "type": "accuracy", "value": 0.8, "args": first,
+        "name": "read as wanted by the model's own face network, mode detail, n = 12 edits of 2 people",
+    }  # fmt: skip
+    card = tree["README.md"].decode()
+    assert f"## Gallery\n\n![edits of example photos]({figure})\n\nNeutral and all expressions" in card
+    assert Image.open(io.BytesIO(tree[figure])).size[0] > 8 * 32 and is_marked(io.BytesIO(tree[figure]))
+    assert not hub.yaml_errors
+
+
+def test_the_bundled_weights_are_not_their_own_base_model():
+    for repo, base in (("org/exprgan", None), ("ann/faces", "org/exprgan")):
+        card = render_model_card({"expressions": ["a"], "image_size": 1, "z_dim": 1, "code_dim_each": 1, "encoder_width": 1,
+                                  "decoder_width": 1, "warp_width": 0, "intensity_knots": 2}, repo,
+                                 training={"before": {"model": "org/exprgan"}})  # fmt: skip
+        assert front_matter(card.encode()).get("base_model") == base
+
+
+def test_push_to_hub_writes_the_card_that_publish_writes(hub, run, weights, tiny_model, tmp_path, faces_dir):
+    tiny_model.save_pretrained(tmp_path / "bare")
+    assert not was_edited((tmp_path / "bare" / "README.md").read_text())
+    assert main(["publish", str(tmp_path / "bare"), "--repo", "org/bare"]) == 0
+    tiny_model.push_to_hub("org/pushed")
+    cards = [hub.repos[f"model/org/{name}"].tree["README.md"] for name in ("bare", "pushed")]
+    assert cards[0].replace(b"org/bare", b"org/pushed")[:-90] == cards[1][:-90] and b"cc-by" not in cards[1]
+
+    publish(run, weights, "--data", str(faces_dir))
+    write_results(weights)
+    (weights / "about.md").write_text("Made of six friends.")
+    publish(run, weights)
+    ExprGAN.from_pretrained(weights).push_to_hub("org/pushed")
+    published, pushed = hub.repos[f"model/{REPO}"].tree, hub.repos["model/org/pushed"].tree
+    assert (
+        published["README.md"].replace(REPO.encode(), b"org/pushed").replace(b"name: tiny", b"name: pushed")[:-90]
+        == (pushed["README.md"][:-90])
+    )
+    assert json.loads(pushed["training.json"]) == json.loads(published["training.json"]) and "about.md" not in pushed
+    digest = hashlib.sha256(pushed["model.safetensors"]).hexdigest()
+    assert json.loads(pushed["results.json"])["weights_sha256"] == digest
+
+
+def test_push_to_hub_of_changed_weights_names_their_base_and_claims_none_of_its_results(hub, run, weights, faces_dir):
+    publish(run, weights, "--data", str(faces_dir))
+    write_results(weights)
+    publish(run, weights)
+    model = ExprGAN.from_pretrained(REPO)
+    model.G_enc.fc.bias.data += 1
+    model.push_to_hub("ann/mine")
+    tree = hub.repos["model/ann/mine"].tree
+    front, card = front_matter(tree["README.md"]), tree["README.md"].decode()
+    assert front["base_model"] == REPO and front["base_model_relation"] == "finetune" and "model-index" not in front
+    assert front["license"] == "unknown" and "results.json" not in tree
+    assert f"The weights of `{REPO}`, which were changed afterwards" in card and "Face Research Lab London Set" in card
+
+
+def test_push_to_hub_keeps_a_card_that_was_edited(hub, tiny_model, monkeypatch):
     tiny_model.push_to_hub(REPO)
     repo = hub.repos[f"model/{REPO}"]
     assert repo.tree.keys() >= {"config.json", "model.safetensors", "README.md"} and b"cc-by" not in repo.tree["README.md"]
@@ -301,6 +385,51 @@ def test_push_to_hub_keeps_an_existing_card(hub, tiny_model, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "old")
     with pytest.raises(WeightsError, match="the Hub does not accept your token"):
         tiny_model.push_to_hub(REPO)
+
+
+# The ONNX files, and the notebook.
+
+
+def test_onnx_files_are_a_repository_of_their_own_that_names_its_base(hub, run, weights, faces_dir, tmp_path, capsys):
+    pytest.importorskip("onnxscript")
+    publish(run, weights, "--data", str(faces_dir))
+    assert main(["publish-onnx", REPO, "--repo", "org/tiny-onnx"]) == 0
+    tree = hub.repos["model/org/tiny-onnx"].tree
+    assert tree.keys() - {".gitattributes"} == {"encoder.onnx", "decoder.onnx", "config.json", "mark.xmp", "README.md",
+                                                "onnx_edit.py"}  # fmt: skip
+    front, card = front_matter(tree["README.md"]), tree["README.md"].decode()
+    assert front["base_model"] == REPO and front["license"] == "cc-by-4.0" and front["library_name"] == "onnx"
+    assert "hf download org/tiny-onnx" in card and "Face Research Lab London Set" in card and not was_edited(card)
+    assert not hub.yaml_errors and str(tmp_path).encode() not in b"".join(tree.values())
+    folder = Path(snapshot_download("org/tiny-onnx"))
+    face = next((faces_dir / "test").glob("*/neutral*"))
+    line = [sys.executable, folder / "onnx_edit.py", folder, face, "happy", "0.8", tmp_path / "edited.jpg"]
+    assert subprocess.run(line).returncode == 0 and Image.open(tmp_path / "edited.jpg").size == (32, 32)
+    capsys.readouterr()
+    for more, message in (
+        (["--repo", "org/x"], "name the weights on the Hub in --base-model"),
+        (["--repo", REPO, "--base-model", REPO], f"{REPO} is the model itself; name another repository"),
+        (["--base-model", REPO], "name the repository in --repo"),
+    ):
+        assert main(["publish-onnx", str(weights), *more]) == 1 and message in capsys.readouterr().err
+
+
+def test_the_notebook_of_a_published_model_runs(hub, run, weights, tmp_path):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    publish(run, weights)
+    notebook = nbformat.reads(hub.repos[f"model/{REPO}"].tree["notebook.ipynb"].decode(), as_version=4)
+    nbformat.validate(notebook)
+    assert "org/exprgan" not in "".join(cell.source for cell in notebook.cells).replace("spaces/org/exprgan", "")
+    environment = os.environ | {
+        "HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(ROOT),
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+    }  # fmt: skip
+    client = nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3",
+                                     resources={"metadata": {"path": str(tmp_path)}})  # fmt: skip
+    client.execute(env=environment)
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2 + 7 + 3
+    assert is_marked(tmp_path / "edited.jpg")
 
 
 # Other labels, other sizes.

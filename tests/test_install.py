@@ -51,7 +51,7 @@ def run(site, *arguments, cwd):
 @pytest.mark.slow
 def test_the_wheel_contains_code_templates_types_and_the_page(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    templates = {"train/publish/templates/model_card.md", "train/publish/templates/data_card.md"}
+    templates = {"exprgan/models/templates/model_card.md", "train/publish/templates/data_card.md"}
     page = ("style.css", "static/page.js", "static/viewer.html", "about.md", "examples/faces.json", "examples/V0018.jpg")
     ui = {f"exprgan/ui/{name}" for name in page}
     weights = "exprgan/editing/mouth_visibility.safetensors"

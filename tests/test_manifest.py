@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from exprgan.models.model_card import render_card
 from train.__main__ import main
 from train.core.train_errors import DataError
 from train.data.fingerprint import fingerprint
@@ -13,7 +14,7 @@ from train.data.licences import SourceSet, add_sources, credit_lines, read_sourc
 from train.data.splits import read_splits, split_families, split_people
 from train.data.validation import find_row_problems
 from train.publish.credits import END, START
-from train.publish.model_card import DATA_CARD, render_card
+from train.publish.publish_dataset import DATA_CARD
 from train.render.manifest_layouts import CANADA, LONDON
 from train.render.photo_manifest import EXAMPLE, Person, collect_source_sets, read_manifest, write_manifest
 

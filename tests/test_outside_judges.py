@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from exprgan import EXPRESSIONS, NEUTRAL, ExpressionEditor, ExprGAN
+from exprgan.models.card_tables import render_summary
 from exprgan.photo.image_io import from_bytes, to_image
 from train.__main__ import main
 from train.core.train_errors import JudgeError
@@ -23,7 +24,6 @@ from train.eval.outside_judge import OutsideJudge
 from train.eval.outside_metrics import figure, judge_picture, measure_outside
 from train.eval.real_pairs import find_real_pairs, real_pairs
 from train.eval.reference_network import load_reference_network
-from train.publish.card_tables import render_summary
 
 ROOT = Path(__file__).parent.parent
 FACES = Path(__file__).parent / "data" / "faces"

@@ -29,6 +29,7 @@ from .perceptual.face_trainer import FaceTrainConfig, train_face_network
 from .publish.credits import write_credits
 from .publish.hub_upload import HubConfig, data_folder
 from .publish.publish_dataset import publish_data
+from .publish.publish_onnx import publish_onnx
 from .publish.publish_weights import publish
 from .publish.space import SpaceConfig, deploy_space
 from .render.face_model.ict_facekit import prepare_mesh
@@ -75,18 +76,36 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("publish", help="write a run's weights in the form of the app and the Hub; upload them")
     command.add_argument("run_folder", metavar="RUN", help="folder of a `fit` run, or one that `publish` wrote")
     command.add_argument("--out", default="runs/weights", help="folder to write (default: runs/weights)")
-    command.add_argument("--data", default="", help="training folder; its hash and credits are recorded")
+    command.add_argument("--data", default="", help="training folder; its hash and credits are recorded, and its name, if "
+                         "it is on the Hub")  # fmt: skip
+    command.add_argument(
+        "--gallery", action="store_true", help="draw example photos, edited by these weights, for the card"
+    )
     add_flags(command, HubConfig)
     _ask_before_replacing(command, lambda args: "" if getattr(args, "dry_run", False) else args.run_folder,
                           "replace other weights in the folder, or write into those that come with the code")  # fmt: skip
     command.set_defaults(
-        run=lambda args: publish(args.run_folder, args.out, args.data, read_config(args, HubConfig), args.replace)
+        run=lambda args: publish(
+            args.run_folder,
+            args.out,
+            args.data,
+            read_config(args, HubConfig),
+            args.replace,
+            data_repo=args.data_repo,
+            gallery=args.gallery,
+        )
     )
 
     command = commands.add_parser("publish-data", help="upload a training folder to the Hub, for use as DATA by its name")
     command.add_argument("data", help="folder with metadata.csv")
     add_flags(command, HubConfig)
     command.set_defaults(run=lambda args: publish_data(args.data, read_config(args, HubConfig)))
+
+    command = commands.add_parser("publish-onnx", help="upload G_enc and G_dec for ONNX runtimes, in their own repository")
+    command.add_argument("weights", help="a folder that `publish` wrote, or org/name on the Hub")
+    command.add_argument("--base-model", default="", help="org/name of these weights on the Hub, if WEIGHTS is a folder")
+    add_flags(command, HubConfig)
+    command.set_defaults(run=lambda args: publish_onnx(args.weights, args.base_model, read_config(args, HubConfig)))
 
     command = commands.add_parser("deploy-space", help="upload the app to the Hub as a Space")
     command.add_argument("space", metavar="ORG/NAME", help="the Space, created if it does not exist")
@@ -209,7 +228,8 @@ def _run_command(name: str, run: Callable[[argparse.Namespace], None], args: arg
         instead = "add --out FOLDER for the results alone" if name == "evaluate" else "name a copy of it"
         raise RunError(f"`{name}` would change {folder}, the weights that come with the code; {instead}, or add --replace")
     if hasattr(args, "data"):
-        args.data = data_folder(args.data)
+        name, args.data = args.data, data_folder(args.data)
+        args.data_repo = name if args.data != name else ""
     run(args)
 
 

@@ -1,10 +1,14 @@
 """ExprGAN: the networks of the paper, the expression classifier and T as one model, on disk or on the Hub."""
 
+import json
 import os
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
-from huggingface_hub import HfApi, PyTorchModelHubMixin
+from huggingface_hub import HfApi, ModelCard, PyTorchModelHubMixin
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -16,9 +20,10 @@ from ..torch_state import own_torch_state, usable_device, usable_dtype
 from .blocks import CalibratedModule
 from .config import CONFIG_NAME, ExprGANConfig, read_config
 from .controller import Controller
-from .hub_source import HUB_ERRORS, HubSource, explain_hub_error
+from .hub_source import HUB_ERRORS, HUB_MODEL, HubSource, explain_hub_error
 from .latent_prior import LatentPrior
 from .networks import Decoder, Encoder, FaceNetwork, ImageDiscriminator, LatentDiscriminator
+from .records import RESULTS_NAME, TRAINING_NAME, read_record, read_training
 from .self_test import REFERENCE_NAME, check_reference
 from .unit_table import UnitTable
 from .warp_network import WarpEmphasis, WarpNetwork
@@ -30,11 +35,6 @@ MAX_TENSORS = 10_000  # reading the names of more can take a minute
 class ExprGAN(
     nn.Module,
     PyTorchModelHubMixin,
-    library_name="exprgan",
-    pipeline_tag="image-to-image",
-    tags=["facial-expression-editing", "gan", "face"],
-    repo_url="https://huggingface.co/org/exprgan",
-    paper_url="https://arxiv.org/abs/1709.03842",
 ):
     """G_enc, G_dec, F_ctrl, Q, D_img and D_z (paper, Fig. 1c), the expression classifier of expression transfer, and T.
 
@@ -48,6 +48,8 @@ class ExprGAN(
 
     T: WarpNetwork | None
     unit_table: UnitTable | None
+    _source: HubSource | None = None
+    """Where `from_pretrained` read it, without a token."""
 
     def __init__(self, config: ExprGANConfig = ExprGANConfig()):  # noqa: B008
         super().__init__()
@@ -108,7 +110,8 @@ class ExprGAN(
         source = HubSource(str(pretrained_model_name_or_path), revision=revision, token=token, cache_dir=cache_dir,
                            force_download=force_download, local_files_only=local_files_only)  # fmt: skip
         name = source.name
-        config = read_config(source.file(CONFIG_NAME, "it is no ExprGAN model, which `save_pretrained` would have written"))
+        path = source.file(CONFIG_NAME, "it is no ExprGAN model, which `save_pretrained` would have written")
+        config = read_config(path)
         weights = read_weights(source.file(WEIGHTS_NAME, "only safetensors weights are read, never pickles"))
         reference = source.file(REFERENCE_NAME, "there is nothing to check it with") if check else None
         with torch.device("meta"), _SkipInit():  # a config may describe a network larger than the memory
@@ -119,21 +122,84 @@ class ExprGAN(
         model.to(device).eval()
         if reference:
             check_reference(model, reference, name)
+        in_cache = path.parent.parent.name == "snapshots"  # .../snapshots/COMMIT/config.json
+        model._source = replace(source, revision=path.parent.name if in_cache else source.revision, token=None)
         return model.to(dtype)
 
-    def push_to_hub(self, repo_id: str, *, token=None, ignore_patterns=None, **settings) -> str:
-        """Uploads what `save_pretrained` writes to "org/name", and returns the address of the commit.
+    def generate_model_card(self, repo: str = HUB_MODEL) -> ModelCard:  # type: ignore[override]
+        """The card of a model of which nothing is known but config.json; `repo` is its name on the Hub."""
+        from .model_card import render_model_card  # with Jinja, which loading does not need
 
-        The repository is created if it does not exist; a README.md in it is kept. Other arguments as in
-        `huggingface_hub.PyTorchModelHubMixin`. WeightsError: the Hub cannot be reached or refuses.
+        return ModelCard(render_model_card(json.loads(self.config.to_json()), repo))
+
+    def push_to_hub(  # type: ignore[override]
+        self, repo_id: str, *, private: bool | None = None, token: str | bool | None = None,
+        commit_message: str = "Push ExprGAN", branch: str | None = None, create_pr: bool | None = None,
+        allow_patterns: str | list[str] | None = None, ignore_patterns: str | list[str] | None = None,
+        delete_patterns: str | list[str] | None = None,
+    ) -> str:  # fmt: skip
+        """Uploads the model to "org/name", with the card that `python -m train publish` writes.
+
+        The repository is created if it does not exist. A card that was edited there is kept. A model that `from_pretrained`
+        loaded takes along what is known of it: training.json and, if its weights were not changed, results.json. Of changed
+        weights the card names those they were made from and the credits of their data.
+
+        Args:
+            repo_id: "org/name".
+            private: whether only you can see a new repository.
+            token, commit_message, create_pr: as in `huggingface_hub.HfApi.upload_folder`.
+            branch: to commit to; by default main.
+            allow_patterns, ignore_patterns, delete_patterns: as in `huggingface_hub.HfApi.upload_folder`.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            WeightsError: the Hub cannot be reached or refuses, or the records of the loaded weights cannot be read.
         """
-        ignored = [ignore_patterns] if isinstance(ignore_patterns, str) else [*(ignore_patterns or ())]
+        from .model_card import ABOUT_NAME, CARD_NAME, was_edited, write_card
+
+        ignored = [ABOUT_NAME, *([ignore_patterns] if isinstance(ignore_patterns, str) else ignore_patterns or ())]
+        api = HfApi(token=token)
         try:
-            if HfApi(token=token).file_exists(repo_id, "README.md"):
-                ignored.append("README.md")
-            return super().push_to_hub(repo_id, token=token, ignore_patterns=ignored, **settings)
+            with TemporaryDirectory() as temporary:
+                folder = Path(temporary)
+                self.save_pretrained(folder)
+                self._write_records(folder, token)
+                write_card(folder, repo_id)
+                if api.file_exists(repo_id, CARD_NAME, revision=branch):
+                    there = Path(api.hf_hub_download(repo_id, CARD_NAME, revision=branch))
+                    ignored += [CARD_NAME] if was_edited(there.read_text(encoding="utf-8")) else []
+                api.create_repo(repo_id, private=private, exist_ok=True)
+                return api.upload_folder(
+                    repo_id=repo_id, folder_path=folder, commit_message=commit_message, revision=branch,
+                    create_pr=create_pr, allow_patterns=allow_patterns, ignore_patterns=ignored,
+                    delete_patterns=delete_patterns,
+                )  # fmt: skip
         except HUB_ERRORS as error:
             raise WeightsError(explain_hub_error(error, repo_id, verb="write")) from error
+
+    def _write_records(self, folder: Path, token: str | bool | None) -> None:
+        """Writes training.json, results.json and about.md of the loaded weights, as far as they hold for these."""
+        from .model_card import ABOUT_NAME
+
+        if self._source is None:
+            return
+        source = replace(self._source, token=token)
+        loaded = read_weights(source.file(WEIGHTS_NAME, "its records cannot be read"))
+        saved = read_weights(folder / WEIGHTS_NAME)
+        is_same = loaded.keys() == saved.keys() and all(torch.equal(loaded[key], saved[key]) for key in saved)
+        if not is_same:
+            records = {TRAINING_NAME: {"before": read_training(source)}}
+        else:
+            records = {name: read_record(source, name) for name in (TRAINING_NAME, RESULTS_NAME)}
+            if about := source.optional_file(ABOUT_NAME):
+                (folder / ABOUT_NAME).write_bytes(about.read_bytes())
+        if "weights_sha256" in records.get(RESULTS_NAME, {}):
+            records[RESULTS_NAME]["weights_sha256"] = sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
+        for name, record in records.items():
+            if record:
+                (folder / name).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
     def save_pretrained(self, save_directory: str | Path, **more) -> str | None:
         """Writes a folder that `from_pretrained` reads; other arguments as in `huggingface_hub.ModelHubMixin`.

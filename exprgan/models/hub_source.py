@@ -91,6 +91,17 @@ class HubSource:
             raise self.error_class(f"{name} of {self.name} {remedy}")
         return path
 
+    def optional_file(self, name: str) -> Path | None:
+        """As `file`; None if there is no such file."""
+        if self.is_folder and not (Path(self.name) / name).is_file():
+            return None
+        try:
+            return self.file(name, "")
+        except self.error_class as error:
+            if not is_missing_file(error.__cause__):
+                raise
+            return None
+
     def folder(self) -> Path:
         """The folder itself, or a complete copy of the repository in the cache."""
         return Path(self.name) if self.is_folder else self._fetch(snapshot_download)
@@ -105,11 +116,16 @@ class HubSource:
                 path = Path(with_retries(request, self.name, *args, **options | {"force_download": True}))
             return path
         except (*HUB_ERRORS, ValueError, RuntimeError) as error:  # the last two: of a repetition that failed
-            if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
+            if is_missing_file(error):
                 raise self.error_class(missing) from error
             explanation = explain_hub_error(error, self.name, repo_type=self.repo_type, revision=self.revision,
                                             online=not self.local_files_only)  # fmt: skip
             raise self.error_class(explanation) from error
+
+
+def is_missing_file(error: BaseException | None) -> bool:
+    """Whether the Hub answered that a repository has no such file."""
+    return isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError)
 
 
 def is_damaged(path: Path) -> bool:

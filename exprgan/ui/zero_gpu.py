@@ -26,5 +26,5 @@ def register_gpu_function() -> None:
 
 
 def gpu_name() -> str:
-    """The name of the GPU that the Hub assigned. Nothing calls it: an edit on a CPU takes less time than the wait for one."""
+    """The name of the GPU that the Hub assigned. Nothing calls it: an edit on a CPU takes less time than the wait."""
     return torch.cuda.get_device_name()

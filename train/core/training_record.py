@@ -1,12 +1,10 @@
-"""training.json beside published weights: how they were trained, and from which weights."""
+"""Changes to training.json, the record beside published weights."""
 
 from pathlib import Path
 
-from .files import read_json, write_json
+from exprgan.models.records import INHERITED, TRAINING_NAME
 
-TRAINING_NAME = "training.json"
-INHERITED = "inherited"
-"""Its key for the parts of fine-tuned weights, "T" and "F_ctrl.path", that were made for the earlier decoder."""
+from .files import read_json, write_json
 
 
 def forget_inherited(folder: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from ..core.markdown import escape_markdown
+from exprgan.markdown import escape_markdown
+
 from .metadata import raise_problems, read_table, write_table
 
 SOURCES_NAME = "sources.csv"

@@ -13,12 +13,13 @@ from tqdm import tqdm
 
 from exprgan.editor import ExpressionEditor
 from exprgan.models.exprgan import WEIGHTS_NAME, ExprGAN
+from exprgan.models.model_card import JUDGE_NAME, write_card
+from exprgan.models.records import RESULTS_NAME
 
 from ..core.files import write_json, writes_folder
 from ..core.git import git_commit
 from ..data import FaceFolder
 from ..data.contact_sheets import expression_sheet, intensity_sheet, pick_neutral_subjects, save_sheet
-from ..publish.model_card import JUDGE_NAME, RESULTS_NAME, write_card
 from . import code_metrics  # noqa: F401, registers its metrics
 from .edit_metrics import METRICS, Numbers
 from .edit_set import MIN_FULL_INTENSITY, EditSet

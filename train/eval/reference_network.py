@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from exprgan.errors import WeightsError
 from exprgan.models.exprgan import read_weights
+from exprgan.models.model_card import JUDGE_NAME
 from exprgan.photo.image_io import from_bytes
 
 from ..core.files import write_weights
-from ..publish.model_card import JUDGE_NAME
 
 EMBEDDING_DIM = 64
 

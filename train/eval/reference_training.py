@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from exprgan.models.model_card import JUDGE_NAME
+
 from ..core.config_flags import SIX_EXPRESSIONS, check_finite, option, parse_expressions
 from ..core.files import writes_folder
 from ..core.git import git_commit
@@ -20,7 +22,6 @@ from ..data import FaceFolder
 from ..data.face_folder import batch_indices
 from ..data.fingerprint import fingerprint
 from ..data.validation import check_before_training
-from ..publish.model_card import JUDGE_NAME
 from .reference_network import EMBEDDING_DIM, ReferenceNetwork, load_reference_network, save_reference_network
 
 COSINE_SCALE = 16.0

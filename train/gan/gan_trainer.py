@@ -16,6 +16,8 @@ from torch.nn.utils import parameters_to_vector
 from exprgan.editor import ExpressionEditor
 from exprgan.facs import ACTION_UNITS
 from exprgan.models.exprgan import ExprGAN, ExprGANConfig
+from exprgan.models.hub_source import HubSource
+from exprgan.models.records import read_training
 
 from ..core.allocator import keep_freed_memory
 from ..core.checkpoints import Checkpoints, check_continuation
@@ -31,7 +33,7 @@ from ..data.transforms import augment
 from ..data.validation import check_before_training
 from ..perceptual.face_trainer import check_face_network, load_face_network
 from ..perceptual.feature_maps import create_face_maps
-from .fine_tuning import check_before_fine_tuning, read_training
+from .fine_tuning import check_before_fine_tuning
 from .gan_losses import PLAYERS, PlayerLoss, TrainBatch, is_active, stage_weights
 from .held_out import held_out_metrics
 from .tracking import RunTracker, tracker_names
@@ -75,7 +77,7 @@ class Trainer:
         """Steps done, by stage."""
         self.settings: dict[str, dict] = {}
         """The configuration of each stage, as a run may continue with other settings."""
-        self.previous_training = read_training(config.init) if config.init else None
+        self.previous_training = read_training(HubSource(config.init)) if config.init else None
         """training.json of the weights of --init."""
         self.model.to(self.device, memory_format=torch.channels_last).train()
         self.model.classifier.eval().requires_grad_(False)

@@ -9,8 +9,9 @@ from typing import Any
 import jinja2
 import torch
 
+from exprgan.markdown import markdown_environment
+
 from ..core.files import read_json, write_text
-from ..core.markdown import markdown_environment
 from ..data.metadata import read_metadata
 from ..data.prepare import REPORT_NAME
 from .table1 import paper_accuracy

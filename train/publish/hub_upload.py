@@ -13,10 +13,10 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils.sha import git_hash
 
 from exprgan.models.hub_source import HUB_ERRORS, HubSource, RepoType, explain_hub_error, with_retries
+from exprgan.models.model_card import CARD_NAME, was_edited
 
 from ..core.config_flags import option
 from ..core.train_errors import DataError, RunError
-from .model_card import CARD_NAME, was_edited
 
 REPO_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 """org/name or org/name@revision."""

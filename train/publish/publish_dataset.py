@@ -5,14 +5,15 @@ from pathlib import Path
 from exprgan.csv_cells import remove_formulas
 from exprgan.expressions import EXPRESSIONS, NEUTRAL
 from exprgan.folder_paths import find_path_problems
+from exprgan.models.model_card import CARD_NAME, licence_id, render_card
 
 from ..data.fingerprint import fingerprint
 from ..data.licences import SOURCES_NAME, SourceSet, credit_lines
 from ..data.metadata import METADATA_NAME, raise_problems, read_unchecked_metadata
 from ..data.validation import find_problems
 from .hub_upload import HubConfig, push
-from .model_card import CARD_NAME, DATA_CARD, licence_id, render_card
 
+DATA_CARD = Path(__file__).parent / "templates" / "data_card.md"
 PICTURE_PATTERNS = ("*.png", "*.jpg", "*.jpeg", "*.webp")
 
 

@@ -16,27 +16,33 @@ from exprgan.models.blocks import CalibratedModule
 from exprgan.models.config import CONFIG_NAME, ExprGANConfig
 from exprgan.models.exprgan import WEIGHTS_NAME, ExprGAN, read_weights
 from exprgan.models.hub_source import HUB_MODEL
+from exprgan.models.model_card import ABOUT_NAME, CARD_NAME, FIGURES, JUDGE_NAME, write_card
 from exprgan.models.networks import Decoder
+from exprgan.models.records import INHERITED, RESULTS_NAME, TRAINING_NAME
 from exprgan.models.self_test import REFERENCE_NAME, write_reference
 
 from ..core.checkpoints import Checkpoints
 from ..core.files import copy_together, durable_write, exclusive, read_json, write_bytes, write_json
 from ..core.git import git_commit
 from ..core.train_errors import RunError
-from ..core.training_record import INHERITED, TRAINING_NAME
 from ..data.fingerprint import fingerprint
+from .gallery import draw_gallery
 from .hub_upload import NO_UPLOAD, HubConfig, push
-from .model_card import ABOUT_NAME, CARD_NAME, JUDGE_NAME, RESULTS_NAME, write_card
 
 LOCAL_SETTINGS = ("out", "face", "init", "phi_file", "cpu", "check_face")
 """Settings that mean something on this machine only; they are not published."""
-OPTIONAL_FILES = (TRAINING_NAME, RESULTS_NAME, REFERENCE_NAME, JUDGE_NAME, "figures/*.*")
+OPTIONAL_FILES = (TRAINING_NAME, RESULTS_NAME, REFERENCE_NAME, JUDGE_NAME, FIGURES)
 """Uploaded if the folder has them, and otherwise deleted on the Hub."""
+NOTEBOOK = Path(__file__).parent / "templates" / "notebook.ipynb"
+"""Uploaded with the name of the repository in place of `HUB_MODEL`; the Hub opens a notebook of this name in Colab."""
+HUB_MODEL_QUOTED = f'\\"{HUB_MODEL}\\"'
+"""The name of the model as a string of Python in the notebook's JSON."""
 METADATA_KEY = "exprgan"
 """The one key of model.safetensors' metadata, whose value is JSON. safetensors writes several keys in random order."""
 
 
-def publish(run: str, out: str, data: str = "", hub: HubConfig = NO_UPLOAD, replace: bool = False) -> Path:
+def publish(run: str, out: str, data: str = "", hub: HubConfig = NO_UPLOAD, replace: bool = False, *, data_repo: str = "",
+            gallery: bool = False) -> Path:  # fmt: skip
     """Writes a run's latest checkpoint as a folder that `ExprGAN.from_pretrained` reads, and uploads it if asked to.
 
     If `out` holds the same networks already, what was added to them is kept: T, the results of `calibrate` and `evaluate`,
@@ -49,6 +55,8 @@ def publish(run: str, out: str, data: str = "", hub: HubConfig = NO_UPLOAD, repl
         hub: the repository; by default nothing is uploaded.
         replace: whether other weights in `out` may be replaced, with all that belongs to them. Their about.md and figures/
             are set aside as about.old.md and figures.old/.
+        data_repo: org/name or org/name@revision of `data` on the Hub, where it has one; the card names it.
+        gallery: draw the example photos, edited by these weights, for the card.
 
     Returns:
         The folder.
@@ -74,14 +82,17 @@ def publish(run: str, out: str, data: str = "", hub: HubConfig = NO_UPLOAD, repl
             remedy = "`detail --again` and then `calibrate` fit them" if "T" in inherited else "`calibrate` fits it"
             print(f"note: of the weights that training started from, and made for their decoder: {', '.join(inherited)}; "
                   f"{remedy} to this one")  # fmt: skip
-        _complete(folder, data, hub.repo or HUB_MODEL)
+        _complete(folder, data, data_repo, hub.repo or HUB_MODEL, gallery)
         paths = [folder / name for name in (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME)]
         paths += [path for pattern in OPTIONAL_FILES for path in sorted(folder.glob(pattern)) if path.is_file()]
-        files = {path.relative_to(folder).as_posix(): path for path in paths}
+        files: dict[str, Path | bytes] = {path.relative_to(folder).as_posix(): path for path in paths}
         if hub.repo:
+            files[NOTEBOOK.name] = (
+                NOTEBOOK.read_text(encoding="utf-8").replace(HUB_MODEL_QUOTED, f'\\"{hub.repo}\\"').encode()
+            )
             push(files, hub, repo_type="model", title="Publish ExprGAN", stale=OPTIONAL_FILES)
         elif hub.dry_run:
-            print("\n".join(f"  {name}  {path.stat().st_size:,} B" for name, path in files.items()))
+            print("\n".join(f"  {path.relative_to(folder).as_posix()}  {path.stat().st_size:,} B" for path in paths))
     return folder
 
 
@@ -182,11 +193,11 @@ def _zero_code_weights(G_dec: Decoder, z_dim: int) -> None:
         block.weight[:, block.in_channels :] = 0
 
 
-def _complete(folder: Path, data: str, repo: str) -> None:
-    """Writes reference.safetensors, the metadata of model.safetensors, and the card."""
+def _complete(folder: Path, data: str, data_repo: str, repo: str, gallery: bool) -> None:
+    """Writes reference.safetensors, the metadata of model.safetensors, the gallery if it is asked for, and the card."""
     training, results = read_json(folder / TRAINING_NAME), read_json(folder / RESULTS_NAME)
     if data:
-        training["data"] = fingerprint(data)
+        training["data"] = fingerprint(data) | ({"repo": data_repo} if data_repo else {})
         write_json(folder / TRAINING_NAME, training)
     if not (folder / REFERENCE_NAME).is_file():
         model = ExprGAN.from_pretrained(folder)  # as it will be read: rounded to fp16
@@ -203,6 +214,8 @@ def _complete(folder: Path, data: str, repo: str) -> None:
     _write_metadata(weights, info)
     if results:
         write_json(folder / RESULTS_NAME, results | {"weights_sha256": _sha256(weights.read_bytes())})
+    if gallery:
+        draw_gallery(folder)
     write_card(folder, repo)
 
 

@@ -16,9 +16,10 @@ from ..core.train_errors import RunError
 from .hub_upload import REPO_NAME, HubConfig, hub_errors_explained, push
 
 ROOT = Path(__file__).parents[2]
-APP_FILES = ("README.md", "LICENSE", "CREDITS.md", "requirements.txt", "app.py", "docs/*.jpg", "docs/figures/*.png",
-             "exprgan/**/*", "weights/*")  # fmt: skip
-"""Patterns of what a Space needs: the app, the library, the bundled weights, and the pictures that the README shows."""
+APP_FILES = ("README.md", "LICENSE", "CREDITS.md", "pyproject.toml", "requirements.txt", "app.py", "docs/*.jpg",
+             "docs/figures/*.png", "exprgan/**/*", "weights/*")  # fmt: skip
+"""Patterns of what a Space needs: the app, the library, the bundled weights, and the pictures that the README shows; and
+pyproject.toml, by which pip installs the library from the Space."""
 STALE_FILES = (*APP_FILES, "exprgan/*", "app_*", "app.css", "examples/*")
 """`fnmatch` patterns, whose * matches "/" too. The last three: files of the app before it was moved into exprgan."""
 MODEL_VARIABLE = "EXPRGAN_MODEL"

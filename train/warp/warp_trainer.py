@@ -18,6 +18,7 @@ from exprgan.facs import ACTION_UNITS
 from exprgan.models.backward_warp import FIELD_SCALE, backward_warp, upsample_fields
 from exprgan.models.config import CONFIG_NAME
 from exprgan.models.exprgan import WEIGHTS_NAME, ExprGAN
+from exprgan.models.records import TRAINING_NAME
 from exprgan.models.self_test import REFERENCE_NAME
 from exprgan.models.warp_network import MAX_GAIN, WIDE_CROP_SCALE, WarpNetwork, WarpPrediction
 from exprgan.photo.alignment import EYES
@@ -28,7 +29,7 @@ from ..core.files import copy_together, read_json, write_json, writes_folder
 from ..core.precision import enable_fast_kernels, supported_precision
 from ..core.saved_training import SavedTraining
 from ..core.training_loop import cosine_decay, set_learning_rate, update_ema
-from ..core.training_record import TRAINING_NAME, forget_inherited
+from ..core.training_record import forget_inherited
 from ..data.metadata import print_warnings
 from ..data.style_codes import code_for
 from ..data.transforms import augment_lighting

@@ -4,7 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ..core.markdown import escape_markdown
+from ..markdown import escape_markdown
 
 PICTURE_KINDS = ("decoder", "model", "detail", "real")
 TOPICS = {
