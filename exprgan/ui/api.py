@@ -34,8 +34,19 @@ largest. Every parameter may be left out; without a photo an example is used, so
 A call takes at most {seconds} seconds. Errors are one sentence: what is wrong, and what to do.
 
 Photos are sent as files: `handle_file("me.jpg")` in Python; over HTTP, `POST {url}gradio_api/upload` with the form field
-`files` answers with a path, which is passed as `{{"path": PATH, "meta": {{"_type": "gradio.FileData"}}}}`. Other addresses
-are not fetched. Results are addresses on this server; they are deleted within an hour.
+`files` answers with a list of a path, which is passed as `{{"path": PATH, "meta": {{"_type": "gradio.FileData"}}}}`. Other
+addresses are not fetched. Results are addresses on this server; they are deleted within an hour.
+
+Over HTTP a function is called in two requests: `POST {url}gradio_api/call/v2/NAME` with a JSON object of parameters answers
+with an `event_id`; `GET {url}gradio_api/call/NAME/EVENT_ID` then sends `event: complete` and the list of results, or
+`event: error` and a sentence.
+
+```sh
+photo=$(curl -sF files=@me.jpg {url}gradio_api/upload | tr -d '[]"')
+ask='{{"photo": {{"path": "'$photo'", "meta": {{"_type": "gradio.FileData"}}}}, "intensity": 0.8}}'
+event=$(curl -s {url}gradio_api/call/v2/edit -H 'Content-Type: application/json' -d "$ask" | cut -d'"' -f4)
+curl -sN {url}gradio_api/call/edit/$event
+```
 """
 
 
