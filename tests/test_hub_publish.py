@@ -322,7 +322,7 @@ def test_the_front_matter_has_what_the_hub_lists_models_by(hub, run, weights, fa
     }  # fmt: skip
     card = tree["README.md"].decode()
     assert f"## Gallery\n\n![edits of example photos]({figure})\n\nNeutral and all expressions" in card
-    assert Image.open(io.BytesIO(tree[figure])).size[0] > 8 * 32 and is_marked(io.BytesIO(tree[figure]))
+    assert Image.open(io.BytesIO(tree[figure])).size[0] == 8 * 32 and is_marked(io.BytesIO(tree[figure]))
     assert not hub.yaml_errors
 
 

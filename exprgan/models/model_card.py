@@ -28,7 +28,8 @@ EXAMPLES_FIGURE = "figures/edits-of-example-photos.jpg"
 """The picture that `publish --gallery` draws."""
 CAPTIONS = {
     EXAMPLES_FIGURE: "Neutral and all expressions at full strength, on virtual people, each mixed from two people of the "
-    "Face Research Lab London Set, DeBruine & Jones 2017, doi:10.6084/m9.figshare.5047666, CC-BY 4.0, altered."
+    "Face Research Lab London Set, DeBruine & Jones 2017, doi:10.6084/m9.figshare.5047666, CC-BY 4.0, altered. "
+    "Weights may have been trained on these two."
 }
 JUDGE_NAME = "judge.safetensors"
 MODEL_CARD = Path(__file__).parent / "templates" / "model_card.md"

@@ -1,15 +1,17 @@
 """The picture of a card that shows what published weights do: edits of the example photos that come with the library."""
 
 import json
+from operator import attrgetter
 from pathlib import Path
 
 import exprgan
 from exprgan.editor import ExpressionEditor
+from exprgan.expressions import NEUTRAL
 from exprgan.models.exprgan import ExprGAN
 from exprgan.models.model_card import EXAMPLES_FIGURE
 from exprgan.photo.detection import Face
 
-from ..data.contact_sheets import expression_sheet, save_sheet
+from ..data.contact_sheets import contact_sheet, save_sheet
 
 EXAMPLE_FOLDER = Path(exprgan.__file__).parent / "ui" / "examples"
 NUM_PEOPLE = 3
@@ -23,10 +25,12 @@ def draw_gallery(folder: Path) -> Path:
     """
     editor = ExpressionEditor(ExprGAN.from_pretrained(folder))
     faces = json.loads((EXAMPLE_FOLDER / "faces.json").read_text(encoding="utf-8"))
+    picture_of = attrgetter("crop" if editor.model.T is None else "face")
     subjects = [
         editor.read(EXAMPLE_FOLDER / name, Face(tuple(box), tuple(map(tuple, landmarks)), score))
         for name, (box, landmarks, score) in list(faces.items())[:NUM_PEOPLE]
     ]
-    save_sheet(expression_sheet(editor, subjects, "decoder" if editor.model.T is None else "detail"),
-               folder / EXAMPLES_FIGURE)  # fmt: skip
+    names = (NEUTRAL, *editor.model.config.expressions)
+    rows = [[subject.crop, *(picture_of(editor.edit(subject, name)) for name in names)] for subject in subjects]
+    save_sheet(contact_sheet(rows, column_names=("photo", *names)), folder / EXAMPLES_FIGURE)
     return folder / EXAMPLES_FIGURE
