@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 
 from exprgan import ExprGAN
 from exprgan.expressions import EXPRESSIONS
-from exprgan.models.hub_source import BUNDLED_WEIGHTS, HubSource
+from exprgan.models.hub_source import BUNDLED_WEIGHTS
 from exprgan.models.records import read_training
 from train.__main__ import main
 from train.core.checkpoints import Checkpoints
@@ -213,7 +213,7 @@ def test_a_damaged_folder_is_refused_by_fine_tuning_too(faces_dir, tmp_path):
 
 def test_weights_without_a_record_are_a_base_too(tiny_model, tmp_path):
     tiny_model.save_pretrained(tmp_path / "base")
-    run = save_run(tmp_path / "run", tiny_model, before=read_training(HubSource(str(tmp_path / "base"))))
+    run = save_run(tmp_path / "run", tiny_model, before=read_training(str(tmp_path / "base")))
     assert publish(run, tmp_path / "weights") == 0
     card = (tmp_path / "weights" / "README.md").read_text()
     assert "They went on from weights without a record." in card and "base_model" not in card

@@ -29,8 +29,11 @@ def read_record(source: HubSource, name: str) -> dict[str, Any]:
     return record
 
 
-def read_training(source: HubSource) -> dict[str, Any]:
+def read_training(weights: str | HubSource) -> dict[str, Any]:
     """Reads training.json of published weights, with their name on the Hub, where it is known, as `model`.
+
+    Args:
+        weights: a folder, or org/name or org/name@revision on the Hub.
 
     Returns:
         Its content; only `model`, or nothing, if the weights have no record.
@@ -38,6 +41,7 @@ def read_training(source: HubSource) -> dict[str, Any]:
     Raises:
         WeightsError: as in `read_record`.
     """
+    source = weights if isinstance(weights, HubSource) else HubSource(weights)
     training = read_record(source, TRAINING_NAME)
     if not source.is_folder:
         training["model"] = source.name

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.components.api_component import Api
 from gradio.data_classes import ImageData
+from gradio.route_utils import get_root_url
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -24,6 +25,7 @@ from .handlers import DEFAULTS, default_expression
 from .sheet import download_sheet
 from .workers import TIMEOUT_S
 
+AGENTS_PATH = "/agents.md"
 PHOTOS = ("photo", "source")
 """Parameters that are pictures; all of them may be left out, and an example is used."""
 
@@ -133,9 +135,10 @@ def agents_route(app: gr.Blocks) -> Route:
     """The address /agents.md: the API as a text."""
 
     def answer(request: Request) -> PlainTextResponse:
-        return PlainTextResponse(agents_text(app, str(request.base_url)), media_type="text/markdown")
+        url = get_root_url(request, AGENTS_PATH, app.root_path)  # type: ignore[arg-type]  # behind a proxy, the proxy's
+        return PlainTextResponse(agents_text(app, f"{url}/"), media_type="text/markdown")
 
-    return Route("/agents.md", answer)
+    return Route(AGENTS_PATH, answer)
 
 
 def agents_text(app: gr.Blocks, url: str) -> str:

@@ -16,7 +16,6 @@ from torch.nn.utils import parameters_to_vector
 from exprgan.editor import ExpressionEditor
 from exprgan.facs import ACTION_UNITS
 from exprgan.models.exprgan import ExprGAN, ExprGANConfig
-from exprgan.models.hub_source import HubSource
 from exprgan.models.records import read_training
 
 from ..core.allocator import keep_freed_memory
@@ -77,7 +76,7 @@ class Trainer:
         """Steps done, by stage."""
         self.settings: dict[str, dict] = {}
         """The configuration of each stage, as a run may continue with other settings."""
-        self.previous_training = read_training(HubSource(config.init)) if config.init else None
+        self.previous_training = read_training(config.init) if config.init else None
         """training.json of the weights of --init."""
         self.model.to(self.device, memory_format=torch.channels_last).train()
         self.model.classifier.eval().requires_grad_(False)

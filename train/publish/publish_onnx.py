@@ -5,7 +5,6 @@ import tempfile
 from pathlib import Path
 
 from exprgan.models.exprgan import ExprGAN
-from exprgan.models.hub_source import HubSource
 from exprgan.models.model_card import CARD_NAME, card_licence, credits_of, render_card
 from exprgan.models.onnx_export import NAMES, OPSET, export_onnx
 from exprgan.models.records import read_training
@@ -34,8 +33,7 @@ def publish_onnx(weights: str, base_model: str, hub: HubConfig) -> None:
     """
     if not hub.repo:
         raise ValueError("name the repository in --repo, such as --repo org/exprgan-onnx")
-    source = HubSource(weights)
-    training = read_training(source)
+    training = read_training(weights)
     base_model = base_model or training.get("model", "")
     if not REPO_NAME.fullmatch(base_model) or "@" in base_model:
         raise ValueError(
