@@ -118,7 +118,7 @@ def test_a_gated_repository_names_both_reasons(hub, repo, status, token):
     assert error_message(token=token) == (
         f"{REPO} is gated, and the Hub does not let you read it ({status}): either you are not logged in (log in with `hf "
         f"auth login` or pass a token), or access was not granted to your account yet (ask for it on the page of {REPO} on "
-        f'the Hub, or wait for its owner\'s answer). The Hub says: "Access to {REPO} is restricted."'
+        f'the Hub, or wait for its owner\'s answer). The Hub says: "Access to {REPO} is restricted"'
     )
 
 

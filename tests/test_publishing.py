@@ -14,6 +14,7 @@ from accelerate.state import AcceleratorState
 from exprgan import ExprGAN
 from exprgan.expressions import EXPRESSIONS
 from exprgan.models.hub_source import BUNDLED_WEIGHTS
+from exprgan.models.model_card import write_card
 from exprgan.models.records import read_training
 from train.__main__ import main
 from train.core.checkpoints import Checkpoints
@@ -180,7 +181,7 @@ def test_fine_tuning_has_stages_and_a_rate_of_its_own():
 def test_fine_tuning_takes_one_person_and_its_card_names_base_credits_and_parts_of_its_decoder(
     faces_dir, base, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr("train.gan.fine_tuning.BUNDLED_WEIGHTS", base)
+    monkeypatch.setattr("exprgan.models.records.BUNDLED_WEIGHTS", base)
     data, weights = one_person(faces_dir, tmp_path / "me"), tmp_path / "weights"
     line = f"fit {data} --init {base} --out {tmp_path / 'mine'} --steps 0,1,1 --batch-size 2 --identity-size 32 --cpu"
     assert main([*line.split(), "--mixed-precision", "no"]) == 0
@@ -193,8 +194,8 @@ def test_fine_tuning_takes_one_person_and_its_card_names_base_credits_and_parts_
     training = json.loads((weights / "training.json").read_text())
     assert training["inherited"] == ["T"] and training["detail"]["steps"] == 7
     assert training["before"]["model"] == "org/exprgan"
-    card = (weights / "README.md").read_text()
-    assert card.startswith("---\nlicense: other\nbase_model: org/exprgan\nbase_model_relation: finetune\n")
+    card = write_card(weights, "ann/me").read_text()
+    assert card.startswith("---\nlanguage: en\nlicense: other\nbase_model: org/exprgan\nbase_model_relation: finetune\n")
     assert "They went on from weights of 3 steps of refine (`org/exprgan`)" in card
     assert "- by me" in card and "Face Research Lab London Set" in card
     assert "Made for the decoder of the weights that training started from, not for this one: T." in card

@@ -149,7 +149,7 @@ def test_a_free_account_learns_how_to_deploy_and_can(hub, capsys):
     (error,) = capsys.readouterr().err.splitlines()
     assert error == (
         f"error: the Hub asks for a paid plan to write {SPACE} (402); take one in the settings of your account there. The "
-        'Hub says: "Subscribe to PRO to host Gradio and Docker Spaces on cpu-basic.". Free accounts may have Spaces on '
+        'Hub says: "Subscribe to PRO to host Gradio and Docker Spaces on cpu-basic". Free accounts may have Spaces on '
         "ZeroGPU: add --hardware zero-a10g. Nothing was changed"
     )
     assert not hub.repos
@@ -177,7 +177,7 @@ def test_a_refusal_is_in_the_hubs_words_and_names_what_exists(hub, request_, sta
     hub.fail(request_, status, message="Ask Bob about\tthis.", times=9)
     assert main(command) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert f"({status})" in error and 'The Hub says: "Ask Bob about this."' in error and state in error
+    assert f"({status})" in error and 'The Hub says: "Ask Bob about this"' in error and state in error
     assert ("delete one, or take a paid plan" in error) == (status == 402)
     hub.faults.clear()
     assert main(command) == 0

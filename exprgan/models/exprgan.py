@@ -6,6 +6,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from huggingface_hub import HfApi, ModelCard, PyTorchModelHubMixin
@@ -126,7 +127,7 @@ class ExprGAN(
         model._source = replace(source, revision=path.parent.name if in_cache else source.revision, token=None)
         return model.to(dtype)
 
-    def generate_model_card(self, repo: str = HUB_MODEL) -> ModelCard:  # type: ignore[override]
+    def generate_model_card(self, repo: str = HUB_MODEL) -> ModelCard:
         """The card of a model of which nothing is known but config.json; `repo` is its name on the Hub."""
         from .model_card import render_model_card  # with Jinja, which loading does not need
 
@@ -190,7 +191,7 @@ class ExprGAN(
         saved = read_weights(folder / WEIGHTS_NAME)
         is_same = loaded.keys() == saved.keys() and all(torch.equal(loaded[key], saved[key]) for key in saved)
         if not is_same:
-            records = {TRAINING_NAME: {"before": read_training(source)}}
+            records: dict[str, dict[str, Any]] = {TRAINING_NAME: {"before": read_training(source)}}
         else:
             records = {name: read_record(source, name) for name in (TRAINING_NAME, RESULTS_NAME)}
             if about := source.optional_file(ABOUT_NAME):

@@ -162,7 +162,8 @@ def status_code(error: BaseException | None) -> int:
 def _hub_words(error: BaseException) -> str:
     """The Hub's own message on one line, as a sentence that can be appended; empty if it sent none."""
     words = " ".join("".join(c if c.isprintable() else " " for c in getattr(error, "server_message", None) or "").split())
-    return f'. The Hub says: "{textwrap.shorten(words, MAX_WORDS_CHARACTERS, placeholder=" ...")}"' if words else ""
+    words = textwrap.shorten(words, MAX_WORDS_CHARACTERS, placeholder=" ...").removesuffix(".")
+    return f'. The Hub says: "{words}"' if words else ""
 
 
 def explain_hub_error(error: BaseException, name: str, *, repo_type: RepoType = "model", revision: str | None = None,

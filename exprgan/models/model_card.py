@@ -83,13 +83,12 @@ def render_model_card(config: dict[str, Any], repo: str, *, training: dict[str, 
     front_matter = {
         "language": "en",
         "license": card_licence(training),
-        "base_model": base_model if base_model != repo else "",
+        "base_model": base_model if base_model != repo else "",  # else an earlier revision of itself
+        "base_model_relation": "finetune" if base_model not in ("", repo) else "",
         "datasets": sorted({record["repo"].partition("@")[0] for record in records if "repo" in record}),
         "metrics": sorted({result.metric_type for result in metrics}),
         "thumbnail": f"https://huggingface.co/{repo}/resolve/main/{gallery[0][1]}" if gallery else "",
     }
-    if front_matter["base_model"]:
-        front_matter["base_model_relation"] = "finetune"
     return render_card(
         MODEL_CARD,
         repo=repo,

@@ -135,7 +135,7 @@ def agents_route(app: gr.Blocks) -> Route:
     """The address /agents.md: the API as a text."""
 
     def answer(request: Request) -> PlainTextResponse:
-        url = get_root_url(request, AGENTS_PATH, app.root_path)  # type: ignore[arg-type]  # behind a proxy, the proxy's
+        url = get_root_url(request, AGENTS_PATH, app.root_path)  # behind a proxy, the proxy's
         return PlainTextResponse(agents_text(app, f"{url}/"), media_type="text/markdown")
 
     return Route(AGENTS_PATH, answer)

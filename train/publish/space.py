@@ -94,7 +94,7 @@ def deploy_space(space: str, config: SpaceConfig = SpaceConfig(), root: Path = R
         elif MODEL_VARIABLE in with_retries(api.get_space_variables, space):
             with_retries(api.delete_space_variable, space, MODEL_VARIABLE)
     if config.hardware and hardware not in (None, config.hardware):
-        state = f"{space} has the app's files and its model, and still the hardware {hardware}"
+        state = f"{space} has the app's files and its model, and still the hardware {hardware or 'cpu-basic'}"
         with _explained(space, config, f"{state}; start the same command again, or choose it in the settings of the Space"):
             with_retries(api.request_space_hardware, space, config.hardware)
 
