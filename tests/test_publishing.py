@@ -195,7 +195,7 @@ def test_fine_tuning_takes_one_person_and_its_card_names_base_credits_and_parts_
     assert training["inherited"] == ["T"] and training["detail"]["steps"] == 7
     assert training["before"]["model"] == "org/exprgan"
     card = write_card(weights, "ann/me").read_text()
-    assert card.startswith("---\nlanguage: en\nlicense: other\nbase_model: org/exprgan\nbase_model_relation: finetune\n")
+    assert card.startswith("---\nbase_model: org/exprgan\nbase_model_relation: finetune\nlanguage: en\nlicense: other\n")
     assert "They went on from weights of 3 steps of refine (`org/exprgan`)" in card
     assert "- by me" in card and "Face Research Lab London Set" in card
     assert "Made for the decoder of the weights that training started from, not for this one: T." in card
