@@ -243,8 +243,8 @@ def test_the_card_shows_every_number(weights, results):
         assert all(f"| {value:.3f} |" in card for value in numbers.values())
     assert "### Measured by the model's own face network" in card and "| sex: female | 1 | 6 |" in card
     assert "it flatters" not in card and "was not recorded" in card
-    assert "type: expression_accuracy\n      value: " in card
-    assert "name: expression accuracy by our reference network" in card
+    assert "type: accuracy\n      value: " in card
+    assert "name: read as wanted by our reference network, mode detail, n = " in card
 
 
 def test_the_card_warns_if_only_the_models_own_network_measured(weights, results, tmp_path):

@@ -254,11 +254,14 @@ def test_the_first_numbers_of_the_card_are_those_of_outside_judges(weights):
     shares = results["outside"][0]["metrics"]["read_as_wanted"]
     _, front, text = card.split("---\n", 2)
     metrics = yaml.safe_load(front)["model-index"][0]["results"][0]["metrics"]
-    assert [metric["name"] for metric in metrics] == [
-        "expression accuracy by brightness", "identity distance by brightness",
-        "expression accuracy by the model's own face network",
-        "identity cosine by the model's own face network",
-    ]  # fmt: skip
+    own = "the model's own face network"
+    kinds = [("accuracy", "brightness"), ("identity_distance", "brightness"), ("accuracy", own), ("identity_cosine", own)]
+    assert [(metric["type"], metric["args"]["judge"], metric["args"]["mode"]) for metric in metrics] == [
+        (*kind, mode) for kind in kinds for mode in ("detail", "model")
+    ]
+    assert metrics[0]["name"].startswith(
+        f"read as wanted by brightness, mode detail, n = {shares['detail.mean']['n']} edits"
+    )
     assert metrics[0]["value"] == shares["detail.mean"]["value"]
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert rows[0].startswith("| read by | pictures | mean | angry") and rows[2].startswith("| brightness | detail | ")
