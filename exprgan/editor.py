@@ -17,14 +17,16 @@ from PIL import Image
 from torch import Tensor
 
 from .deadline import check
-from .editing.animation import ANIMATION_KINDS, Animation, Kind, codes_over_time, num_frames
+from .editing.animation import ANIMATION_KINDS, Animation, Kind, aims_over_time, num_frames
 from .editing.color_curve import ColorCurve
+from .editing.dials import dials_of
 from .editing.mouth_visibility import MouthView
 from .editing.multi_face import EditRequest, EditRequests, ExpressionMix, GroupResult, requests_by_face
 from .editing.pivotal_tuning import TuningProgress, tune
 from .editing.results import FIDELITIES, EditResult, Fidelity, Reading, Subject
 from .editing.retrieval import BY, By, Match, distances, feature_vector, pictures_in
-from .editing.warp_cache import predict_warp
+from .editing.target import BY_CODE, NO_UNITS, TRANSFER_BY, Aim, Target, TransferBy, transfer_aim
+from .editing.warp_cache import UnitChange, predict_warp
 from .errors import BadImageError, NoFaceError, check_choice
 from .expressions import NEUTRAL
 from .models.backward_warp import FIELD_SCALE
@@ -49,6 +51,7 @@ class ExpressionEditor:
         expression: one of `expressions`, or a mix of several: {"happy": 0.6, "surprise": 0.4}.
         intensity: 0 (neutral) to 1 (full strength); multiplies the numbers of a mix.
         style: one of the d ways to show the expression, 0..d-1; all of them together if None.
+        units: action units by plain names, see `edit`.
         fidelity: "detail", "model" or "tuned", see `Fidelity`.
 
     Raises (from all methods):
@@ -74,6 +77,11 @@ class ExpressionEditor:
     def expressions(self) -> tuple[str, ...]:
         """The expressions that `edit` accepts: the model's, and neutral."""
         return (*self.model.config.expressions, NEUTRAL)
+
+    @property
+    def dials(self) -> tuple[str, ...]:
+        """The names, without sides, of the action units that `edit` accepts; empty if the model's T takes none."""
+        return tuple(dials_of(self.model.config.warp_units))
 
     def find(self, photo: Any) -> list[Face]:
         """Finds all faces, from left to right; empty if there is none."""
@@ -120,61 +128,105 @@ class ExpressionEditor:
         chosen = {index: choose_face(found, index) for index in indices}
         return {index: dataclasses.replace(self.read(photo, face), photo=photo) for index, face in chosen.items()}
 
-    def edit(self, photo: Any, expression: ExpressionMix, intensity: float = 1.0, *, style: int | None = None,
-             face: int | Face | None = None, fidelity: Fidelity = "detail") -> EditResult:  # fmt: skip
-        """Gives the face another expression.
+    def edit(self, photo: Any, expression: ExpressionMix | None = None, intensity: float = 1.0, *,
+             style: int | None = None, units: Mapping[str, float] | None = None, face: int | Face | None = None,
+             fidelity: Fidelity = "detail") -> EditResult:  # fmt: skip
+        """Gives the face another expression, or moves parts of it.
 
         Args:
             photo: a path, bytes, a file, a PIL image, an array or a `Subject`.
-            expression: one of `expressions`, or a mix of several: {"happy": 0.6, "surprise": 0.4}.
-            intensity: 0 (neutral) to 1 (full strength); multiplies the numbers of a mix.
+            expression: one of `expressions`, or a mix of several: {"happy": 0.6, "surprise": 0.4}. None: the face stays as
+                it is, apart from `units`.
+            intensity: 0 (neutral) to 1 (full strength); multiplies the numbers of a mix and, without an expression, those
+                of `units`.
             style: one of the d ways to show the expression, 0..d-1; all of them together if None.
+            units: what moves on top of the expression, by the names of `dials`: {"smile": 0.4, "lids_left": -1}. 1 is the
+                strongest movement that most faces show, a negative value takes that part of what is there away, and "lids"
+                at -1 are closed. With _left or _right a name moves the person's own side alone, except "lips_apart", "jaw",
+                "pucker" and "press". On "neutral" these are all that the face shows. All 0 change nothing.
             face: index into `find`'s list, or one of its faces; the largest if None.
             fidelity: "detail", "model" or "tuned", see `Fidelity`.
 
         Raises:
-            ValueError: an unknown expression, style or fidelity, or an intensity outside [0, 1].
+            ValueError: an unknown expression, style, unit or fidelity, a number out of range, neither expression nor units,
+                or units for a model without `dials` or the fidelity "model".
             BadImageError, NoFaceError: the photo cannot be read, or shows no such face.
         """
-        code = self._code(expression, intensity, style)
-        return self.decode(self.read(photo, face), code, fidelity=fidelity)
+        target = Target.of(self.model, expression, intensity, style, units)
+        subject = self.read(photo, face)
+        return self._decode_aim(subject, target.aim(self.model, subject.reading), fidelity)
 
-    def edit_many(self, photo: Any, requests: EditRequests, intensity: float = 1.0, *, style: int | None = None,
+    def edit_many(self, photo: Any, requests: EditRequests | None = None, intensity: float = 1.0, *,
+                  style: int | None = None, units: Mapping[str, float] | None = None,
                   fidelity: Fidelity = "detail") -> GroupResult:  # fmt: skip
         """Gives several faces of a photo other expressions, each its own or all the same.
 
         Args:
             photo: may be a result of `read_all`.
             requests: an expression or a mix for all faces, or one each by index into `find`'s list:
-                {0: "happy", 2: ("sad", 0.6)}. The other faces stay as they are.
+                {0: "happy", 2: ("sad", 0.6)}. The other faces stay as they are. None: all faces stay, apart from `units`.
             intensity: that of requests that give none.
+            units: as in `edit`, on each of these faces.
         """
-        by_face = requests_by_face(requests, intensity)
-        codes = {index: self._code(*request, style) for index, request in by_face.items()}
-        subjects = self.read_all(photo, None if None in codes else [index for index in codes if index is not None])
-        return GroupResult({index: self.decode(subject, codes[None if None in codes else index], fidelity=fidelity)
-                            for index, subject in subjects.items()})  # fmt: skip
+        targets = {index: Target.of(self.model, *request, style, units)
+                   for index, request in requests_by_face(requests, intensity).items()}  # fmt: skip
+        subjects = self.read_all(photo, None if None in targets else [index for index in targets if index is not None])
+        return GroupResult({
+            index: self._decode_aim(subject, targets[None if None in targets else index].aim(self.model, subject.reading),
+                                    fidelity)
+            for index, subject in subjects.items()
+        })  # fmt: skip
 
-    def transfer(self, photo: Any, source: Any, intensity: float = 1.0, *, face: int | Face | None = None,
-                 source_face: int | Face | None = None, fidelity: Fidelity = "detail") -> EditResult:  # fmt: skip
-        """Gives the face in `photo` the expression of the face in `source`: G_dec(g(x_A), c_B).
+    def transfer(self, photo: Any, source: Any, intensity: float = 1.0, *, by: TransferBy | None = None,
+                 relative: bool = False, face: int | Face | None = None, source_face: int | Face | None = None,
+                 fidelity: Fidelity = "detail") -> EditResult:  # fmt: skip
+        """Gives the face in `photo` the expression of the face in `source`.
 
-        The classifier predicts y_B, Q reads c_B; at intensity 1 the expression is as strong as in the source.
+        Args:
+            intensity: 0 (neutral or, if `relative`, as it is) to 1 (as in the source).
+            by: "units", the action units that the face network reads, each side by itself, so that a wink or a half-smile
+                stays one; the tongue is not read. Or "code", as in the paper, G_dec(g(x_A), c_B), where the classifier
+                predicts y_B and Q reads c_B. None: by units if the model's T takes them.
+            relative: whether the units are added to those of the face instead of replacing them.
+
+        Raises:
+            ValueError: the model cannot transfer by units, or `relative` was asked of a transfer by code.
         """
         intensity = check_intensity(intensity)
-        code = torch.lerp(self.model.F_ctrl.neutral(), self.read(source, source_face).reading.code, intensity)
-        return self.decode(self.read(photo, face), code, fidelity=fidelity)
+        by = by or ("units" if self.model.config.warp_units and fidelity != "model" else "code")
+        check_choice("by", by, TRANSFER_BY)
+        if by == "code" and relative:
+            raise ValueError(BY_CODE if self.model.config.warp_units else NO_UNITS)
+        source_reading = self.read(source, source_face).reading
+        if by == "code":
+            code = torch.lerp(self.model.F_ctrl.neutral(), source_reading.code, intensity)
+            return self.decode(self.read(photo, face), code, fidelity=fidelity)
+        subject = self.read(photo, face)
+        aim = transfer_aim(self.model, subject.reading, source_reading, intensity, relative)
+        return self._decode_aim(subject, aim, fidelity)
 
-    def decode(self, subject: Subject, code: Tensor, *, fidelity: Fidelity = "detail") -> EditResult:
-        """Edits with any code: c (K * d,) in [-1, 1]."""
+    def decode(self, subject: Subject, code: Tensor, *, units: UnitChange | None = None,
+               fidelity: Fidelity = "detail") -> EditResult:  # fmt: skip
+        """Edits with any code, c (K * d,) in [-1, 1], and any change in action units.
+
+        Raises:
+            ValueError: units with the fidelity "model", or for a model whose T takes none.
+        """
         check()
         check_choice("fidelity", fidelity, FIDELITIES)
+        if units is not None and (fidelity == "model" or self.model.T is None):
+            raise ValueError(
+                'the fidelity "model" draws a face by its code alone, without units; choose "detail" or "tuned"'
+            )
         if subject.decoder is None and (fidelity == "tuned" or subject.is_tuned):
             subject = self.tune(subject)
         decode = partial(self._decode, subject.z, decoder=subject.decoder)
         uses_warp = fidelity != "model" and self.model.T is not None
-        prediction = predict_warp(self.model, subject, code, decode) if uses_warp else None
+        prediction = predict_warp(self.model, subject, code, decode, units) if uses_warp else None
         return EditResult(subject, code, fidelity, partial(decode, code), prediction)
+
+    def _decode_aim(self, subject: Subject, aim: Aim, fidelity: Fidelity) -> EditResult:
+        return self.decode(subject, aim.code, units=aim.units, fidelity=fidelity)
 
     def tune(self, photo: Any, *, face: int | Face | None = None, progress: TuningProgress | None = None) -> Subject:
         """Fits a copy of the decoder to one face, in some seconds, for "tuned" edits; `progress` gets the fraction done."""
@@ -196,16 +248,16 @@ class ExpressionEditor:
         z = self.model.latent_prior.sample(count, generator, prior)
         return [mark_generated(picture) for picture in self.decode_many(z, code)]
 
-    def animate(self, photo: Any, kind: Kind = "sweep", requests: EditRequests = "happy", intensity: float = 1.0, *,
-                start: EditRequest | None = None, style: int | None = None, seconds: float = 2.0, fps: float = 25,
-                face: int | Face | Sequence[int] | Literal["all"] | None = None,
+    def animate(self, photo: Any, kind: Kind = "sweep", requests: EditRequests | None = "happy", intensity: float = 1.0, *,
+                start: EditRequest | None = None, style: int | None = None, units: Mapping[str, float] | None = None,
+                seconds: float = 2.0, fps: float = 25, face: int | Face | Sequence[int] | Literal["all"] | None = None,
                 fidelity: Fidelity = "detail") -> Animation:  # fmt: skip
         """Animates an expression that comes and goes, at the photo's size; `Animation.save` writes MP4, GIF or WebP.
 
         Args:
             photo: may be a result of `read_all`.
             kind: "sweep", "tour" or "morph", see `Kind`.
-            requests, intensity: the expressions at the peak, as in `edit_many`; a tour shows all expressions in turn.
+            requests, intensity, units: what is shown at the peak, as in `edit_many`; a tour shows all expressions in turn.
             start: where a morph starts, such as ("sad", 0.5); the expression in the photo if None.
             seconds: duration of one rise and fall; a tour has one for each expression.
             fps: frames per second, 1 to 50.
@@ -213,20 +265,21 @@ class ExpressionEditor:
         """
         check_choice("kind", kind, ANIMATION_KINDS)
         check_choice("fidelity", fidelity, FIDELITIES)
-        frames, by_face = num_frames(seconds, fps), requests_by_face(requests, intensity)
-        code = partial(self._code, style=style)
-        for request in by_face.values():
-            code(*request)  # raises before anything slow
-        start_code = None if start is None else code(*requests_by_face(start, 1.0)[None])
+        frames = num_frames(seconds, fps)
+        by_face = requests_by_face(requests, intensity)
+        targets = {index: Target.of(self.model, *request, style, units) for index, request in by_face.items()}
+        start_code = None if start is None else self._code(*requests_by_face(start, 1.0)[None], style)
         subjects = self._read_faces(photo, face if None in by_face else list(by_face))
         if fidelity == "tuned":
             subjects = {index: subject if subject.decoder else self.tune(subject) for index, subject in subjects.items()}
-        paths = [
-            codes_over_time(kind, frames, code, by_face.get(index) or by_face[None], self.model.config.expressions,
-                            subject.reading.source_code if start_code is None else start_code)
-            for index, subject in subjects.items()
-        ]  # fmt: skip
-        return Animation([*subjects.values()], [*zip(*paths, strict=True)], fps, partial(self.decode, fidelity=fidelity))
+        paths = []
+        for index, subject in subjects.items():
+            asked, reading = index if index in by_face else None, subject.reading
+            peaks = targets[asked].tour(self.model, by_face[asked][1]) if kind == "tour" else [targets[asked]]
+            begin = reading.source_code if start_code is None else start_code
+            paths.append(aims_over_time(self.model, reading, peaks, frames, begin, kind == "morph"))
+        decode = partial(self._decode_aim, fidelity=fidelity)
+        return Animation([*subjects.values()], [*zip(*paths, strict=True)], fps, decode)
 
     @own_torch_state()
     def interpolate(self, photo_a: Any, photo_b: Any, steps: int = 8, expression: ExpressionMix = NEUTRAL,
@@ -282,11 +335,9 @@ class ExpressionEditor:
             batches.append(self.model.G_dec(some.to(weights), c.to(weights)).float().cpu())
         return [mark_edited(to_image(x_hat)) for x_hat in torch.cat(batches)]
 
-    def _code(self, expression: ExpressionMix, intensity: float, style: int | None) -> Tensor:
+    def _code(self, expression: ExpressionMix | None, intensity: float, style: int | None) -> Tensor:
         """The code of an expression or a mix at an intensity: (K * d,)."""
-        intensity = check_intensity(intensity)
-        mix = {expression: 1.0} if isinstance(expression, str) else expression
-        return self.model.F_ctrl.mix({name: intensity * part for name, part in mix.items()}, style=style)
+        return self.model.F_ctrl.mix(Target.of(self.model, expression, intensity, style).mix or {}, style=style)
 
     def _read_faces(self, photo: Any, face: int | Face | Sequence[Any] | None) -> dict[int, Subject]:
         """One face or several, by index; a face given as `Face` gets index 0."""

@@ -31,3 +31,6 @@ ACTION_UNITS: dict[int, str] = {
 most faces show; the strongest expressions of the training set reach 2."""
 SIDES = ("right", "left")
 """The subject's own sides, in the order of the model's outputs."""
+
+UPPER_FACE = (1, 2, 4, 5, 6, 7, 43)
+"""The units that move brows, lids and cheeks; all others move nose, mouth and jaw."""

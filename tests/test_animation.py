@@ -12,6 +12,7 @@ from PIL import Image, ImageCms
 
 from exprgan import ExprGANError, NoFaceError
 from exprgan.editing.animation import Animation, in_srgb, num_frames, rise_and_fall
+from exprgan.editing.target import Aim
 from exprgan.models.warp_network import WIDE_CROP_SCALE
 from exprgan.photo.ai_metadata import DIGITAL_SOURCE, SOFTWARE
 from exprgan.photo.alignment import transform
@@ -128,11 +129,12 @@ def test_two_faces_are_animated_at_once_and_the_others_stay(editor):
 def test_frames_are_computed_one_at_a_time(editor, subject):
     decoded = []
 
-    def decode(face, code):
-        decoded.append(code)
-        return editor.decode(face, code)
+    def decode(face, aim):
+        decoded.append(aim)
+        return editor.decode(face, aim.code)
 
-    animation = Animation([subject], [(editor.model.F_ctrl.code("happy", i / 600),) for i in range(600)], 25, decode)
+    aims = [(Aim(editor.model.F_ctrl.code("happy", i / 600), None),) for i in range(600)]
+    animation = Animation([subject], aims, 25, decode)
     frames = animation.frames
     assert not decoded and next(frames).size == subject.photo.size
     assert len(decoded) == 1

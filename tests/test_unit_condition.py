@@ -10,7 +10,7 @@ from PIL import Image
 from test_warp_training import SIDE, fields, folder, seeded, soft_noise  # noqa: F401, a fixture
 
 from exprgan import ExpressionEditor, ExprGAN, ExprGANConfig
-from exprgan.editing.warp_cache import predict_warp
+from exprgan.editing.warp_cache import UnitChange, predict_warp
 from exprgan.models.unit_condition import join_condition, swap_sides, units_as_tensor
 from exprgan.models.unit_table import UnitTable
 from exprgan.models.warp_network import WarpNetwork
@@ -190,22 +190,14 @@ def test_an_edit_depends_on_what_the_photo_shows_and_on_the_units_that_are_asked
     assert (unit_editor.decode(other, code).prediction.flow - flow).abs().max() > 1e-4
 
     neutral, decode = model.F_ctrl.neutral(), lambda c: pytest.fail("T needs no decoder")
-    wide, closed = (predict_warp(model, subject, neutral, decode, units) for units in ({5: (1, 1)}, {43: (1, 1)}))
+    wide, closed = (predict_warp(model, subject, neutral, decode, UnitChange(units_as_tensor(units, UNITS, default=0.0)))
+                    for units in ({5: (1, 1)}, {43: (1, 1)}))  # fmt: skip
     target = torch.tensor([[[1.0, 1.0], [0, 0], [0, 0]]])
     condition = model.T.condition(neutral[None], now, target)
     emphasis = model.warp_emphasis(neutral, subject.reading.source_code)
     expected = model.T(subject.wide_crop[None], None, condition, emphasis)
     torch.testing.assert_close(wide.flow, expected.flow.detach())
     assert (wide.flow - closed.flow).abs().max() > 1e-4
-    with pytest.raises(ValueError, match="action units must be among 5, 12, 43, not 6"):
-        predict_warp(model, subject, neutral, decode, {6: (1, 1)})
-
-
-def test_a_t_without_units_refuses_them(tiny_config, portrait, face):
-    editor = ExpressionEditor(ExprGAN(dataclasses.replace(tiny_config, warp_width=0.25)))
-    subject = editor.read(portrait, face)
-    with pytest.raises(ValueError, match="takes no action units"):
-        predict_warp(editor.model, subject, editor.model.F_ctrl.neutral(), lambda c: subject.reconstruction, {5: (1, 1)})
 
 
 def test_units_that_do_not_exist_are_refused():

@@ -19,9 +19,11 @@ from PIL import Image, ImageCms
 from torch import Tensor
 
 from ..deadline import check
+from ..models.exprgan import ExprGAN
 from ..photo.video_writer import WRITERS, FrameProgress, check_suffix
-from .multi_face import Box, ExpressionMix, FacePatch, composite, edit_patches
-from .results import EditResult, Subject, scale_down
+from .multi_face import Box, FacePatch, composite, edit_patches
+from .results import EditResult, Reading, Subject, scale_down
+from .target import Aim, Target
 
 Kind = Literal["sweep", "tour", "morph"]
 """`sweep`: from neutral to an expression and back; `tour`: that for every expression in turn; `morph`: from one expression,
@@ -32,7 +34,7 @@ MAX_FPS = 50  # browsers show a GIF that declares more at a tenth of its speed
 HOLD = 0.12  # fraction of a rise, and of a fall, for which the peak is held
 CACHE_BYTES = 128 * 2**20  # memory for edited patches, since a fall shows the same frames as the rise
 
-Decode = Callable[[Subject, Tensor], EditResult]
+Decode = Callable[[Subject, Aim], EditResult]
 
 
 class Animation(Sequence):
@@ -42,28 +44,28 @@ class Animation(Sequence):
 
     Args:
         subjects: faces of one photo; where two overlap, the first is on top.
-        codes: for each frame, c (K * d,) of each face.
+        aims: for each frame, what each face shows.
         fps: frames per second.
-        decode: edits a subject with a code.
+        decode: edits a subject.
 
     Example:
         >>> animation = editor.animate("me.jpg", "tour")
         >>> animation.save("me.mp4")
     """
 
-    def __init__(self, subjects: Sequence[Subject], codes: Sequence[Sequence[Tensor]], fps: float, decode: Decode):
+    def __init__(self, subjects: Sequence[Subject], aims: Sequence[Sequence[Aim]], fps: float, decode: Decode):
         self.fps, self.photo = fps, in_srgb(subjects[0].photo)
         self._subjects = [dataclasses.replace(subject, photo=self.photo) for subject in subjects]
         self._patches = [FacePatch.cut_out(subject) for subject in self._subjects]
-        self._codes, self._decode = codes, decode
+        self._aims, self._decode = aims, decode
         self._cache: dict[bytes, list[tuple[Box, Image.Image]]] = {}
 
     def __reduce__(self):
         subjects = [dataclasses.replace(subject, decoder=None) for subject in self._subjects]
-        edits = {_face_and_code(subject, code): self._decode(subject, code)
-                 for codes in self._codes for subject, code in zip(self._subjects, codes, strict=True)}  # fmt: skip
+        edits = {_face_and_aim(subject, aim): self._decode(subject, aim)
+                 for aims in self._aims for subject, aim in zip(self._subjects, aims, strict=True)}  # fmt: skip
         stored = {key: dataclasses.replace(edit, subject=key[0]) for key, edit in edits.items()}
-        return Animation, (subjects, self._codes, self.fps, _StoredEdits(stored))
+        return Animation, (subjects, self._aims, self.fps, _StoredEdits(stored))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -81,19 +83,19 @@ class Animation(Sequence):
         return iter(self)
 
     def __len__(self) -> int:
-        return len(self._codes)
+        return len(self._aims)
 
     def __getitem__(self, i):
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
         check()
-        return composite(self.photo, self._edit_patches(self._codes[i]))
+        return composite(self.photo, self._edit_patches(self._aims[i]))
 
     def at_most(self, side: int) -> "Animation":
         """The same animation of a photo scaled down to at most `side` px, which is faster than scaling frames."""
         if side >= max(self.size):
             return self
-        return Animation(scale_down(self._subjects, side), self._codes, self.fps, self._decode)
+        return Animation(scale_down(self._subjects, side), self._aims, self.fps, self._decode)
 
     def save(self, path: str | os.PathLike[str], *, max_side: int | None = None,
              progress: FrameProgress | None = None) -> None:  # fmt: skip
@@ -118,11 +120,11 @@ class Animation(Sequence):
             raise ValueError(f"max_side must be at least 16 px, not {max_side!r}")
         write(self if side is None else self.at_most(side), path, self.fps, progress)
 
-    def _edit_patches(self, codes: Sequence[Tensor]) -> list[tuple[Box, Image.Image]]:
-        """The edited patches of one frame; those of recent codes are cached."""
-        key = b"".join(code.numpy().tobytes() for code in codes)
+    def _edit_patches(self, aims: Sequence[Aim]) -> list[tuple[Box, Image.Image]]:
+        """The edited patches of one frame; recent ones are cached."""
+        key = b"".join(aim.key for aim in aims)
         if key not in self._cache:
-            edits = [self._decode(patch.subject, code) for patch, code in zip(self._patches, codes, strict=True)]
+            edits = [self._decode(patch.subject, aim) for patch, aim in zip(self._patches, aims, strict=True)]
             edited = edit_patches([patch.box for patch in self._patches], edits)
             capacity = CACHE_BYTES // sum(3 * picture.width * picture.height for _, picture in edited)
             while len(self._cache) >= max(1, capacity):
@@ -133,35 +135,33 @@ class Animation(Sequence):
 
 @dataclass(frozen=True)
 class _StoredEdits:
-    """`decode` of a pickled animation: its edits, by face and code."""
+    """`decode` of a pickled animation: its edits, by face and aim."""
 
     edits: dict[tuple[Subject, bytes], EditResult]
 
-    def __call__(self, subject: Subject, code: Tensor) -> EditResult:
-        return dataclasses.replace(self.edits[_face_and_code(subject, code)], subject=subject)
+    def __call__(self, subject: Subject, aim: Aim) -> EditResult:
+        return dataclasses.replace(self.edits[_face_and_aim(subject, aim)], subject=subject)
 
 
-def _face_and_code(subject: Subject, code: Tensor) -> tuple[Subject, bytes]:
+def _face_and_aim(subject: Subject, aim: Aim) -> tuple[Subject, bytes]:
     """A key for an edit of a face in any copy or part of its photo."""
     face = dataclasses.replace(subject, photo=subject.crop, photo_from_crop=np.eye(2, 3), decoder=None)
-    return face, code.numpy().tobytes()
+    return face, aim.key
 
 
-def codes_over_time(
-    kind: Kind, frames: int, code: Callable[[ExpressionMix, float], Tensor], peak: tuple[ExpressionMix, float],
-    expressions: Sequence[str], start: Tensor,
-) -> list[Tensor]:  # fmt: skip
-    """The code of one face for each frame; one rise and fall has `frames` of them.
+def aims_over_time(model: ExprGAN, reading: Reading, peaks: Sequence[Target], frames: int, start: Tensor,
+                   is_morph: bool) -> list[Aim]:  # fmt: skip
+    """What one face shows in each frame: a rise and fall, of `frames` frames, for each target in turn.
 
-    `code` maps an expression or mix and an intensity to a code; `peak` holds both at the peak, of which a tour uses the
-    intensity only; `expressions` are those of a tour; `start`, c (K * d,), is where a morph starts.
+    A morph, of which `peaks` has one, begins at the code `start`, c (K * d,); all else at neutral or, for targets without
+    an expression, at the face as it is.
     """
-    mix, intensity = peak
-    if kind == "morph":
-        end = code(mix, intensity)
-        return [torch.lerp(start, end, weight) for weight in rise_and_fall(frames)]
-    mixes = expressions if kind == "tour" else (mix,)
-    return [code(one, intensity * weight) for one in mixes for weight in rise_and_fall(frames)]
+    aims = [peak.at(weight).aim(model, reading) for peak in peaks for weight in rise_and_fall(frames)]
+    if not is_morph:
+        return aims
+    end = peaks[0].aim(model, reading).code
+    return [aim._replace(code=torch.lerp(start, end, weight))
+            for aim, weight in zip(aims, rise_and_fall(frames), strict=True)]  # fmt: skip
 
 
 def rise_and_fall(frames: int) -> list[float]:

@@ -21,8 +21,8 @@ from .results import EditResult, Subject
 from .value import Value
 
 ExpressionMix = str | Mapping[str, float]  # an expression, or a mix of several: {"happy": 0.6, "surprise": 0.4}
-EditRequest = ExpressionMix | tuple[ExpressionMix, float]
-"""An expression or a mix, or a pair of it and its intensity: ("sad", 0.6)."""
+EditRequest = ExpressionMix | tuple[ExpressionMix | None, float]
+"""An expression or a mix, or a pair of it and its intensity: ("sad", 0.6). None: no expression, for units alone."""
 EditRequests = EditRequest | Mapping[int, EditRequest]
 """One request for all faces, or one each for some of them, by index into the list of `find`."""
 
@@ -76,8 +76,12 @@ class FacePatch:
         return cls(box, dataclasses.replace(subject, photo=photo.crop(box), photo_from_crop=matrix))
 
 
-def requests_by_face(requests: EditRequests, intensity: float) -> dict[int | None, tuple[ExpressionMix, float]]:
+def requests_by_face(
+    requests: EditRequests | None, intensity: float
+) -> dict[int | None, tuple[ExpressionMix | None, float]]:
     """Expressions and intensities by face; the key None stands for all faces. `intensity` is that of requests without one.
+
+    Without requests no face gets an expression.
 
     Raises:
         ValueError: no request, or indices of faces mixed with names of expressions.
@@ -153,7 +157,7 @@ def _label(pen: ImageDraw.ImageDraw, text: str, corner: tuple[int, int], height:
     pen.text((left + width / 2, top + height / 2), text, fill=ink, font=font, anchor="mm")
 
 
-def _with_intensity(request: EditRequest, intensity: float) -> tuple[ExpressionMix, float]:
+def _with_intensity(request: EditRequest | None, intensity: float) -> tuple[ExpressionMix | None, float]:
     return request if isinstance(request, tuple) else (request, intensity)
 
 

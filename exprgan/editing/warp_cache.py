@@ -6,11 +6,15 @@ an interpolated mask would be half transparent.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from ..facs import UPPER_FACE
+from ..models.backward_warp import FIELD_SCALE, upsample_fields
 from ..models.exprgan import ExprGAN
 from ..models.unit_condition import units_as_tensor
 from ..models.warp_network import Decoded, FlowPrediction, WarpPrediction
@@ -22,11 +26,31 @@ CACHED_INTENSITIES = (0.4, 0.6, 0.8, 1.0)
 it was trained on such pairs, are interpolated between neutral and the first."""
 WEAK_EXPONENT = 1.6  # exponent of that interpolation: how the slider's codes grow with intensity
 CACHE_SIZE = 8  # predictions kept for a face, 0.7 MB each at 128 px
+DRAWN_MOUTH = 0.25
+"""Change in the weight of an action unit of the mouth from which the mouth interior is drawn; below, it fades in."""
+
+
+class UnitChange(NamedTuple):
+    """What an edit changes in action units, beside its code. Weights are (U, 2), in the order of T's units."""
+
+    target: Tensor
+    """What the edit is to show."""
+    start: Tensor | None = None
+    """What the code shows or, with `on_photo`, the photo. T predicts the way to both, and the edit gets the difference, so
+    that errors in `start` cancel. None: the target alone decides, and the code has no effect."""
+    on_photo: bool = False
+    """Whether the difference is applied to the photo as it is, instead of to the edit by the code."""
+
+    @property
+    def key(self) -> bytes:
+        """The same bytes for equal changes."""
+        parts = self.target, torch.empty(0) if self.start is None else self.start
+        return b"".join(part.numpy().tobytes() for part in parts) + bytes([self.on_photo])
 
 
 @own_torch_state()
 def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callable[[Tensor], Tensor],
-                 units: Mapping[int, Sequence[float]] | None = None) -> WarpPrediction:  # fmt: skip
+                 units: UnitChange | None = None) -> WarpPrediction:  # fmt: skip
     """T's prediction for one edit with the code c (K * d,) in [-1, 1]: B = 1, float32 on the CPU.
 
     A T that takes action units sees those of the subject's reading.
@@ -35,72 +59,92 @@ def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callabl
         subject: caches predictions.
         decode: computes the decoder's picture (3, S, S) of a code, which T sees if the model's `warp_decoded` is set, or
             the decoder is fitted to the face.
-        units: weights on the subject's right and left that the edit is to show, by action unit, 0 for all that are not
-            named; such an edit is predicted as it is, without interpolation. With a code of -1 they alone decide. None: the
-            code decides.
-
-    Raises:
-        ValueError: T takes no action units, or not one of these.
+        units: a change in action units, of a T that takes them. None: the code decides.
     """
-    network, source_code = model.T, subject.reading.source_code
-    assert network is not None and subject.wide_crop is not None
-    device, neutral = next(network.parameters()).device, torch.full_like(code, -1.0)
-    wide_crop = subject.wide_crop[None].to(device)
-    now = units_as_tensor(subject.reading.units, network.units, default=torch.nan)
-    target = None if units is None else _target_units(units, network.units)
+    warps = _Warps(model, subject, decode)
+    if units is None:
+        return warps.finish(*warps.by_code(code))
+    return warps.finish(*warps.by_units(code, units))
 
-    def condition(c: Tensor) -> Tensor:
-        return network.condition(c[None], now[None], None if target is None else target[None]).to(device)
 
-    def flow_at(c: Tensor) -> FlowPrediction:
-        emphasis = model.warp_emphasis(c, source_code)
-        key = emphasis, c.numpy().tobytes() + (b"" if target is None else target.numpy().tobytes())
-        prediction = subject.warp_cache.get(key)  # other threads may add and remove entries
+class _Warps:
+    """The warps of one face, without eyes, each with the condition that its eyes need; None: it has those of the photo."""
+
+    def __init__(self, model: ExprGAN, subject: Subject, decode: Callable[[Tensor], Tensor]):
+        assert model.T is not None and subject.wide_crop is not None
+        self.model, self.network, self.subject, self.decode = model, model.T, subject, decode
+        self.device, self.neutral = next(model.T.parameters()).device, model.F_ctrl.neutral()
+        self.wide_crop = subject.wide_crop[None].to(self.device)
+        self.now = units_as_tensor(subject.reading.units, model.T.units, default=torch.nan)
+
+    def by_code(self, code: Tensor) -> tuple[WarpPrediction, Tensor | None]:
+        """The warp to a code."""
+        intensity, shows_expression = (code.max().item() + 1) / 2, bool(self.subject.reading.source_code.max() > -1)
+        if intensity >= CACHED_INTENSITIES[0]:
+            weaker, stronger, weight = surrounding_codes(code)
+            flow, own = self.flow_at(stronger), self.condition(code)
+            return self.complete(flow if weight == 1 else self.flow_at(weaker).lerp(flow, weight), own), own
+        condition = self.condition(self.neutral) if shows_expression else None
+        start = self.identity() if condition is None else self.complete(self.flow_at(self.neutral), condition)
+        if intensity == 0:
+            return start, condition
+        weakest = at_intensity(code, CACHED_INTENSITIES[0])
+        own, weight = self.condition(weakest), (intensity / CACHED_INTENSITIES[0]) ** WEAK_EXPONENT
+        return start.lerp(self.complete(self.flow_at(weakest), own), weight), own
+
+    def by_units(self, code: Tensor, change: UnitChange) -> tuple[WarpPrediction, Tensor | None]:
+        """The warp to a code with a change in action units."""
+        end, condition = self.flow_at(self.neutral, change.target), self.condition(self.neutral, change.target)
+        if change.start is None:
+            return self.complete(end, condition), condition
+        base, base_condition = (self.identity(), None) if change.on_photo else self.by_code(code)
+        moved = (change.target - change.start).abs().amax(1)
+        is_upper = torch.tensor([unit in UPPER_FACE for unit in self.network.units])
+        if not moved.any():
+            return base, base_condition
+        start = self.flow_at(self.neutral, change.start)
+        flow, gain = (fields + upsample_fields(b - a) for fields, a, b in zip(base[:2], start[:2], end[:2], strict=True))
+        warp, mouth_moved = base._replace(flow=flow, gain=gain), (moved * ~is_upper).max().item()
+        if mouth_moved:
+            small = FlowPrediction(F.avg_pool2d(flow, FIELD_SCALE), F.avg_pool2d(gain, FIELD_SCALE), end.decoded)
+            with_mouth = self.complete(small, condition)._replace(flow=flow, gain=gain)
+            warp = warp.lerp(with_mouth, min(1.0, mouth_moved / DRAWN_MOUTH))
+        return warp, condition if moved[is_upper].any() else base_condition
+
+    def identity(self) -> WarpPrediction:
+        return WarpPrediction.identity(self.network.image_size).to(self.device)
+
+    def condition(self, code: Tensor, target: Tensor | None = None) -> Tensor:
+        target = None if target is None else target[None]
+        return self.network.condition(code[None], self.now[None], target).to(self.device)
+
+    def flow_at(self, code: Tensor, target: Tensor | None = None) -> FlowPrediction:
+        """T's own prediction, cached: those that were not used for longest are forgotten."""
+        emphasis = self.model.warp_emphasis(code, self.subject.reading.source_code)
+        key = emphasis, code.numpy().tobytes() + (b"" if target is None else target.numpy().tobytes())
+        cache = self.subject.warp_cache
+        prediction = cache.pop(key, None)  # other threads may add and remove entries
         if prediction is None:
-            prediction = network.predict_flow(wide_crop, decoded(c), condition(c), emphasis)
-            for oldest in [*subject.warp_cache][: 1 - CACHE_SIZE]:
-                subject.warp_cache.pop(oldest, None)
-            subject.warp_cache[key] = prediction
+            condition = self.condition(code, target)
+            prediction = self.network.predict_flow(self.wide_crop, self.decoded(code), condition, emphasis)
+            for oldest in [*cache][: 1 - CACHE_SIZE]:
+                cache.pop(oldest, None)
+        cache[key] = prediction
         return prediction
 
-    def decoded(c: Tensor) -> Decoded:
-        if subject.reconstruction is None or not (model.config.warp_decoded or subject.is_tuned):
+    def decoded(self, code: Tensor) -> Decoded:
+        if self.subject.reconstruction is None or not (self.model.config.warp_decoded or self.subject.is_tuned):
             return None
-        return subject.reconstruction[None].to(device), decode(c)[None].to(device)
+        return self.subject.reconstruction[None].to(self.device), self.decode(code)[None].to(self.device)
 
-    def complete(prediction: FlowPrediction, c: Tensor) -> WarpPrediction:
-        return network.complete(wide_crop, prediction, condition(c))
+    def complete(self, prediction: FlowPrediction, condition: Tensor) -> WarpPrediction:
+        return self.network.complete(self.wide_crop, prediction, condition)
 
-    def finish(prediction: WarpPrediction, c: Tensor) -> WarpPrediction:
-        return WarpPrediction(*(part.float().cpu() for part in network.add_eyes(wide_crop, prediction, condition(c))))
-
-    if target is not None:
-        return finish(complete(flow_at(code), code), code)
-    intensity = (code.max().item() + 1) / 2
-    if intensity >= CACHED_INTENSITIES[0]:
-        weaker, stronger, weight = surrounding_codes(code)
-        prediction = flow_at(stronger)
-        return finish(complete(prediction if weight == 1 else flow_at(weaker).lerp(prediction, weight), code), code)
-    shows_expression = bool(source_code.max() > -1)
-    if intensity == 0 and not shows_expression:
-        return WarpPrediction.identity(network.image_size)
-    start = (
-        complete(flow_at(neutral), neutral) if shows_expression else WarpPrediction.identity(network.image_size).to(device)
-    )
-    if intensity == 0:
-        return finish(start, neutral)
-    weakest = at_intensity(code, CACHED_INTENSITIES[0])
-    end, weight = complete(flow_at(weakest), weakest), (intensity / CACHED_INTENSITIES[0]) ** WEAK_EXPONENT
-    return finish(start.lerp(end, weight), weakest)
-
-
-def _target_units(units: Mapping[int, Sequence[float]], known: tuple[int, ...]) -> Tensor:
-    """Weights as (U, 2), in the order of T's units."""
-    if not known:
-        raise ValueError("this model's T takes no action units; edit by an expression")
-    if unknown := [unit for unit in units if unit not in known]:
-        raise ValueError(f"action units must be among {', '.join(map(str, known))}, not {unknown[0]!r}")
-    return units_as_tensor(units, known, default=0.0)
+    def finish(self, warp: WarpPrediction, condition: Tensor | None) -> WarpPrediction:
+        """Adds the eyes."""
+        if condition is not None:
+            warp = self.network.add_eyes(self.wide_crop, warp, condition)
+        return WarpPrediction(*(part.float().cpu() for part in warp))
 
 
 def surrounding_codes(code: Tensor) -> tuple[Tensor, Tensor, float]:
