@@ -10,6 +10,7 @@ Example:
 
 Editing photos:
     ExpressionEditor   all edits of one model: find, read, edit, edit_many, animate, transfer, interpolate, generate, ...
+    Look               what a face is to show, saved as a small JSON file: expression, intensity, style and units
     edit_folder        edits all photos of a folder in several processes; a stopped run can be continued
     draw_numbers       draws a frame and a number at every face of a photo
     is_marked          whether a file or picture says in its metadata that AI made or edited it
@@ -48,13 +49,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 __all__ = [
     "EXPRESSIONS", "NEUTRAL", "Animation", "BadImageError", "Controller", "EditResult", "ExprGAN", "ExprGANConfig",
-    "ExprGANError", "ExpressionEditor", "Face", "GroupResult", "Match", "NoFaceError", "Reading", "Report", "Subject",
-    "WeightsError", "draw_numbers", "edit_folder", "export_onnx", "is_marked",
+    "ExprGANError", "ExpressionEditor", "Face", "GroupResult", "Look", "Match", "NoFaceError", "Reading", "Report",
+    "Subject", "WeightsError", "draw_numbers", "edit_folder", "export_onnx", "is_marked",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from .batch.folder import Report, edit_folder
     from .editing.animation import Animation
+    from .editing.look import Look
     from .editing.multi_face import GroupResult, draw_numbers
     from .editing.results import EditResult, Reading, Subject
     from .editing.retrieval import Match
@@ -72,6 +74,7 @@ else:
     _EXPORTS = {
         "batch.folder": "Report edit_folder",
         "editing.animation": "Animation",
+        "editing.look": "Look",
         "editing.multi_face": "GroupResult draw_numbers",
         "editing.results": "EditResult Reading Subject",
         "editing.retrieval": "Match",

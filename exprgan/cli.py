@@ -15,8 +15,19 @@ from typing import IO
 
 from .atomic_write import atomic_write
 from .batch.command import edit_photos
+from .cli_settings import (
+    names_faces,
+    parse_faces,
+    parse_one_face,
+    parse_request,
+    parse_requests,
+    parse_settings,
+)
 from .editing.animation import ANIMATION_KINDS
-from .editing.multi_face import EditRequest, EditRequests, draw_numbers
+from .editing.dials import DIALS, dials_of
+from .editing.look import Look, bundled_looks
+from .editing.multi_face import draw_numbers
+from .editing.target import TRANSFER_BY
 from .editor import FIDELITIES, ExpressionEditor
 from .errors import ExprGANError
 from .models.controller import check_intensity
@@ -76,16 +87,21 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
     # Options that several commands have
-    model, intensity, style, faces, fidelity = (argparse.ArgumentParser(add_help=False) for _ in range(5))
+    model, intensity, style, faces, fidelity, units = (argparse.ArgumentParser(add_help=False) for _ in range(6))
     model.add_argument("--model", help="a folder, or org/name or org/name@revision on the Hub (default: the bundled "
                        f"weights, or {HUB_MODEL} if there are none)")  # fmt: skip
     intensity.add_argument("--intensity", type=float, default=1.0, help="0 (neutral) to 1 (full strength); default 1")
     style.add_argument("--style", type=int, help="use one style only, counted from 0")
-    faces.add_argument("--face", type=_parse_faces, help="which face, counted from 1, from left to right (default: "
+    faces.add_argument("--face", type=parse_faces, help="which face, counted from 1, from left to right (default: "
                        "the largest); several: 1,3; or all")  # fmt: skip
     fidelity.add_argument("--fidelity", choices=FIDELITIES, default=FIDELITIES[0], help="detail: move the photo's own "
                           "pixels (default); tuned: likewise, after fitting the model to the face, which takes some "
                           "seconds; model: paste the picture that the model generates")  # fmt: skip
+    units.add_argument("--unit", action="append", default=[], metavar="NAME=VALUE", help="move a part of the face, on "
+                       "top of the expression or, without one, of the face as it is: smile=0.4, lids_left=-1 (-1 to 1, the "
+                       f"person's own sides); repeat it for several. Names: {', '.join(DIALS)}")  # fmt: skip
+    units.add_argument("--look", help="in place of an expression: a .json file, or one of those that `exprgan looks` "
+                       "lists; --intensity and --unit apply on top")  # fmt: skip
     photo = "a photo, or - for standard input"
     picture = "file to write (.jpg, .png or .webp), or - for standard output"
     expressions = ("one of the model's expressions, as `exprgan info` lists them, or neutral; or one for each of some "
@@ -100,17 +116,17 @@ def _parser() -> argparse.ArgumentParser:
     add("photo", type=_parse_path, help=photo)
     add("--out", type=_parse_path, help=picture)
 
-    add = add_verb("edit", _edit, "give faces another expression", model, intensity, style, faces, fidelity)
+    add = add_verb("edit", _edit, "give faces another expression", model, intensity, style, faces, fidelity, units)
     add("photo", type=_parse_path, help="a photo, a folder of photos, or - for standard input")
-    add("expression", nargs="+", help=expressions)
+    add("expression", nargs="*", help=f"{expressions}; none with --unit or --look alone")
     add("--out", type=_parse_path, help=f"{picture}; for a folder, the folder of the edited photos")
     add("--jobs", type=int, help="for a folder: number of worker processes (default: one per core, at most one per "
         "2 GiB of memory)")  # fmt: skip
     add("--follow-links", action="store_true", help="for a folder: read and write also where links lead out of the folders")
 
-    add = add_verb("animate", _animate, "animate an expression", model, intensity, style, faces, fidelity)
+    add = add_verb("animate", _animate, "animate an expression", model, intensity, style, faces, fidelity, units)
     add("photo", type=_parse_path, help=photo)
-    add("expression", nargs="*", default=["happy"], help=f"{expressions} (default: happy)")
+    add("expression", nargs="*", help=f"{expressions} (default: happy, without --unit and --look)")
     add("--kind", choices=ANIMATION_KINDS, default=ANIMATION_KINDS[0], help="sweep: from neutral to the expression and "
         "back (default); tour: all expressions in turn; morph: from --start to the expression and back")  # fmt: skip
     add("--start", help="expression at the start of a morph, such as sad or sad:0.5 (default: the photo's)")
@@ -122,7 +138,11 @@ def _parser() -> argparse.ArgumentParser:
     add = add_verb("transfer", _transfer, "give a face the expression of another photo", model, intensity, fidelity)
     add("photo", type=_parse_path, help="photo whose face is edited, or - for standard input")
     add("source", type=_parse_path, help="photo whose expression is taken, or - for standard input")
-    add("--face", type=_parse_face, help="which face, counted from 1, from left to right (default: the largest)")
+    add("--face", type=parse_one_face, help="which face, counted from 1, from left to right (default: the largest)")
+    add("--source-face", type=parse_one_face, help="whose expression, counted likewise in the other photo")
+    add("--by", choices=TRANSFER_BY, help="units: what each part of the face does, on each side (default, if the model "
+        "takes units); code: the expression's code, as in the paper")  # fmt: skip
+    add("--relative", action="store_true", help="add the units to those of the face, instead of replacing them")
     add("--out", type=_parse_path, help=picture)
 
     add = add_verb("generate", _generate, "make pictures of new people", model, intensity, style)
@@ -133,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add = add_verb("export", _export, "write encoder and decoder as ONNX files", model)
     add("out", type=Path, help="folder to write")
+    add_verb("looks", _looks, "list the looks that come with exprgan")
     add_verb("app", _app, "serve the page, on http://127.0.0.1:7860", model)
     add = add_verb("info", _info, "describe a model", model)
     add("--check", action="store_true", help="compare its outputs with those published with the weights")
@@ -160,16 +181,19 @@ def _find(args: argparse.Namespace) -> None:
 def _edit(args: argparse.Namespace) -> None:
     check_intensity(args.intensity)  # before anything slow
     if args.photo != STREAM and os.path.isdir(args.photo):
-        return edit_photos(args, lambda: _load_model(args))
+        settings, _ = parse_settings(args, " ".join(args.expression) or None)
+        return edit_photos(args, settings, lambda: _load_model(args))
     if args.jobs is not None or args.follow_links:
         flag = "--follow-links" if args.follow_links else "--jobs"
         raise ValueError(f"{flag} is for folders, and {args.photo} is none")
-    requests, label = _parse_requests(args.expression, args.face)
+    requests, label = parse_requests(args.expression, args.face)
+    settings, label = parse_settings(args, requests, label)
+    requests = settings.pop("expression")
     out, source = _output_path(args, label), _read_pipe(args.photo)
     editor = ExpressionEditor(_load_model(args))
-    faces = requests if isinstance(requests, dict) else args.face
+    faces = requests if names_faces(requests) else args.face
     subjects = editor.read_all(source, None if faces == "all" else faces) if faces else {0: editor.read(source)}
-    result = editor.edit_many(subjects, requests, args.intensity, style=args.style, fidelity=args.fidelity)
+    result = editor.edit_many(subjects, requests, **settings, fidelity=args.fidelity)
     for index, edit in result.edits.items():
         if edit.warning:
             print(f"face {index + 1}: {edit.warning}" if faces else edit.warning, file=sys.stderr)
@@ -178,15 +202,17 @@ def _edit(args: argparse.Namespace) -> None:
 
 def _animate(args: argparse.Namespace) -> None:
     check_intensity(args.intensity)
-    requests, label = _parse_requests(args.expression, args.face)
+    words = args.expression or ([] if args.unit or args.look else ["happy"])
+    requests, label = parse_requests(words, args.face)
+    settings, label = parse_settings(args, requests, label)
     out = _output_path(args, "tour" if args.kind == "tour" else label, ".mp4")
     if isinstance(out, Path):
         check_suffix(out)
     source = _read_pipe(args.photo)
-    start = args.start and _parse_request(args.start)
+    start = args.start and parse_request(args.start)
     editor = ExpressionEditor(_load_model(args))
-    animation = editor.animate(source, args.kind, requests, args.intensity, face=args.face, style=args.style,
-                               start=start, seconds=args.seconds, fps=args.fps, fidelity=args.fidelity)  # fmt: skip
+    animation = editor.animate(source, args.kind, settings.pop("expression"), **settings, face=args.face, start=start,
+                               seconds=args.seconds, fps=args.fps, fidelity=args.fidelity)  # fmt: skip
 
     def print_progress(done: int, total: int) -> None:
         print(f"\rframe {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
@@ -198,49 +224,6 @@ def _animate(args: argparse.Namespace) -> None:
     _write(out, ".mp4", write)
 
 
-def _parse_face(text: str) -> int:
-    """Parses one face, counted from 1: its index, counted from 0."""
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number - 1
-
-
-def _parse_faces(text: str) -> list[int] | str:
-    """Parses --face, counted from 1: the indices, counted from 0, or "all"."""
-    try:
-        return "all" if text == "all" else [_parse_face(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no face; use a number from 1, several as 1,3, or all") from None
-
-
-def _parse_requests(words: list[str], face: list[int] | str | None) -> tuple[EditRequests, str]:
-    """Parses the expressions, happy or 1=happy 3=sad:0.6, and returns them with a label for the output's file name."""
-    if not any("=" in word for word in words):
-        if len(words) > 1:
-            example = " ".join(f"{i}={word}" for i, word in enumerate(words, 1))
-            raise ValueError(f"assign each expression to a face, for example: {example}")
-        return _parse_request(words[0]), words[0].partition(":")[0]
-    if face is not None:
-        raise ValueError(f"{' '.join(words)} names the faces already; leave --face out")
-    requests, names = {}, []
-    for word in words:
-        index, _, expression = word.partition("=")
-        if not index.isdecimal() or int(index) < 1 or not expression:
-            raise ValueError(f"{word!r} must be a face, from 1, and its expression, such as 1=happy or 3=sad:0.6")
-        requests[int(index) - 1] = _parse_request(expression)
-        names.append(expression.partition(":")[0])
-    return requests, "-".join(dict.fromkeys(names))
-
-
-def _parse_request(text: str) -> EditRequest:
-    """Parses happy, or sad:0.6."""
-    name, colon, intensity = text.partition(":")
-    try:
-        return (name, float(intensity)) if colon else name
-    except ValueError:
-        raise ValueError(f"{text!r} must be an expression and its intensity from 0 to 1, such as sad:0.6") from None
-
-
 def _transfer(args: argparse.Namespace) -> None:
     check_intensity(args.intensity)
     if args.photo == args.source == STREAM:
@@ -248,7 +231,7 @@ def _transfer(args: argparse.Namespace) -> None:
     out = _output_path(args, f"like-{'stdin' if args.source == STREAM else args.source.stem}")
     photo, friend = _read_pipe(args.photo), _read_pipe(args.source)
     editor = ExpressionEditor(_load_model(args))
-    source = editor.read(friend)
+    source = editor.read(friend, args.source_face)
     expression = source.reading.expression
     certainty = f"{source.reading.certainties[expression]:.0%} certain"
     found = (
@@ -257,7 +240,8 @@ def _transfer(args: argparse.Namespace) -> None:
         else f"reads as none clearly; {expression}, {certainty}"
     )
     _print_note(args, f"{args.source} {found}")
-    result = editor.transfer(photo, source, args.intensity, face=args.face, fidelity=args.fidelity)
+    result = editor.transfer(photo, source, args.intensity, by=args.by, relative=args.relative, face=args.face,
+                             fidelity=args.fidelity)  # fmt: skip
     if result.warning:
         print(result.warning, file=sys.stderr)
     _write(out, _written_suffix(photo), lambda path: save_photo(result.image, path))
@@ -273,6 +257,13 @@ def _generate(args: argparse.Namespace) -> None:
     for i, person in enumerate(people):
         save_photo(person, args.out / f"{args.expression}-{i:03d}.png")
     print(f"{len(people)} pictures in {args.out}")
+
+
+def _looks(args: argparse.Namespace) -> None:
+    for name in bundled_looks():
+        look = Look.load(name)
+        parts = {look.expression: look.intensity} if isinstance(look.expression, str) else look.expression or {}
+        print(f"{name:<10} {', '.join(f'{part} {value:g}' for part, value in [*parts.items(), *look.units.items()])}")
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -296,6 +287,8 @@ def _info(args: argparse.Namespace) -> None:
     print(f"{args.model}: ExprGAN, {config.image_size} px, {len(config.expressions)} expressions x "
           f"{config.code_dim_each} numbers, z {config.z_dim}")  # fmt: skip
     print(f"expressions: {', '.join(config.expressions)}, neutral")
+    dials = dials_of(config.warp_units)
+    print(f"units: {', '.join(dials) or 'none: this model takes no --unit and no --look with units'}")
     for name, part in model.named_children():
         if count := sum(p.numel() for p in part.parameters()):
             print(f"{name:<10} {count / 1e6:6.2f} M parameters")

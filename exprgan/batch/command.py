@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from ..errors import ExprGANError
 from ..models.exprgan import ExprGAN
@@ -11,8 +12,13 @@ from .folder import BatchProgress, edit_folder
 from .manifest import BatchRecord
 
 
-def edit_photos(args: argparse.Namespace, load: Callable[[], ExprGAN]) -> None:
-    """Runs `exprgan edit` for a folder; `load` loads the model and is called once the arguments are checked.
+def edit_photos(args: argparse.Namespace, settings: dict[str, Any], load: Callable[[], ExprGAN]) -> None:
+    """Runs `exprgan edit` for a folder.
+
+    Args:
+        args: of the command line.
+        settings: expression, intensity, style and units of all photos.
+        load: loads the model; called once the arguments are checked.
 
     Raises:
         ValueError: arguments that are not for folders.
@@ -25,13 +31,13 @@ def edit_photos(args: argparse.Namespace, load: Callable[[], ExprGAN]) -> None:
         raise ValueError(f"{args.photo} is a folder; name another one for the edited photos with --out")
     if args.face not in (None, "all"):
         raise ValueError("--face of a folder's photos is all; without it, the largest face of each is edited")
-    if len(args.expression) > 1 or any(sign in args.expression[0] for sign in "=:"):
+    if len(args.expression) > 1 or any(sign in word for word in args.expression for sign in "=:"):
         raise ValueError(f"{' '.join(args.expression)} is for one photo; name one expression for a folder's")
     try:
         with _progress_bar() as progress:
-            report = edit_folder(load(), args.photo, args.out, args.expression[0], args.intensity, style=args.style,
-                                 fidelity=args.fidelity, faces="all" if args.face == "all" else "largest",
-                                 workers=args.jobs, follow_links=args.follow_links, progress=progress)  # fmt: skip
+            report = edit_folder(load(), args.photo, args.out, **settings, fidelity=args.fidelity,
+                                 faces="all" if args.face == "all" else "largest", workers=args.jobs,
+                                 follow_links=args.follow_links, progress=progress)  # fmt: skip
     except KeyboardInterrupt:
         print("stopped; run the same command to continue", file=sys.stderr)
         sys.exit(130)

@@ -17,6 +17,7 @@ from safetensors.torch import save
 
 from ..atomic_write import atomic_write
 from ..editing.results import FIDELITIES, Fidelity
+from ..editing.target import Target
 from ..editor import ExpressionEditor
 from ..errors import BadImageError, check_choice
 from ..expressions import canonical
@@ -62,9 +63,9 @@ class Report:
 
 def edit_folder(
     model: ExprGAN | str | os.PathLike[str], folder: str | os.PathLike[str], out: str | os.PathLike[str],
-    expression: str | Mapping[str, float], intensity: float = 1.0, *, style: int | None = None,
-    fidelity: Fidelity = "detail", faces: Faces = "largest", workers: int | None = None, follow_links: bool = False,
-    progress: BatchProgress | None = None,
+    expression: str | Mapping[str, float] | None = None, intensity: float = 1.0, *, style: int | None = None,
+    units: Mapping[str, float] | None = None, fidelity: Fidelity = "detail", faces: Faces = "largest",
+    workers: int | None = None, follow_links: bool = False, progress: BatchProgress | None = None,
 ) -> Report:  # fmt: skip
     """Edits every photo in a folder and its subfolders, each into a file of the same name under `out`.
 
@@ -79,14 +80,14 @@ def edit_folder(
     Args:
         model: the weights, or what `ExprGAN.from_pretrained` takes.
         out: the folder of results; created if it is missing.
-        expression, intensity, style, fidelity: as in `ExpressionEditor.edit`.
+        expression, intensity, style, units, fidelity: as in `ExpressionEditor.edit`; those of a look are `Look.settings`.
         faces: "largest", or "all" of each photo.
         workers: number of processes that edit in parallel; 1 edits in this one. By default the number of cores, or of
             processes that memory has room for at `BYTES_PER_WORKER` each.
         follow_links: whether to read and write also where links lead out of `folder` and `out`.
 
     Raises:
-        ValueError: a wrong expression, intensity, style, fidelity, `faces` or `workers`, or `out` is `folder`.
+        ValueError: a wrong expression, intensity, style, unit, fidelity, `faces` or `workers`, or `out` is `folder`.
         BadImageError: there is no such folder, or no photo in it.
         ExprGANError: `out` was begun with other settings, is in use by another process, or cannot be written.
         WeightsError: as in `ExprGAN.from_pretrained`.
@@ -106,11 +107,11 @@ def edit_folder(
     names = model.config.expressions
     if isinstance(expression, str):
         expression = canonical(expression, names)
-    else:
+    elif expression is not None:
         expression = {canonical(name, names): check_intensity(weight) for name, weight in expression.items()}
-    model.F_ctrl.mix({}, style=style)  # raises ValueError for an unknown style
-    shared: dict[str, Any] = {"expression": expression, "intensity": intensity, "style": style, "fidelity": fidelity,
-                              "faces": faces}  # fmt: skip
+    Target.of(model, expression, intensity, style, units)  # raises ValueError
+    shared: dict[str, Any] = {"expression": expression, "intensity": intensity, "style": style,
+                              "units": dict(units) if units else None, "fidelity": fidelity, "faces": faces}  # fmt: skip
     with BatchManifest(out, shared | {"model": hash_model(model)}) as manifest:
         settings = BatchSettings(str(folder), str(out), resumed=manifest.resumed, follow_links=follow_links, **shared)
         results = name_results(files, {file: record.result for file, record in manifest.records.items() if record.result})

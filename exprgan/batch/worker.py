@@ -41,25 +41,31 @@ class BatchSettings:
 
     Attributes:
         folder, out: the folders of photos and of results.
-        expression, intensity, style, fidelity, faces, follow_links: as in `edit_folder`.
+        expression, intensity, style, units, fidelity, faces, follow_links: as in `edit_folder`.
         resumed: whether a result without a record may be one of an earlier run.
     """
 
     folder: str
     out: str
-    expression: str | dict[str, float]
+    expression: str | dict[str, float] | None
     intensity: float
     style: int | None
     fidelity: Fidelity
+    units: dict[str, float] | None
     faces: Faces
     resumed: bool
     follow_links: bool = False
 
     @property
     def expression_text(self) -> str:
-        """The expression as the table has it: "happy", or "happy 0.6 + surprise 0.4"."""
+        """The expression and units as the table has them: "happy", or "happy 0.6 + surprise 0.4 + smile_left 0.4"."""
         mix = self.expression
-        return mix if isinstance(mix, str) else " + ".join(f"{name} {weight:g}" for name, weight in mix.items())
+        parts = [] if mix is None else [mix] if isinstance(mix, str) else map(_weighted, mix.items())
+        return " + ".join([*parts, *map(_weighted, (self.units or {}).items())])
+
+
+def _weighted(item: tuple[str, float]) -> str:
+    return f"{item[0]} {item[1]:g}"
 
 
 def edit_photo(editor: ExpressionEditor, settings: BatchSettings, file: str, result: str) -> BatchRecord:
@@ -101,7 +107,7 @@ def edit_photo(editor: ExpressionEditor, settings: BatchSettings, file: str, res
         warnings = []
         for face in faces:  # each is edited in the result of the one before
             edit = editor.edit(image, settings.expression, settings.intensity, face=face, style=settings.style,
-                               fidelity=settings.fidelity)  # fmt: skip
+                               units=settings.units, fidelity=settings.fidelity)  # fmt: skip
             image = edit.image
             warnings.append(edit.warning)
         target.parent.mkdir(parents=True, exist_ok=True)
