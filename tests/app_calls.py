@@ -12,19 +12,20 @@ import numpy as np
 from PIL import Image
 
 SETTINGS = {"expression": "happy", "intensity": 0.8, "second": "", "part": 0.5, "style": 0, "fidelity": "detail", "face": 0,
-            "scope": "one", "others": {}}  # fmt: skip
+            "scope": "one", "others": {}, "units": {}}  # fmt: skip
 PARAMETERS = {
     "/read": ["photo"],
     "/edit": ["photo", *SETTINGS],
     "/number_faces": ["photo", "face"],
-    "/animate": ["photo", *SETTINGS, "kind", "file_format", "seconds"],
+    "/animate": ["photo", *[*SETTINGS][:-1], "kind", "file_format", "seconds", "units"],
     "/all_expressions": ["photo", "face"],
     "/download_edit": ["photo", *SETTINGS],
-    "/transfer": ["photo", "source", "intensity", "face", "source_face"],
-    "/download_transfer": ["photo", "source", "intensity", "face", "source_face"],
+    "/transfer": ["photo", "source", "intensity", "face", "source_face", "relative"],
+    "/download_transfer": ["photo", "source", "intensity", "face", "source_face", "relative"],
     "/generate": ["seed", "count", "expression", "intensity"],
     "/download_people": ["seed", "count", "expression", "intensity"],
     "/download_sheet": ["photo", "face"],
+    "/download_look": ["expression", "intensity", "second", "part", "style", "units"],
 }
 """The public API: names stay, new parameters are added at the end."""
 

@@ -22,10 +22,11 @@ from PIL import Image
 
 from exprgan.photo.detection import Face, find_faces
 from exprgan.photo.image_io import is_marked, load_photo
-from exprgan.ui import animation_panel, endpoints, handlers, page, sheet, words
+from exprgan.ui import animation_panel, endpoints, handlers, looks, page, sheet, words
 from exprgan.ui.photo_session import PhotoSession, example_faces
 
 ROOT = Path(__file__).parent.parent
+PLACES = handlers, animation_panel, sheet, looks
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -154,10 +155,11 @@ def test_the_models_drawing_says_what_it_is(client, data_dir):
 @pytest.mark.parametrize(
     ("changes", "name"),
     [({}, "me-happy-80"), ({"intensity": 0.35, "second": "sad"}, "me-happy-sad-35"),
-     ({"expression": "neutral"}, "me-neutral"), ({"intensity": 0}, "me-unchanged")],
+     ({"expression": "neutral"}, "me-neutral"), ({"intensity": 0}, "me-unchanged"),
+     ({"units": {"smile": 0.5}}, "me-happy-80-adjusted"), ({"expression": "", "units": {"smile": 0.5}}, "me-adjusted")],
 )  # fmt: skip
 def test_a_result_is_named_after_what_was_done(changes, name):
-    settings = {"expression": "happy", "intensity": 0.8, "second": "", "part": 0.5} | changes
+    settings = {"expression": "happy", "intensity": 0.8, "second": "", "part": 0.5, "units": {}} | changes
     assert words.result_name("/somewhere/me.jpg", settings) == name
     assert words.result_name("/somewhere/" + "x" * 200 + ".jpg", settings).startswith("x" * 60 + "-")
 
@@ -293,7 +295,9 @@ def test_the_api_is_the_one_promised_typed_and_documented(client):
         assert all(len(parameter["python_type"]["description"]) > 10 for parameter in info["parameters"]), name
         assert all(parameter["parameter_has_default"] for parameter in info["parameters"]), name
         documentation = inspect.getdoc(
-            next(getattr(place, name[1:]) for place in (handlers, animation_panel, sheet) if hasattr(place, name[1:]))
+            next(
+                getattr(place, name[1:]) for place in (handlers, animation_panel, sheet, looks) if hasattr(place, name[1:])
+            )
         )
         for parameter in names[name]:
             assert len(re.findall(rf"^    {parameter}: .", documentation, re.M)) == 1, (name, parameter)

@@ -151,7 +151,7 @@ def test_the_queue_cannot_be_bypassed(app_url):
 
 # Files of the server, and URLs, in place of a photo.
 
-REST = SETTINGS | {"kind": "sweep", "file_format": "gif", "seconds": 0.5, "intensity": 1}
+REST = SETTINGS | {"kind": "sweep", "file_format": "gif", "seconds": 0.5, "intensity": 1, "relative": False}
 ACTIONS = {name[1:]: [REST.get(key) for key in keys] for name, keys in PARAMETERS.items() if "photo" in keys}
 
 

@@ -93,7 +93,7 @@ def wrong_for(parameter):
 
 def test_every_endpoint_names_the_parameter_that_is_wrong(app_url, photo):
     good = SETTINGS | {"photo": a_file(photo), "source": a_file(photo), "kind": "sweep", "file_format": "gif",
-                       "seconds": 0.5, "seed": 1, "count": 1, "source_face": 0}  # fmt: skip
+                       "seconds": 0.5, "seed": 1, "count": 1, "source_face": 0, "relative": False}  # fmt: skip
     for name, parameters in PARAMETERS.items():
         for number, parameter in enumerate(parameters):
             values = wrong_for(parameter)

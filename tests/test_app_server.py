@@ -33,7 +33,7 @@ def test_a_photo_is_read_once_however_often_it_is_edited(tiny_editor, data_dir, 
     monkeypatch.setattr(tiny_editor, "find", lambda photo: searched.append(photo) or find(photo))
     subjects = []
     for intensity in (0.1, 0.5, 0.9):
-        *_, session = handlers.edit(tiny_editor, photo, "fear", intensity, "", 0.5, 0, "detail", 0, "one", {}, session)
+        *_, session = handlers.edit(tiny_editor, photo, "fear", intensity, "", 0.5, 0, "detail", 0, "one", {}, {}, session)
         subjects.append(session.subject(tiny_editor))
     assert len(searched) == 1 and len(set(map(id, subjects))) == 1
 
@@ -205,9 +205,9 @@ def test_a_face_is_tuned_once_and_only_its_tuned_edits_use_it(tiny_editor, data_
     monkeypatch.setattr(tiny_editor, "tune", lambda *args, **more: tuned.append(1) or tune(*args, **more))
     pictures = {}
     for fidelity in ("detail", "tuned", "tuned", "detail"):
-        pair, _, session = handlers.edit(tiny_editor, photo, "fear", 1.0, "", 0.5, 0, fidelity, 0, "one", {}, session)
+        pair, _, session = handlers.edit(tiny_editor, photo, "fear", 1.0, "", 0.5, 0, fidelity, 0, "one", {}, {}, session)
         pictures.setdefault(fidelity, []).append(Image.open(pair[1]).convert("RGB").tobytes())
     assert len(tuned) == 1
     assert pictures["detail"][0] == pictures["detail"][1] != pictures["tuned"][0] == pictures["tuned"][1]
-    path = handlers.download_edit(tiny_editor, photo, "fear", 1.0, "", 0.5, 0, "tuned", 0, "one", {}, session)
+    path = handlers.download_edit(tiny_editor, photo, "fear", 1.0, "", 0.5, 0, "tuned", 0, "one", {}, {}, session)
     assert len(tuned) == 1 and Image.open(path).size == (900, 900)

@@ -270,8 +270,9 @@ ODD_SETTINGS = st.dictionaries(NAMES, ODD, max_size=2)
 def test_any_settings_of_the_app_give_a_picture_or_a_sentence(read_photo, wrong, others):
     editor, path, session = read_photo
     values = handlers.DEFAULTS | {"expression": "happy", "fidelity": "model", "face": 0} | wrong
+    units = values.pop("units")
     try:
-        endpoints.with_error_handling(handlers.edit, editor)(path, *values.values(), "each", others, session)
+        endpoints.with_error_handling(handlers.edit, editor)(path, *values.values(), "each", others, units, session)
     except gr.Error as error:
         assert error.message != endpoints.APOLOGY, (wrong, others)
 

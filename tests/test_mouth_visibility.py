@@ -171,9 +171,9 @@ def test_page_command_line_and_folders_say_that_a_mouth_is_covered(tiny_model, d
     (tmp_path / "photos").mkdir()
     photo, editor = tmp_path / "photos" / "me.jpg", ExpressionEditor(tiny_model)
     Image.open(data_dir / "portrait.jpg").resize((300, 300)).save(photo)
-    _, sentence, _ = handlers.edit(editor, str(photo), "happy", 1.0, "", 0.5, 0, "detail", 0, "one", {}, None)
+    _, sentence, _ = handlers.edit(editor, str(photo), "happy", 1.0, "", 0.5, 0, "detail", 0, "one", {}, {}, None)
     assert sentence.endswith(MOUTH_NOT_EDITED)
-    _, sentence, _ = handlers.transfer(editor, str(photo), str(photo), 1.0, 0, 0, None)
+    _, sentence, _ = handlers.transfer(editor, str(photo), str(photo), 1.0, 0, 0, False, None)
     assert sentence.endswith(MOUTH_NOT_EDITED)
     model = ["--model", str(tmp_path / "weights")]
     assert main(["edit", str(photo), "happy", "--out", str(tmp_path / "edit.png"), *model]) == 0

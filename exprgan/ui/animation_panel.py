@@ -22,12 +22,13 @@ MAX_FPS, MIN_FPS = 20, 8
 RENDER_TIME_S = 12
 MAX_SECONDS = 3
 """The longest rise and fall of an expression. A tour has one for every expression."""
+NOTHING_TO_ANIMATE = "There is nothing to animate: choose an expression, or fine-tune the face first."
 
 
-@with_args_of(edit)
+@with_args_of(edit, last="units")
 def animate(editor: ExpressionEditor, photo: str | None, expression: str, intensity: float, second: str, part: float,
             style: int, fidelity: Fidelity, face: int, scope: str, others: dict, kind: Kind, file_format: str,
-            seconds: float, session: PhotoSession | None, progress=gr.Progress()) -> tuple:  # noqa: B008, so gradio knows it  # fmt: skip
+            seconds: float, units: dict, session: PhotoSession | None, progress=gr.Progress()) -> tuple:  # noqa: B008, so gradio knows it  # fmt: skip
     """Animates an expression in a photo.
 
     Args:
@@ -36,6 +37,7 @@ def animate(editor: ExpressionEditor, photo: str | None, expression: str, intens
             through all expressions.
         file_format: "mp4", at most 720 px; "gif", at most 400 px; "webp", at most 480 px.
         seconds: how long an expression takes to come and go, 0.5 to 3.
+        units: LAST
 
     Returns:
         The animation.
@@ -50,17 +52,22 @@ def animate(editor: ExpressionEditor, photo: str | None, expression: str, intens
         check()
         progress((done, total), desc="Making the animation", unit="frames")
 
-    settings = expression, intensity, second, part, style, fidelity
+    settings = expression, intensity, second, part, style, fidelity, units
     session, requests, subjects = read_faces(editor, photo, settings, face, scope, others, session, progress,
                                              same_fidelity=True)  # fmt: skip
-    mixes = {index: (expression_mix(request), request["intensity"]) for index, request in requests.items()}
+    mixes = {index: (expression_mix(request) or ({} if kind == "tour" else None), request["intensity"])
+             for index, request in requests.items()}  # fmt: skip
+    if not units and any(mix is None for mix, _ in mixes.values()):
+        raise ValueError(NOTHING_TO_ANIMATE)
 
     def make_animation(fps: float) -> Animation:
-        animation = editor.animate(subjects, kind, mixes, style=style - 1 if style else None, fidelity=fidelity,
-                                   seconds=seconds, fps=fps)  # fmt: skip
+        animation = editor.animate(subjects, kind, mixes, style=style - 1 if style else None, units=units or None,
+                                   fidelity=fidelity, seconds=seconds, fps=fps)  # fmt: skip
         return animation.at_most(MAX_SIDE_PX[file_format])
 
-    path = new_path(f".{file_format}", f"{short_name(session.path)}-{'tour' if kind == 'tour' else expression}")
+    path = new_path(
+        f".{file_format}", f"{short_name(session.path)}-{'tour' if kind == 'tour' else expression or 'adjusted'}"
+    )
     choose_frame_rate(make_animation).save(path, progress=report)
     return path, session
 
@@ -84,6 +91,8 @@ def show_animation(path: str) -> tuple:
 def animation_panel(editor: ExpressionEditor, settings: list, session: gr.State) -> dict[str, Any]:
     """The animation's controls, the button that makes it, and where it is shown; `settings` as `edit` takes them.
 
+    The last of them, the units, is the last that `animate` takes.
+
     Returns:
         The arguments of an event that removes the film, as when another photo is opened.
     """
@@ -102,7 +111,7 @@ def animation_panel(editor: ExpressionEditor, settings: list, session: gr.State)
         picture = gr.Image(label="Film", visible=False, buttons=[], interactive=False, elem_classes="player",
                            alt_text="The film")  # fmt: skip
         file = gr.DownloadButton("Download the film", visible=False)
-    inputs, outputs = [*settings, kind, file_format, seconds, session], [file, session]
+    inputs, outputs = [*settings[:-1], kind, file_format, seconds, settings[-1], session], [file, session]
     event = page_event(animate, editor, inputs, outputs, concurrency_id="animation", concurrency_limit=1,
                        trigger_mode="once")  # fmt: skip
     written = make.click(**event, show_progress_on=note)

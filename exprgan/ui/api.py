@@ -22,6 +22,7 @@ from .animation_panel import MAX_SIDE_PX, animate
 from .components import uploaded_path
 from .endpoints import add_endpoint
 from .handlers import DEFAULTS, default_expression
+from .looks import download_look
 from .sheet import download_sheet
 from .workers import TIMEOUT_S
 
@@ -66,6 +67,7 @@ def add_api(editor: ExpressionEditor) -> None:
     add(handlers.generate, gr.Gallery)
     add(handlers.download_people, gr.File)
     add(download_sheet, gr.File)
+    add(download_look, gr.File)
 
 
 class _Adder:
@@ -74,9 +76,9 @@ class _Adder:
     def __init__(self, editor: ExpressionEditor):
         self.editor = editor
         expressions, number = list(editor.expressions), {"type": "number", "minimum": 0, "maximum": 1}
-        face = {"type": "integer", "minimum": 0}, 0
+        face, none = ({"type": "integer", "minimum": 0}, 0), [""] if editor.dials else []
         self.schemas: dict[str, tuple[dict[str, Any], Any]] = {
-            "expression": ({"type": "string", "enum": expressions}, default_expression(editor.expressions)),
+            "expression": ({"type": "string", "enum": [*expressions, *none]}, default_expression(editor.expressions)),
             "intensity": (number, DEFAULTS["intensity"]),
             "second": ({"type": "string", "enum": ["", *expressions[:-1]]}, ""),
             "part": (number, DEFAULTS["part"]),
@@ -85,6 +87,8 @@ class _Adder:
             "face": face, "source_face": face,
             "scope": ({"type": "string", "enum": [handlers.ONE_FACE, handlers.EACH_FACE, handlers.ALL_FACES]}, "one"),
             "others": ({"type": "object", "additionalProperties": {"type": "object"}}, {}),
+            "units": ({"type": "object", "additionalProperties": {"type": "number", "minimum": -1, "maximum": 1}}, {}),
+            "relative": ({"type": "boolean"}, False),
             "kind": ({"type": "string", "enum": list(ANIMATION_KINDS)}, ANIMATION_KINDS[0]),
             "file_format": ({"type": "string", "enum": list(MAX_SIDE_PX)}, "mp4"),
             "seconds": ({"type": "number", "minimum": 0.5, "maximum": 3}, 2),
@@ -106,7 +110,7 @@ class _Adder:
         else:
             schema, default = self.schemas[name]
             if name == "expression" and handler in (handlers.generate, handlers.download_people):
-                schema = schema | {"enum": [*schema["enum"], handlers.ALL_EXPRESSIONS]}
+                schema = schema | {"enum": [*self.editor.expressions, handlers.ALL_EXPRESSIONS]}
             component = Api(default, schema, name)
         component.visible = False
         schema = schema | {"description": text, "additional_description": text}

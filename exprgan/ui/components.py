@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -11,8 +12,11 @@ import gradio as gr
 from gradio.data_classes import ImageData
 from gradio.utils import get_upload_folder
 
+from ..editing.look import Look
 from ..editor import ExpressionEditor
+from ..errors import ExprGANError
 from .endpoints import INTERNAL, page_event
+from .looks import format_units, parse_units, settings_of
 from .words import title as expression_title
 
 PLACEHOLDER = "Drop or paste a photo anywhere,\nor click to choose one"
@@ -117,7 +121,7 @@ class Link:
         self.settings, self.event, self.button = settings, event, gr.Button(COPY)
 
 
-def connect_links(app: gr.Blocks, tabs: gr.Tabs, links: dict[str, Link]) -> None:
+def connect_links(app: gr.Blocks, tabs: gr.Tabs, links: dict[str, Link], editor: ExpressionEditor) -> None:
     """Makes the link buttons copy their links, and the page restore a link's settings; `links` are by their tab's title."""
     address, opened = gr.Textbox(visible=False), gr.State()
     outputs = [tabs, opened]
@@ -128,7 +132,7 @@ def connect_links(app: gr.Blocks, tabs: gr.Tabs, links: dict[str, Link]) -> None
         js = f"() => new Promise(done => setTimeout(() => done({json.dumps(COPY)}), 2500))"
         copied.then(None, None, link.button, js=js, api_visibility="private")
         outputs += link.settings.values()
-    restore = functools.partial(restore_settings, links)
+    restore = functools.partial(restore_settings, links, editor)
     loaded = app.load(
         restore, address, outputs, js="() => window.exprgan?.address() ?? window.location.search", queue=False, **INTERNAL
     )
@@ -143,9 +147,17 @@ def only_for_tab(title: str, handler: Callable) -> Callable:
     return lambda opened, *settings: handler(*settings) if opened == title else gr.skip()
 
 
-def restore_settings(links: dict[str, Link], query: str) -> list:
-    """The tab and the values of all its settings for an address's query; what is not valid is left unchanged."""
+def restore_settings(links: dict[str, Link], editor: ExpressionEditor, query: str) -> list:
+    """The tab and the values of all its settings for an address's query; what is not valid is left unchanged.
+
+    A look in it, `?look=`, its name or `Look.to_link`, takes the place of the settings that it has.
+    """
     values = dict(parse_qsl((query or "").lstrip("?")))
+    if "look" in values:
+        with suppress(ValueError, ExprGANError):
+            look = settings_of(Look.from_link(values["look"]), editor)
+            values |= {"tab": "Edit"} | {name: str(value) for name, value in look.items()}
+            values["units"] = format_units(look["units"])
     tab = values.get("tab")
     updates = [parse_setting(component, values.get(name)) if title == tab else gr.skip()
                for title, link in links.items() for name, component in link.settings.items()]  # fmt: skip
@@ -154,6 +166,11 @@ def restore_settings(links: dict[str, Link], query: str) -> list:
 
 def parse_setting(component: gr.components.Component, text: str | None) -> Any:
     """A component's value from an address, or `gr.skip()` if the component cannot have it."""
+    if isinstance(component, gr.JSON):
+        try:
+            return parse_units(text or "")
+        except ValueError:
+            return gr.skip()
     if isinstance(component, gr.Radio):
         values: dict[str | None, Any] = {str(value): value for _, value in component.choices}
         return values.get(text, gr.skip())

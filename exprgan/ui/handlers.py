@@ -15,6 +15,7 @@ import gradio as gr
 from PIL import Image
 
 from ..csv_cells import format_row
+from ..editing.dials import check_dials
 from ..editing.multi_face import GroupResult
 from ..editing.results import Subject
 from ..editor import ExpressionEditor
@@ -42,16 +43,25 @@ EXAMPLE_SHOWN = "This is an example; add your own photo."
 NOT_EDITED = "Nothing was edited. Choose a photo with a face seen from the front."
 
 DEFAULTS: dict[str, Any] = {"expression": "", "intensity": 1.0, "second": "", "part": 0.5, "style": 0,
-                            "fidelity": "detail"}  # fmt: skip
-"""The settings of one face, in the order of the page's controls."""
+                            "fidelity": "detail", "units": {}}  # fmt: skip
+"""The settings of one face."""
 
 
-def with_args_of(other: Callable) -> Callable:
-    """Decorator: replaces "as `other`" under `Args` in a handler's docstring by the `Args` of `other`."""
+EXPECTED = {str: "a text", int: "a number", float: "a number", dict: "a JSON object"}
+"""Type of a default -> what the setting must be."""
+
+
+def with_args_of(other: Callable, last: str = "") -> Callable:
+    """Decorator: replaces "as `other`" under `Args` in a handler's docstring by the `Args` of `other`.
+
+    The text of the parameter `last`, the last one of `other`, takes the place of "LAST".
+    """
     arguments = str(inspect.getdoc(other)).partition("Args:\n    ")[2].partition("\n\n")[0]
+    before, _, text = arguments.partition(f"\n    {last}: ") if last else (arguments, "", "")
 
     def replace(handler: Callable) -> Callable:
-        handler.__doc__ = str(inspect.getdoc(handler)).replace(f"as `{other.__name__}`", arguments)
+        doc = str(inspect.getdoc(handler)).replace(f"as `{other.__name__}`", before)
+        handler.__doc__ = doc.replace(f"{last}: LAST", f"{last}: {text}") if last else doc
         return handler
 
     return replace
@@ -84,14 +94,15 @@ def read(editor: ExpressionEditor, photo: str | None, session: PhotoSession | No
 
 
 def edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity: float, second: str, part: float,
-         style: int, fidelity: str, face: int, scope: str, others: dict, session: PhotoSession | None,
+         style: int, fidelity: str, face: int, scope: str, others: dict, units: dict, session: PhotoSession | None,
          progress=gr.Progress()) -> tuple:  # noqa: B008, so gradio knows it  # fmt: skip
     """Gives a face another expression, or several faces.
 
     Args:
         photo: a JPEG, PNG or WebP file; without one, an example.
-        expression: target expression.
-        intensity: from 0, the photo as it is, to 1, full strength; without an effect on neutral.
+        expression: target expression; empty, if the model takes units: the face stays as it is, apart from units.
+        intensity: from 0, the photo as it is, to 1, full strength; without an effect on neutral. It scales units only if
+            there is no expression.
         second: an expression to mix in, or nothing.
         part: weight of the second expression in the mix, 0 to 1.
         style: one of the ways to show an expression, counted from 1; 0 is all of them together.
@@ -100,11 +111,15 @@ def edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity
         face: which face, counted from 1, from left to right; 0 is the largest.
         scope: "one" edits that face alone; "all", all faces the same; "each", that face and those in others.
         others: what other faces show, by their number from 1: {"2": {"expression": "sad", "intensity": 0.6}}.
+        units: parts of the face to move on top, each from -1 to 1: {"smile": 0.4, "lids_left": -1}. Names: lids, squint,
+            brows_inner, brows_outer, brows_lower, cheeks, nose, smile, frown, lips_apart, jaw, stretch, pucker, press; all
+            but lips_apart, jaw, pucker and press also with _left or _right, the person's own side. Negative values take
+            away what is there; lids at -1 are closed.
 
     Returns:
         The photo before and after, at most 1,024 px; a sentence on what the face now shows.
     """
-    settings = expression, intensity, second, part, style, fidelity
+    settings = expression, intensity, second, part, style, fidelity, units
     session, requests, subjects = read_faces(editor, photo, settings, face, scope, others, session, progress)
     pair, status = edit_preview(editor, session, requests, subjects, session.index(face))
     return pair, status if photo else f"{status} {EXAMPLE_SHOWN}", session
@@ -133,7 +148,7 @@ def edit_preview(editor: ExpressionEditor, session: PhotoSession, requests: Mapp
 
 @with_args_of(edit)
 def download_edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity: float, second: str,
-                  part: float, style: int, fidelity: str, face: int, scope: str, others: dict,
+                  part: float, style: int, fidelity: str, face: int, scope: str, others: dict, units: dict,
                   session: PhotoSession | None, progress=gr.Progress()) -> str:  # noqa: B008  # fmt: skip
     """Gives a face another expression, or several faces.
 
@@ -143,7 +158,7 @@ def download_edit(editor: ExpressionEditor, photo: str | None, expression: str, 
     Returns:
         The photo in full size, in the format in which it came.
     """
-    settings = expression, intensity, second, part, style, fidelity
+    settings = expression, intensity, second, part, style, fidelity, units
     session, requests, subjects = read_faces(editor, photo, settings, face, scope, others, session, progress)
     chosen, full = requests[session.index(face)], session.full_subjects(subjects)
     result, name = edit_faces(editor, full, requests), result_name(session.path, chosen, len(requests))
@@ -194,7 +209,8 @@ def read_faces(editor: ExpressionEditor, photo: str | None, settings: tuple, fac
     requests = settings_by_face(len(session.faces), settings, session.index(face), scope, others)
     report = functools.partial(progress, desc="Fitting the model to this face")
     if same_fidelity:
-        requests = {index: {**request, "fidelity": settings[-1]} for index, request in requests.items()}
+        fidelity = with_defaults(settings)["fidelity"]
+        requests = {index: {**request, "fidelity": fidelity} for index, request in requests.items()}
     tuned = {index: request["fidelity"] == "tuned" for index, request in requests.items()}
     return session, requests, session.subjects(editor, tuned, report)
 
@@ -215,38 +231,47 @@ def settings_by_face(num_faces: int, settings: tuple, face: int, scope: str, oth
         requests[int(key) - 1] = {**DEFAULTS, **other}
     for request in (chosen, *requests.values()):
         for name, default in DEFAULTS.items():
-            types, expected = ((str,), "a text") if isinstance(default, str) else ((int, float), "a number")
-            if type(request[name]) not in types:
-                raise ValueError(f"{name} must be {expected}, not {request[name]!r}")
+            if type(request[name]) not in ((int, float) if isinstance(default, (int, float)) else (type(default),)):
+                raise ValueError(f"{name} must be {EXPECTED[type(default)]}, not {request[name]!r}")
+        check_dials(request["units"])
     if scope == ALL_FACES:
         return dict.fromkeys(range(num_faces), chosen)
     return dict(sorted({**requests, face: chosen}.items()))
 
 
 def with_defaults(settings: Sequence) -> dict[str, Any]:
-    """The settings of one face by name; a number that is missing, as in an emptied box, is the default."""
-    return {name: default if value is None and isinstance(default, float) else value
+    """The settings of one face by name; what is missing, as in an emptied box, is the default."""
+    return {name: default if value is None and isinstance(default, (float, dict)) else value
             for (name, default), value in zip(DEFAULTS.items(), settings, strict=True)}  # fmt: skip
 
 
 def edit_faces(
     editor: ExpressionEditor, subjects: Mapping[int, Subject], requests: Mapping[int, dict]
 ) -> GroupResult | None:
-    """Edits each subject as its request says; at intensity 0 it stays as it is, and if all stay so the result is None."""
+    """Edits each subject as its request says; if all stay as they are, the result is None.
+
+    At intensity 0 a face stays as it is, apart from the units on top of an expression.
+    """
     edits = {}
     for face, request in requests.items():
-        mix, intensity = expression_mix(request), check_intensity(request["intensity"])
-        if intensity == 0:
+        mix, intensity, units = expression_mix(request), check_intensity(request["intensity"]), request["units"] or None
+        if mix is None and not editor.dials:
+            raise ValueError(f"expression must be one of {', '.join(editor.expressions)}, not ''")
+        if intensity == 0 and mix:
+            mix, intensity = None, 1.0
+        if mix is None and (units is None or intensity == 0):
             continue
         style = request["style"] - 1 if request["style"] else None
-        edits[face] = editor.edit(subjects[face], mix, intensity, style=style,
+        edits[face] = editor.edit(subjects[face], mix, intensity, style=style, units=units,
                                   fidelity=request["fidelity"])  # fmt: skip
     return GroupResult(edits) if edits else None
 
 
-def expression_mix(request: Mapping[str, Any]) -> dict[str, float]:
-    """Expression -> its part; one or two expressions, and the parts sum to 1."""
+def expression_mix(request: Mapping[str, Any]) -> dict[str, float] | None:
+    """Expression -> its part; one or two expressions, and the parts sum to 1. None: no expression."""
     first, second, part = request["expression"], request["second"], request["part"]
+    if not first:
+        return None
     return {first: 1 - part, second: part} if second and second != first else {first: 1.0}
 
 
@@ -256,7 +281,7 @@ def default_expression(expressions: tuple[str, ...]) -> str:
 
 
 def transfer(editor: ExpressionEditor, photo: str | None, source: str | None, intensity: float, face: int,
-             source_face: int, sessions: tuple[PhotoSession, PhotoSession] | None) -> tuple:  # fmt: skip
+             source_face: int, relative: bool, sessions: tuple[PhotoSession, PhotoSession] | None) -> tuple:  # fmt: skip
     """Gives a face of a photo the expression of another photo's face.
 
     Args:
@@ -265,6 +290,7 @@ def transfer(editor: ExpressionEditor, photo: str | None, source: str | None, in
         intensity: from 0, the photo as it is, to 1, as in the source.
         face: which face of photo, counted from 1, from left to right; 0 is the largest.
         source_face: which face of source, counted likewise.
+        relative: whether to add the expression to what the face shows, instead of replacing that.
 
     Returns:
         The photo before and after, at most 1,024 px; a sentence on the expression that was read.
@@ -277,7 +303,7 @@ def transfer(editor: ExpressionEditor, photo: str | None, source: str | None, in
     status += [f"The other face: {note}" for note in face_notes(source_subject.face)]
     if check_intensity(intensity) == 0:
         return (before, before), " ".join([*status, UNCHANGED, *notes]), sessions
-    result = editor.transfer(subject, source_subject, intensity)
+    result = editor.transfer(subject, source_subject, intensity, relative=bool(relative))
     status += [describe(editor.read_expression(result.face), "The face now"), result.warning]
     status += [note for note in notes if note not in result.warning]
     return (before, save_result(result.preview)), " ".join(filter(None, status)), sessions
@@ -285,7 +311,8 @@ def transfer(editor: ExpressionEditor, photo: str | None, source: str | None, in
 
 @with_args_of(transfer)
 def download_transfer(editor: ExpressionEditor, photo: str | None, source: str | None, intensity: float, face: int,
-                      source_face: int, sessions: tuple[PhotoSession, PhotoSession] | None) -> str:  # fmt: skip
+                      source_face: int, relative: bool, sessions: tuple[PhotoSession, PhotoSession] | None
+                      ) -> str:  # fmt: skip
     """Gives a face of a photo the expression of another photo's face.
 
     Args:
@@ -298,7 +325,9 @@ def download_transfer(editor: ExpressionEditor, photo: str | None, source: str |
     index = session.index(face)
     subject = session.full_subjects({index: session.subject(editor, index)})[index]
     source_subject = other.subject(editor, other.index(source_face))
-    result = editor.transfer(subject, source_subject, intensity).image if check_intensity(intensity) else subject.photo
+    result = subject.photo
+    if check_intensity(intensity):
+        result = editor.transfer(subject, source_subject, intensity, relative=bool(relative)).image
     return save_in_same_format(result, session.path, f"{short_name(session.path)}-like-{short_name(other.path)}")
 
 

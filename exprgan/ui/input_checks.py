@@ -58,8 +58,8 @@ def is_valid(schema: dict[str, Any], value: Any) -> bool:
         return True
     if "enum" in schema:
         return any(value == choice and type(value) is type(choice) for choice in schema["enum"])
-    if schema["type"] == "object":
-        return isinstance(value, dict)
+    if schema["type"] in ("object", "boolean"):
+        return isinstance(value, dict if schema["type"] == "object" else bool)
     if type(value) not in (int, float) or not math.isfinite(value) or (schema["type"] == "integer" and value != int(value)):
         return False
     return schema.get("minimum", value) <= value <= schema.get("maximum", value)
@@ -77,8 +77,8 @@ def expectation(schema: dict[str, Any]) -> str:
     """What a schema describes, as the end of a sentence."""
     if "enum" in schema:
         return f"one of {', '.join(map(repr, schema['enum']))}"
-    if schema["type"] == "object":
-        return "a JSON object"
+    if schema["type"] in ("object", "boolean"):
+        return "a JSON object" if schema["type"] == "object" else "true or false"
     number = "a whole number" if schema["type"] == "integer" else "a number"
     if not {"minimum", "maximum"} <= schema.keys():
         return number

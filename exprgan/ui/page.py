@@ -38,7 +38,7 @@ CLEANUP_INTERVAL_S = 300
 """Interval at which files are deleted. The age limit is shorter by two intervals, so that no file outlives the hour."""
 
 TITLE = "# ExprGAN\nChange the expression of a face in a photo, as little or as much as you like."
-SCRIPTS = "page.js", "keep.js", "visit.js", "tiles.js", "viewer.js"
+SCRIPTS = "page.js", "keep.js", "visit.js", "tiles.js", "dials.js", "viewer.js"
 
 FOLDER = Path(__file__).parent
 
@@ -71,7 +71,7 @@ def build_app(editor: ExpressionEditor, note: str = "") -> gr.Blocks:
                 with gr.Tab(title, id=title) as tab:
                     links[title] = lay_out(editor)
                 tab.select(None, js=f"() => exprgan.opened({json.dumps(title)})", api_visibility="private")
-        connect_links(app, tabs, {title: link for title, link in links.items() if link})
+        connect_links(app, tabs, {title: link for title, link in links.items() if link}, editor)
     return app.queue(max_size=None, api_open=False)
 
 

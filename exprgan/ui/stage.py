@@ -1,4 +1,4 @@
-"""What static/ draws: the viewer of a result, and rows of tiles to choose from."""
+"""What static/ draws: the viewer of a result, rows of tiles to choose from, and dials."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -35,6 +35,11 @@ def tile_row(value: dict | None, label: str, action: str, elem_classes: str, hea
     title = f'<p class="heading">{heading}</p>' if heading else ""
     html = f'{title}<div class="tiles" role="group" aria-label="{label}" data-action="{action}"></div>'
     return _scripted(value, "tiles", html, label=label, elem_classes=["tiled", elem_classes])
+
+
+def dial_rows(value: dict) -> gr.HTML:
+    """Shows the sliders of the dials, and the looks to choose from, see `dial_panel.dial_value`."""
+    return _scripted(value, "dials", '<div class="dials"></div>', label="Fine tuning", elem_classes="dials-block")
 
 
 def tiles(entries: Iterable[tuple[Any, str, str]], chosen: Any = None) -> dict[str, Any]:

@@ -23,12 +23,13 @@ from .components import (
     photo_input,
     status_line,
 )
+from .dial_panel import fine_tuning_panel
 from .endpoints import INTERNAL, page_event
 from .handlers import ALL_FACES, EACH_FACE, EXAMPLES, EXPRESSIVE, MAX_PEOPLE, ONE_FACE, default_expression
 from .photo_session import MAX_AGE_S
 from .sheet import download_sheet
 from .stage import tile_row, tiles, viewer
-from .words import METHODS, style_choices, style_label
+from .words import AS_IT_IS, METHODS, style_choices, style_label
 
 TABS: dict[str, Callable[[ExpressionEditor], Link | None]] = {}
 """Title -> the function that lays the tab out."""
@@ -52,8 +53,9 @@ def edit_tab(editor: ExpressionEditor) -> Link:
     value, reading, _ = views.show_edit(editor, None, **example, face=0, scope=ONE_FACE, others={}, session=None)
     strip_value, _ = views.show_expressions(editor, None, 0, None)
     session, face = gr.State(time_to_live=MAX_AGE_S), gr.Number(0, precision=0, visible=False, label="Face")
-    expression = gr.Radio(expression_choices(editor.expressions), value=default, label="Expression", visible=False)
-    others = gr.JSON({}, visible=False, label="Others")
+    choices = [*expression_choices(editor.expressions), *[(AS_IT_IS, "")] * bool(editor.dials)]
+    expression = gr.Radio(choices, value=default, label="Expression", visible=False)
+    others, units = (gr.JSON({}, visible=False, label=label) for label in ("Others", "Units"))
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="outcome"):
             result = viewer(value, "Edit")
@@ -81,10 +83,12 @@ def edit_tab(editor: ExpressionEditor) -> Link:
                                     elem_classes="one")  # fmt: skip
             settings = {"expression": expression, "intensity": intensity, "second": second, "part": part, "style": style,
                         "fidelity": fidelity}  # fmt: skip
-            controls = [*settings.values(), face, scope, others]
+            controls = [*settings.values(), face, scope, others, units]
             inputs = [photo, *controls, session]
             edit_event = page_event(views.show_edit, editor, inputs, [result, status, session])
             edit_event |= {"show_progress": "minimal", "show_progress_on": status}
+            if editor.dials:
+                opened = fine_tuning_panel(editor, [*[*settings.values()][:-1], units])
             with gr.Column(elem_classes="film"):
                 film_removed = animation_panel(editor, inputs[:-1], session)
             with buttons:
@@ -93,7 +97,7 @@ def edit_tab(editor: ExpressionEditor) -> Link:
                         apply_default_css=False)  # fmt: skip
                 reuse = gr.Button("Go on from this result")
                 download_button("All in one picture", download_sheet, editor, [photo, face, session])
-                link = Link(settings, edit_event | INTERNAL)
+                link = Link(settings | {"units": units}, edit_event | INTERNAL)
     change, choose, reopen = (
         gr.Button(visible="hidden", elem_id=f"edit-{name}") for name in ("change", "choose", "reopen")
     )
@@ -105,6 +109,8 @@ def edit_tab(editor: ExpressionEditor) -> Link:
                                     api_visibility="private") for button in (change, choose))  # fmt: skip
     changed.success(**edit_event | INTERNAL)
     chosen.success(**edit_event | INTERNAL).success(**strip_event)
+    if editor.dials:
+        opened.success(**edit_event | INTERNAL)
     reopen.click(None, None, photo, js="() => exprgan.reopened()", api_visibility="private")
     reuse.click(**page_event(handlers.download_edit, editor, inputs, [photo]), show_progress_on=reuse)
     was_read = path.change(**page_event(views.read_photo, editor, [photo], read_outputs), show_progress_on=status)
@@ -138,7 +144,8 @@ def transfer_tab(editor: ExpressionEditor) -> Link:
                 source, source_path = photo_input("Whose expression to take")
                 example_people(source, EXPRESSIVE, "Or one of these", "transfer-sources")
                 source_faces = tile_row(tiles([]), "Whose expression", "chooseSourceFace", "faces", "Whose expression")
-            inputs = [photo, source, intensity, face, source_face, sessions]
+            relative = gr.Checkbox(False, label="Add it to what my face shows", visible=bool(editor.dials))
+            inputs = [photo, source, intensity, face, source_face, relative, sessions]
             with gr.Column(elem_classes="buttons"):
                 download_button("Save in full size", views.save_transfer, editor, inputs, "primary")
                 link = Link({"intensity": intensity})
@@ -153,7 +160,7 @@ def transfer_tab(editor: ExpressionEditor) -> Link:
         was_read = cleared.success(**event, show_progress_on=status)
         was_read.failure(lambda: (None, handlers.NOT_EDITED, tiles([]), tiles([])), None,
                          [result, status, faces, source_faces], **INTERNAL)  # fmt: skip
-    intensity.input(**event | INTERNAL)
+    gr.on([intensity.input, relative.input], **event | INTERNAL)
     return link
 
 

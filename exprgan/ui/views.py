@@ -12,7 +12,7 @@ from . import handlers
 from .handlers import ADD_BOTH_PHOTOS, ADD_PHOTO, EXAMPLE_SHOWN, EXAMPLES
 from .photo_session import PhotoSession, save_result
 from .stage import stage, tiles
-from .words import adjective, chips, describe, result_name, short_name, subject_notes, title
+from .words import AS_IT_IS, adjective, chips, describe, result_name, short_name, subject_notes, title
 
 
 def read_photo(editor: ExpressionEditor, photo: str | None) -> tuple:
@@ -34,10 +34,10 @@ def face_tiles(session: PhotoSession, chosen: int) -> dict[str, Any]:
 
 
 def show_edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity: float, second: str, part: float,
-              style: int, fidelity: Fidelity, face: int, scope: str, others: dict, session: PhotoSession | None,
-              progress=gr.Progress()) -> tuple:  # noqa: B008, so gradio knows it  # fmt: skip
+              style: int, fidelity: Fidelity, face: int, scope: str, others: dict, units: dict,
+              session: PhotoSession | None, progress=gr.Progress()) -> tuple:  # noqa: B008, so gradio knows it  # fmt: skip
     """The edit as the viewer shows it, sentences on it, and the session; arguments as `handlers.edit`."""
-    settings = handlers.with_defaults((expression, intensity, second, part, style, fidelity))
+    settings = handlers.with_defaults((expression, intensity, second, part, style, fidelity, units))
     session, requests, subjects = handlers.read_faces(
         editor, photo, tuple(settings.values()), face, scope, others, session, progress
     )
@@ -55,13 +55,13 @@ def show_edit(editor: ExpressionEditor, photo: str | None, expression: str, inte
 
 def edit_title(settings: dict[str, Any]) -> str:
     """What an edit shows: "Happy, 80 %"."""
-    if settings["intensity"] == 0:
-        return "Your photo"
-    if settings["expression"] == NEUTRAL:
-        return title(NEUTRAL)
+    adjusted = any(settings["units"].values())
+    if settings["intensity"] == 0 or not settings["expression"]:
+        return "Your photo, adjusted" if adjusted else "Your photo"
     mixed = settings["second"] and settings["second"] != settings["expression"]
     names = title(settings["expression"]) + (f" and {adjective(settings['second'])}" if mixed else "")
-    return f"{names}, {settings['intensity']:.0%}"
+    strength = "" if settings["expression"] == NEUTRAL else f", {settings['intensity']:.0%}"
+    return f"{names}{strength}{', adjusted' if adjusted else ''}"
 
 
 def show_expressions(editor: ExpressionEditor, photo: str | None, face: int, session: PhotoSession | None) -> tuple:
@@ -71,24 +71,29 @@ def show_expressions(editor: ExpressionEditor, photo: str | None, face: int, ses
     neutral = save_result(editor.edit(session.subject(editor, session.index(face)), NEUTRAL).face)
     names = (*editor.model.config.expressions, NEUTRAL)
     paths = [*(path for path, _ in pictures), neutral]
-    return tiles((name, title(name), path) for name, path in zip(names, paths, strict=True)), session
+    entries = [(name, title(name), path) for name, path in zip(names, paths, strict=True)]
+    if editor.dials:
+        face_as_it_is = save_result(editor.edit(session.subject(editor, session.index(face)), units={}).face)
+        entries.append(("", AS_IT_IS, face_as_it_is))
+    return tiles(entries), session
 
 
 def save_transfer(editor: ExpressionEditor, photo: str | None, source: str | None, intensity: float, face: int,
-                  source_face: int, sessions: tuple[PhotoSession, PhotoSession] | None) -> str:  # fmt: skip
+                  source_face: int, relative: bool, sessions: tuple[PhotoSession, PhotoSession] | None) -> str:  # fmt: skip
     """The transfer in full size, of the visitor's own photos."""
     if photo is None or source is None:
         raise ExprGANError(ADD_BOTH_PHOTOS)
-    return handlers.download_transfer(editor, photo, source, intensity, face, source_face, sessions)
+    return handlers.download_transfer(editor, photo, source, intensity, face, source_face, relative, sessions)
 
 
 def show_transfer(editor: ExpressionEditor, photo: str | None, source: str | None, intensity: float, face: int,
-                  source_face: int, sessions: tuple[PhotoSession, PhotoSession] | None) -> tuple:  # fmt: skip
+                  source_face: int, relative: bool, sessions: tuple[PhotoSession, PhotoSession] | None
+                  ) -> tuple:  # fmt: skip
     """The transfer as the viewer shows it, sentences, the faces of both photos to choose from, and the sessions."""
     if photo is None or source is None:
         return None, ADD_BOTH_PHOTOS, tiles([]), tiles([]), sessions
     intensity = 1.0 if intensity is None else intensity
-    pair, status, sessions = handlers.transfer(editor, photo, source, intensity, face, source_face, sessions)
+    pair, status, sessions = handlers.transfer(editor, photo, source, intensity, face, source_face, relative, sessions)
     indices = [session.index(number) for session, number in zip(sessions, (face, source_face), strict=True)]
     value = stage(pair, name=f"{short_name(photo)}-like-{short_name(source)}", title="With the other expression",
                   boxes=sessions[0].boxes, face=indices[0], photo=photo)  # fmt: skip

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from math import dist
 from typing import Any
 
+from ..editing.dials import split_side
 from ..editing.results import MIN_CERTAINTY, Reading, Subject
 from ..expressions import NEUTRAL
 from ..photo.alignment import crop_from_photo, transform
@@ -18,6 +19,15 @@ METHODS = {"detail": "Keep all detail of the photo", "tuned": "Keep it, after fi
            "model": "Draw the face anew, 128 pixels wide"}  # fmt: skip
 """Fidelity -> what it does."""
 
+AS_IT_IS = "As it is"
+"""The face without an expression, apart from what is fine-tuned."""
+DIAL_WORDS = {
+    "lids": "Eyelids: closed to wide", "squint": "Squint", "brows_inner": "Inner brows up", "brows_outer": "Outer brows up",
+    "brows_lower": "Brows down", "cheeks": "Cheeks up", "nose": "Nose wrinkled", "smile": "Smile",
+    "frown": "Mouth corners down", "lips_apart": "Lips apart", "jaw": "Mouth open", "stretch": "Mouth wide",
+    "pucker": "Lips puckered", "press": "Lips pressed",
+}  # fmt: skip
+"""Dial -> its label."""
 UNCHANGED = "This is your photo, unchanged."
 DRAWN = "This is the network's own drawing, 128 pixels wide, as in the paper; the other methods keep the photo's pixels."
 MAX_TURN = 0.2
@@ -85,6 +95,9 @@ def chips(settings: Mapping[str, Any], num_styles: int, scope: str, num_others: 
     if settings["style"]:
         word = dict((value, label) for label, value in style_choices(num_styles)).get(settings["style"], "")
         found.append(("style", f"mouth open: {word.lower()}" if num_styles == len(OPENINGS) else word.lower()))
+    if moved := [name for name, value in settings["units"].items() if value]:
+        words = dict.fromkeys(DIAL_WORDS[split_side(name)[0]].partition(":")[0].lower() for name in moved)
+        found.append(("units", f"fine-tuned: {', '.join(words)}"))
     if settings["fidelity"] != "detail":
         found.append(("fidelity", {"tuned": "fitted to this face", "model": "the network's drawing"}[settings["fidelity"]]))
     if scope == "all":
@@ -96,11 +109,16 @@ def chips(settings: Mapping[str, Any], num_styles: int, scope: str, num_others: 
 
 def result_name(photo: str, settings: Mapping[str, Any], count: int = 1) -> str:
     """The name of a result without suffix, such as me-happy-80, or us-3-faces-happy-80."""
-    words = [settings["expression"]] if settings["intensity"] else ["unchanged"]
-    if settings["intensity"] and settings["expression"] != NEUTRAL:
+    words = []
+    if settings["intensity"] and settings["expression"]:
+        words.append(settings["expression"])
         if settings["second"] and settings["second"] != settings["expression"]:
             words.append(settings["second"])
-        words.append(f"{100 * settings['intensity']:.0f}")
+        if settings["expression"] != NEUTRAL:
+            words.append(f"{100 * settings['intensity']:.0f}")
+    if any(settings["units"].values()):
+        words.append("adjusted")
+    words = words or ["unchanged"]
     faces = [f"{count}-faces"] if count > 1 else []
     return "-".join([short_name(photo), *faces, *words])
 

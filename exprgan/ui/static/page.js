@@ -1,4 +1,4 @@
-// What the page adds to gradio: components of its own (viewer.js, tiles.js), and labels for screen readers.
+// What the page adds to gradio: components of its own (viewer.js, tiles.js, dials.js), and labels for screen readers.
 
 const exprgan = window.exprgan = {};
 exprgan.start = () => {

@@ -1,12 +1,13 @@
 // What was done in this visit, in the memory of this page alone: undo and redo, thumbnails to go back to, links, sharing.
 
-const NAMES = ['expression', 'intensity', 'second', 'part', 'style', 'fidelity', 'face', 'scope', 'others'];
-const DEFAULTS = {intensity: 1, second: '', part: 0.5, style: 0, fidelity: 'detail', scope: 'one', others: {}};
+const NAMES = ['expression', 'intensity', 'second', 'part', 'style', 'fidelity', 'face', 'scope', 'others', 'units'];
+const DEFAULTS = {intensity: 1, second: '', part: 0.5, style: 0, fidelity: 'detail', scope: 'one', others: {}, units: {}};
 const visit = {photo: null, steps: [], at: -1, thumbnails: [], current: null, next: null, open: null, timer: null, start: null};
 const MAX_THUMBNAILS = 24;
 
 exprgan.choosers = {};
 exprgan.expression = () => visit.current?.settings?.expression;
+exprgan.units = () => visit.current?.settings?.units ?? {};
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 const ask = (button, change) => {
   visit.next = change;
@@ -29,11 +30,19 @@ exprgan.chooseFace = number => {
   ask('choose', now => {
     if (now.scope !== 'each') return {face: number, others: {}};
     if (number === now.face) return {};
-    const own = ({expression, intensity, second, part, style, fidelity}) => ({expression, intensity, second, part, style, fidelity});
+    const own = ({expression, intensity, second, part, style, fidelity, units}) => ({expression, intensity, second, part, style, fidelity, units});
     const {[number]: chosen, ...others} = now.others ?? {};
     return {...(chosen ?? own(now)), face: number, others: {...others, [now.face]: own(now)}};
   });
 };
+exprgan.setUnits = units => ask('change', () => ({units}));
+exprgan.useLook = settings => ask('change', () => settings);
+// A look from a file goes to the server as text, which answers with the settings or with what is wrong.
+exprgan.openLook = async file => {
+  visit.look = file.size > 20000 ? 'x'.repeat(20000) : await file.text();
+  document.querySelector('#edit-look')?.click();
+};
+exprgan.lookText = () => visit.look ?? '';
 exprgan.clear = name => ask('change', () => name === 'scope' ? {scope: 'one', others: {}} : {[name]: DEFAULTS[name]});
 exprgan.step = by => {
   const settings = visit.steps[visit.at + by];
@@ -71,6 +80,7 @@ exprgan.shown = (state, picture, viewer) => {
     }
     exprgan.choosers.chooseExpression?.(state.settings.expression);
     exprgan.choosers.chooseFace?.(state.face);
+    exprgan.choosers.setUnits?.(state.settings.units ?? {});
     const intensity = document.querySelector('.choice .intensity');
     intensity?.classList.toggle('without-effect', state.settings.expression === 'neutral');
   }
@@ -162,7 +172,10 @@ exprgan.offerSharing = button => {
 window.copyLink = (tab, names, values) => {
   const url = new URL(window.location.href.split(/[?#]/)[0]);
   url.searchParams.set('tab', tab);
-  names.forEach((name, i) => url.searchParams.set(name, values[i]));
+  names.forEach((name, i) => {
+    const value = values[i], units = value && typeof value === 'object' ? Object.entries(value).map(pair => pair.join(':')) : null;
+    if (units?.length !== 0) url.searchParams.set(name, units?.join(',') ?? value ?? '');
+  });
   window.history.replaceState(null, '', url);
   navigator.clipboard?.writeText(String(url)).catch(() => {});
 };
