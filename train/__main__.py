@@ -16,6 +16,7 @@ from .data.photo_sources import SOURCES
 from .data.prepare import PrepareConfig, prepare
 from .data.validation import check
 from .eval.calibration import calibrate
+from .eval.dial_sheets import draw_dials
 from .eval.evaluate import evaluate
 from .eval.reference_training import ReferenceConfig, train_reference
 from .gan.dry_run import print_plan
@@ -146,6 +147,14 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(
         run=lambda args: evaluate(args.weights, args.data, args.sheets, args.fold, args.judge, args.outside, out=args.out)
     )
+
+    command = commands.add_parser("dials", help="draw held-out people with each dial at several values, and read them")
+    command.add_argument("weights", help="a folder that `publish` wrote, whose T takes action units")
+    command.add_argument("--data", required=True, help="folder with metadata.csv")
+    command.add_argument("--out", default="runs/dials", help="folder to write (default: runs/dials)")
+    command.add_argument("--people", type=int, default=6, help="number of held-out people; default 6")
+    command.add_argument("--fold", type=int, help="the fold of metadata.csv that was held out in training")
+    command.set_defaults(run=lambda args: print(draw_dials(args.weights, args.data, args.out, args.people, args.fold)))
 
     command = commands.add_parser("manifest", help="write the manifest of a folder of photos: people, licences and credits")
     command.add_argument("layout", metavar="LAYOUT", choices=LAYOUTS, help="webmorph, or own: to be completed by hand")
