@@ -34,8 +34,8 @@ def test_six_looks_come_with_the_library():
     for name in bundled_looks():
         look = Look.load(name)
         assert look.name and look == Look.from_link(name) and check_dials(look.units, DIALS) and look.settings["units"]
-        mix = look.expression or {}
-        assert {mix} <= set(EXPRESSIONS) if isinstance(mix, str) else set(mix) <= set(EXPRESSIONS)
+        mix = {look.expression: 1.0} if isinstance(look.expression, str) else look.expression or {}
+        assert set(mix) <= set(EXPRESSIONS) and len(mix) <= 2 and sum(mix.values()) <= 1  # as the page shows them
         assert json.loads((LOOK_FOLDER / f"{name}.json").read_text())["version"] == 1
 
 
