@@ -9,7 +9,7 @@ Example:
     result.image.save("me-happy.png")                              # the whole photo, marked as edited by AI
 
 Editing photos:
-    ExpressionEditor   all edits of one model: find, read, edit, edit_many, animate, transfer, interpolate, generate, ...
+    ExpressionEditor   all edits of one model: find, read, edit, edit_many, transfer, animate, edit_video, drive, ...
     Look               what a face is to show, saved as a small JSON file: expression, intensity, style and units
     edit_folder        edits all photos of a folder in several processes; a stopped run can be continued
     draw_numbers       draws a frame and a number at every face of a photo
@@ -21,6 +21,7 @@ What the edits return:
     Reading            which expression the classifier reads, and how certainly
     EditResult         an edited face; `.image` is the whole photo, `.preview` a small copy
     GroupResult        edits of several faces of one photo
+    FilmResult         what became of a film: frames, how many were edited, seconds
     Animation          the frames of an animated edit, computed on demand; `.save` writes MP4, GIF or WebP
     Match              a picture found by `ExpressionEditor.retrieve`, and its distance
     Report             the outcome of `edit_folder`
@@ -36,11 +37,13 @@ The model:
 Errors:
     ExprGANError       base of all; its message tells the user what to do
     BadImageError      a photo that cannot be read
+    BadVideoError      a film that cannot be read
     NoFaceError        no face in the photo, or not as many as asked for
     WeightsError       a model that cannot be loaded
 
 Subpackages: `models` (networks, weights, ONNX), `photo` (reading, face detection, alignment, writing), `editing` (what
-`editor` is made of), `batch` (folders), `ui` (the web page; needs the extra `app`), `cli` (the commands of `exprgan`).
+`editor` is made of), `video` (films), `batch` (folders), `ui` (the web page; needs the extra `app`), `cli` (the commands of
+`exprgan`).
 """
 
 import importlib
@@ -48,9 +51,9 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
-    "EXPRESSIONS", "NEUTRAL", "Animation", "BadImageError", "Controller", "EditResult", "ExprGAN", "ExprGANConfig",
-    "ExprGANError", "ExpressionEditor", "Face", "GroupResult", "Look", "Match", "NoFaceError", "Reading", "Report",
-    "Subject", "WeightsError", "draw_numbers", "edit_folder", "export_onnx", "is_marked",
+    "EXPRESSIONS", "NEUTRAL", "Animation", "BadImageError", "BadVideoError", "Controller", "EditResult", "ExprGAN",
+    "ExprGANConfig", "ExprGANError", "ExpressionEditor", "Face", "FilmResult", "GroupResult", "Look", "Match", "NoFaceError",
+    "Reading", "Report", "Subject", "WeightsError", "draw_numbers", "edit_folder", "export_onnx", "is_marked",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -61,13 +64,14 @@ if TYPE_CHECKING:
     from .editing.results import EditResult, Reading, Subject
     from .editing.retrieval import Match
     from .editor import ExpressionEditor
-    from .errors import BadImageError, ExprGANError, NoFaceError, WeightsError
+    from .errors import BadImageError, BadVideoError, ExprGANError, NoFaceError, WeightsError
     from .expressions import EXPRESSIONS, NEUTRAL
     from .models.controller import Controller
     from .models.exprgan import ExprGAN, ExprGANConfig
     from .models.onnx_export import export_onnx
     from .photo.detection import Face
     from .photo.image_io import is_marked
+    from .video.film import FilmResult
 else:
     # A public name is imported when it is used (PEP 562), so that `import exprgan` does not load torch. `dir` does not list
     # the names: pydoc documents in full all that is in both `dir` and `__all__`, and help(exprgan) would be 3,500 lines.
@@ -79,13 +83,14 @@ else:
         "editing.results": "EditResult Reading Subject",
         "editing.retrieval": "Match",
         "editor": "ExpressionEditor",
-        "errors": "BadImageError ExprGANError NoFaceError WeightsError",
+        "errors": "BadImageError BadVideoError ExprGANError NoFaceError WeightsError",
         "expressions": "EXPRESSIONS NEUTRAL",
         "models.controller": "Controller",
         "models.exprgan": "ExprGAN ExprGANConfig",
         "models.onnx_export": "export_onnx",
         "photo.detection": "Face",
         "photo.image_io": "is_marked",
+        "video.film": "FilmResult",
     }
     _MODULES = {name: module for module, names in _EXPORTS.items() for name in names.split()}
 

@@ -30,6 +30,7 @@ from .editing.multi_face import draw_numbers
 from .editing.target import TRANSFER_BY
 from .editor import FIDELITIES, ExpressionEditor
 from .errors import ExprGANError
+from .film_command import drive_photo, edit_clip, parse_clip
 from .models.controller import check_intensity
 from .models.exprgan import ExprGAN
 from .models.hub_source import HUB_MODEL, default_model
@@ -102,7 +103,10 @@ def _parser() -> argparse.ArgumentParser:
                        f"person's own sides); repeat it for several. Names: {', '.join(DIALS)}")  # fmt: skip
     units.add_argument("--look", help="in place of an expression: a .json file, or one of those that `exprgan looks` "
                        "lists; --intensity and --unit apply on top")  # fmt: skip
-    photo = "a photo, or - for standard input"
+    photo, which_face = (
+        "a photo, or - for standard input",
+        "which face, counted from 1, from left to right (default: the largest)",
+    )
     picture = "file to write (.jpg, .png or .webp), or - for standard output"
     expressions = ("one of the model's expressions, as `exprgan info` lists them, or neutral; or one for each of some "
                    "faces: 1=happy 3=sad:0.6")  # fmt: skip
@@ -134,6 +138,26 @@ def _parser() -> argparse.ArgumentParser:
     add("--fps", type=float, default=25, help="frames a second, 1 to 50; default 25")
     add("--size", type=int, help="longest side in px (default: the photo's; .gif 640, .webp 1024)")
     add("--out", type=_parse_path, help="file to write (.mp4, .gif or .webp), or - for an MP4 on standard output")
+
+    add = add_verb("video", lambda args: edit_clip(args, _parse_request, lambda: _load_model(args)),
+                   "give a person in a film another expression", model, intensity, style)  # fmt: skip
+    add("clip", type=parse_clip, help="a film; a run that was stopped is continued by the same command")
+    add("expression", nargs="?", help="one of the model's expressions, or neutral, for the whole film")
+    add("--at", action="append", metavar="SECONDS=EXPRESSION", help="a keyframe instead, such as 1.5=happy:0.8; between "
+        "several the expression changes evenly")  # fmt: skip
+    add("--face", type=_parse_face, help=f"{which_face}, in the first frame that shows so many")
+    add("--size", type=int, help="longest side in px, for larger films (default: the film's)")
+    add("--out", type=Path, help="file to write (.mp4)")
+
+    add = add_verb("drive", lambda args: drive_photo(args, lambda: _load_model(args)),
+                   "give a photo the expressions of a person in a film", model)  # fmt: skip
+    add("photo", type=parse_clip, help="the photo whose face moves")
+    add("clip", type=parse_clip, help="the film whose expressions are taken")
+    add("--strength", type=float, default=1.0, help="0 (the photo as it is) to 1 (as strong as in the film); default 1")
+    add("--face", type=_parse_face, help=f"{which_face} of the photo")
+    add("--clip-face", type=_parse_face, help=f"{which_face}, in the first frame of the film that shows so many")
+    add("--size", type=int, help="longest side in px (default: the photo's, at most 1280)")
+    add("--out", type=Path, help="file to write (.mp4)")
 
     add = add_verb("transfer", _transfer, "give a face the expression of another photo", model, intensity, fidelity)
     add("photo", type=_parse_path, help="photo whose face is edited, or - for standard input")

@@ -11,6 +11,10 @@ class BadImageError(ExprGANError):
     """The photo cannot be read: not an image, cut off, or too large."""
 
 
+class BadVideoError(ExprGANError):
+    """The film cannot be read: not a film, without pictures, or too large."""
+
+
 class NoFaceError(ExprGANError):
     """No face was found in the photo, or not the one asked for."""
 

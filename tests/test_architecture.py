@@ -38,8 +38,8 @@ TIERS = [
     }
     | {"exprgan.csv_cells", "exprgan.folder_paths"},
     {"exprgan.models"},
-    {"exprgan.editing", "exprgan.editor"},
-    {"exprgan.batch", "exprgan.ui", "exprgan.cli", "exprgan.cli_settings", "exprgan.__main__", "app"},
+    {"exprgan.editing", "exprgan.editor", "exprgan.video"},
+    {"exprgan.batch", "exprgan.ui", "exprgan.cli", "exprgan.cli_settings", "exprgan.film_command", "exprgan.__main__", "app"},
     {"train.core", "train.data", "train.perceptual", "train.gan", "train.warp", "train.render"},
     {"train.publish", "train.eval", "train.paper", "train.__main__"},
 ]
@@ -58,6 +58,7 @@ ONLY_IN = {  # package -> the room that may import it
 INSIDE_FUNCTIONS = {  # imported when first used: module that may do so -> package
     "facenet_pytorch": ("exprgan.photo.detection", "train.perceptual.feature_maps"),
     "imageio_ffmpeg": ("exprgan.photo.video_writer",),
+    "av": ("exprgan.video.clip_reader",),
     "pillow_heif": ("exprgan.photo.image_io",),
 }
 

@@ -81,13 +81,13 @@ def photo_from_enlarged_crop(photo_from_crop: np.ndarray, crop_px: int, scale: f
     return compose(photo_from_crop, np.array([[step, 0, start], [0, step, start]]))
 
 
-def crop_face(photo: Image.Image, matrix: np.ndarray, size: int) -> Image.Image:
+def crop_face(photo: Image.Image, matrix: np.ndarray, size: int, supersampling: int = SUPERSAMPLING) -> Image.Image:
     """Cuts a crop of side `size` px out of an RGB photo; `matrix`: crop from photo.
 
     Where the crop reaches past the photo, the photo's edge pixels are repeated.
     """
     step = 1 / scale_of(matrix)  # photo px per crop px
-    sampling = SUPERSAMPLING if step > 1 else 1
+    sampling = supersampling if step > 1 else 1
     shrink = max(1, round(step / sampling))
     photo_from_crop = invert(matrix)
     corners = transform(photo_from_crop, [(0, 0), (size, 0), (0, size), (size, size)])

@@ -90,9 +90,14 @@ def write_mp4(frames: Sequence[Image.Image], path: Path, fps: float, progress: F
                                "or a name that ends in .gif or .webp.")  # fmt: skip
         if ffmpeg.returncode != 0 or part.stat().st_size == 0:  # killed, or not ffmpeg
             raise _ffmpeg_error(program, f"ended with status {ffmpeg.returncode} and wrote nothing")
-        packet = XMP_BOX_UUID + xmp_packet().encode()
-        with open(part, "ab") as file:
-            file.write(struct.pack(">I4s", 8 + len(packet), b"uuid") + packet)
+        append_marker(part)
+
+
+def append_marker(path: Path) -> None:
+    """Appends to an MP4 the box that says, in XMP, that it is edited by AI."""
+    packet = XMP_BOX_UUID + xmp_packet().encode()
+    with open(path, "ab") as file:
+        file.write(struct.pack(">I4s", 8 + len(packet), b"uuid") + packet)
 
 
 def write_gif(frames: Sequence[Image.Image], path: Path, fps: float, progress: FrameProgress | None = None) -> None:

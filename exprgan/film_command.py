@@ -1,0 +1,98 @@
+"""`exprgan video` and `exprgan drive`: the command line of films."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from .editing.multi_face import EditRequest
+from .editor import ExpressionEditor
+from .models.exprgan import ExprGAN
+from .video.film import FilmProgress, FilmResult, Progress, check_output
+
+
+def edit_clip(args: argparse.Namespace, parse: Callable[[str], EditRequest], load: Callable[[], ExprGAN]) -> None:
+    """Runs `exprgan video`; `parse` reads happy:0.8, and `load` loads the model once the arguments are checked."""
+    if bool(args.expression) == bool(args.at):
+        raise ValueError("name one expression, or keyframes with --at, such as --at 0=neutral --at 1.5=happy:0.8")
+    expression = parse(args.expression) if args.expression else [_parse_keyframe(text, parse) for text in args.at]
+    label = args.expression.partition(":")[0] if args.expression else "edited"
+    out = args.out or args.clip.with_name(f"{args.clip.stem}-{label}.mp4")
+    check_output(out, args.clip)
+    with _stoppable(), _progress_bar() as progress:
+        result = ExpressionEditor(load()).edit_video(args.clip, expression, out, args.intensity, style=args.style,
+                                                     face=args.face, max_side=args.size, progress=progress)  # fmt: skip
+    _print_result(result)
+
+
+def drive_photo(args: argparse.Namespace, load: Callable[[], ExprGAN]) -> None:
+    """Runs `exprgan drive`; `load` loads the model once the arguments are checked."""
+    out = args.out or args.photo.with_name(f"{args.photo.stem}-like-{args.clip.stem}.mp4")
+    check_output(out, args.clip)
+    with _stoppable(), _progress_bar() as progress:
+        editor = ExpressionEditor(load())
+        result = editor.drive(args.photo, args.clip, out, args.strength, face=args.face, clip_face=args.clip_face,
+                              max_side=args.size, progress=progress)  # fmt: skip
+    _print_result(result)
+
+
+def parse_clip(text: str) -> Path:
+    """Parses the name of a film, which must be a file: a film is read more than once."""
+    if text == "-":
+        raise argparse.ArgumentTypeError("a film cannot come from standard input; name a file")
+    return Path(text)
+
+
+def _parse_keyframe(text: str, parse: Callable[[str], EditRequest]) -> tuple[float, EditRequest]:
+    """Parses 1.5=happy:0.8."""
+    time, _, request = text.partition("=")
+    try:
+        seconds = float(time)
+    except ValueError:
+        seconds = -1.0
+    if seconds < 0 or not request:
+        raise ValueError(f"{text!r} must be a time in seconds and an expression, such as 1.5=happy or 1.5=happy:0.8")
+    return seconds, parse(request)
+
+
+def _print_result(result: FilmResult) -> None:
+    if result.warning:
+        print(result.warning, file=sys.stderr)
+    left = result.frames - result.edited
+    note = f", {left} without the face" if left else ""
+    print(f"{result.path}: {result.frames} frames{note}, {result.seconds:.1f} s, {result.path.stat().st_size / 1e6:.1f} MB")
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("stopped; run the same command to continue", file=sys.stderr)
+        sys.exit(130)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Progress | None]:
+    """Yields the callback of a bar on stderr, or of a line now and then where that is not a terminal."""
+    try:
+        from tqdm import tqdm
+    except ImportError:  # so far huggingface_hub brings it
+        yield None
+        return
+    bars, interval_s = [], 0.1 if sys.stderr.isatty() else 30
+
+    def update(progress: FilmProgress) -> None:
+        if not bars:
+            if progress.note:
+                print(progress.note, file=sys.stderr)
+            bar = tqdm(
+                initial=progress.frames, total=progress.total, unit=" frames", mininterval=interval_s, dynamic_ncols=True
+            )
+            bars.append(stack.enter_context(bar))
+        bars[0].total = progress.total
+        bars[0].update(progress.frames - bars[0].n)
+
+    with ExitStack() as stack:  # closes the bar before anything else is printed
+        yield update

@@ -1,0 +1,60 @@
+"""An expression over time: one for the whole film, or keyframes between which it changes evenly."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..editing.multi_face import EditRequest, ExpressionMix, requests_by_face
+
+Keyframes = Sequence[tuple[float, EditRequest]]
+"""Times in s since the start of the film, and what the face shows then: [(0, "neutral"), (1.5, ("happy", 0.8))]."""
+
+
+def code_over_time(
+    expression: EditRequest | Keyframes, intensity: float, code: Callable[[ExpressionMix, float], Tensor]
+) -> Callable[[float], Tensor]:
+    """The function from a time in s to the code c (K * d,) that the face is to show.
+
+    Args:
+        expression: one for all times, or keyframes. Between two of them codes are interpolated; before the first and after
+            the last they stay.
+        intensity: that of requests that give none, 0..1.
+        code: maps an expression or mix and an intensity to a code.
+
+    Raises:
+        ValueError: no keyframe, times that do not increase, or an unknown expression.
+    """
+    if not _are_keyframes(expression):
+        constant = _code(expression, intensity, code)
+        return lambda time: constant
+    times = [float(time) for time, _ in expression]  # type: ignore[misc, union-attr]
+    if not times:
+        raise ValueError('give at least one keyframe, such as (0, "happy")')
+    for time, following in zip(times, [*times[1:], math.inf], strict=True):
+        if not (math.isfinite(time) and 0 <= time < following):
+            raise ValueError(f"the times of keyframes must be 0 s or later and increase, not {times}")
+    codes = [_code(request, intensity, code) for _, request in expression]  # type: ignore[misc, union-attr]
+
+    def at(time: float) -> Tensor:
+        i = bisect_right(times, time) - 1
+        if i < 0 or i == len(times) - 1:
+            return codes[max(i, 0)]
+        return torch.lerp(codes[i], codes[i + 1], (time - times[i]) / (times[i + 1] - times[i]))
+
+    return at
+
+
+def _are_keyframes(expression: Any) -> bool:
+    first = expression[0] if isinstance(expression, tuple) and len(expression) == 2 else expression
+    return not isinstance(first, (str, Mapping))
+
+
+def _code(request: EditRequest, intensity: float, code: Callable[[ExpressionMix, float], Tensor]) -> Tensor:
+    requests = requests_by_face(request, intensity)
+    if None not in requests:
+        raise ValueError(f"one person is edited in a film; give one expression, not one for each face: {request!r}")
+    return code(*requests[None])
