@@ -136,8 +136,10 @@ class ClipReader:
                 f"{self.path.name} has {width} x {height} px, and needs at least {MIN_SIDE_PX} on each side."
             )
         if width * height > MAX_FRAME_PIXELS:
-            raise BadVideoError(f"{self.path.name} has frames of {width} x {height} px; at most "
-                                f"{MAX_FRAME_PIXELS // 10**6} million pixels are read. Export it at a smaller size.")  # fmt: skip
+            limit = f"at most {MAX_FRAME_PIXELS // 10**6} million pixels are read"
+            raise BadVideoError(
+                f"{self.path.name} has frames of {width} x {height} px; {limit}. Export it at a smaller size."
+            )
         if self._max_side and max(width, height) > self._max_side:
             factor = self._max_side / max(width, height)
             width, height = (max(MIN_SIDE_PX, 2 * round(side * factor / 2)) for side in (width, height))

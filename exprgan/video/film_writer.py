@@ -150,7 +150,8 @@ def _video_packets(av: Any, segments: list[Path], video: Any) -> Iterator[Any]:
     for segment in segments:
         with av.open(str(segment)) as container:
             for packet in container.demux(video=0):
-                if packet.dts is not None:
+                if packet.pts is not None:
+                    packet.dts = packet.pts  # there are no B-frames; the demuxer leaves it open
                     packet.stream = video
                     yield packet
 
