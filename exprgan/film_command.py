@@ -10,13 +10,14 @@ from .editing.multi_face import EditRequest
 from .editor import ExpressionEditor
 from .models.exprgan import ExprGAN
 from .video.film import FilmProgress, FilmResult, Progress, check_output
+from .video.keyframes import parse_keyframe
 
 
 def edit_clip(args: argparse.Namespace, parse: Callable[[str], EditRequest], load: Callable[[], ExprGAN]) -> None:
     """Runs `exprgan video`; `parse` reads happy:0.8, and `load` loads the model once the arguments are checked."""
     if bool(args.expression) == bool(args.at):
         raise ValueError("name one expression, or keyframes with --at, such as --at 0=neutral --at 1.5=happy:0.8")
-    expression = parse(args.expression) if args.expression else [_parse_keyframe(text, parse) for text in args.at]
+    expression = parse(args.expression) if args.expression else [*map(parse_keyframe, args.at)]
     label = args.expression.partition(":")[0] if args.expression else "edited"
     out = args.out or args.clip.with_name(f"{args.clip.stem}-{label}.mp4")
     check_output(out, args.clip)
@@ -42,18 +43,6 @@ def parse_clip(text: str) -> Path:
     if text == "-":
         raise argparse.ArgumentTypeError("a film cannot come from standard input; name a file")
     return Path(text)
-
-
-def _parse_keyframe(text: str, parse: Callable[[str], EditRequest]) -> tuple[float, EditRequest]:
-    """Parses 1.5=happy:0.8."""
-    time, _, request = text.partition("=")
-    try:
-        seconds = float(time)
-    except ValueError:
-        seconds = -1.0
-    if seconds < 0 or not request:
-        raise ValueError(f"{text!r} must be a time in seconds and an expression, such as 1.5=happy or 1.5=happy:0.8")
-    return seconds, parse(request)
 
 
 def _print_result(result: FilmResult) -> None:

@@ -14,7 +14,7 @@ RESULT_JS = """unlike => {
 }"""
 LAYOUT_SHIFT_JS = """window.shifts = 0; new PerformanceObserver(list => list.getEntries().forEach(entry =>
   window.shifts += entry.hadRecentInput ? 0 : entry.value)).observe({type: 'layout-shift', buffered: true});"""
-TABS = ("Edit", "Transfer", "Random people", "About")
+TABS = ("Edit", "Transfer", "Film", "Live", "Random people", "About")
 
 
 class Visit:
@@ -46,7 +46,9 @@ class Visit:
     def open_and_wait(self, tab: str) -> None:
         """Opens a tab and waits for its content."""
         self.open(tab)
-        self.page.locator(".photo:visible, .people:visible, .prose-page:visible").first.wait_for()
+        self.page.locator(
+            ".photo:visible, .clip:visible, .live:visible, .people:visible, .prose-page:visible"
+        ).first.wait_for()
 
     def add_photo(self, path, nth: int = 0) -> None:
         self.page.locator(".photo:visible input[type=file]").nth(nth).set_input_files(path)

@@ -15,7 +15,7 @@ BACKGROUND = (120, 120, 125)
 
 def write_clip(path: Path, pictures: Iterable[Image.Image], *, steps: Sequence[int] = (600,), sound: str = "aac",
                rotation: int = 0, codec: str = "libx264", pix_fmt: str = "yuv420p") -> Path:  # fmt: skip
-    """Writes pictures of one size; `steps` are the frames' durations in 1/15360 s, repeated: 600 is 25.6 frames a second."""
+    """Writes pictures of one size; `steps` are durations of frames in 1/15360 s, repeated: 600 is 25.6 frames a second."""
     with av.open(str(path), "w") as container:
         video, audio, pts = None, None, 0
         for i, picture in enumerate(pictures):

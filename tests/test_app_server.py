@@ -186,7 +186,7 @@ def test_a_model_of_other_expressions_gets_an_app_of_its_own(tiny_config, visito
 
 
 def test_the_tabs_are_registered_in_the_order_of_the_bar():
-    assert list(tabs.TABS) == ["Edit", "Transfer", "Random people", "About"]
+    assert list(tabs.TABS) == ["Edit", "Transfer", "Film", "Live", "Random people", "About"]
 
 
 def test_the_front_matter_is_what_a_space_needs():

@@ -59,7 +59,7 @@ class StuckWorkers:
         self.over, self.seconds = threading.Event(), seconds
 
     def __enter__(self):
-        self.futures = [workers.POOL.submit(self.over.wait, self.seconds) for _ in range(workers.NUM_WORKERS + 1)]
+        self.futures = [workers.POOL.submit(self.over.wait, self.seconds) for _ in range(workers.NUM_WORKERS + 2)]
 
     def __exit__(self, *_):
         self.over.set()

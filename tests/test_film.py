@@ -146,7 +146,7 @@ def test_what_is_no_usable_film_is_refused_in_a_sentence(kind, clip, people, tmp
         monkeypatch.setattr(clip_reader, "MAX_FRAME_PIXELS", 10_000)
     elif kind == "cut":
         path.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])  # its index is at the end
-    with pytest.raises(BadVideoError, match="film.mp4|me.mp4"):
+    with pytest.raises(BadVideoError, match=r"film\.mp4|me\.mp4"):
         ClipReader(path)
 
 
@@ -203,7 +203,9 @@ def test_after_a_cut_the_same_person_is_followed_and_nobody_else(people):
     def by_brightness(image, landmarks):  # stands for the code of a person
         crop = image.crop((*landmarks.min(0).astype(int), *landmarks.max(0).astype(int) + 1))
         light = np.asarray(crop).mean()
-        return np.array([1.0, 0.0]) if model_of.setdefault(round(light / 1000), light) * 0.8 < light else np.array([0.0, 1.0])
+        return (
+            np.array([1.0, 0.0]) if model_of.setdefault(round(light / 1000), light) * 0.8 < light else np.array([0.0, 1.0])
+        )
 
     bright, dark = people[0], Image.eval(people[1], lambda v: v // 2)
     size, tracker = (160, 160), FaceTracker(by_brightness)
@@ -233,7 +235,7 @@ def test_keyframes_are_interpolated(editor):
     assert (at(3) - (happy + sad) / 2).abs().max() < 1e-6
     assert (code_over_time({"happy": 0.5}, 1.0, lambda mix, i: editor._code(mix, i, None))(7) == happy).all()
     for wrong in ([], [(1, "happy"), (1, "sad")], [(-1, "happy")], [(0, {0: "happy"})]):
-        with pytest.raises(ValueError, match="keyframe|one expression"):
+        with pytest.raises(ValueError, match=r"keyframe|one expression"):
             code_over_time(wrong, 1.0, lambda mix, i: editor._code(mix, i, None))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import gradio as gr
-from gradio.data_classes import ImageData
+from gradio.data_classes import FileData, ImageData
 from gradio.utils import get_upload_folder
 
 from ..editing.look import Look
@@ -53,8 +53,15 @@ def photo_input(label: str) -> tuple[gr.Image, gr.State]:
     return photo, path
 
 
-def uploaded_path(payload: ImageData | None) -> str | None:
-    """The path of a photo that a visitor uploaded. gradio checks only payloads with `meta`."""
+def film_input(label: str) -> gr.Video:
+    """Where a film is added; its value is the path of the unchanged file."""
+    film = gr.Video(sources=["upload"], label=label, buttons=[], elem_classes="clip")
+    film.preprocess = uploaded_path
+    return film
+
+
+def uploaded_path(payload: ImageData | FileData | None) -> str | None:
+    """The path of a photo or film that a visitor uploaded. gradio checks only payloads with `meta`."""
     if payload is None or payload.path is None:
         return None
     if not Path(payload.path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):

@@ -15,7 +15,7 @@ from ..editor import ExpressionEditor
 from ..errors import ExprGANError
 from .input_checks import check_input
 from .session_memory import forget_least_used
-from .workers import NUM_WORKERS, run_limited
+from .workers import NUM_WORKERS, TIMEOUT_S, run_limited
 
 APOLOGY = "Sorry, something went wrong here, not with you. Please try again, or try another photo."
 
@@ -27,13 +27,13 @@ INTERNAL = {"show_progress": "hidden", "api_visibility": "private"}
 LOG = logging.getLogger("exprgan.ui")
 
 
-def with_error_handling(handler: Callable, editor: ExpressionEditor) -> Callable:
+def with_error_handling(handler: Callable, editor: ExpressionEditor, timeout_s: float = TIMEOUT_S) -> Callable:
     """Binds a handler to its editor, limits its time, and turns its errors into messages; tracebacks go to the log."""
     bound = functools.partial(handler, editor)
 
     def run(*settings):
         try:
-            return run_limited(functools.partial(bound, *settings))
+            return run_limited(functools.partial(bound, *settings), timeout_s)
         except (ExprGANError, ValueError) as error:
             message = without_folder(str(error))
         except Exception:
@@ -54,10 +54,11 @@ def without_folder(message: str) -> str:
     return re.sub(rf"{folder}/(?:[^/\s]+/)*", "", message)
 
 
-def page_event(handler: Callable, editor: ExpressionEditor, inputs: list, outputs: list, **options) -> dict[str, Any]:
-    """The arguments of the page's own events that call a handler."""
-    return {"fn": with_error_handling(handler, editor), "inputs": inputs, "outputs": outputs, "api_visibility": "private",
-            **COMPUTE, **options}  # fmt: skip
+def page_event(handler: Callable, editor: ExpressionEditor, inputs: list, outputs: list, timeout_s: float = TIMEOUT_S,
+               **options) -> dict[str, Any]:  # fmt: skip
+    """The arguments of the page's own events that call a handler, which may run for `timeout_s`."""
+    return {"fn": with_error_handling(handler, editor, timeout_s), "inputs": inputs, "outputs": outputs,
+            "api_visibility": "private", **COMPUTE, **options}  # fmt: skip
 
 
 def add_endpoint(handler: Callable, editor: ExpressionEditor, inputs: list, outputs: list, **options) -> None:

@@ -38,7 +38,7 @@ CLEANUP_INTERVAL_S = 300
 """Interval at which files are deleted. The age limit is shorter by two intervals, so that no file outlives the hour."""
 
 TITLE = "# ExprGAN\nChange the expression of a face in a photo, as little or as much as you like."
-SCRIPTS = "page.js", "keep.js", "visit.js", "tiles.js", "dials.js", "viewer.js"
+SCRIPTS = "page.js", "keep.js", "visit.js", "tiles.js", "dials.js", "viewer.js", "live.js"
 
 FOLDER = Path(__file__).parent
 

@@ -30,6 +30,13 @@ def viewer(value: dict | None, tab: str) -> gr.HTML:
     return _scripted(value, "viewer", VIEWER_HTML.replace("TAB", tab), label="Result", elem_classes="result")
 
 
+def live_view() -> gr.HTML:
+    """Shows the visitor's camera with the edit: {"picture": a data: URL, "note": a sentence}."""
+    html = ('<div class="live"><img alt="You, with the other expression" hidden><p class="live-note" role="status"></p>'
+            '<button type="button">Start the camera</button><p class="live-speed"></p></div>')  # fmt: skip
+    return _scripted(None, "live", html, label="Camera", elem_classes="live-block")
+
+
 def tile_row(value: dict | None, label: str, action: str, elem_classes: str, heading: str = "") -> gr.HTML:
     """Shows `tiles`: pictures with labels, one of which is chosen; a choice calls the function `action` of static/."""
     title = f'<p class="heading">{heading}</p>' if heading else ""

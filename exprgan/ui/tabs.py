@@ -11,7 +11,7 @@ import gradio as gr
 
 from ..editor import ExpressionEditor
 from ..models.hub_source import BUNDLED_WEIGHTS
-from . import handlers, views
+from . import film_panel, handlers, live_panel, views
 from .animation_panel import animation_panel
 from .components import (
     PRIVACY,
@@ -19,6 +19,7 @@ from .components import (
     download_button,
     example_people,
     expression_choices,
+    film_input,
     intensity_slider,
     photo_input,
     status_line,
@@ -28,7 +29,7 @@ from .endpoints import INTERNAL, page_event
 from .handlers import ALL_FACES, EACH_FACE, EXAMPLES, EXPRESSIVE, MAX_PEOPLE, ONE_FACE, default_expression
 from .photo_session import MAX_AGE_S
 from .sheet import download_sheet
-from .stage import tile_row, tiles, viewer
+from .stage import live_view, tile_row, tiles, viewer
 from .words import AS_IT_IS, METHODS, style_choices, style_label
 
 TABS: dict[str, Callable[[ExpressionEditor], Link | None]] = {}
@@ -161,6 +162,71 @@ def transfer_tab(editor: ExpressionEditor) -> Link:
         was_read.failure(lambda: (None, handlers.NOT_EDITED, tiles([]), tiles([])), None,
                          [result, status, faces, source_faces], **INTERNAL)  # fmt: skip
     gr.on([intensity.input, relative.input], **event | INTERNAL)
+    return link
+
+
+@tab("Film")
+def film_tab(editor: ExpressionEditor) -> Link:
+    """A film in which one person gets another expression, or a photo that moves like the person in a film."""
+    choices = expression_choices(editor.expressions)
+    with gr.Row(elem_classes="bench pair"):
+        with gr.Column(elem_classes="outcome"):
+            result = gr.Video(label="The film", buttons=[], interactive=False, elem_classes="player")
+            status = status_line(film_panel.ADD_FILM)
+            file = gr.DownloadButton("Download the film", visible=False)
+        with gr.Column(elem_classes="side"):
+            clip = film_input(f"Your film, at most {film_panel.MAX_SECONDS} seconds and 40 MB")
+            actions = [("Change the person in it", film_panel.EDIT_FILM), ("Move a photo like it", film_panel.DRIVE_PHOTO)]
+            action = gr.Radio(actions, value=film_panel.EDIT_FILM, label="What happens", elem_classes="one")
+            with gr.Column(visible=False, elem_classes="photos") as photo_part:
+                photo, _ = photo_input("The photo that moves")
+                example_people(photo, EXAMPLES, "Or one of these virtual people", "film-people")
+            with gr.Column() as expression_part:
+                expression = gr.Radio(choices, value=default_expression(editor.expressions), label="Expression")
+                with gr.Accordion("The expression over time", open=False):
+                    keyframes = gr.Textbox(label="Seconds and expressions", placeholder="0=neutral 1.5=happy:0.8 3=sad",
+                                           info="These take the place of the expression above.")  # fmt: skip
+            intensity = intensity_slider()
+            with gr.Column(elem_classes="buttons"):
+                make = gr.Button("Make the film", variant="primary")
+                stop = gr.Button("Stop")
+                link = Link({"expression": expression, "intensity": intensity})
+            gr.Markdown(PRIVACY, elem_classes="privacy")
+
+    def show_parts(chosen: str) -> tuple:
+        return gr.update(visible=chosen == film_panel.DRIVE_PHOTO), gr.update(visible=chosen == film_panel.EDIT_FILM)
+
+    action.change(show_parts, action, [photo_part, expression_part], queue=False, **INTERNAL)
+    inputs = [clip, photo, action, expression, intensity, keyframes]
+    event = page_event(film_panel.make_film, editor, inputs, [file, status], film_panel.TIMEOUT_S, concurrency_id="film",
+                       concurrency_limit=1, trigger_mode="once")  # fmt: skip
+    written = make.click(**event, show_progress_on=status)
+    written.success(lambda path: (path, gr.update(visible=True)), file, [result, file], **INTERNAL)
+    stop.click(lambda: "Stopped.", None, status, cancels=[written], queue=False, **INTERNAL)
+    return link
+
+
+@tab("Live")
+def live_tab(editor: ExpressionEditor) -> Link:
+    """The visitor's camera, mirrored, with another expression."""
+    face, frame = gr.State(time_to_live=MAX_AGE_S), gr.Textbox(visible=False, label="Frame")
+    with gr.Row(elem_classes="bench pair"):
+        with gr.Column(elem_classes="outcome"):
+            view = live_view()
+        with gr.Column(elem_classes="side"):
+            choices = expression_choices(editor.expressions)
+            expression = gr.Radio(choices, value=default_expression(editor.expressions), label="Expression")
+            intensity = intensity_slider()
+            gr.Markdown("The pictures of your camera are edited on this server one by one, and none is stored. As many "
+                        "frames a second are shown as the server gives.", elem_classes="privacy")  # fmt: skip
+            with gr.Column(elem_classes="buttons"):
+                link = Link({"expression": expression, "intensity": intensity})
+    send = gr.Button(visible="hidden", elem_id="live-frame")
+    event = page_event(live_panel.edit_live, editor, [frame, expression, intensity, face], [view, face], **INTERNAL)
+    js = "(frame, ...settings) => [exprgan.cameraFrame(), ...settings]"
+    shown = send.click(**event, js=js)
+    shown.success(None, None, None, js="() => exprgan.frameShown()", api_visibility="private")
+    shown.failure(None, None, None, js="() => exprgan.liveFailed()", api_visibility="private")
     return link
 
 

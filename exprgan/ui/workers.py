@@ -16,7 +16,7 @@ from ..deadline import Deadline, StoppedError
 from ..errors import ExprGANError
 
 NUM_WORKERS = 2
-"""Handlers that run at the same time, besides an animation; further requests wait in the queue."""
+"""Handlers that run at the same time, besides an animation and a film; further requests wait in the queue."""
 TIMEOUT_S = 30
 """The longest a handler may run, from its start: ten times what the largest photo needs on two cores."""
 MAX_WAIT_S = 8
@@ -28,26 +28,26 @@ UNREAD_S = 10
 STOP_S, POLL_S = 1.0, 0.2
 """Time in which work that is stopped ends, and the interval at which a visitor who left is noticed."""
 
-TOO_LONG = f"This took longer than {TIMEOUT_S} seconds and was cancelled. Please try again, or try a smaller photo."
+TOO_LONG = "This took longer than {:.0f} seconds and was cancelled. Please try again, or try a smaller photo."
 ABANDONED = "Nobody waited for this answer, so it was not computed."
 BUSY = "Many visitors are here at the moment. Please try again in {} s."
 HEAVY_BUSY = "Another visitor's faces are being edited, and that takes a while. Please try again in {} s."
 
-POOL = ThreadPoolExecutor(NUM_WORKERS + 1, thread_name_prefix="handler")
+POOL = ThreadPoolExecutor(NUM_WORKERS + 2, thread_name_prefix="handler")
 _heavy = threading.Semaphore()
 _heavy_until = 0.0
 _at_end: contextvars.ContextVar[ExitStack | None] = contextvars.ContextVar("at_end", default=None)
 _recent_seconds: deque[float] = deque([1.0], maxlen=20)
 
 
-def run_limited(work: Callable[[], Any]) -> Any:
-    """Runs work in a thread of the pool, in the context of the caller, and returns its result.
+def run_limited(work: Callable[[], Any], timeout_s: float = TIMEOUT_S) -> Any:
+    """Runs work in a thread of the pool, in the context of the caller, for at most `timeout_s`, and returns its result.
 
     Raises:
         ExprGANError: it was not begun in time (`BUSY`), took too long (`TOO_LONG`) or has no one who waits (`ABANDONED`).
         Exception: whatever the work raises.
     """
-    visitor, deadline = _Visitor(), Deadline(TIMEOUT_S, TOO_LONG)
+    visitor, deadline = _Visitor(), Deadline(timeout_s, TOO_LONG.format(timeout_s))
     if visitor.has_left():
         raise StoppedError(ABANDONED)
     if visitor.waited_s > MAX_WAIT_S:

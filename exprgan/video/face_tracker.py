@@ -32,10 +32,10 @@ NEAR_S, NEAR = 1.0, 0.7
 THUMBNAIL_PX, CUT, CUT_FACTOR = 24, 18.0, 4.0
 """A cut is a mean difference of two successive thumbnails of at least CUT levels of 255 that is also CUT_FACTOR times the
 usual one."""
-PLACE_FILTER, TURN_FILTER, SHAPE_FILTER = (1.5, 8.0), (1.0, 6.0), (1.5, 8.0)
+PLACE_FILTER, TURN_FILTER, SHAPE_FILTER = (0.7, 5.0), (0.3, 4.0), (1.0, 5.0)
 """`min_cutoff` and `beta` of the filters on the place of the eyes, in eye distances; on the logarithm of the scale and the
-angle; and on nose and mouth in sides of the crop. What rests is smoothed over a tenth of a second, and what moves lags by
-at most a fiftieth of an eye distance."""
+angle; and on nose and mouth in sides of the crop. What rests is smoothed over a quarter of a second, and what moves lags by
+at most a thirtieth of an eye distance."""
 
 
 @dataclass(frozen=True)

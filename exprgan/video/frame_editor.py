@@ -32,7 +32,7 @@ SUPERSAMPLING = 2
 """Of a frame's crop; a photo's, with 4, takes three times as long."""
 FADE_S = 0.3
 """How long an edit takes to appear where a face is found, in s."""
-FIELD_CUTOFF_HZ, FIELD_BETA = 2.0, 100.0
+FIELD_CUTOFF_HZ, FIELD_BETA = 1.0, 80.0
 """Cutoff in Hz of the low-pass filter on T's predictions, and its increase for each side of the wide crop per second by
 which the flow changes (root mean square)."""
 COVERED_S, COVERED, VISIBLE = 0.25, 0.6, 0.4

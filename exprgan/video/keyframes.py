@@ -48,6 +48,18 @@ def code_over_time(
     return at
 
 
+def parse_keyframe(text: str) -> tuple[float, EditRequest]:
+    """Parses a time in s, an expression and, if given, its intensity: 1.5=happy or 1.5=happy:0.8."""
+    time, _, request = text.partition("=")
+    name, colon, intensity = request.partition(":")
+    try:
+        if name and math.isfinite(seconds := float(time)) and seconds >= 0:
+            return seconds, (name, float(intensity)) if colon else name
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} must be a time in seconds and an expression, such as 1.5=happy or 1.5=happy:0.8")
+
+
 def _are_keyframes(expression: Any) -> bool:
     first = expression[0] if isinstance(expression, tuple) and len(expression) == 2 else expression
     return not isinstance(first, (str, Mapping))
