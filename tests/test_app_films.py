@@ -44,7 +44,7 @@ def test_a_film_is_edited_and_downloaded(browser, app_url, clip, tmp_path):
     visit.open("Film")
     page = visit.page
     page.locator(".clip:visible input[type=file]").set_input_files(clip)
-    page.locator(".clip:visible video").wait_for()
+    page.locator(".clip:visible .file-preview").wait_for()
     visit.choose("Sad")
     page.get_by_role("button", name="Make the film").locator("visible=true").click()
     visit.wait_for_status("marked as edited by AI")
@@ -64,7 +64,7 @@ def test_a_photo_is_moved_by_a_film(browser, app_url, clip, data_dir):
     visit.open("Film")
     page = visit.page
     page.locator(".clip:visible input[type=file]").set_input_files(clip)
-    page.locator(".clip:visible video").wait_for()
+    page.locator(".clip:visible .file-preview").wait_for()
     visit.choose("Move a photo")
     page.get_by_role("button", name="Make the film").locator("visible=true").click()
     page.locator(".toast-body", has_text="Add a film and a photo").wait_for()
@@ -80,9 +80,7 @@ def test_the_camera_is_shown_with_the_expression_and_stops(camera, app_url):
     visit.open("Live")
     page, picture = visit.page, visit.page.locator(".live img")
     page.get_by_role("button", name="Start the camera").click()
-    page.wait_for_function(
-        "() => /[1-9][.]\\d frames a second|0[.][1-9] frames/.test(document.querySelector('.live-speed').textContent)"
-    )
+    page.locator(".live-speed", has_text="frames a second").wait_for()
     first = picture.get_attribute("src")
     assert first.startswith("data:image/jpeg")
     page.wait_for_function("first => document.querySelector('.live img').src !== first", arg=first)

@@ -53,9 +53,10 @@ def photo_input(label: str) -> tuple[gr.Image, gr.State]:
     return photo, path
 
 
-def film_input(label: str) -> gr.Video:
+def film_input(label: str) -> gr.File:
     """Where a film is added; its value is the path of the unchanged file."""
-    film = gr.Video(sources=["upload"], label=label, buttons=[], elem_classes="clip")
+    # Not a Video, which loads a program for trimming from an address that the page's policy of content forbids.
+    film = gr.File(file_types=["video"], label=label, elem_classes="clip")
     film.preprocess = uploaded_path
     return film
 
