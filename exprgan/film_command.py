@@ -70,7 +70,8 @@ def _progress_bar() -> Iterator[Progress | None]:
     except ImportError:  # so far huggingface_hub brings it
         yield None
         return
-    bars, interval_s = [], 0.1 if sys.stderr.isatty() else 30
+    bars: list[tqdm] = []
+    interval_s = 0.1 if sys.stderr.isatty() else 30
 
     def update(progress: FilmProgress) -> None:
         if not bars:

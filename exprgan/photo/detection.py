@@ -311,7 +311,7 @@ def _is_valid(face: Face, photo_size: tuple[int, int]) -> bool:
     return face.score >= MIN_SCORE and inside and apart and are_consistent(face.landmarks)
 
 
-def are_consistent(landmarks: Sequence[Sequence[float]]) -> bool:
+def are_consistent(landmarks: Sequence[Sequence[float]] | np.ndarray) -> bool:
     """Tests that five landmarks (5, 2) can be those of one face.
 
     In the crop that the eyes fix, eyes, nose and mouth must lie below each other, nose and mouth at most

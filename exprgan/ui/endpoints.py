@@ -55,7 +55,7 @@ def without_folder(message: str) -> str:
 
 
 def page_event(handler: Callable, editor: ExpressionEditor, inputs: list, outputs: list, timeout_s: float = TIMEOUT_S,
-               **options) -> dict[str, Any]:  # fmt: skip
+               **options: Any) -> dict[str, Any]:  # fmt: skip
     """The arguments of the page's own events that call a handler, which may run for `timeout_s`."""
     return {"fn": with_error_handling(handler, editor, timeout_s), "inputs": inputs, "outputs": outputs,
             "api_visibility": "private", **COMPUTE, **options}  # fmt: skip

@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 import gradio as gr
 
@@ -46,7 +47,7 @@ def make_film(editor: ExpressionEditor, clip: str | None, photo: str | None, act
         left = f"{math.ceil(state.seconds_left)} s left" if math.isfinite(state.seconds_left) else "starting"
         progress((state.frames, state.total), desc=f"Making the film, {left}", unit="frames")
 
-    options = {"progress": report, "keep_parts": False, "max_seconds": MAX_SECONDS, "max_side": MAX_SIDE_PX}
+    options: dict[str, Any] = {"progress": report, "keep_parts": False, "max_seconds": MAX_SECONDS, "max_side": MAX_SIDE_PX}
     name = short_name(clip)
     if action == DRIVE_PHOTO:
         path = new_path(".mp4", f"{short_name(str(photo))}-like-{name}")

@@ -222,7 +222,7 @@ def live_tab(editor: ExpressionEditor) -> Link:
             with gr.Column(elem_classes="buttons"):
                 link = Link({"expression": expression, "intensity": intensity})
     send = gr.Button(visible="hidden", elem_id="live-frame")
-    event = page_event(live_panel.edit_live, editor, [frame, expression, intensity, face], [view, face], **INTERNAL)
+    event = page_event(live_panel.edit_live, editor, [frame, expression, intensity, face], [view, face]) | INTERNAL
     js = "(frame, ...settings) => [exprgan.cameraFrame(), ...settings]"
     shown = send.click(**event, js=js)
     shown.success(None, None, None, js="() => exprgan.frameShown()", api_visibility="private")

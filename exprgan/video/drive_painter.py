@@ -93,7 +93,8 @@ def calm_units(editor: ExpressionReader, clip: ClipReader, face: int | None) -> 
 
     It is sought in the first CALM_S of the clip; empty if the face is not found there.
     """
-    tracker, units, looked = FaceTracker(FrameEditor(editor).encode, face), {}, -LOOK_S
+    tracker, looked = FaceTracker(FrameEditor(editor).encode, face), -LOOK_S
+    units: dict[int, tuple[float, float]] = {}
     for frame in clip.frames():
         if frame.time > CALM_S:
             break

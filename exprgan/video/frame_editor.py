@@ -193,7 +193,8 @@ def _with_reading(subject: Subject, reading: Reading, reconstruction: Tensor | N
 
 def _weaken(prediction: WarpPrediction, weight: float) -> WarpPrediction:
     """The prediction with flow, gain and all that is drawn weakened, from none at 0 to all at 1."""
-    flow, gain, mask, *rest, eyes = prediction
+    eyes = prediction.eyes
     if prediction.has_eyes:
         eyes = torch.cat((eyes[:, :1] * weight, eyes[:, 1:]), dim=1)
-    return WarpPrediction(flow * weight, gain * weight, mask * weight, *rest, eyes)
+    flow, gain, mask = (part * weight for part in prediction[:3])
+    return prediction._replace(flow=flow, gain=gain, mask=mask, eyes=eyes)

@@ -28,16 +28,14 @@ def code_over_time(
     Raises:
         ValueError: no keyframe, times that do not increase, or an unknown expression.
     """
-    if not _are_keyframes(expression):
-        constant = _code(expression, intensity, code)
-        return lambda time: constant
-    times = [float(time) for time, _ in expression]  # type: ignore[misc, union-attr]
+    keyframes = _keyframes(expression)
+    times = [float(time) for time, _ in keyframes]
     if not times:
         raise ValueError('give at least one keyframe, such as (0, "happy")')
     for time, following in zip(times, [*times[1:], math.inf], strict=True):
         if not (math.isfinite(time) and 0 <= time < following):
             raise ValueError(f"the times of keyframes must be 0 s or later and increase, not {times}")
-    codes = [_code(request, intensity, code) for _, request in expression]  # type: ignore[misc, union-attr]
+    codes = [_code(request, intensity, code) for _, request in keyframes]
 
     def at(time: float) -> Tensor:
         i = bisect_right(times, time) - 1
@@ -60,9 +58,10 @@ def parse_keyframe(text: str) -> tuple[float, EditRequest]:
     raise ValueError(f"{text!r} must be a time in seconds and an expression, such as 1.5=happy or 1.5=happy:0.8")
 
 
-def _are_keyframes(expression: Any) -> bool:
+def _keyframes(expression: Any) -> Keyframes:
+    """Keyframes as they are; one expression as that of all times."""
     first = expression[0] if isinstance(expression, tuple) and len(expression) == 2 else expression
-    return not isinstance(first, (str, Mapping))
+    return [(0.0, expression)] if isinstance(first, (str, Mapping)) else expression
 
 
 def _code(request: EditRequest, intensity: float, code: Callable[[ExpressionMix, float], Tensor]) -> Tensor:

@@ -47,9 +47,7 @@ class ReadingSmoother:
     @property
     def units(self) -> dict[int, tuple[float, float]]:
         """The smoothed action units, as in `Reading`."""
-        return {
-            unit: (float(right), float(left)) for unit, (right, left) in zip(self._unit_names, self._units, strict=True)
-        }
+        return {unit: (right, left) for unit, (right, left) in zip(self._unit_names, self._units.tolist(), strict=True)}
 
     def update(self, reading: Reading, time: float) -> None:
         """Adds the reading of a frame, at a time in seconds."""
