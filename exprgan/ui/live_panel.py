@@ -18,7 +18,7 @@ from ..video.edit_painter import EditPainter
 PREFIX = "data:image/jpeg;base64,"
 MAX_SIDE_PX = 640
 """The longer side of the largest frame that is taken; the page sends 480 px."""
-PAUSE_S = 2.0
+PAUSE_S = 10.0
 """After a longer pause between two frames the face is searched for anew."""
 NO_FRAME = "The picture of the camera did not arrive. Start the camera again."
 NOT_SEEN = "No face is seen. Look into the camera, with light from the front."
