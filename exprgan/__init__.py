@@ -52,8 +52,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 __all__ = [
     "EXPRESSIONS", "NEUTRAL", "Animation", "BadImageError", "BadVideoError", "Controller", "EditResult", "ExprGAN",
-    "ExprGANConfig", "ExprGANError", "ExpressionEditor", "Face", "FilmResult", "GroupResult", "Look", "Match", "NoFaceError",
-    "Reading", "Report", "Subject", "WeightsError", "draw_numbers", "edit_folder", "export_onnx", "is_marked",
+    "ExprGANConfig", "ExprGANError", "ExpressionEditor", "Face", "FilmResult", "GroupResult", "Look", "Match",
+    "NoFaceError", "Reading", "Report", "Subject", "WeightsError", "draw_numbers", "edit_folder", "export_onnx",
+    "is_marked",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

@@ -139,13 +139,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--size", type=int, help="longest side in px (default: the photo's; .gif 640, .webp 1024)")
     add("--out", type=_parse_path, help="file to write (.mp4, .gif or .webp), or - for an MP4 on standard output")
 
-    add = add_verb("video", lambda args: edit_clip(args, _parse_request, lambda: _load_model(args)),
-                   "give a person in a film another expression", model, intensity, style)  # fmt: skip
+    add = add_verb("video", lambda args: edit_clip(args, lambda: _load_model(args)),
+                   "give a person in a film another expression", model, intensity, style, units)  # fmt: skip
     add("clip", type=parse_clip, help="a film; a run that was stopped is continued by the same command")
     add("expression", nargs="?", help="one of the model's expressions, or neutral, for the whole film")
     add("--at", action="append", metavar="SECONDS=EXPRESSION", help="a keyframe instead, such as 1.5=happy:0.8; between "
         "several the expression changes evenly")  # fmt: skip
-    add("--face", type=_parse_face, help=f"{which_face}, in the first frame that shows so many")
+    add("--face", type=parse_one_face, help=f"{which_face}, in the first frame that shows so many")
     add("--size", type=int, help="longest side in px, for larger films (default: the film's)")
     add("--out", type=Path, help="file to write (.mp4)")
 
@@ -154,8 +154,8 @@ def _parser() -> argparse.ArgumentParser:
     add("photo", type=parse_clip, help="the photo whose face moves")
     add("clip", type=parse_clip, help="the film whose expressions are taken")
     add("--strength", type=float, default=1.0, help="0 (the photo as it is) to 1 (as strong as in the film); default 1")
-    add("--face", type=_parse_face, help=f"{which_face} of the photo")
-    add("--clip-face", type=_parse_face, help=f"{which_face}, in the first frame of the film that shows so many")
+    add("--face", type=parse_one_face, help=f"{which_face} of the photo")
+    add("--clip-face", type=parse_one_face, help=f"{which_face}, in the first frame of the film that shows so many")
     add("--size", type=int, help="longest side in px (default: the photo's, at most 1280)")
     add("--out", type=Path, help="file to write (.mp4)")
 

@@ -31,8 +31,11 @@ def parse_one_face(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is no face; use a number from 1") from None
 
 
-def parse_settings(args: argparse.Namespace, requests: EditRequests | None, label: str = "") -> tuple[dict[str, Any], str]:
-    """The arguments of an edit, expression, intensity, style and units, with a label for the output's file name."""
+def parse_settings(args: argparse.Namespace, requests: Any, label: str = "") -> tuple[dict[str, Any], str]:
+    """The arguments of an edit, expression, intensity, style and units, with a label for the output's file name.
+
+    requests: expressions, or a film's keyframes; None: there are none.
+    """
     units: dict[str, float] = {}
     for text in args.unit:
         name, _, value = text.partition("=")

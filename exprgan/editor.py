@@ -4,7 +4,6 @@ A photo is read once into a `Subject` (detect, align, encode); each edit of it c
 """
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -24,7 +23,7 @@ from .editing.dials import dials_of
 from .editing.mouth_visibility import MouthView
 from .editing.multi_face import EditRequest, EditRequests, ExpressionMix, GroupResult, requests_by_face
 from .editing.pivotal_tuning import TuningProgress, tune
-from .editing.results import FIDELITIES, EditResult, Fidelity, Reading, Subject, scale_down
+from .editing.results import FIDELITIES, EditResult, Fidelity, Reading, Subject
 from .editing.retrieval import BY, By, Match, distances, feature_vector, pictures_in
 from .editing.target import BY_CODE, NO_UNITS, TRANSFER_BY, Aim, Target, TransferBy, transfer_aim
 from .editing.warp_cache import UnitChange, predict_warp
@@ -41,16 +40,10 @@ from .photo.alignment import crop_face, crop_from_photo, invert, photo_from_enla
 from .photo.detection import Face, choose_face, find_faces
 from .photo.image_io import load_photo, to_image, to_tensor
 from .torch_state import own_torch_state, replace_inference_tensors
-from .video.clip_reader import ClipReader
-from .video.drive_painter import MAX_SIDE, DrivePainter, calm_units
-from .video.edit_painter import EditPainter
-from .video.film import FilmResult, make_film, model_fingerprint
-from .video.film import Progress as FilmProgressCallback
-from .video.film_writer import FilmFormat
-from .video.keyframes import Keyframes, code_over_time
+from .video.film_editing import FilmEditing
 
 
-class ExpressionEditor:
+class ExpressionEditor(FilmEditing):
     """Edits photos with a model, whose weights are not changed, apart from their layout in memory.
 
     These arguments mean the same in all methods:
@@ -288,57 +281,6 @@ class ExpressionEditor:
             paths.append(aims_over_time(self.model, reading, peaks, frames, begin, kind == "morph"))
         decode = partial(self._decode_aim, fidelity=fidelity)
         return Animation([*subjects.values()], [*zip(*paths, strict=True)], fps, decode)
-
-    def edit_video(self, clip: str | os.PathLike[str], expression: EditRequest | Keyframes, out: str | os.PathLike[str],
-                   intensity: float = 1.0, *, style: int | None = None, face: int | None = None,
-                   progress: FilmProgressCallback | None = None, **options: Any) -> FilmResult:  # fmt: skip
-        """Gives one person another expression throughout a film; writes an MP4 with the clip's times, size and sound.
-
-        The face is followed; frames without it, or in which it is not certain who is seen, stay as they are. A run that was
-        stopped is continued by the same call, see `make_film`.
-
-        Args:
-            clip: a film in any usual format.
-            expression: one for the whole film, or keyframes: [(0, "neutral"), (1.5, ("happy", 0.8)), (3, "sad")].
-            out: the file to write, .mp4.
-            face: index of the person in the first frame that shows so many; the largest face if None.
-            progress: called after every frame with a `FilmProgress`; an exception it raises stops the work.
-            options: `keep_parts` and `max_seconds` of `make_film`, `max_side` of `ClipReader`.
-
-        Raises:
-            BadVideoError, NoFaceError, ExprGANError, ValueError: as `make_film` and `ClipReader`.
-        """
-        code_at = code_over_time(expression, check_intensity(intensity), partial(self._code, style=style))
-        max_side = options.pop("max_side", None)
-        settings = {"edit": expression, "intensity": intensity, "style": style, "face": face, "max_side": max_side,
-                    "model": model_fingerprint(self.model)}  # fmt: skip
-        with ClipReader(clip, max_side) as reader:
-            painter = EditPainter(self, code_at, face)
-            return make_film(reader, Path(out), painter, FilmFormat.like(reader), settings, progress=progress, **options)
-
-    def drive(self, photo: Any, clip: str | os.PathLike[str], out: str | os.PathLike[str], strength: float = 1.0, *,
-              face: int | Face | None = None, clip_face: int | None = None, max_side: int | None = None,
-              progress: FilmProgressCallback | None = None, **options: Any) -> FilmResult:  # fmt: skip
-        """Gives a photo the expressions of a person in a film; writes an MP4 of the photo with the clip's times and sound.
-
-        Args:
-            strength: 0 (the photo as it is) to 1 (expressions as strong as in the film).
-            face: in the photo.
-            clip_face: index of the person in the first frame that shows so many; the largest face if None.
-            max_side: longest side of the film in px; 1280, or the photo's if that is smaller.
-            clip, out, progress, options, and errors: as in `edit_video`.
-        """
-        strength = check_intensity(strength, "strength")
-        subject = self.read(photo, face)
-        side = max_side or MAX_SIDE
-        subject = scale_down([subject], side)[0] if side < max(subject.photo.size) else subject
-        picture = hashlib.sha256(subject.photo.tobytes()).hexdigest()
-        settings = {"drive": picture, "box": subject.photo_from_crop.tolist(), "strength": strength, "face": clip_face,
-                    "model": model_fingerprint(self.model)}  # fmt: skip
-        with ClipReader(clip) as reader:
-            painter = DrivePainter(self, subject, strength, calm_units(self, reader, clip_face), clip_face)
-            film = FilmFormat.like(reader, subject.photo.size)
-            return make_film(reader, Path(out), painter, film, settings, progress=progress, **options)
 
     @own_torch_state()
     def interpolate(self, photo_a: Any, photo_b: Any, steps: int = 8, expression: ExpressionMix = NEUTRAL,

@@ -6,24 +6,26 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from .editing.multi_face import EditRequest
+from .cli_settings import parse_request, parse_settings
 from .editor import ExpressionEditor
 from .models.exprgan import ExprGAN
 from .video.film import FilmProgress, FilmResult, Progress, check_output
 from .video.keyframes import parse_keyframe
 
 
-def edit_clip(args: argparse.Namespace, parse: Callable[[str], EditRequest], load: Callable[[], ExprGAN]) -> None:
-    """Runs `exprgan video`; `parse` reads happy:0.8, and `load` loads the model once the arguments are checked."""
-    if bool(args.expression) == bool(args.at):
+def edit_clip(args: argparse.Namespace, load: Callable[[], ExprGAN]) -> None:
+    """Runs `exprgan video`; `load` loads the model once the arguments are checked."""
+    if args.expression and args.at:
         raise ValueError("name one expression, or keyframes with --at, such as --at 0=neutral --at 1.5=happy:0.8")
-    expression = parse(args.expression) if args.expression else [*map(parse_keyframe, args.at)]
+    keyframes = [*map(parse_keyframe, args.at or [])] or None
+    expression = parse_request(args.expression) if args.expression else None
     label = args.expression.partition(":")[0] if args.expression else "edited"
+    settings, label = parse_settings(args, expression or keyframes, label)
     out = args.out or args.clip.with_name(f"{args.clip.stem}-{label}.mp4")
     check_output(out, args.clip)
     with _stoppable(), _progress_bar() as progress:
-        result = ExpressionEditor(load()).edit_video(args.clip, expression, out, args.intensity, style=args.style,
-                                                     face=args.face, max_side=args.size, progress=progress)  # fmt: skip
+        result = ExpressionEditor(load()).edit_video(args.clip, out=out, **settings, face=args.face, max_side=args.size,
+                                                     progress=progress)  # fmt: skip
     _print_result(result)
 
 

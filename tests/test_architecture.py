@@ -39,7 +39,15 @@ TIERS = [
     | {"exprgan.csv_cells", "exprgan.folder_paths"},
     {"exprgan.models"},
     {"exprgan.editing", "exprgan.editor", "exprgan.video"},
-    {"exprgan.batch", "exprgan.ui", "exprgan.cli", "exprgan.cli_settings", "exprgan.film_command", "exprgan.__main__", "app"},
+    {
+        "exprgan.batch",
+        "exprgan.ui",
+        "exprgan.cli",
+        "exprgan.cli_settings",
+        "exprgan.film_command",
+        "exprgan.__main__",
+        "app",
+    },
     {"train.core", "train.data", "train.perceptual", "train.gan", "train.warp", "train.render"},
     {"train.publish", "train.eval", "train.paper", "train.__main__"},
 ]

@@ -1,5 +1,6 @@
 """Films: reading, following one person, editing without flicker, writing, and going on after a stop."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -11,10 +12,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from clips import place, sound_packets, turning, write_clip
 from PIL import Image
 
-from exprgan import BadVideoError, ExpressionEditor, ExprGANError, NoFaceError
+from exprgan import BadVideoError, ExpressionEditor, ExprGAN, ExprGANError, NoFaceError
 from exprgan.cli import main
 from exprgan.deadline import Deadline, StoppedError
 from exprgan.models.warp_network import WIDE_CROP_SCALE
@@ -24,10 +26,11 @@ from exprgan.photo.face_following import follow_face
 from exprgan.photo.image_io import load_photo
 from exprgan.video import clip_reader, film, frame_editor
 from exprgan.video.clip_reader import ClipReader
+from exprgan.video.drive_painter import DrivePainter
 from exprgan.video.edit_painter import EditPainter
 from exprgan.video.face_tracker import FaceTracker
 from exprgan.video.film_writer import FilmFormat, join_segments, write_segment
-from exprgan.video.keyframes import code_over_time
+from exprgan.video.keyframes import aim_over_time
 from exprgan.video.one_euro import OneEuroFilter
 
 ROOT = Path(__file__).parent.parent
@@ -228,20 +231,39 @@ def test_of_several_people_the_chosen_one_is_followed(people):
 # Editing.
 
 
-def test_keyframes_are_interpolated(editor):
-    at = code_over_time([(1, "neutral"), (2, ("happy", 0.5)), (4, "sad")], 1.0, lambda mix, i: editor._code(mix, i, None))
+def test_keyframes_are_interpolated(editor, people):
+    model, reading = editor.model, editor.read_crop(people[0]).reading
+
+    def code(expression, time):
+        return aim_over_time(model, expression)(time, reading).code
+
+    keys = [(1, "neutral"), (2, ("happy", 0.5)), (4, "sad")]
     happy, sad = editor._code("happy", 0.5, None), editor._code("sad", 1.0, None)
-    assert at(0).max() == -1 and (at(2) == happy).all() and (at(9) == sad).all()
-    assert (at(3) - (happy + sad) / 2).abs().max() < 1e-6
-    assert (code_over_time({"happy": 0.5}, 1.0, lambda mix, i: editor._code(mix, i, None))(7) == happy).all()
-    for wrong in ([], [(1, "happy"), (1, "sad")], [(-1, "happy")], [(0, {0: "happy"})]):
-        with pytest.raises(ValueError, match=r"keyframe|one expression"):
-            code_over_time(wrong, 1.0, lambda mix, i: editor._code(mix, i, None))
+    assert code(keys, 0).max() == -1 and (code(keys, 2) == happy).all() and (code(keys, 9) == sad).all()
+    assert (code(keys, 3) - (happy + sad) / 2).abs().max() < 1e-6
+    assert (code({"happy": 0.5}, 7) == happy).all()
+    for wrong in ([], [(1, "happy"), (1, "sad")], [(-1, "happy")], [(0, {0: "happy"})], None):
+        with pytest.raises(ValueError, match=r"keyframe|one expression|name an expression"):
+            aim_over_time(model, wrong)
+
+
+def test_dials_are_kept_on_top_of_keyframes_or_of_the_face(tiny_config, people):
+    config = dataclasses.replace(tiny_config, warp_width=0.25, warp_units=(12, 25), action_units=(12, 25))
+    editor = ExpressionEditor(ExprGAN(config).eval())
+    model, reading = editor.model, editor.read_crop(people[0]).reading
+    model.unit_table.full[model.config.expressions.index("happy")] = torch.tensor([1.0, 0.5], dtype=torch.float64)
+    at = aim_over_time(model, [(0, "neutral"), (2, "happy")], units={"smile_left": 0.5})
+    for seconds, smile in ((0, 0.0), (1, 0.5), (5, 1.0)):
+        units = at(seconds, reading).units
+        torch.testing.assert_close(units.start, torch.tensor([[smile, smile], [smile / 2] * 2]))
+        torch.testing.assert_close(units.target - units.start, torch.tensor([[0, 0.5], [0, 0]]))
+        assert not units.on_photo
+    kept = aim_over_time(model, None, units={"smile": 0.5})(3, reading)
+    assert kept.units.on_photo and (kept.code == reading.source_code).all()
 
 
 def test_pixels_outside_the_face_are_those_of_the_film(editor, clip):
-    code = editor._code("happy", 1.0, None)
-    painter, changed = EditPainter(editor, lambda time: code), 0
+    painter, changed = EditPainter(editor, aim_over_time(editor.model, "happy")), 0
     for frame in read(clip)[:6]:
         picture, is_edited = painter.paint(frame)
         difference = (pixels(picture) != pixels(frame.image)).any(2)
@@ -257,8 +279,7 @@ def test_the_edit_fades_where_the_face_is_lost_and_found(editor, people, monkeyp
     strengths = []
     weaken = frame_editor._weaken
     monkeypatch.setattr(frame_editor, "_weaken", lambda p, weight: strengths.append(weight) or weaken(p, weight))
-    code = editor._code("happy", 1.0, None)
-    painter, frames = EditPainter(editor, lambda time: code), turning(people[0], 16)
+    painter, frames = EditPainter(editor, aim_over_time(editor.model, "happy")), turning(people[0], 16)
     frames[4:9] = [cover_face(frame) for frame in frames[4:9]]
     edited = [painter.paint(clip_reader.Frame(frame, i, 1, i * 0.08))[1] for i, frame in enumerate(frames)]
     assert all(edited[:4]) and not any(edited[4:9]) and all(edited[12:])
@@ -383,13 +404,6 @@ def test_a_photo_is_driven_by_a_film(editor, people, clip, tmp_path):
 
 
 def test_action_units_of_the_film_move_those_of_the_photo(tiny_config, people, tmp_path):
-    import dataclasses
-
-    import torch
-
-    from exprgan import ExprGAN
-    from exprgan.video.drive_painter import DrivePainter
-
     config = dataclasses.replace(tiny_config, warp_width=0.25, warp_units=(1, 12), action_units=(1, 12))
     torch.manual_seed(0)
     editor = ExpressionEditor(ExprGAN(config).eval())
@@ -398,7 +412,10 @@ def test_action_units_of_the_film_move_those_of_the_photo(tiny_config, people, t
     painter = DrivePainter(editor, subject, 0.5, {1: (1.0, 1.0), 12: (0.0, 0.0)})
     painter._readings._names, painter._readings._unit_names = ("neutral",), (1, 12)
     painter._readings._units = np.array([[0.0, 2.0], [1.0, 0.0]])
-    assert painter._units() == {1: [0.0, pytest.approx(0.7)], 12: [pytest.approx(0.6), 0.5]}
+    aim = painter._aim()
+    torch.testing.assert_close(aim.units.start, torch.tensor([[0.2, 0.2], [0.1, 0.5]]))
+    torch.testing.assert_close(aim.units.target, torch.tensor([[0.0, 0.7], [0.6, 0.5]]))
+    assert aim.units.on_photo
 
 
 # The command line.

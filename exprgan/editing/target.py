@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, get_args
 
+import torch
 from torch import Tensor
 
 from ..models.controller import check_intensity
@@ -36,6 +37,11 @@ class Aim(NamedTuple):
     def key(self) -> bytes:
         """The same bytes for equal aims."""
         return self.code.numpy().tobytes() + (self.units.key if self.units else b"")
+
+    def lerp(self, end: "Aim", weight: float) -> "Aim":
+        """Interpolates to an aim with the same dials, 0: this one, 1: `end`."""
+        units = self.units.lerp(end.units, weight) if self.units and end.units else None
+        return Aim(torch.lerp(self.code, end.code, weight), units)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,11 @@ class UnitChange(NamedTuple):
         parts = self.target, torch.empty(0) if self.start is None else self.start
         return b"".join(part.numpy().tobytes() for part in parts) + bytes([self.on_photo])
 
+    def lerp(self, end: "UnitChange", weight: float) -> "UnitChange":
+        """Interpolates to a change of the same kind, 0: this one, 1: `end`."""
+        start = None if self.start is None or end.start is None else torch.lerp(self.start, end.start, weight)
+        return UnitChange(torch.lerp(self.target, end.target, weight), start, self.on_photo)
+
 
 @own_torch_state()
 def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callable[[Tensor], Tensor],

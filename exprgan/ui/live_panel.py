@@ -5,15 +5,14 @@ import binascii
 import time
 from typing import Any
 
-from torch import Tensor
-
 from ..editor import ExpressionEditor
 from ..errors import BadImageError
-from ..models.controller import check_intensity
+from ..expressions import NEUTRAL
 from ..photo.ai_metadata import mark_edited
 from ..photo.image_io import encode_image, load_photo
 from ..video.clip_reader import Frame
 from ..video.edit_painter import EditPainter
+from ..video.keyframes import aim_over_time
 
 PREFIX = "data:image/jpeg;base64,"
 MAX_SIDE_PX = 640
@@ -28,9 +27,9 @@ class LiveFace:
     """The visitor's face between two frames."""
 
     def __init__(self, editor: ExpressionEditor):
-        self.code: Tensor = editor.model.F_ctrl.neutral()
+        self.aim = aim_over_time(editor.model, NEUTRAL)
         self.start = self.last = time.monotonic()
-        self.painter = EditPainter(editor, lambda _: self.code)
+        self.painter = EditPainter(editor, lambda time, reading: self.aim(time, reading))
 
 
 def edit_live(editor: ExpressionEditor, frame: str | None, expression: str, intensity: float,
@@ -58,8 +57,7 @@ def edit_live(editor: ExpressionEditor, frame: str | None, expression: str, inte
     if face is None or now - face.last > PAUSE_S:
         face = LiveFace(editor)
     face.last = now
-    code = editor.model.F_ctrl.mix({expression: check_intensity(1.0 if intensity is None else intensity)})
-    face.code = code
+    face.aim = aim_over_time(editor.model, expression, 1.0 if intensity is None else intensity)
     picture, is_edited = face.painter.paint(Frame(photo, 0, 0, now - face.start))
     data = encode_image(mark_edited(picture), "JPEG", quality=85)
     return {"picture": PREFIX + base64.b64encode(data).decode(), "note": "" if is_edited else NOT_SEEN}, face

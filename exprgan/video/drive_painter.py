@@ -1,21 +1,23 @@
 """A photo whose face shows, over time, the expressions of the person in a film."""
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
+from ..editing.dials import MAX_WEIGHT
 from ..editing.multi_face import FacePatch, composite, edit_patches
 from ..editing.results import EditResult, Subject
-from ..editing.warp_cache import predict_warp
+from ..editing.target import Aim, read_units
+from ..editing.warp_cache import UnitChange, predict_warp
 from ..expressions import NEUTRAL
+from ..models.unit_condition import units_as_tensor
 from ..photo.alignment import crop_face, crop_from_photo
 from .clip_reader import ClipReader, Frame
 from .edit_painter import part_of
 from .face_tracker import FaceTracker, Track
-from .frame_editor import SUPERSAMPLING, ExpressionReader, FrameEditor, Units
+from .frame_editor import SUPERSAMPLING, ExpressionReader, FrameEditor
 from .reading_smoother import ReadingSmoother
 
 CALM_S, LOOK_S = 5.0, 0.2
@@ -37,7 +39,14 @@ class DrivePainter:
         face: the person in the film, as in `FaceTracker`.
     """
 
-    def __init__(self, editor: ExpressionReader, subject: Subject, strength: float, calm: Units, face: int | None = None):
+    def __init__(
+        self,
+        editor: ExpressionReader,
+        subject: Subject,
+        strength: float,
+        calm: Mapping[int, Sequence[float]],
+        face: int | None = None,
+    ):
         self._editor, self._strength, self._calm = editor, strength, calm
         self._frames = FrameEditor(editor)
         self._tracker = FaceTracker(self._frames.encode, face)
@@ -52,30 +61,26 @@ class DrivePainter:
             self._readings.update(self._editor.read_expression(_crop(self._editor, frame, track)), frame.time)
         if self._readings.is_empty:
             return self._photo, False
-        edit = self._edit((self._readings.shown_code + 1) * self._strength - 1, self._units())
-        return composite(self._photo, edit_patches([self._patch.box], [edit])), is_seen
+        return composite(self._photo, edit_patches([self._patch.box], [self._edit(self._aim())])), is_seen
 
-    def _units(self) -> Units | None:
-        """The units that the photo is to show; None if T takes none."""
-        network = self._editor.model.T
-        if network is None or not network.units:
-            return None
-        own, seen = self._patch.subject.reading.units, self._readings.units
-        changes = {
-            unit: np.subtract(seen[unit], self._calm.get(unit, seen[unit])) for unit in network.units if unit in seen
-        }
-        return {unit: np.maximum(0.0, np.add(own.get(unit, (0.0, 0.0)), self._strength * change)).tolist()
-                for unit, change in changes.items()}  # fmt: skip
+    def _aim(self) -> Aim:
+        """The expression of the frame: a change in the photo's units, or a code."""
+        model, reading = self._editor.model, self._patch.subject.reading
+        if not model.config.warp_units:
+            return Aim((self._readings.shown_code + 1) * self._strength - 1, None)
+        seen, calm = (units_as_tensor(units, model.config.warp_units, default=0.0)
+                      for units in (self._readings.units, self._calm))  # fmt: skip
+        own = read_units(model, reading)
+        target = (own + self._strength * (seen - calm)).clamp(0, MAX_WEIGHT)
+        return Aim(reading.source_code, UnitChange(target, own, on_photo=True))
 
-    def _edit(self, code: Tensor, units: Units | None) -> EditResult:
+    def _edit(self, aim: Aim) -> EditResult:
         subject, model = self._patch.subject, self._editor.model
         decode = partial(self._frames.decode, subject.z)
         if model.T is None:
-            return EditResult(subject, code, "model", partial(decode, code))
-        shown = code if units is None else torch.full_like(code, -1.0)  # the units alone decide
-        return EditResult(
-            subject, shown, "detail", partial(decode, shown), predict_warp(model, subject, shown, decode, units)
-        )
+            return EditResult(subject, aim.code, "model", partial(decode, aim.code))
+        warp = predict_warp(model, subject, aim.code, decode, aim.units)
+        return EditResult(subject, aim.code, "detail", partial(decode, aim.code), warp)
 
     def state(self) -> dict[str, np.ndarray]:
         """All that the next `paint` depends on, as arrays by name."""

@@ -1,26 +1,26 @@
 """Frames of a film in which one person gets another expression."""
 
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from .clip_reader import Frame
 from .face_tracker import FaceTracker
 from .frame_editor import ExpressionReader, FrameEditor
+from .keyframes import AimOverTime
 
 
 class EditPainter:
     """Follows one person and edits her or his face; frames without it stay as they are.
 
     Args:
-        code_at: the code c (K * d,) that the face is to show at a time in s.
+        aim_at: what the face is to show.
         face: as in `FaceTracker`.
     """
 
-    def __init__(self, editor: ExpressionReader, code_at: Callable[[float], Tensor], face: int | None = None):
-        self._editor, self._code_at = FrameEditor(editor), code_at
+    def __init__(self, editor: ExpressionReader, aim_at: AimOverTime, face: int | None = None):
+        self._editor, self._aim_at = FrameEditor(editor), aim_at
         self._tracker = FaceTracker(self._editor.encode, face)
         self._has_begun = self._had_face = False
 
@@ -35,7 +35,7 @@ class EditPainter:
                 self._editor.appear()
         if track is None:
             return frame.image, False
-        return self._editor.edit(frame.image, track, self._code_at(frame.time), frame.time), not track.is_held
+        return self._editor.edit(frame.image, track, partial(self._aim_at, frame.time), frame.time), not track.is_held
 
     def state(self) -> dict[str, np.ndarray]:
         """All that the next `paint` depends on, as arrays by name."""

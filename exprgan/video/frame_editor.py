@@ -5,7 +5,7 @@ coordinates of the crop, which the tracker has smoothed. Where the face appears 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from ..editing.color_curve import ColorCurve
 from ..editing.mouth_visibility import MouthView, is_mouth_covered
 from ..editing.results import EditResult, Reading, Subject
+from ..editing.target import Aim
 from ..editing.warp_cache import predict_warp
 from ..models.backward_warp import FIELD_SCALE
 from ..models.exprgan import ExprGAN
@@ -37,8 +38,6 @@ FIELD_CUTOFF_HZ, FIELD_BETA = 1.0, 80.0
 which the flow changes (root mean square)."""
 COVERED_S, COVERED, VISIBLE = 0.25, 0.6, 0.4
 """Time constant in s of whether the mouth is covered, and the values above which it becomes so, and ceases to be."""
-
-Units = Mapping[int, Sequence[float]]
 
 
 class ExpressionReader(Protocol):
@@ -67,15 +66,14 @@ class FrameEditor:
         self._has_curve: bool | None = None
 
     @own_torch_state()
-    def edit(self, frame: Image.Image, track: Track, code: Tensor, time: float, units: Units | None = None) -> Image.Image:
+    def edit(self, frame: Image.Image, track: Track, aim: Callable[[Reading], Aim], time: float) -> Image.Image:
         """The frame with the face edited; pixels that the edit does not cover stay as they are.
 
         Args:
             frame: RGB.
             track: the face in it.
-            code: c (K * d,) in [-1, 1] that the face is to show.
+            aim: what the face is to show, given its reading.
             time: of the frame in s.
-            units: action units that it is to show, as in `predict_warp`.
         """
         step, is_first = time - self._time, self.readings.is_empty
         self._time = time
@@ -86,12 +84,12 @@ class FrameEditor:
         elif not is_first:
             self._presence = min(1.0, self._presence + step / FADE_S)
         subject = self._read(frame, track, time, update=not track.is_held, step=step, is_first=is_first)
-        decode = partial(self.decode, subject.z)
+        code, decode = aim(subject.reading).code, partial(self.decode, subject.z)
         if self._model.T is None:
             edited = EditResult(subject, code, "model", partial(decode, code)).image
             return edited if self._presence == 1 else Image.blend(frame, edited, self._presence)
         if not track.is_held or self._prediction is None:
-            self._prediction = self._smooth(self._predict(subject, code, decode, units), step)
+            self._prediction = self._smooth(self._predict(subject, aim, decode), step)
         shown = self._prediction
         if self._presence < 1:
             shown = _weaken(shown, self._presence)
@@ -138,7 +136,7 @@ class FrameEditor:
         return Subject(frame, None, crop, photo_from_crop, z, self.readings.as_reading(self.readings.weight >= 0.5), None,
                        wide_crop, curve, mouth)  # fmt: skip
 
-    def _predict(self, subject: Subject, code: Tensor, decode: partial, units: Units | None) -> WarpPrediction:
+    def _predict(self, subject: Subject, aim: Callable[[Reading], Aim], decode: partial) -> WarpPrediction:
         """T's prediction; while the face changes between neutral and expressive, a mean of those of both."""
         parts = []
         for expressive, weight in ((False, 1 - self.readings.weight), (True, self.readings.weight)):
@@ -146,6 +144,7 @@ class FrameEditor:
                 reading = self.readings.as_reading(expressive)
                 reconstruction = decode(reading.source_code) if self._model.config.warp_decoded else None
                 start = _with_reading(subject, reading, reconstruction)
+                code, units = aim(reading)
                 parts.append(predict_warp(self._model, start, code, decode, units))
         return parts[0] if len(parts) == 1 else parts[0].lerp(parts[1], self.readings.weight)
 
