@@ -97,7 +97,7 @@ def chips(settings: Mapping[str, Any], num_styles: int, scope: str, num_others: 
         found.append(("style", f"mouth open: {word.lower()}" if num_styles == len(OPENINGS) else word.lower()))
     if moved := [name for name, value in settings["units"].items() if value]:
         words = dict.fromkeys(DIAL_WORDS[split_side(name)[0]].partition(":")[0].lower() for name in moved)
-        found.append(("units", f"fine-tuned: {', '.join(words)}"))
+        found.append(("units", f"fine-tuned: {', '.join(words) if len(words) < 3 else f'{len(words)} parts'}"))
     if settings["fidelity"] != "detail":
         found.append(("fidelity", {"tuned": "fitted to this face", "model": "the network's drawing"}[settings["fidelity"]]))
     if scope == "all":
