@@ -61,8 +61,8 @@ class FilmEditing:
             return make_film(reader, Path(out), painter, FilmFormat.like(reader), settings, progress=progress, **options)
 
     def drive(self: FaceReader, photo: Any, clip: str | os.PathLike[str], out: str | os.PathLike[str],
-              strength: float = 1.0, *, face: int | Face | None = None, clip_face: int | None = None, max_side: int | None = None,
-              progress: Progress | None = None, **options: Any) -> FilmResult:  # fmt: skip
+              strength: float = 1.0, *, face: int | Face | None = None, clip_face: int | None = None,
+              max_side: int | None = None, progress: Progress | None = None, **options: Any) -> FilmResult:  # fmt: skip
         """Gives a photo the expressions of a person in a film; writes an MP4 of the photo with the clip's times and sound.
 
         Args:
