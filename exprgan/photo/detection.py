@@ -1,4 +1,4 @@
-"""Detects faces in a photo with MTCNN (Zhang et al. 2016), which facenet-pytorch brings, weights included."""
+"""Detects faces in a photo with MTCNN (`mtcnn`), and decides which of its detections are faces that can be edited."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import atan2, degrees, dist
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..deadline import check
 from ..errors import NoFaceError
 from ..torch_state import own_torch_state
 from .alignment import crop_face, crop_from_photo, invert, photo_from_enlarged_crop, transform
+from .mtcnn import MTCNNPart, detect, load_networks
 
 SEARCH_PX = 1024
 """Long side of the copy that is searched; faces too small to be found in it are too small to edit."""
@@ -31,8 +31,6 @@ much as all the others together, and hardly ever finds a face that would be edit
 MIN_FACE_PX = 20
 """Smallest width of a face in the second search, in px of the copy, which is made if the first one finds no face."""
 
-THRESHOLDS, PYRAMID_STEP = (0.6, 0.7, 0.7), 0.709
-"""Scores needed to pass MTCNN's three networks, and the factor between scales of its pyramid: the defaults of MTCNN."""
 MIN_SCORE = 0.9
 """Detections with a lower score are mostly not faces. Faces seen from the front score above 0.99."""
 CERTAIN_SCORE = 0.9995
@@ -112,7 +110,7 @@ def find_faces(photo: Image.Image) -> list[Face]:
     picture = np.pad(np.asarray(copy), ((border, border), (border, border), (0, 0)), mode="edge")
     faces: list[Face] = []
     for min_face in sorted({max(MIN_FACE_PX, MIN_FACE * min(copy.size)), MIN_FACE_PX}, reverse=True):
-        if faces := _select(_detect(picture[None], min_face)[0], picture, border, photo.size):
+        if faces := _select(_detect(picture, min_face), picture, border, photo.size):
             break
     if any(face.is_certain for face in faces):
         return faces
@@ -144,41 +142,30 @@ if hasattr(os, "register_at_fork"):  # a process forked while another thread loa
 
 
 @own_torch_state()
-def load_detector() -> tuple[nn.Module, ...]:
-    """Loads MTCNN's three networks, once for all threads: about two seconds, otherwise part of the first search."""
-    with _lock:  # facenet-pytorch cannot be imported by two threads at a time
+def load_detector() -> tuple[MTCNNPart, ...]:
+    """Loads MTCNN's three networks, once for all threads: about 20 ms, otherwise part of the first search."""
+    with _lock:
         return _load_networks()
 
 
 @cache
-def _load_networks() -> tuple[nn.Module, ...]:
-    """Reads the networks from the files beside facenet-pytorch's code; nothing is downloaded."""
-    from facenet_pytorch.models import mtcnn
-
-    with torch.random.fork_rng(devices=()):  # their random initial weights must not change the caller's random state
-        networks = mtcnn.PNet(pretrained=False), mtcnn.RNet(pretrained=False), mtcnn.ONet(pretrained=False)
-    folder = Path(mtcnn.__file__).parents[1] / "data"
-    for network, name in zip(networks, ("pnet", "rnet", "onet"), strict=True):
-        network.load_state_dict(torch.load(folder / f"{name}.pt", weights_only=True))
+def _load_networks() -> tuple[MTCNNPart, ...]:
+    networks = load_networks()
+    for network in networks:
         network.register_forward_pre_hook(lambda *_: check())  # before each scale, and each batch of candidates
     return networks
 
 
-def _detect(pictures: np.ndarray, min_face: float) -> list[list[_Detection]]:
-    """Runs MTCNN on pictures (N, H, W, 3) uint8; coordinates are in their px."""
-    if min(pictures.shape[1:3]) < min_face:  # MTCNN fails on a pyramid without scales
-        return [[] for _ in pictures]
+def _detect(picture: np.ndarray, min_face: float) -> list[_Detection]:
+    """Runs MTCNN on a picture (H, W, 3) uint8; coordinates are in its px."""
+    if min(picture.shape[:2]) < min_face:  # a pyramid without scales
+        return []
     pnet, rnet, onet = load_detector()
-    from facenet_pytorch.models.utils.detect_face import detect_face
-
-    found = detect_face(
-        pictures, min_face, pnet, rnet, _limit_candidates(onet), THRESHOLDS, PYRAMID_STEP, torch.device("cpu")
-    )
-    return [list(zip(boxes.astype(np.float64), landmarks.astype(np.float64), strict=True))
-            for boxes, landmarks in zip(*found, strict=True)]  # fmt: skip
+    found = detect(picture, min_face, pnet, rnet, _limit_candidates(onet))
+    return [*zip(*(part.astype(np.float64) for part in found), strict=True)]
 
 
-def _limit_candidates(network: nn.Module) -> Callable[[Tensor], tuple[Tensor, ...]]:
+def _limit_candidates(network: MTCNNPart) -> Callable[[Tensor], tuple[Tensor, ...]]:
     """Wraps a network so that only the first `MAX_CANDIDATES`, which come sorted by score, are run; the others score 0."""
     left = MAX_CANDIDATES
 
@@ -216,10 +203,10 @@ def _search_turned(picture: np.ndarray, border: int, turns: Sequence[int]) -> It
         return (np.column_stack(unturned) - (x0, y0)) * scale + border + 0.5
 
     orientations = []
-    turned = np.stack([np.rot90(square, quarter_turns) for quarter_turns in turns])
-    for quarter_turns, found in zip(turns, _detect(turned[..., None].repeat(3, axis=3), TURNED_MIN_FACE), strict=True):
+    for quarter_turns in turns:
         detections = []
-        for box, landmarks in found:
+        turned = np.rot90(square, quarter_turns)[..., None].repeat(3, axis=2)
+        for box, landmarks in _detect(turned, TURNED_MIN_FACE):
             corners = in_picture(box[:4].reshape(2, 2), quarter_turns)
             detections.append((np.array([*corners.min(0), *corners.max(0), box[4]]), in_picture(landmarks, quarter_turns)))
         if detections and (best := max(box[4] for box, _ in detections)) >= MIN_SCORE:
@@ -263,7 +250,7 @@ def _look_again(picture: np.ndarray, landmarks: np.ndarray) -> tuple[float, bool
     size = 48  # the input of the network
     crop = ImageOps.autocontrast(crop_face(Image.fromarray(picture), crop_from_photo(landmarks, size), size), cutoff=1)
     upright = (torch.tensor(np.asarray(crop), dtype=torch.float32).permute(2, 0, 1) - 127.5) / 128
-    _, _, scores = load_detector()[2](torch.stack([upright.rot90(turns, (1, 2)) for turns in range(4)]))
+    scores, _, _ = load_detector()[2](torch.stack([upright.rot90(turns, (1, 2)) for turns in range(4)]))
     score, *others = scores[:, 1].tolist()
     return score, score >= max(others)
 
@@ -283,7 +270,7 @@ def _refine(picture: np.ndarray, box: np.ndarray, landmarks: np.ndarray, always:
         picture_from_rotated = photo_from_enlarged_crop(picture_from_crop, ROTATED_PX, ROTATED_SCALE, ROTATED_PX)
         rotated_from_picture = invert(picture_from_rotated)
         rotated = crop_face(Image.fromarray(picture), rotated_from_picture, ROTATED_PX)
-        detections = _detect(np.asarray(rotated)[None], ROTATED_PX / 4)[0]
+        detections = _detect(np.asarray(rotated), ROTATED_PX / 4)
         candidates = [points - 0.5 for box, points in detections if box[4] >= MIN_SCORE]
         if not candidates:
             break
@@ -295,7 +282,7 @@ def _refine(picture: np.ndarray, box: np.ndarray, landmarks: np.ndarray, always:
 
 def _in_photo(box: np.ndarray, landmarks: np.ndarray, border: int, scale: np.ndarray) -> Face:
     """Converts a detection in the bordered copy to the photo's coordinates."""
-    # detect_face rounds the corners of its windows down to whole pixels, but not when it converts landmarks from windows
+    # MTCNN rounds the corners of its windows down to whole pixels, but not when it converts landmarks from windows
     # to the picture: on average they are half a pixel too far to the right and down.
     corners = (box[:4].reshape(2, 2) - border - 0.5) * scale
     points = (landmarks - border - 0.5) * scale
