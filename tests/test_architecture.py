@@ -33,6 +33,7 @@ TIERS = [
             "atomic_write",
             "file_lock",
             "torch_state",
+            "process_pool",
             "photo",
         )
     }

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -286,27 +287,19 @@ def test_a_bug_in_one_photo_does_not_stop_the_others_and_a_full_disk_does(tiny_m
 
 
 def test_processes_give_the_same_results_and_one_that_dies_costs_one_photo(tiny_model, photos, tmp_path, monkeypatch):
-    from exprgan.batch.pool import WorkerPool
+    killed = []
 
-    pools, create = [], WorkerPool.__init__
-
-    def create_noted(self, *args):
-        pools.append(self)
-        create(self, *args)
-
-    monkeypatch.setattr(WorkerPool, "__init__", create_noted)
-
-    def kill_idle_worker(done, total, record):
-        if done == 1:
-            (pool,) = pools
-            running = pool._running.values()
-            next(worker for worker in pool._workers if worker._process and worker not in running)._process.kill()
+    def kill_a_worker_at_work(done, total, record):
+        if done == 2:
+            killed.extend(list_workers(os.getpid())[:1])
+            os.kill(killed[0], signal.SIGSTOP)  # so that it is at work until it dies
+            threading.Timer(1, os.kill, (killed[0], signal.SIGKILL)).start()
 
     edit_folder(tiny_model, photos, tmp_path / "one", "happy", workers=1)
-    report = edit_folder(tiny_model, photos, tmp_path / "two", "happy", workers=2, progress=kill_idle_worker)
-    assert all(worker._process.poll() is not None for worker in pools[0]._workers)
+    report = edit_folder(tiny_model, photos, tmp_path / "two", "happy", workers=2, progress=kill_a_worker_at_work)
+    assert killed and not list_workers(os.getpid())
     failed = [record for record in report.outcomes if record.status == "failed"]
-    assert len(failed) == 1 and "died (signal 9)" in failed[0].message
+    assert len(failed) == 1 and "died (SIGKILL(-9))" in failed[0].message
     last = edit_folder(tiny_model, photos, tmp_path / "two", "happy", workers=2)
     assert last.new == 1
     for record in last.outcomes:
@@ -355,6 +348,12 @@ def list_children(pid: int) -> list[int]:
     if not listing.exists():
         pytest.skip("this system does not list a process's children")
     return [int(child) for task in listing.parents[1].iterdir() for child in (task / "children").read_text().split()]
+
+
+def list_workers(pid: int) -> list[int]:
+    """The children of a process that work for its pool; another keeps watch over what they share."""
+    children = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in list_children(pid) if is_running(child)}
+    return [child for child, command in children.items() if b"popen_loky" in command]
 
 
 def is_running(pid: int) -> bool:

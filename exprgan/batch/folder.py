@@ -8,8 +8,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,16 +27,13 @@ from ..models.config import CONFIG_NAME
 from ..models.controller import check_intensity
 from ..models.exprgan import WEIGHTS_NAME, ExprGAN
 from ..photo.image_io import SUFFIXES
+from ..process_pool import default_workers, map_items
 from .manifest import BatchManifest, BatchRecord
-from .pool import WorkerPool
-from .worker import RAW_SUFFIXES, BatchSettings, Faces, edit_photo, file_size
+from .worker import RAW_SUFFIXES, BatchSettings, Faces, edit_photo, edit_with, file_size
 
 PHOTO_SUFFIXES = (*SUFFIXES, *RAW_SUFFIXES, ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jxl", ".mpo",
                   ".tif", ".tiff")  # fmt: skip
 """Suffixes of the files that count as photos; some of them cannot be read, which their records say."""
-BYTES_PER_WORKER = 2 << 30
-"""Memory that one process needs with a large photo: the default number of processes is what memory has room for."""
-
 BatchProgress = Callable[[int, int, BatchRecord | None], None]
 """Called with the number of photos done, the number of all photos, and the last record; with None at the start."""
 
@@ -83,7 +81,7 @@ def edit_folder(
         expression, intensity, style, units, fidelity: as in `ExpressionEditor.edit`; those of a look are `Look.settings`.
         faces: "largest", or "all" of each photo.
         workers: number of processes that edit in parallel; 1 edits in this one. By default the number of cores, or of
-            processes that memory has room for at `BYTES_PER_WORKER` each.
+            processes that memory has room for at 2 GiB each.
         follow_links: whether to read and write also where links lead out of `folder` and `out`.
 
     Raises:
@@ -116,12 +114,11 @@ def edit_folder(
         settings = BatchSettings(str(folder), str(out), resumed=manifest.resumed, follow_links=follow_links, **shared)
         results = name_results(files, {file: record.result for file, record in manifest.records.items() if record.result})
         tasks = {file: results[file] for file in files if not manifest.is_done(file, file_size(folder / file))}
-        finished, count = len(files) - len(tasks), min(workers or _default_workers(model), len(tasks))
+        finished, count = len(files) - len(tasks), min(workers or _count_workers(model), len(tasks))
         progress = progress or (lambda *_: None)
         progress(finished, len(files), None)
         with closing(_edit_tasks(model, settings, tasks, count, manifest)) as records:
             for done, record in enumerate(records, finished + 1):
-                manifest.add(record)
                 progress(done, len(files), record)
         outcomes = tuple(manifest.records[file] for file in files)
     return Report(manifest.table, outcomes, len(tasks), time.perf_counter() - start)
@@ -188,34 +185,31 @@ def hash_model(model: ExprGAN) -> str:
     return digest.hexdigest()[:16]
 
 
+def _count_workers(model: ExprGAN) -> int:
+    """One worker on a GPU, which several would share."""
+    return default_workers() if next(model.parameters()).device.type == "cpu" else 1
+
+
 def _edit_tasks(model: ExprGAN, settings: BatchSettings, tasks: Mapping[str, str], count: int,
                 manifest: BatchManifest) -> Generator[BatchRecord, None, None]:  # fmt: skip
-    """Yields the record of each photo when it is done, from this process or from `count` > 1 worker processes."""
-    if count <= 1:
-        editor = ExpressionEditor(model)
-        yield from (edit_photo(editor, settings, *task) for task in tasks.items())
-        return
-    with tempfile.TemporaryDirectory(prefix="exprgan-") as weights:
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-        with atomic_write(Path(weights, WEIGHTS_NAME)) as part, atomic_write(Path(weights, CONFIG_NAME)) as config:
-            part.write_bytes(save(tensors))  # at full precision: save_pretrained would round them
-            config.write_text(model.config.to_json(), encoding="utf-8")
-        with closing(WorkerPool(count, Path(weights), settings, str(next(model.parameters()).device))) as pool:
-            try:
-                yield from pool.edit(tasks)
-            except (KeyboardInterrupt, GeneratorExit):
-                for record in pool.finish_running():
-                    manifest.add(record)
-                raise
+    """Yields the record of each photo when it is done and in the table, from this process or `count` > 1 others."""
+
+    def died(task: tuple[str, str], how: str) -> BatchRecord:
+        message = f"The process that edited it died ({how}). Is the photo very large, or memory short?"
+        return BatchRecord(task[0], "failed", message=message)
+
+    with ExitStack() as stack:
+        if count > 1:
+            weights = stack.enter_context(tempfile.TemporaryDirectory(prefix="exprgan-"))
+            tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+            with atomic_write(Path(weights, WEIGHTS_NAME)) as part, atomic_write(Path(weights, CONFIG_NAME)) as config:
+                part.write_bytes(save(tensors))  # at full precision: save_pretrained would round them
+                config.write_text(model.config.to_json(), encoding="utf-8")
+            edit = partial(edit_with, weights, str(next(model.parameters()).device), settings)
+        else:
+            edit = partial(_edit_here, ExpressionEditor(model), settings)
+        yield from stack.enter_context(closing(map_items(edit, tasks.items(), count, died, manifest.add)))
 
 
-def _default_workers(model: ExprGAN) -> int:
-    """One worker per core that this process may use, as far as memory allows; one on a GPU."""
-    if next(model.parameters()).device.type != "cpu":
-        return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows
-        return cores
-    return max(1, min(cores, memory // BYTES_PER_WORKER))
+def _edit_here(editor: ExpressionEditor, settings: BatchSettings, task: tuple[str, str]) -> BatchRecord:
+    return edit_photo(editor, settings, *task)

@@ -1,21 +1,12 @@
-"""Edits one photo of a batch, in this process or in a worker process of a `WorkerPool`.
+"""Edits one photo of a batch, in this process or in a worker process of `map_items`."""
 
-A worker process is `python -c "from exprgan.batch.worker import main; main()"`. The first line of its input is the setup,
-every further line a task; it answers each with a line of JSON. It ends when its input ends, as when its parent is killed.
-"""
-
-import dataclasses
 import errno
-import json
-import os
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, Literal
-
-import torch
+from typing import Literal
 
 from ..editing.results import Fidelity
 from ..editor import ExpressionEditor
@@ -134,28 +125,15 @@ def file_size(path: Path) -> int:
         return 0
 
 
-def main() -> None:
-    """Runs the worker process: reads the setup, then tasks, from standard input."""
-    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)  # what anything else prints goes to stderr
+def edit_with(weights: str, device: str, settings: BatchSettings, task: tuple[str, str]) -> BatchRecord:
+    """Does `edit_photo` of a file and its result in a worker process, which loads the model in `weights` at its first."""
     try:
-        _serve(sys.stdin, answers)
-    except (KeyboardInterrupt, BrokenPipeError):  # the parent is gone
-        os._exit(1)
+        editor = _load_editor(weights, device)
+    except Exception as error:
+        raise ExprGANError(f"No process could be started to edit photos: {error}. Try with one job.") from error
+    return edit_photo(editor, settings, *task)
 
 
-def _serve(requests: IO[str], answers: IO[str]) -> None:
-    torch.set_num_threads(1)
-    editor: ExpressionEditor | None = None
-    for line in requests:
-        content = json.loads(line)
-        try:
-            if editor is None:
-                settings = BatchSettings(**content["settings"])
-                editor = ExpressionEditor(ExprGAN.from_pretrained(content["weights"], device=content["device"]))
-                answer: dict[str, Any] = {}
-            else:
-                answer = dataclasses.asdict(edit_photo(editor, settings, **content))
-        except Exception as error:
-            answer = {"error": str(error)}
-        print(json.dumps(answer), file=answers, flush=True)
+@lru_cache(maxsize=1)
+def _load_editor(weights: str, device: str) -> ExpressionEditor:
+    return ExpressionEditor(ExprGAN.from_pretrained(weights, device=device))
