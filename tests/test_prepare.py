@@ -1,8 +1,11 @@
 """`prepare`: from a data set's own layout to a training folder, and its errors."""
 
 import json
+import os
 import shutil
+import signal
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,9 +16,11 @@ from PIL import Image
 from exprgan.photo.alignment import EYES, transform
 from exprgan.photo.detection import find_faces
 from exprgan.photo.image_io import load_photo
+from exprgan.process_pool import map_items
 from train.__main__ import main
 from train.core.train_errors import DataError
 from train.data import FaceFolder
+from train.data import prepare as prepare_module
 from train.data.five_point_alignment import FIVE_POINTS, crop_by_landmarks
 from train.data.photo_sources import SOURCES, LabelledPhoto
 from train.data.prepare import PrepareConfig, prepare
@@ -168,6 +173,41 @@ def test_a_stopped_run_resumes_and_writes_the_same_folder(tmp_path, drawn, monke
     assert len(searched) == 8 and files(complete) == files(stopped)
 
 
+def kill_at_one(photo):
+    """Kills a worker process at the picture of one colour, and finds the same face in the others."""
+    if len(set(photo.convert("L").resize((4, 4)).tobytes())) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return finder(photo)
+
+
+def map_with_faces(function, items, workers, died):
+    """`map_items` whose processes find `kill_at_one`'s faces."""
+    return map_items(partial(call_with_faces, function), items, workers, died)
+
+
+def call_with_faces(function, item):
+    prepare_module.find_faces = kill_at_one
+    return function(item)
+
+
+def test_processes_write_the_same_folder_and_name_the_photo_that_kills_one(tmp_path, drawn, monkeypatch):
+    for name in ("a", "b", "c", "d", "e"):
+        photo(tmp_path / "src/happy" / f"{name}.jpg")
+    here, there = tmp_path / "here", tmp_path / "there"
+    prepare("folder", str(tmp_path / "src"), str(here), SOME)
+    with monkeypatch.context() as patch:
+        patch.setattr("train.data.prepare.map_items", map_with_faces)
+        prepare("folder", str(tmp_path / "src"), str(there), PrepareConfig(workers=2))
+        assert files(here) == files(there)
+        Image.new("RGB", (320, 240)).save(tmp_path / "src/happy/f.jpg")
+        prepare("folder", str(tmp_path / "src"), str(there), PrepareConfig(workers=2))
+    report = json.loads((there / "report.json").read_text())
+    problem = "the process that read it died (SIGKILL(-9)); is it very large, or memory short?"
+    assert report["unreadable"] == [f"happy/f.jpg: {problem}"] and report["written"] == 5
+    prepare("folder", str(tmp_path / "src"), str(there), SOME)
+    assert json.loads((there / "report.json").read_text())["written"] == 6
+
+
 def test_of_several_faces_the_largest_is_taken(tmp_path):
     small_face, large_face = sorted(FACES.glob("train/*/neutral*.jpg"))[:2]
     both = Image.new("RGB", (480, 240), (112, 112, 116))
@@ -220,6 +260,7 @@ def test_crops_of_other_settings_are_made_anew(tmp_path, drawn, capsys):
     [
         (["--test-share", "1"], "test_share must lie in 0..1"),
         (["--image-size", "2"], "image_size must be at least 16"),
+        (["--workers", "-1"], "workers must be at least 0"),
     ],
 )
 def test_settings_that_cannot_work_are_errors(tmp_path, flags, message, capsys):

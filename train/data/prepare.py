@@ -3,6 +3,7 @@
 import json
 import statistics
 from collections import Counter, defaultdict
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from exprgan.folder_paths import find_path_problems
 from exprgan.photo.alignment import crop_face
 from exprgan.photo.detection import Face, choose_face, find_faces
 from exprgan.photo.image_io import load_photo
+from exprgan.process_pool import default_workers, map_items
 
 from ..core.config_flags import option
 from ..core.files import durable_write, write_json, writes_folder
@@ -30,6 +32,9 @@ from .validation import SPLITS, find_row_problems, summarize_splits
 REPORT_NAME = "report.json"
 CROPS = "images"
 """Folder of the crops inside OUT: each lies under its photo's path below SRC, with .png added."""
+
+PHOTOS_PER_WORKER = 100
+"""Photos that take a process longer than its start, so that fewer are done in this one."""
 
 _CROP_INFO = "exprgan"
 """The PNG text field of a crop that records how it was made."""
@@ -49,6 +54,7 @@ class PrepareConfig:
     image_size: int = option(128, "side of the crops in px")
     allow_incomplete: bool = option(False, "continue although photos of the data set are missing")
     follow_links: bool = option(False, "read photos also where links lead out of SRC")
+    workers: int = option(0, f"processes; 0 for one a core, and for no more than one per {PHOTOS_PER_WORKER} photos")
     dry_run: bool = option(False, "count and check only; look for no faces, write nothing")
 
     def __post_init__(self):
@@ -56,6 +62,8 @@ class PrepareConfig:
             raise ValueError(f"test_share must lie in 0..1 and below 1, not {self.test_share!r}")
         if self.image_size < 16:
             raise ValueError(f"image_size must be at least 16, not {self.image_size!r}")
+        if self.workers < 0:
+            raise ValueError(f"workers must be at least 0, not {self.workers!r}")
 
 
 def prepare(name: str, src: str, out: str, config: PrepareConfig) -> None:
@@ -160,18 +168,20 @@ def _write_folder(
     """Writes crops, report, table: in this order, so that a folder with a table is complete."""
     written, eye_distances = [], []
     left_out: dict[str, Any] = defaultdict(list)
-    num_reused = 0
     (out / METADATA_NAME).unlink(missing_ok=True)  # of an earlier run: it is written again once all crops match it
-    for row, photo in zip(tqdm(rows, desc="crops", unit="photo"), photos, strict=True):
-        path, name = out / row["file_name"], row["file_name"].removeprefix(f"{CROPS}/").removesuffix(".png")
-        info = _read_crop_info(path, config)
-        num_reused += info is not None
-        if info is None:
-            try:
-                info = _crop(photo, path, config)
-            except BadImageError as error:
-                left_out["unreadable"].append(f"{name}: {error}")
-                continue
+    crops = [_Crop(photo, out / row["file_name"], config) for row, photo in zip(rows, photos, strict=True)]
+    workers = config.workers or min(default_workers(), len(crops) // PHOTOS_PER_WORKER)
+    made = {}
+    with closing(map_items(_make_crop, crops, min(workers, len(crops)), _report_death)) as results:
+        for path, outcome in tqdm(results, total=len(crops), desc="crops", unit="photo"):
+            made[path] = outcome
+    num_reused = sum(outcome.reused for outcome in made.values())
+    for row in rows:
+        outcome, name = made[out / row["file_name"]], row["file_name"].removeprefix(f"{CROPS}/").removesuffix(".png")
+        info = outcome.info
+        if outcome.problem:
+            left_out["unreadable"].append(f"{name}: {outcome.problem}")
+            continue
         if info is None:
             left_out["no_face"].append(name)
             continue
@@ -197,6 +207,37 @@ def _write_folder(
     for key, words in notes.items():
         if names := report[key]:
             print(f"{words}: {len(names):,} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}); see {REPORT_NAME}")
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """A crop to make of a photo, in any process."""
+
+    photo: Path
+    path: Path
+    config: PrepareConfig
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How a crop was made, None if the photo has no face; or why it could not be; and whether it was there before."""
+
+    info: dict[str, Any] | None = None
+    problem: str = ""
+    reused: bool = False
+
+
+def _make_crop(crop: _Crop) -> tuple[Path, _Outcome]:
+    if info := _read_crop_info(crop.path, crop.config):
+        return crop.path, _Outcome(info, reused=True)
+    try:
+        return crop.path, _Outcome(_crop(crop.photo, crop.path, crop.config))
+    except BadImageError as error:
+        return crop.path, _Outcome(problem=str(error))
+
+
+def _report_death(crop: _Crop, how: str) -> tuple[Path, _Outcome]:
+    return crop.path, _Outcome(problem=f"the process that read it died ({how}); is it very large, or memory short?")
 
 
 def _crop(photo_path: Path, path: Path, config: PrepareConfig) -> dict[str, Any] | None:

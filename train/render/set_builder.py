@@ -3,11 +3,9 @@
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from functools import lru_cache
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import cv2
@@ -15,6 +13,7 @@ from tqdm import tqdm
 
 from exprgan.atomic_write import delete_partial_files
 from exprgan.errors import ExprGANError
+from exprgan.process_pool import map_items
 
 from ..core.files import write_json, writes_folder
 from ..core.train_errors import DataError, RunError
@@ -28,7 +27,6 @@ from .photo_manifest import Person, collect_source_sets, read_manifest
 from .render_config import RenderConfig
 
 SETTINGS_NAME = "settings.json"
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @writes_folder(lambda config: config.out)
@@ -104,33 +102,16 @@ def _render_all(tasks: list[RenderTask], config: RenderConfig) -> Iterator[tuple
     if tasks:
         _load_mesh(config.mesh, tasks[0].mesh_hash)  # so that an invalid mesh is reported once
     workers = min(config.workers or os.cpu_count() or 1, max(len(tasks), 1))
-    if workers == 1:
-        cv2.setNumThreads(1)
-        yield from map(_render_or_report, tasks)
-        return
-    environment = dict(os.environ)
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # of the workers: as many threads as cores would slow them down
-    try:
-        with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
-            yield from pool.map(_render_or_report, tasks)
-    finally:
-        os.environ.clear()
-        os.environ.update(environment)
+    with closing(map_items(_render_or_report, tasks, workers, _report_death)) as results:
+        yield from results
 
 
-def _start_worker() -> None:
-    def exit_with_parent() -> None:
-        parent_process().join()
-        os._exit(1)  # the parent was killed
-
-    threading.Thread(target=exit_with_parent, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+def _report_death(task: RenderTask, how: str) -> tuple[str, str]:
+    return "", f"{task.person.subject}: the process that rendered it died ({how}); is memory short?"
 
 
 def _render_or_report(task: RenderTask) -> tuple[str, str]:
+    cv2.setNumThreads(1)
     try:
         return render_person(task, _load_mesh(task.config.mesh, task.mesh_hash)), ""
     except RunError:
