@@ -171,7 +171,7 @@ def test_app_serves_the_same_page_as_app_py(model, monkeypatch, tmp_path):
     assert main(["app", "--model", model]) == 0
     (app,) = served
     tabs = [block["props"]["label"] for block in app.get_config_file()["components"] if block["type"] == "tabitem"]
-    assert tabs == ["Edit", "Transfer", "Random people", "About"]
+    assert tabs == ["Edit", "Transfer", "Film", "Live", "Random people", "About"]
 
 
 def test_a_busy_port_of_the_app_is_one_sentence(model, monkeypatch, tmp_path):
