@@ -40,13 +40,16 @@ _at_end: contextvars.ContextVar[ExitStack | None] = contextvars.ContextVar("at_e
 _recent_seconds: deque[float] = deque([1.0], maxlen=20)
 
 
-def run_limited(work: Callable[[], Any], timeout_s: float = TIMEOUT_S) -> Any:
-    """Runs work in a thread of the pool, in the context of the caller, for at most `timeout_s`, and returns its result.
+def run_limited(work: Callable[[], Any], timeout_s: float | None = None) -> Any:
+    """Runs work in a thread of the pool, in the context of the caller, and returns its result.
+
+    timeout_s: the longest that it may run, in s; TIMEOUT_S if None.
 
     Raises:
         ExprGANError: it was not begun in time (`BUSY`), took too long (`TOO_LONG`) or has no one who waits (`ABANDONED`).
         Exception: whatever the work raises.
     """
+    timeout_s = TIMEOUT_S if timeout_s is None else timeout_s
     visitor, deadline = _Visitor(), Deadline(timeout_s, TOO_LONG.format(timeout_s))
     if visitor.has_left():
         raise StoppedError(ABANDONED)
