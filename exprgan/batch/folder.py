@@ -34,6 +34,7 @@ from .worker import RAW_SUFFIXES, BatchSettings, Faces, edit_photo, edit_with, f
 PHOTO_SUFFIXES = (*SUFFIXES, *RAW_SUFFIXES, ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jxl", ".mpo",
                   ".tif", ".tiff")  # fmt: skip
 """Suffixes of the files that count as photos; some of them cannot be read, which their records say."""
+
 BatchProgress = Callable[[int, int, BatchRecord | None], None]
 """Called with the number of photos done, the number of all photos, and the last record; with None at the start."""
 

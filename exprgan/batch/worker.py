@@ -126,7 +126,7 @@ def file_size(path: Path) -> int:
 
 
 def edit_with(weights: str, device: str, settings: BatchSettings, task: tuple[str, str]) -> BatchRecord:
-    """Does `edit_photo` of a file and its result in a worker process, which loads the model in `weights` at its first."""
+    """Runs `edit_photo` on (file, result) in a worker process, which loads the model in the folder `weights` once."""
     try:
         editor = _load_editor(weights, device)
     except Exception as error:
