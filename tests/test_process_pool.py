@@ -71,16 +71,14 @@ def test_what_the_function_raises_ends_the_map():
 def test_ctrl_c_in_a_terminal_keeps_what_is_in_work_and_a_script_needs_no_guard(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    running = subprocess.Popen([sys.executable, str(tmp_path / "script.py")], env=environment, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
-    lines = []
-    for line in running.stdout:
-        lines.append(line.strip())
-        if line.startswith("yielded"):
-            break
-    os.killpg(running.pid, signal.SIGINT)
-    rest, errors = running.communicate(timeout=300)
-    lines += rest.split("\n")[:-1]
+    with subprocess.Popen([sys.executable, str(tmp_path / "script.py")], env=environment, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as running:  # fmt: skip
+        lines = []
+        for line in running.stdout:
+            if line.startswith("yielded") and not any(line.startswith("yielded") for line in lines):
+                os.killpg(running.pid, signal.SIGINT)
+            lines.append(line.strip())
+        errors = running.stderr.read()
     kept, yielded = ([int(line.split()[1]) for line in lines if line.startswith(word)] for word in ("kept", "yielded"))
     assert lines.count("started") == 1 and lines[-1] == "stopped" and not errors
     assert sorted(kept) == list(range(len(kept))) and len(yielded) + 1 <= len(kept) < 100
