@@ -50,7 +50,7 @@ def _look(photo: Image.Image, landmarks: np.ndarray) -> tuple[np.ndarray, float,
     pixels = (torch.tensor(np.asarray(region), dtype=torch.float32).permute(2, 0, 1) - 127.5) / 128
     windows = [(CENTRE[0] + shift, CENTRE[1] + shift, WINDOW * scale) for scale, shift in VARIANTS]
     batch = torch.cat([_cut(pixels, window) for window in windows])
-    _, points, scores = load_detector()[2](torch.cat([batch, batch.flip(3)]))
+    scores, _, points = load_detector()[2](torch.cat([batch, batch.flip(3)]))
     points = points.reshape(-1, 2, 5).transpose(1, 2).double().numpy()  # (x, y) in windows
     straight, mirrored = points[: len(windows)], points[len(windows) :, MIRRORED]
     mirrored = mirrored * (-1, 1) + (1, 0)
