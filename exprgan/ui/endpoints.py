@@ -15,7 +15,7 @@ from ..editor import ExpressionEditor
 from ..errors import ExprGANError
 from .input_checks import check_input
 from .session_memory import forget_least_used
-from .workers import NUM_WORKERS, TIMEOUT_S, run_limited
+from .workers import NUM_WORKERS, run_limited
 
 APOLOGY = "Sorry, something went wrong here, not with you. Please try again, or try another photo."
 
@@ -27,7 +27,7 @@ INTERNAL = {"show_progress": "hidden", "api_visibility": "private"}
 LOG = logging.getLogger("exprgan.ui")
 
 
-def with_error_handling(handler: Callable, editor: ExpressionEditor, timeout_s: float = TIMEOUT_S) -> Callable:
+def with_error_handling(handler: Callable, editor: ExpressionEditor, timeout_s: float | None = None) -> Callable:
     """Binds a handler to its editor, limits its time, and turns its errors into messages; tracebacks go to the log."""
     bound = functools.partial(handler, editor)
 
@@ -54,7 +54,7 @@ def without_folder(message: str) -> str:
     return re.sub(rf"{folder}/(?:[^/\s]+/)*", "", message)
 
 
-def page_event(handler: Callable, editor: ExpressionEditor, inputs: list, outputs: list, timeout_s: float = TIMEOUT_S,
+def page_event(handler: Callable, editor: ExpressionEditor, inputs: list, outputs: list, timeout_s: float | None = None,
                **options: Any) -> dict[str, Any]:  # fmt: skip
     """The arguments of the page's own events that call a handler, which may run for `timeout_s`."""
     return {"fn": with_error_handling(handler, editor, timeout_s), "inputs": inputs, "outputs": outputs,
