@@ -430,7 +430,7 @@ def test_the_command_line(warp_model, clip, people, tmp_path, capsys, monkeypatc
     assert main(["drive", str(tmp_path / "friend.png"), str(clip), *options, str(tmp_path / "b.mp4")]) == 0
     assert "b.mp4: 24 frames, 1.2 s" in capsys.readouterr().out
     for arguments, message in ((["happy", "--at", "0=sad"], "name one expression"), (["--at", "x=sad"], "must be a time"),
-                               ([], "name one expression"), (["happy", "--out", "a.avi"], "ends in .mp4")):  # fmt: skip
+                               ([], "name an expression"), (["happy", "--out", "a.avi"], "ends in .mp4")):  # fmt: skip
         assert main(["video", str(clip), *arguments]) == 1
         assert message in capsys.readouterr().err
 
