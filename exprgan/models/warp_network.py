@@ -31,6 +31,8 @@ DEFAULT_EMPHASIS = 1.25  # factor on flow and gain unless calibrated: a network 
 RAISED, EYES_END = 0.02, 0.45
 """Upward flow of RAISED or more above EYES_END (both in sides of the wide crop, EYES_END from its top) is not emphasised:
 wide eyes would become tall ones."""
+RAISED_LIDS = 0.004
+"""The same of a T with an eye network: a raised lid would be pulled off the eyeball, which stays."""
 NOSE, NOSE_REACH, NOSE_FADE = (0.5, 0.47), (0.1, 0.08), 0.06
 """Centre (x, y), half width and half height, and fade of the nose in sides of the wide crop. There the emphasis is at most
 DEFAULT_EMPHASIS, since the nose is pulled along by the lips."""
@@ -196,7 +198,7 @@ class WarpNetwork(UNet):
         flow = torch.tanh(flow / 16) * MAX_FLOW
         if emphasis != 1:
             below_eyes = torch.linspace(0, 1, self.image_size, device=x.device)[:, None] > EYES_END
-            raised = (flow[:, 1:] / RAISED).clamp(0, 1).masked_fill(below_eyes, 0)
+            raised = (flow[:, 1:] / (RAISED if self.eyes is None else RAISED_LIDS)).clamp(0, 1).masked_fill(below_eyes, 0)
             local = emphasis - max(0.0, emphasis - DEFAULT_EMPHASIS) * _nose_mask(self.image_size, x.device)
             flow = flow * (local + (1 - local) * raised)
         return FlowPrediction(flow, torch.tanh(gain / 4) * (MAX_GAIN * emphasis), pictures)

@@ -33,7 +33,7 @@ from .flow_composition import compose_flow, invert_flow
 
 SMILE_SOURCE_SHARE = 0.3
 """Share of pairs whose source is a real smile, with teeth other than those of `exprgan.models.teeth_texture`."""
-NEUTRAL_OF_SMILES = 0.6
+NEUTRAL_OF_SMILES = 0.45
 """Of these, the share whose target is the neutral picture, so that a smile is taken away whole."""
 STRONG_TO_NEUTRAL_SHARE, MIN_STRONG = 0.12, 0.7
 """Share of pairs from a strong expression, rendered with at least the intensity MIN_STRONG, to the neutral picture."""

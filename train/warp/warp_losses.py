@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from exprgan.models.backward_warp import FIELD_SCALE, backward_warp, upsample_fields, warp_and_relight
-from exprgan.models.eye_network import at_eyes, composite_eyes
+from exprgan.models.eye_network import at_eyes, composite_eyes, place_at_eyes
 from exprgan.models.mouth_network import CM_IN_WIDE_CROP, lower_face
 from exprgan.models.teeth_texture import composite_teeth
 from exprgan.models.warp_network import WarpPrediction
@@ -25,8 +25,11 @@ NEAR_LID_PX, MAX_LID_SHIFT = 5, 0.03
 MAX_LID_SHIFT, in sides of the wide crop, its lids are wrong, and eyes are compared with the target that far away only."""
 RIM_PX = 2
 """Width of the rim of a visible eyeball, in px of R = 256: there it lies in the shadow of lid and lashes."""
-CONTINUED_WEIGHT = 0.3
+CONTINUED_WEIGHT = 0.5
 """Weight of the error of the flow on eyeballs, where the renderer's is that of the skin beside them."""
+LID_WEIGHT = 4.0
+"""Factor on the error of the flow in the windows at the eyes of a T with eyes: lids are thin, and what moves them decides
+where lashes and eyeballs lie."""
 SHOWN_ASIDE = 0.1
 """Weight of what the photo shows of an eyeball where the target hides it."""
 
@@ -354,6 +357,7 @@ def _flow_error(batch: WarpBatch) -> Tensor:
     flow, weight = F.avg_pool2d(batch.prediction.flow, FIELD_SCALE), batch.visible
     if batch.has_eyes:
         weight = torch.maximum(weight, CONTINUED_WEIGHT * F.avg_pool2d(batch.eyeballs[:, 1:], FIELD_SCALE))
+        weight = weight * (1 + (LID_WEIGHT - 1) * place_at_eyes(torch.ones_like(at_eyes(weight))))
     return (flow - batch.flow) * flow.shape[-1] * weight
 
 
