@@ -93,7 +93,7 @@ def test_no_setting_writes_outside_the_folder(app_url, photo, wrong):
     folder = Path(os.environ["GRADIO_TEMP_DIR"])
     before = {path for path in folder.parent.rglob("*") if path.is_file()}
     for action, *data in (("download_people", 1, 1, wrong, 1), ("animate", a_file(photo), wrong, 1, "", 0.5, 0, "model", 0,
-                          "one", {}, "sweep", "gif", 0.5)):  # fmt: skip
+                          "one", {}, "sweep", "gif", 0.5, {})):  # fmt: skip
         event, answer = call(app_url, action, *data)
         assert event == "error" and "Sorry" not in answer and "Traceback" not in answer, answer
     assert {path for path in folder.parent.rglob("*") if path.is_file()} == before
@@ -104,7 +104,7 @@ def test_no_setting_writes_outside_the_folder(app_url, photo, wrong):
 
 def test_a_visitors_files_have_names_that_cannot_be_guessed(app_url, photo):
     folder = Path(os.environ["GRADIO_TEMP_DIR"])
-    event, answer = call(app_url, "edit", a_file(photo), "happy", 1, "", 0.5, 0, "model", 0, "one", {})
+    event, answer = call(app_url, "edit", a_file(photo), "happy", 1, "", 0.5, 0, "model", 0, "one", {}, {})
     assert event == "complete"
     results = [path for path in re.findall(r'"path": "([^"]+)"', answer) if "examples" not in path]
     assert len(results) == 2

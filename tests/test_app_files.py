@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_browsers_neither_guess_content_types_nor_cache_pictures(app_url, photo):
-    _, answer = call(app_url, "edit", a_file(photo), "happy", 1, "", 0.5, 0, "model", 0, "one", {})
+    _, answer = call(app_url, "edit", a_file(photo), "happy", 1, "", 0.5, 0, "model", 0, "one", {}, {})
     result = re.findall(r'"path": "([^"]+)"', answer)[1]
     for path in ("/", "/config", "/gradio_api/info", f"/gradio_api/file={result}", f"/gradio_api/file={photo}", "/nothing"):
         _, headers, _ = ask(app_url, path)
@@ -90,7 +90,7 @@ def test_while_the_app_serves_old_files_are_deleted_and_the_pages_own_kept(tiny_
     try:
         initial = re.findall(rb'/gradio_api/file=([^"]+\.(?:jpg|png))', ask(url, "/config")[2])
         photo = json.loads(upload(url, (ROOT / "tests" / "data" / "portrait.jpg").read_bytes())[2])[0]
-        assert call(url, "download_edit", a_file(photo), "happy", 1, "", 0.5, 0, "model", 0, "one", {})[0] == "complete"
+        assert call(url, "download_edit", a_file(photo), "happy", 1, "", 0.5, 0, "model", 0, "one", {}, {})[0] == "complete"
         interrupted = http.client.HTTPConnection(urlsplit(url).netloc)
         interrupted.putrequest("POST", "/gradio_api/upload")
         interrupted.putheader("Content-Type", "multipart/form-data; boundary=x")

@@ -36,7 +36,7 @@ MAX_GROWTH_MB, MAX_PEAK_MB = 20, 300
 """Memory growth of a process when it reads the same uploads a second time, and its peak."""
 REMEDY = re.compile(r"\b(Use|Send|Save|save|Make|Choose|Open|Allow|Check|Name|Try|try)\b")
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-SETTINGS = ("happy", 0.8, "", 0.5, 0, "detail", 0, "one", {})
+SETTINGS = ("happy", 0.8, "", 0.5, 0, "detail", 0, "one", {}, {})
 
 
 @pytest.fixture(scope="module")

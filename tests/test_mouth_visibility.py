@@ -180,7 +180,7 @@ def test_page_command_line_and_folders_say_that_a_mouth_is_covered(tiny_model, d
     assert main(["transfer", str(photo), str(photo), "--out", str(tmp_path / "transfer.png"), *model]) == 0
     assert capsys.readouterr().err.count(MOUTH_NOT_EDITED) == 2
     settings = BatchSettings(
-        str(tmp_path / "photos"), str(tmp_path / "done"), "happy", 1.0, None, "detail", "largest", False
+        str(tmp_path / "photos"), str(tmp_path / "done"), "happy", 1.0, None, "detail", None, "largest", False
     )
     assert edit_photo(editor, settings, "me.jpg", "me.jpg").message == MOUTH_NOT_EDITED
 
