@@ -54,7 +54,7 @@ class FaceTracker:
     """Follows one person; frames are given in their order.
 
     Args:
-        encode: the code z (z_dim,) of a face, by which people are told apart.
+        encode: the code z (z_dim,) of a face, by which people are distinguished.
         face: index of the person in the first frame that shows so many faces, from left to right; None: the largest face
             of the first frame that shows one.
     """

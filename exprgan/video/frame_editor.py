@@ -100,7 +100,7 @@ class FrameEditor:
         self._presence = 0.0
 
     def encode(self, frame: Image.Image, landmarks: np.ndarray) -> np.ndarray:
-        """The code z (z_dim,) of a face, by which people are told apart."""
+        """The code z (z_dim,) of a face, by which people are distinguished."""
         size = self._model.config.image_size
         crop = crop_face(frame, crop_from_photo(landmarks, size), size, SUPERSAMPLING)
         return self._encode(crop).numpy()
