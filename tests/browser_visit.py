@@ -26,7 +26,8 @@ class Visit:
         self.page.add_init_script(LAYOUT_SHIFT_JS)
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(f"error: {error}"))
-        self.page.on("console", lambda message: message.type == "error" and self.errors.append(f"console: {message.text}"))
+        self.page.on("console", lambda message: message.type == "error" and self.errors.append(
+            f"console: {message.text} {message.location['url']}"))  # fmt: skip
         self.page.on("request", lambda request: self.check_request(request.url))
         self.page.goto(url)
         self.page.get_by_role("tab", name="Edit").wait_for()
@@ -95,7 +96,7 @@ class Visit:
 def open_page(browser, app_url):
     visit = Visit(browser, app_url)
     yield visit
-    assert not visit.errors
+    assert not visit.errors, visit.errors
     visit.page.close()
 
 

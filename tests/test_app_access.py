@@ -59,7 +59,7 @@ def test_a_link_restores_the_settings_and_not_the_photo(visit, browser, app_url,
     friend.page.goto(f"{app_url}?tab=Random+people&seed=5&count=2&expression=all&intensity=nonsense")
     friend.page.wait_for_function("() => document.querySelectorAll('.people img').length === 12")
     assert friend.page.get_by_label("Seed").input_value() == "5"
-    assert not friend.errors
+    assert not friend.errors, friend.errors
     friend.page.close()
 
 
@@ -88,7 +88,7 @@ def test_the_page_is_accessible(browser, app_url, viewport, scheme, two):
             report = visit.page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
             violations += [(tab, rule["id"], node["html"][:200]) for rule in report for node in rule["nodes"]]
     assert not violations
-    assert not visit.errors
+    assert not visit.errors, visit.errors
     visit.page.close()
 
 

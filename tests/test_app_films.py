@@ -55,7 +55,7 @@ def test_a_film_is_edited_and_downloaded(browser, app_url, clip, tmp_path):
     assert download.value.suggested_filename == "me-sad.mp4"
     with ClipReader(tmp_path / "film.mp4") as film:
         assert len(list(film.frames())) == 10
-    assert not visit.errors
+    assert not visit.errors, visit.errors
     page.close()
 
 
@@ -89,7 +89,7 @@ def test_the_camera_is_shown_with_the_expression_and_stops(camera, app_url):
     page.get_by_role("button", name="Stop the camera").click()
     page.get_by_role("button", name="Start the camera").wait_for()
     assert not page.evaluate("() => window.exprgan && document.querySelector('.live-speed').textContent")
-    assert not visit.errors
+    assert not visit.errors, visit.errors
     page.close()
 
 

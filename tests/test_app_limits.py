@@ -354,6 +354,29 @@ def test_a_call_of_a_client_that_listens_stays_and_goes_when_it_leaves(served, c
     assert served.generated == [0, 1]
 
 
+def test_a_call_sent_while_the_stream_of_an_earlier_one_ends_keeps_its_answer(served, client):
+    session, seeds = uuid.uuid4().hex, iter((1, 2))
+
+    def listen():
+        listener = served.connect()
+        listener.sendall(f"GET /gradio_api/queue/data?session_hash={session} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        return listener
+
+    served.work.clear()
+    events = [served.generate(client, next(seeds), session)[2]["event_id"]]
+    with listen() as first:
+        assert b" 200 " in first.recv(15)
+        events.append(served.generate(client, next(seeds), session)[2]["event_id"])
+    time.sleep(0.5)  # the server notices
+    received = b""
+    with listen() as second:
+        served.work.set()
+        while any(f'"process_completed","event_id":"{event}"'.encode() not in received for event in events):
+            part = second.recv(100_000)
+            assert part, received
+            received += part
+
+
 def test_a_clients_new_session_takes_the_place_of_its_own_oldest(served, client):
     other, holder = f"198.51.100.{client[10:]}", served.app.app.state_holder
     sessions = [uuid.uuid4().hex for _ in range(4)]
