@@ -217,14 +217,15 @@ def test_the_unit_table_holds_what_pairs_of_each_expression_show(unit_weights, u
     assert not table[[i for i in range(len(table)) if i != happy]].any()
 
 
-def test_units_of_expressions_grow_with_intensity_and_mix_by_their_maximum():
-    table = UnitTable(("happy", "sad"), 2, 3)
+def test_units_of_a_code_grow_with_intensity_and_are_the_largest_of_its_expressions():
+    table = UnitTable(2, 2, 3)
     table.full.copy_(torch.tensor([[[1, 0, 0.5], [0.5, 0, 0], [2, 0, 0]], [[0.2, 1, 0]] * 3]))
-    assert table.mix({"happy": 0.5})[:, 0].tolist() == [0.5, 0, 0.25]
-    assert torch.equal(table.mix({"joy": 1}, style=1), torch.tensor([[2.0, 2], [0, 0], [0, 0]]))
-    mixed = table.mix({"happy": 1, "sad": 0.5, "neutral": 1})
-    assert mixed.tolist() == [[1, 1], [0.5, 0.5], [0.5, 0.5]] and not table.mix({"neutral": 1}).any()
-    with pytest.raises(ValueError, match=r"0\.\.1"):
-        table.mix({"happy": 1}, style=2)
-    with pytest.raises(ValueError, match="intensity"):
-        table.mix({"happy": 1.5})
+
+    def units(*c):
+        return table(torch.tensor(c)).tolist()
+
+    assert units(0.0, 0.0, -1, -1) == [[0.5, 0.5], [0, 0], [0.25, 0.25]]  # happy by half
+    assert units(-1.0, 1, -1, -1) == [[2, 2], [0, 0], [0, 0]]  # its second style alone
+    assert units(0.0, 1, -1, -1) == [[1.5, 1.5], [0, 0], [0.25, 0.25]]
+    assert units(1.0, 1, 0, 0) == [[1, 1], [0.5, 0.5], [0.5, 0.5]]  # happy, and sad by half
+    assert not table(torch.full((4,), -1.0)).any()

@@ -95,15 +95,9 @@ class Target:
         if self.mix is not None and not any(self.dials.values()):
             return Aim(code, None)
         on_photo = self.mix is None
-        start = self._shown(model, reading)
-        return Aim(code, UnitChange(turn_dials(start, model.config.warp_units, self.dials), start, on_photo))
-
-    def _shown(self, model: ExprGAN, reading: Reading) -> Tensor:
-        """The units without the dials: those of the expression, or those that the photo shows."""
-        if self.mix is None:
-            return read_units(model, reading)
         assert model.unit_table is not None
-        return model.unit_table.mix(self.mix, style=self.style)
+        start = read_units(model, reading) if on_photo else model.unit_table(code)
+        return Aim(code, UnitChange(turn_dials(start, model.config.warp_units, self.dials), start, on_photo))
 
 
 def read_units(model: ExprGAN, reading: Reading) -> Tensor:

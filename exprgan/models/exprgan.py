@@ -72,7 +72,7 @@ class ExprGAN(
         )
         self.latent_prior = LatentPrior(config.z_dim)
         self.warp_emphasis = WarpEmphasis(num_expressions)
-        self.unit_table = UnitTable(config.expressions, numbers_each, len(config.warp_units)) if config.warp_units else None
+        self.unit_table = UnitTable(num_expressions, numbers_each, len(config.warp_units)) if config.warp_units else None
 
     def Q(self, x: Tensor, y: Tensor) -> Tensor:
         """Predicts the code of pictures of known expression: x (B, 3, H, W), y (B, K) one-hot -> c_hat (B, K * d)."""

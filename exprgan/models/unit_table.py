@@ -1,13 +1,9 @@
 """The action units that each expression shows, so that an edit can change some of them and keep the others."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from ..expressions import NEUTRAL, canonical
 from .blocks import CalibratedModule
-from .controller import check_intensity
 
 
 class UnitTable(CalibratedModule):
@@ -19,26 +15,18 @@ class UnitTable(CalibratedModule):
 
     full: Tensor
 
-    def __init__(self, expressions: tuple[str, ...], numbers_each: int, num_units: int):
+    def __init__(self, num_expressions: int, numbers_each: int, num_units: int):
         super().__init__()
-        self.expressions = expressions
-        self.register_buffer("full", torch.zeros(len(expressions), numbers_each + 1, num_units, dtype=torch.float64))
+        self.register_buffer("full", torch.zeros(num_expressions, numbers_each + 1, num_units, dtype=torch.float64))
 
-    def mix(self, intensities: Mapping[str, float], *, style: int | None = None) -> Tensor:
-        """The units of one or several expressions, in proportion to their intensities; arguments as in `Controller.mix`.
+    def forward(self, c: Tensor) -> Tensor:
+        """The units of a code (K * d,) in [-1, 1], where -1 is absent and equal elements of c_i are the usual way.
 
         Returns:
             (U, 2) float32, from 0: the largest weight of any of the expressions, equal on the subject's right and left.
-
-        Raises:
-            ValueError: an unknown expression, an intensity outside [0, 1], or no such style.
         """
-        if style is not None and style not in range(self.full.shape[1] - 1):
-            raise ValueError(f"style must be one of 0..{self.full.shape[1] - 2}, not {style!r}")
-        units = self.full.new_zeros(self.full.shape[2])
-        for name, intensity in intensities.items():
-            name, intensity = canonical(name, self.expressions), check_intensity(intensity)
-            if name != NEUTRAL:
-                row = self.full[self.expressions.index(name), 0 if style is None else style + 1]
-                units = torch.maximum(units, row * intensity)
-        return units.float().cpu()[:, None].repeat(1, 2)
+        strength = (c.detach().double().cpu().reshape(len(self.full), -1) + 1) / 2
+        common = strength.amin(1, keepdim=True)
+        parts = torch.cat((common, strength - common), dim=1)  # the usual way, and what single styles exceed it by
+        units = (parts[..., None] * self.full.cpu()).sum(1).amax(0).float()
+        return units[:, None].repeat(1, 2)
