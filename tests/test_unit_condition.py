@@ -180,10 +180,11 @@ def unit_editor(tiny_config):
 
 def test_an_edit_depends_on_what_the_photo_shows_and_on_the_units_that_are_asked_for(unit_editor, portrait, face):
     model, subject = unit_editor.model, unit_editor.read(portrait, face)
+    model.unit_table.full.uniform_()
     code = model.F_ctrl.code("happy")
     flow = unit_editor.decode(subject, code).prediction.flow
     now = torch.tensor([subject.reading.units[unit] for unit in UNITS])[None]
-    expected = model.T(subject.wide_crop[None], None, model.T.condition(code[None], now),
+    expected = model.T(subject.wide_crop[None], None, model.T.condition(code[None], now, model.unit_table(code)[None]),
                        model.warp_emphasis(code, subject.reading.source_code)).flow.detach()  # fmt: skip
     torch.testing.assert_close(flow, expected)
     other = dataclasses.replace(subject, warp_cache={}, reading=dataclasses.replace(subject.reading, units={}))

@@ -58,13 +58,13 @@ def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callabl
                  units: UnitChange | None = None) -> WarpPrediction:  # fmt: skip
     """T's prediction for one edit with the code c (K * d,) in [-1, 1]: B = 1, float32 on the CPU.
 
-    A T that takes action units sees those of the subject's reading.
+    A T that takes action units sees those of the subject's reading, and those that the code's expressions usually show.
 
     Args:
         subject: caches predictions.
         decode: computes the decoder's picture (3, S, S) of a code, which T sees if the model's `warp_decoded` is set, or
             the decoder is fitted to the face.
-        units: a change in action units, of a T that takes them. None: the code decides.
+        units: a change in action units, of a T that takes them. None: the code and its usual units decide.
     """
     warps = _Warps(model, subject, decode)
     if units is None:
@@ -120,6 +120,9 @@ class _Warps:
         return WarpPrediction.identity(self.network.image_size).to(self.device)
 
     def condition(self, code: Tensor, target: Tensor | None = None) -> Tensor:
+        """T's condition: with the units that the code's expressions usually show, unless others are the target."""
+        if target is None and self.model.unit_table is not None:
+            target = self.model.unit_table(code)
         target = None if target is None else target[None]
         return self.network.condition(code[None], self.now[None], target).to(self.device)
 
