@@ -135,7 +135,12 @@ def test_the_api_takes_units(unit_url):
 def test_dials_and_looks_on_the_page(browser, unit_url, tmp_path):
     visit = Visit(browser, unit_url, PHONE)
     page, example = visit.page, visit.result()
+    visit.wait_for_status("This is an example")
     assert page.locator(".strip button").count() == 8
+    labels = page.locator(".strip button span")
+    assert labels.evaluate_all("spans => spans.every(span => span.scrollWidth <= span.clientWidth)")
+    slider = page.locator(".choice .intensity").first.bounding_box()
+    assert slider["y"] + slider["height"] <= PHONE["height"] and page.evaluate("window.shifts") < 0.06
     page.get_by_role("button", name="Fine tuning").click()
     smile = page.get_by_role("slider", name="Smile")
     smile.press("ArrowRight")
@@ -167,7 +172,7 @@ def test_dials_and_looks_on_the_page(browser, unit_url, tmp_path):
     page.locator(".toast-body", has_text="it is no JSON").first.wait_for()
     page.goto(f"{unit_url}?look={look.to_link()}")
     page.locator(".after-tag", has_text="Happy, 100%, adjusted").wait_for()
-    assert not visit.errors
+    assert not visit.errors, visit.errors
     page.close()
 
 

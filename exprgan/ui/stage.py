@@ -9,6 +9,8 @@ from gradio.data_classes import FileData
 
 STATIC = Path(__file__).parent / "static"
 VIEWER_HTML = (STATIC / "viewer.html").read_text(encoding="utf-8")
+ONE_ROW = 7
+"""Tiles that a phone shows side by side with their labels; more of them take two rows there."""
 
 
 def file_data(path: str | None) -> dict[str, Any] | None:
@@ -40,7 +42,8 @@ def live_view() -> gr.HTML:
 def tile_row(value: dict | None, label: str, action: str, elem_classes: str, heading: str = "") -> gr.HTML:
     """Shows `tiles`: pictures with labels, one of which is chosen; a choice calls the function `action` of static/."""
     title = f'<p class="heading">{heading}</p>' if heading else ""
-    html = f'{title}<div class="tiles" role="group" aria-label="{label}" data-action="{action}"></div>'
+    many = " data-many" * (value is not None and len(value["tiles"]) > ONE_ROW)
+    html = f'{title}<div class="tiles" role="group" aria-label="{label}" data-action="{action}"{many}></div>'
     return _scripted(value, "tiles", html, label=label, elem_classes=["tiled", elem_classes])
 
 
