@@ -4,7 +4,7 @@ Example:
     from exprgan import ExprGAN, ExpressionEditor
 
     editor = ExpressionEditor(ExprGAN.from_pretrained("weights"))  # a folder, or "org/name" on the Hub
-    subject = editor.read("me.jpg")                                # finds, aligns and encodes the largest face
+    subject = editor.read("me.jpg")                                # finds, aligns and reads the largest face
     result = editor.edit(subject, "happy", intensity=0.8)
     result.image.save("me-happy.png")                              # the whole photo, marked as edited by AI
 
@@ -16,7 +16,7 @@ Editing photos:
     is_marked          whether a file or picture says in its metadata that AI made or edited it
 
 What the edits return:
-    Subject            a face that was found, aligned and encoded; every edit takes it in place of a photo
+    Subject            a face that was found, aligned and read; every edit takes it in place of a photo
     Face               where a face is in a photo: box, five landmarks, score
     Reading            which expression the classifier reads, and how certainly
     EditResult         an edited face; `.image` is the whole photo, `.preview` a small copy

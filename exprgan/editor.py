@@ -1,6 +1,7 @@
 """The editor of photos. It holds weights only, so concurrent calls are safe.
 
-A photo is read once into a `Subject` (detect, align, encode); each edit of it costs one pass of G_dec or T and a paste.
+A photo is read once into a `Subject` (detect, align, read the expression); each edit of it costs one pass of G_dec or T and
+a paste.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from .deadline import check
 from .editing.animation import ANIMATION_KINDS, Animation, Kind, aims_over_time, num_frames
 from .editing.color_curve import ColorCurve
 from .editing.dials import dials_of
+from .editing.latent import Latent
 from .editing.mouth_visibility import MouthView
 from .editing.multi_face import EditRequest, EditRequests, ExpressionMix, GroupResult, requests_by_face
 from .editing.pivotal_tuning import TuningProgress, tune
@@ -89,7 +91,7 @@ class ExpressionEditor(FilmEditing):
         return find_faces(load_photo(photo))
 
     def read(self, photo: Any, face: int | Face | None = None) -> Subject:
-        """Detects, aligns and encodes one face; a `Subject` is returned unchanged."""
+        """Detects and aligns one face and reads its expression; a `Subject` is returned unchanged."""
         if isinstance(photo, Subject):
             return photo
         photo = load_photo(photo)
@@ -97,17 +99,17 @@ class ExpressionEditor(FilmEditing):
             face = choose_face(find_faces(photo), face)
         size = self.model.config.image_size
         matrix = crop_from_photo(face.landmarks, size)
-        return self._encode(photo, face, crop_face(photo, matrix, size), invert(matrix))
+        return self._read(photo, face, crop_face(photo, matrix, size), invert(matrix))
 
     def read_crop(self, crop: Any) -> Subject:
-        """Encodes a picture that is an aligned crop already, such as one of the training set."""
+        """Reads a picture that is an aligned crop already, such as one of the training set."""
         crop, size = load_photo(crop), self.model.config.image_size
         photo_from_crop = np.array([[crop.width / size, 0.0, 0.0], [0.0, crop.height / size, 0.0]])
-        return self._encode(crop, None, crop.resize((size, size), Image.Resampling.LANCZOS), photo_from_crop)
+        return self._read(crop, None, crop.resize((size, size), Image.Resampling.LANCZOS), photo_from_crop)
 
     @own_torch_state()
     def read_expression(self, crop: Any) -> Reading:
-        """Reads the expression of an aligned crop, such as `EditResult.face`, without encoding it."""
+        """Reads the expression of an aligned crop, such as `EditResult.face`."""
         size = self.model.config.image_size
         return self._read_expression(self._to_batch(load_photo(crop).resize((size, size), Image.Resampling.LANCZOS)))
 
@@ -221,7 +223,7 @@ class ExpressionEditor(FilmEditing):
             )
         if subject.decoder is None and (fidelity == "tuned" or subject.is_tuned):
             subject = self.tune(subject)
-        decode = partial(self._decode, subject.z, decoder=subject.decoder)
+        decode = partial(self._decode, subject.latent, decoder=subject.decoder)
         uses_warp = fidelity != "model" and self.model.T is not None
         prediction = predict_warp(self.model, subject, code, decode, units) if uses_warp else None
         return EditResult(subject, code, fidelity, partial(decode, code), prediction)
@@ -350,17 +352,17 @@ class ExpressionEditor(FilmEditing):
         return {face if isinstance(face, int) else 0: self.read(photo, face)}
 
     @own_torch_state()
-    def _encode(self, photo: Image.Image, face: Face | None, crop: Image.Image, photo_from_crop: np.ndarray) -> Subject:
+    def _read(self, photo: Image.Image, face: Face | None, crop: Image.Image, photo_from_crop: np.ndarray) -> Subject:
         check()
         x = self._to_batch(crop)
-        z, reading = self.model.G_enc(x)[0].float().cpu(), self._read_expression(x)
+        latent, reading = Latent(partial(self._encode, crop)), self._read_expression(x)
         wide_crop, size = None, FIELD_SCALE * crop.width
         if self.model.T is not None:
             matrix = photo_from_enlarged_crop(photo_from_crop, crop.width, WIDE_CROP_SCALE, size)
             wide_crop = to_tensor(crop_face(photo, invert(matrix), size))
-        reconstruction = self._decode(z, reading.source_code) if self.model.config.warp_decoded else None
+        reconstruction = self._decode(latent, reading.source_code) if self.model.config.warp_decoded else None
         corners = None if face is None else transform(invert(photo_from_crop), face.landmarks[3:5]) / crop.width
-        return Subject(photo, face, crop, photo_from_crop, z, reading, reconstruction, wide_crop,
+        return Subject(photo, face, crop, photo_from_crop, latent, reading, reconstruction, wide_crop,
                        ColorCurve.from_crop(crop), MouthView.from_crop(crop, corners))  # fmt: skip
 
     def _to_batch(self, crop: Image.Image) -> Tensor:
@@ -368,10 +370,15 @@ class ExpressionEditor(FilmEditing):
         return to_tensor(crop)[None].to(weights.device, weights.dtype)
 
     @own_torch_state()
-    def _decode(self, z: Tensor, code: Tensor, decoder: Decoder | None = None) -> Tensor:
-        """Decodes one face, with G_dec if no decoder is given: (z_dim,), (K * d,) -> (3, S, S) float32 on the CPU."""
+    def _encode(self, crop: Image.Image) -> Tensor:
+        """g(x) of an aligned crop: (z_dim,) float32 on the CPU."""
+        return self.model.G_enc(self._to_batch(crop))[0].float().cpu()
+
+    @own_torch_state()
+    def _decode(self, latent: Latent, code: Tensor, decoder: Decoder | None = None) -> Tensor:
+        """Decodes one face, with G_dec if no decoder is given: z, (K * d,) -> (3, S, S) float32 on the CPU."""
         weights = next(self.model.parameters())
-        return (decoder or self.model.G_dec)(z[None].to(weights), code[None].to(weights))[0].float().cpu()
+        return (decoder or self.model.G_dec)(latent.z[None].to(weights), code[None].to(weights))[0].float().cpu()
 
     def _read_expression(self, x: Tensor) -> Reading:
         """Reads y by the classifier and c by Q, which needs a y that is not neutral; x: (1, 3, H, W)."""

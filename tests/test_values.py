@@ -15,6 +15,7 @@ from PIL import Image
 
 from exprgan import ExpressionEditor, ExprGAN, Face, Subject, is_marked
 from exprgan.editing import pivotal_tuning
+from exprgan.editing.latent import Latent
 
 MB = 2**20
 
@@ -73,9 +74,9 @@ def test_results_of_equal_calls_are_equal_and_others_are_not(calls, name):
         lambda s: {"crop": s.crop.rotate(90)},
         lambda s: {"face": None},
         lambda s: {"photo_from_crop": s.photo_from_crop + 1e-9},
-        lambda s: {"z": s.z.double()},
-        lambda s: {"z": s.z[:-1]},
-        lambda s: {"z": s.z.bfloat16()},
+        lambda s: {"latent": Latent(s.z.double)},
+        lambda s: {"latent": Latent(lambda: s.z[:-1])},
+        lambda s: {"latent": Latent(s.z.bfloat16)},
         lambda s: {"reading": dataclasses.replace(s.reading, code=-s.reading.code)},
         lambda s: {"reading": dataclasses.replace(s.reading, certainties={"happy": 1.0})},
         lambda s: {"wide_crop": None},

@@ -98,13 +98,19 @@ def test_flow_and_gain_are_interpolated_between_the_predictions_of_t(editor, sub
     torch.testing.assert_close(strong.flow, editor.model.T(x, decoded, c, DEFAULT_EMPHASIS).flow.detach())
 
 
-def test_a_face_is_not_decoded_for_a_t_that_does_without(editor, portrait, face, calls, monkeypatch):
+def test_a_face_is_neither_encoded_nor_decoded_for_a_t_that_does_without(editor, portrait, face, calls, monkeypatch):
     monkeypatch.setattr(editor.model, "config", dataclasses.replace(editor.model.config, warp_decoded=False))
+    encoded, encode = [], editor.model.G_enc.forward
+    monkeypatch.setattr(editor.model.G_enc, "forward", lambda x: encoded.append(len(x)) or encode(x))
     subject = editor.read(portrait, face)
     edit = editor.edit(subject, "fear")
     assert subject.reconstruction is None and calls["decoder"] == 0 and calls["T"] == 1
-    assert edit.image.size == portrait.size and calls["decoder"] == 0
+    transferred = editor.transfer(subject, portrait, source_face=face)
+    assert edit.image.size == edit.preview.size == transferred.image.size == portrait.size
+    assert hash(subject) and not encoded and calls["decoder"] == 0
     assert edit.x_hat.shape == (3, 32, 32) and calls["decoder"] == 1
+    copies = subject, dataclasses.replace(subject), edit.subject.preview, transferred.subject
+    assert all(copy.z is subject.z for copy in copies) and encoded == [1]
 
 
 def test_a_face_of_a_t_that_does_without_the_decoder_can_be_tuned(editor, portrait, face, monkeypatch):

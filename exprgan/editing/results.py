@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..photo.detection import Face
 from ..photo.image_io import to_image
 from ..torch_state import own_torch_state
 from .color_curve import ColorCurve
+from .latent import Known, Latent
 from .mouth_visibility import MouthView
 from .value import Value
 from .warp_field import WarpField, apply_warp, upper_face
@@ -62,7 +63,7 @@ class Reading(Value):
 
 @dataclass(frozen=True, eq=False)
 class Subject(Value):
-    """A face in a photo, ready to be edited. Compared and hashed by content; its pickle has its pictures and `decoder`."""
+    """A face in a photo, ready to be edited. Compared and hashed by content; a pickle has its pictures, z and `decoder`."""
 
     photo: Image.Image
     """The full photo, RGB, upright."""
@@ -72,8 +73,8 @@ class Subject(Value):
     """The aligned face, `image_size` px, the input of G_enc."""
     photo_from_crop: np.ndarray = field(repr=False)
     """(2, 3): crop px -> photo px."""
-    z: Tensor = field(repr=False)
-    """(z_dim,) float32 on the CPU: g(x)."""
+    latent: Latent = field(repr=False)
+    """`z`, not computed before it is needed."""
     reading: Reading
     reconstruction: Tensor | None = field(repr=False)
     """(3, S, S) in [-1, 1]: the decoder's picture of the face with `reading.source_code`; None before `tune` if the model's
@@ -91,6 +92,11 @@ class Subject(Value):
     warp_cache: dict[tuple[float, bytes], FlowPrediction] = field(default_factory=dict, repr=False, compare=False)
     """Recent predictions of T, by emphasis and code (`warp_cache.predict_warp`). Copies in other photo sizes share it;
     whoever changes reconstruction or decoder starts a new one."""
+
+    @property
+    def z(self) -> Tensor:
+        """(z_dim,) float32 on the CPU: g(x), computed on first access. T does without it unless `warp_decoded` is set."""
+        return self.latent.z
 
     @property
     def warning(self) -> str:
@@ -149,7 +155,7 @@ class EditResult(Value):
         x_hat = self.x_hat
         pictures = {name: value for name, value in vars(self).items() if isinstance(value, Image.Image)}
         subject = dataclasses.replace(self.subject, decoder=None)
-        return vars(dataclasses.replace(self, subject=subject, decode=partial(_stored, x_hat))) | pictures
+        return vars(dataclasses.replace(self, subject=subject, decode=Known(x_hat))) | pictures
 
     @cached_property
     def x_hat(self) -> Tensor:
@@ -208,8 +214,3 @@ class EditResult(Value):
         for box, colors, weight in planes_in_photo(planes, subject.photo_from_crop, mask, result.size):
             blend_planes(result, box, subject.color_curve.recolor(colors), weight, grain)
         return result
-
-
-def _stored(x_hat: Tensor) -> Tensor:
-    """`EditResult.decode` of a pickled edit."""
-    return x_hat

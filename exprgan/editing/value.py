@@ -35,6 +35,11 @@ class Value:
         return tuple(_hashable(getattr(self, field.name)) for field in dataclasses.fields(self) if field.compare)
 
 
+def is_same(a: Any, b: Any) -> bool:
+    """Whether two values of fields count as equal in a `Value`."""
+    return _hashable(a) == _hashable(b)
+
+
 def _hashable(value: Any) -> Any:
     """A stand-in for a field that is equal, and has an equal hash, exactly if the content is the same."""
     if isinstance(value, Tensor):

@@ -76,7 +76,7 @@ class DrivePainter:
 
     def _edit(self, aim: Aim) -> EditResult:
         subject, model = self._patch.subject, self._editor.model
-        decode = partial(self._frames.decode, subject.z)
+        decode = partial(self._frames.decode, subject.latent)
         if model.T is None:
             return EditResult(subject, aim.code, "model", partial(decode, aim.code))
         warp = predict_warp(model, subject, aim.code, decode, aim.units)

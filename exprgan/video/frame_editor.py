@@ -4,6 +4,7 @@ Of every frame the expression is read and T asked anew; readings, flow, gain and
 coordinates of the crop, which the tracker has smoothed. Where the face appears or is lost the edit fades.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..editing.color_curve import ColorCurve
+from ..editing.latent import Latent
 from ..editing.mouth_visibility import MouthView, is_mouth_covered
 from ..editing.results import EditResult, Reading, Subject
 from ..editing.target import Aim
@@ -84,7 +86,7 @@ class FrameEditor:
         elif not is_first:
             self._presence = min(1.0, self._presence + step / FADE_S)
         subject = self._read(frame, track, time, update=not track.is_held, step=step, is_first=is_first)
-        code, decode = aim(subject.reading).code, partial(self.decode, subject.z)
+        code, decode = aim(subject.reading).code, partial(self.decode, subject.latent)
         if self._model.T is None:
             edited = EditResult(subject, code, "model", partial(decode, code)).image
             return edited if self._presence == 1 else Image.blend(frame, edited, self._presence)
@@ -131,10 +133,9 @@ class FrameEditor:
         self._has_curve = curve is not None if self._has_curve is None else self._has_curve
         corners = transform(invert(photo_from_crop), track.landmarks[3:5]) / size
         mouth = MouthView(self._is_covered, tuple((float(x), float(y)) for x, y in corners))
-        needs_z = self._model.T is None or self._model.config.warp_decoded
-        z = self._encode(crop) if needs_z else torch.zeros(self._model.config.z_dim)
-        return Subject(frame, None, crop, photo_from_crop, z, self.readings.as_reading(self.readings.weight >= 0.5), None,
-                       wide_crop, curve, mouth)  # fmt: skip
+        reading = self.readings.as_reading(self.readings.weight >= 0.5)
+        latent = Latent(partial(self._encode, crop))
+        return Subject(frame, None, crop, photo_from_crop, latent, reading, None, wide_crop, curve, mouth)
 
     def _predict(self, subject: Subject, aim: Callable[[Reading], Aim], decode: partial) -> WarpPrediction:
         """T's prediction; while the face changes between neutral and expressive, a mean of those of both."""
@@ -143,7 +144,7 @@ class FrameEditor:
             if weight > 0:
                 reading = self.readings.as_reading(expressive)
                 reconstruction = decode(reading.source_code) if self._model.config.warp_decoded else None
-                start = _with_reading(subject, reading, reconstruction)
+                start = dataclasses.replace(subject, reading=reading, reconstruction=reconstruction, warp_cache={})
                 code, units = aim(reading)
                 parts.append(predict_warp(self._model, start, code, decode, units))
         return parts[0] if len(parts) == 1 else parts[0].lerp(parts[1], self.readings.weight)
@@ -157,10 +158,10 @@ class FrameEditor:
         return WarpPrediction(*(torch.lerp(a, b, weight) for a, b in zip(before, prediction, strict=True)))
 
     @own_torch_state()
-    def decode(self, z: Tensor, code: Tensor) -> Tensor:
-        """The decoder's picture (3, S, S) in [-1, 1] of a code: (z_dim,), (K * d,), on the CPU."""
+    def decode(self, latent: Latent, code: Tensor) -> Tensor:
+        """The decoder's picture (3, S, S) in [-1, 1] of a code (K * d,), on the CPU."""
         weights = next(self._model.parameters())
-        return self._model.G_dec(z[None].to(weights), code[None].to(weights))[0].float().cpu()
+        return self._model.G_dec(latent.z[None].to(weights), code[None].to(weights))[0].float().cpu()
 
     # What must be kept so that a film can be continued: arrays by name.
 
@@ -183,11 +184,6 @@ class FrameEditor:
         parts = [torch.from_numpy(state[f"prediction.{i}"]) for i in range(len(WarpPrediction._fields))
                  if f"prediction.{i}" in state]  # fmt: skip
         self._prediction = WarpPrediction(*parts) if parts else None
-
-
-def _with_reading(subject: Subject, reading: Reading, reconstruction: Tensor | None) -> Subject:
-    return Subject(subject.photo, None, subject.crop, subject.photo_from_crop, subject.z, reading, reconstruction,
-                   subject.wide_crop, subject.color_curve, subject.mouth)  # fmt: skip
 
 
 def _weaken(prediction: WarpPrediction, weight: float) -> WarpPrediction:
