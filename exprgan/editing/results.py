@@ -204,7 +204,7 @@ class EditResult(Value):
         size = self.subject.crop.width
         if self._warp_field is not None:
             curve = subject.color_curve
-            return mark_edited(apply_warp(subject.photo, self._warp_field, subject.photo_from_crop, size, curve))
+            return apply_warp(subject.photo, self._warp_field, subject.photo_from_crop, size, curve)
         mask = face_mask(size) * upper_face(size, 1.0) if self._ends_above_mouth else face_mask(size)
         patch = match_color(self.crop, subject.crop, mask)
         grain = estimate_grain(subject.photo, subject.photo_from_crop, size)

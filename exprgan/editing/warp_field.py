@@ -15,6 +15,7 @@ from PIL import Image
 
 from ..deadline import check
 from ..models.warp_network import MAX_GAIN, WIDE_CROP_SCALE, WarpPrediction
+from ..photo.ai_metadata import mark_edited
 from ..photo.alignment import EYES, photo_from_enlarged_crop
 from ..photo.blending import Box, estimate_grain, mask_bounds, planes_in_photo, smooth_step
 from .color_curve import ColorCurve
@@ -93,7 +94,7 @@ def apply_warp(photo: Image.Image, field: WarpField, photo_from_crop: np.ndarray
     """Warps and relights the face of an RGB photo and paints eyeballs and mouth interior, with the photo's grain.
 
     `photo_from_crop`, (2, 3), is for a crop of `size` px; `curve` is that of a photo without colours of its own.
-    The result has the size and the `info` of the photo.
+    The result has the size of the photo, and is marked as edited by AI.
     """
     side = len(field.cover)
     photo_from_field = photo_from_enlarged_crop(photo_from_crop, size, WIDE_CROP_SCALE, side)
@@ -103,7 +104,7 @@ def apply_warp(photo: Image.Image, field: WarpField, photo_from_crop: np.ndarray
     gain = curve.one_gain(field.gain) if curve else field.gain
     planes = *flow_px, *np.exp(np.moveaxis(gain, 2, 0))
     reach = int(np.ceil(np.abs(flow_px).max(initial=0))) + 3  # and the support of bicubic sampling
-    result = photo.copy()
+    result = mark_edited(photo)
     sampler = _BandSampler(
         photo, mask_bounds(field.cover, photo_from_field, photo.size), reach, curve if curve and curve.has_chroma else None
     )
@@ -132,14 +133,19 @@ class _BandSampler:
     def __init__(self, photo: Image.Image, bounds: Box | None, reach: int, curve: ColorCurve | None):
         self.photo, self.bounds, self.reach, self.curve = photo, bounds or (0, 0, 0, 0), reach, curve
         self.box = (0, 0, 0, 0)
-        self.pixels = torch.empty(1, 3, 0, 0)
+        self.pixels, self._floats = torch.empty(1, 3, 0, 0), np.empty(0, np.float32)
 
     def load(self, boxes: Sequence[Box]) -> None:
         """Cuts out what the bands, ordered from top to bottom, may sample."""
         (width, height), (left, _, right, _), reach = self.photo.size, self.bounds, self.reach
         top, bottom = max(0, boxes[0][1] - reach), min(height, boxes[-1][3] + reach)
         self.box = max(0, left - reach), top, min(width, right + reach), bottom
-        self.pixels = torch.from_numpy(np.asarray(self.photo.crop(self.box)).astype(np.float32)).permute(2, 0, 1)[None]
+        pixels = np.asarray(self.photo.crop(self.box))
+        if self._floats.size < pixels.size:
+            self._floats = np.empty(pixels.size, np.float32)
+        floats = self._floats[: pixels.size].reshape(pixels.shape)  # its pages are in use: new ones would be cleared first
+        np.copyto(floats, pixels)
+        self.pixels = torch.from_numpy(floats).permute(2, 0, 1)[None]
 
     def warp(self, band: tuple[Box, Sequence[np.ndarray], np.ndarray]) -> np.ndarray:
         """The pixels of one loaded band: (h, w, 3) uint8.

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..atomic_write import atomic_write
 from ..errors import BadImageError
-from .ai_metadata import has_ai_marker, marker_options
+from .ai_metadata import EditedImage, has_ai_marker, marker_options
 from .colour_profile import apply_gamma, apply_profile, gamma_table, read_gamma
 from .decode_limits import (
     MAX_PIXELS,
@@ -131,8 +131,8 @@ def save_photo(image: Image.Image, path: str | os.PathLike[str], *, quality: int
     if file_format is None:
         raise ValueError(f"cannot write {path.name!r}: choose a name that ends in {', '.join(SUFFIXES)}")
     _require_rgb(image)
-    bare = image.copy()  # PIL writes some of `info` unasked, such as a JPEG's comment
-    bare.info = {}
+    bare = EditedImage.from_image(image)  # shares the pixels
+    bare.info = {}  # PIL writes some of it unasked, such as a JPEG's comment
     options = marker_options(file_format, image) | {"icc_profile": image.info.get("icc_profile"), "quality": quality}
     options["subsampling"] = 0  # a JPEG's colours keep the full resolution: lips are small and red
     with atomic_write(path, replace=replace) as part:
@@ -271,7 +271,7 @@ def _to_rgb(image: Image.Image, profile: bytes) -> Image.Image:
         image = apply_gamma(image, gamma)
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

@@ -123,8 +123,7 @@ def _propose(sums: np.ndarray, min_face: float, pnet: Network) -> np.ndarray:
     height, width = (side - 1 for side in sums.shape[:2])
     scale, shorter, candidates = CELL / min_face, min(height, width) * (CELL / min_face), [np.zeros((0, 9), np.float32)]
     while shorter >= CELL:
-        whole = np.array([[0, 0, width, height]])
-        small = _windows(sums, whole, int(height * scale + 1), int(width * scale + 1))
+        small = _shrink(sums, int(height * scale + 1), int(width * scale + 1))
         scores, corrections = (part[0].numpy() for part in pnet(small))
         rows, columns = np.nonzero(scores[1] >= np.float32(THRESHOLDS[0]))
         cells = np.stack((columns, rows), axis=1).astype(np.float32) * STRIDE + 1
@@ -153,26 +152,45 @@ def _look(
 
 def _integral(picture: np.ndarray) -> np.ndarray:
     """Sums of a picture (H, W, 3) over all rectangles from its top left corner: (H + 1, W + 1, 3) whole numbers."""
-    sums = np.zeros((picture.shape[0] + 1, picture.shape[1] + 1, 3), np.int64 if picture.size > 2**24 else np.int32)
-    np.cumsum(picture, axis=0, out=sums[1:, 1:])
-    np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
-    return sums
+    height, width = picture.shape[:2]
+    whole = np.int64 if picture.size > 2**24 else np.int32
+    sums = np.zeros((3, height + 1, width + 1), whole)  # summed along memory, which is fast
+    np.cumsum(np.moveaxis(picture, 2, 0), axis=2, out=sums[:, 1:, 1:])
+    for y in range(2, height + 1):
+        sums[:, y] += sums[:, y - 1]
+    return np.moveaxis(sums, 0, 2)
+
+
+def _shrink(sums: np.ndarray, height: int, width: int) -> Tensor:
+    """Averages the whole picture down, as `_windows` does: (1, 3, height, width) in [-1, 1]."""
+    (top, bottom), (left, right) = (_cells(np.array([0]), np.array([side - 1]), length)
+                                    for side, length in zip(sums.shape[:2], (height, width), strict=True))  # fmt: skip
+    rows = sums[bottom[0]] - sums[top[0]]
+    total = rows[:, right[0]] - rows[:, left[0]]
+    return _mean_of(total[None], (bottom - top)[:, :, None], (right - left)[:, None])
 
 
 def _windows(sums: np.ndarray, corners: np.ndarray, height: int, width: int) -> Tensor:
     """Averages windows x0, y0, x1, y1 (N, 4) down, as adaptive pooling does: (N, 3, height, width) in [-1, 1]."""
     (top, bottom), (left, right) = (
-        (start[:, None] + side[:, None] * cells // length, start[:, None] + -(-side[:, None] * (cells + 1) // length))
-        for start, side, length, cells in (
-            (corners[:, axis], corners[:, axis + 2] - corners[:, axis], length, np.arange(length))
-            for axis, length in ((1, height), (0, width))
-        )
+        _cells(corners[:, axis], corners[:, axis + 2], length) for axis, length in ((1, height), (0, width))
     )
     upper, lower = top[:, :, None], bottom[:, :, None]
     left, right = left[:, None], right[:, None]
     total = sums[lower, right] - sums[upper, right] - sums[lower, left] + sums[upper, left]
-    mean = total.astype(np.float32) / (lower - upper)[..., None].astype(np.float32)
-    mean /= (right - left)[..., None].astype(np.float32)
+    return _mean_of(total, lower - upper, right - left)
+
+
+def _cells(start: np.ndarray, end: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Divides ranges of px, (N,) each, into `count` cells, which may overlap: their starts and ends, (N, count) each."""
+    cells, side = np.arange(count), (end - start)[:, None]
+    return start[:, None] + side * cells // count, start[:, None] + -(-side * (cells + 1) // count)
+
+
+def _mean_of(total: np.ndarray, height: np.ndarray, width: np.ndarray) -> Tensor:
+    """Means in [-1, 1], (N, 3, h, w), of sums (N, h, w, 3) over cells of these sides in px."""
+    mean = total.astype(np.float32, order="C") / height[..., None].astype(np.float32)
+    mean /= width[..., None].astype(np.float32)
     return torch.from_numpy((mean - np.float32(127.5)) * np.float32(1 / 128)).permute(0, 3, 1, 2)
 
 
