@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import yaml
 
 REPO_TYPES = {"models": "model", "datasets": "dataset", "spaces": "space"}
-LFS_SUFFIXES = (".safetensors", ".bin", ".png", ".jpg")
+LFS_SUFFIXES = (".safetensors", ".bin", ".npy", ".png", ".jpg")
 
 
 @dataclass

@@ -492,6 +492,27 @@ def test_a_data_set_is_downloaded_unchanged_and_every_verb_takes_its_name(hub, f
     assert removed not in repo.tree and repo.titles.count("Publish a training folder") == 2
 
 
+def test_a_packed_data_set_is_published_and_trained_on_as_its_pack(hub, faces, tmp_path, capsys):
+    assert main(["publish-data", str(faces), "--repo", DATA]) == 0
+    assert main(["pack", str(faces), "--image-size", "64"]) == 0  # smaller than the pictures, which it does not replace
+    hub.requests.clear()
+    assert main(["publish-data", str(faces), "--repo", DATA]) == 0 and not hub.requests_matching("^PUT")
+    assert main(["pack", str(faces)]) == 0
+    hub.fail("^POST /api/datasets/org/faces/commit", 500, times=9)
+    assert main(["publish-data", str(faces), "--repo", DATA]) == 1  # stopped after its large files were sent
+    hub.faults.clear()
+    hub.requests.clear()
+    assert main(["publish-data", str(faces), "--repo", DATA]) == 0 and not hub.requests_matching("^PUT")
+    repo = hub.repos[f"dataset/{DATA}"]
+    assert {name for name in repo.tree if name.startswith("packed/")} == {"packed/128-00000.npy", "packed/128-00000.csv"}
+    assert not [name for name in repo.tree if name.endswith(".jpg")]
+    assert fingerprint(data_folder(DATA)) == fingerprint(faces)
+    local, remote = (FaceFolder.load(folder, "test", 32) for folder in (faces, data_folder(DATA)))
+    assert torch.equal(local.images, remote.images)
+    settings = ["--steps", "1", "--width", "2", "--batch-size", "8", "--cpu"]
+    assert main(["facenet", DATA, "--out", str(tmp_path / "face"), *settings]) == 0
+
+
 def test_a_readme_in_the_folder_is_used_as_the_card(hub, faces):
     (faces / "README.md").write_text("---\nlicense: cc0-1.0\n---\n# Mine\n")
     assert main(["publish-data", str(faces), "--repo", DATA, "--private"]) == 0

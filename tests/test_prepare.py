@@ -23,6 +23,7 @@ from train.data import FaceFolder
 from train.data import prepare as prepare_module
 from train.data.five_point_alignment import FIVE_POINTS, crop_by_landmarks
 from train.data.photo_sources import SOURCES, LabelledPhoto
+from train.data.picture_pack import MappedPictures
 from train.data.prepare import PrepareConfig, prepare
 from train.data.validation import find_problems
 
@@ -171,6 +172,20 @@ def test_a_stopped_run_resumes_and_writes_the_same_folder(tmp_path, drawn, monke
     monkeypatch.setattr("train.data.prepare.find_faces", lambda photo: searched.append(photo) or finder(photo))
     prepare("oulu", str(small), str(stopped), SOME)
     assert len(searched) == 8 and files(complete) == files(stopped)
+
+
+def test_a_large_set_is_packed_before_its_table_is_written(tmp_path, drawn, monkeypatch, capsys):
+    for name in ("a", "b", "c"):
+        photo(tmp_path / "src/happy" / f"{name}.jpg")
+    monkeypatch.setattr("train.data.picture_pack.PACK_FROM", 3)
+    prepare("folder", str(tmp_path / "src"), str(tmp_path / "out"), SOME)
+    assert "3 pictures packed, 0 of them before" in capsys.readouterr().out
+    assert isinstance(FaceFolder.load(tmp_path / "out", "test", mapped=True).images, MappedPictures)
+    photo(tmp_path / "src/happy/d.jpg")
+    monkeypatch.setattr("train.data.picture_pack.pack_pictures", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        prepare("folder", str(tmp_path / "src"), str(tmp_path / "out"), SOME)
+    assert not (tmp_path / "out/metadata.csv").exists()
 
 
 def kill_at_one(photo):

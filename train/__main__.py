@@ -13,6 +13,7 @@ from .core.config_flags import SIX_EXPRESSIONS, add_flags, parse_expressions, re
 from .core.processes import started_processes
 from .core.train_errors import RunError
 from .data.photo_sources import SOURCES
+from .data.picture_pack import pack_folder
 from .data.prepare import PrepareConfig, prepare
 from .data.validation import check
 from .eval.calibration import calibrate
@@ -62,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("data", help="folder with metadata.csv")
     command.add_argument("--expressions", default=SIX_EXPRESSIONS, help="names of the K expressions, separated by commas")
     command.set_defaults(run=lambda args: check(args.data, parse_expressions(args.expressions)))
+
+    command = commands.add_parser("pack", help="write the pictures of a large folder into files that training maps into "
+                                  "memory (docs/scale.md)")  # fmt: skip
+    command.add_argument("folder", metavar="DATA", help="folder with metadata.csv")
+    command.add_argument("--image-size", type=int, default=128, help="side in px that training takes (default: 128)")
+    command.set_defaults(run=lambda args: pack_folder(args.folder, args.image_size))
 
     command = commands.add_parser("facenet", help="train the face network of the identity loss, and the classifier")
     command.add_argument("data", help="folder with metadata.csv")

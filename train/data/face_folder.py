@@ -1,34 +1,36 @@
-"""The one data format: pictures and metadata.csv (the Hub's imagefolder form), held in memory as bytes.
+"""The one data format: pictures and metadata.csv (the Hub's imagefolder form), held in memory as bytes or mapped into it.
 
 The columns file_name, subject, expression and split are required; intensity, action_units and fold are used where present.
 Pictures of no class (an empty expression) are loaded on request. `validation` finds what is wrong with a folder.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from exprgan.expressions import EXPRESSIONS, NEUTRAL, canonical
 from exprgan.facs import ACTION_UNITS
 
+from ..core.threads import map_threads
 from ..core.train_errors import DataError
 from .metadata import has_class, is_varied, raise_problems, read_metadata, unit_weights
-from .picture_checks import open_picture
+from .picture_pack import PACK_FROM, MappedPictures, PicturePack, PictureReader, to_array
 from .style_codes import Label
 from .validation import empty_split_problem, find_row_problems, select_rows
 
 
 @dataclass(frozen=True)
 class FaceFolder:
-    """One split of a training folder, in memory.
+    """One split of a training folder.
 
     Attributes:
-        images: (N, 3, S, S) uint8.
+        images: (N, 3, S, S) uint8, or `MappedPictures` of that shape.
         expression: (N,) long, 0..K-1, K for neutral, and -1 for pictures of no class.
         subject: (N,) long, an index into `subjects`.
         intensity: (N,) float 0..1, NaN where unknown.
@@ -39,7 +41,7 @@ class FaceFolder:
         file_names: the path of each picture, relative to the folder.
     """
 
-    images: Tensor
+    images: Tensor | MappedPictures
     expression: Tensor
     subject: Tensor
     intensity: Tensor
@@ -52,7 +54,7 @@ class FaceFolder:
     @classmethod
     def load(cls, root: str | Path, split: str, image_size: int = 128,
              expressions: tuple[str, ...] = EXPRESSIONS, fold: int | None = None,
-             varied: bool = False, unclassed: bool = False) -> "FaceFolder":  # fmt: skip
+             varied: bool = False, unclassed: bool = False, mapped: bool = False) -> "FaceFolder":  # fmt: skip
         """Reads one split.
 
         Args:
@@ -60,10 +62,12 @@ class FaceFolder:
             fold: divide by the column `fold` instead: the pictures of this fold are "test", all others "train".
             varied: read also rendered pictures whose head pose, gaze or light differs from that of the person's photo.
             unclassed: read also pictures of no class, such as random combinations of action units.
+            mapped: map the pictures of a folder that was packed at this size, instead of reading them all. Of a large
+                folder that was not, a note on stderr says what that takes.
 
         Raises:
             DataError: metadata.csv is missing or wrong, a picture of the split is missing, broken, not square or of one
-                colour, or the split is empty. The message lists all problems, not only the first.
+                colour, or changed since it was packed, or the split is empty. The message lists all problems.
             ValueError: `fold` with another split than "train" or "test".
         """
         root = Path(root)
@@ -75,14 +79,14 @@ class FaceFolder:
             if (unclassed or has_class(row)) and (varied or not is_varied(row))
         ]
         problems += [] if rows else [empty_split_problem(split, fold)]
-        with ThreadPoolExecutor() as pool:
-            images = list(pool.map(lambda row: _read(root / row["file_name"], image_size), rows))
-        raise_problems(root, problems + list(dict.fromkeys(problem for problem in images if isinstance(problem, str))))
+        names = tuple(row["file_name"] for row in rows)
+        images, wrong = _open_pictures(root, names, image_size, mapped)
+        raise_problems(root, problems + list(dict.fromkeys(wrong)))
         subjects = tuple(sorted({row["subject"] for row in rows}))
         subject_index = {name: i for i, name in enumerate(subjects)}
         expression_index = {name: i for i, name in enumerate((*expressions, NEUTRAL))}
         return cls(
-            images=torch.from_numpy(np.stack(images)),
+            images=images,
             expression=torch.tensor(
                 [expression_index[canonical(row["expression"], expressions)] if has_class(row) else -1 for row in rows]
             ),
@@ -92,7 +96,7 @@ class FaceFolder:
             style=tuple((row.get("style") or "").strip() for row in rows),
             subjects=subjects,
             expressions=expressions,
-            file_names=tuple(row["file_name"] for row in rows),
+            file_names=names,
         )
 
     def __len__(self) -> int:
@@ -100,12 +104,14 @@ class FaceFolder:
 
     def select(self, mask: Tensor) -> "FaceFolder":
         """Selects pictures by a (N,) bool tensor. People keep their indices."""
+        if mask.all():
+            return self
         indices = mask.nonzero().squeeze(1)
-        rows = indices.tolist()
+        rows, images = indices.tolist(), self.images
         return FaceFolder(
-            self.images[indices], self.expression[indices], self.subject[indices], self.intensity[indices],
-            self.units[indices], tuple(self.style[i] for i in rows), self.subjects, self.expressions,
-            tuple(self.file_names[i] for i in rows),
+            images.select(indices) if isinstance(images, MappedPictures) else images[indices], self.expression[indices],
+            self.subject[indices], self.intensity[indices], self.units[indices], tuple(self.style[i] for i in rows),
+            self.subjects, self.expressions, tuple(self.file_names[i] for i in rows),
         )  # fmt: skip
 
     def expressive(self, min_intensity: float = 0.0, *, neutral: bool = False) -> "FaceFolder":
@@ -136,11 +142,17 @@ def batch_indices(num_items: int, batch_size: int, step: int, *, seed: int = 0, 
     overlap. If there are fewer items than a batch, they are drawn with repetition.
     """
     num_batches = num_items // (batch_size * world)
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + step // max(num_batches, 1))
+    epoch_seed = seed * 1_000_003 + step // max(num_batches, 1)
     if not num_batches:
+        generator = torch.Generator().manual_seed(epoch_seed)
         return torch.randint(num_items, (world, batch_size), generator=generator)[rank]
-    order = torch.randperm(num_items, generator=generator)
+    order = _epoch_order(num_items, epoch_seed)
     return order[: num_batches * world * batch_size].view(num_batches, world, batch_size)[step % num_batches, rank]
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(num_items: int, seed: int) -> Tensor:
+    return torch.randperm(num_items, generator=torch.Generator().manual_seed(seed))
 
 
 def _unit_weights(row: dict[str, str]) -> np.ndarray:
@@ -151,12 +163,28 @@ def _unit_weights(row: dict[str, str]) -> np.ndarray:
     return np.array([weights.get(unit, (0, 0)) for unit in ACTION_UNITS], np.float32)
 
 
-def _read(path: Path, image_size: int) -> np.ndarray | str:
-    """Reads a picture as (3, S, S) uint8; if it cannot be read, returns a sentence that says why."""
-    try:
-        image = open_picture(path)
-    except DataError as error:
-        return str(error)
-    if image.size != (image_size, image_size):
-        image = image.resize((image_size, image_size), Image.Resampling.LANCZOS)
-    return np.asarray(image).transpose(2, 0, 1).copy()
+def _open_pictures(
+    root: Path, names: Sequence[str], image_size: int, mapped: bool
+) -> tuple[Tensor | MappedPictures, list[str]]:
+    """The pictures, and a sentence for each that cannot be read. They are decoded into one array, which takes them once."""
+    pack = PicturePack.find(root, names, image_size)
+    if pack and mapped and names:
+        return pack.open(names), []
+    if mapped and len(names) >= PACK_FROM:
+        size = len(names) * 3 * image_size**2 / 1e9
+        print(f"note: {len(names):,} pictures take {size:.1f} GB of memory in every process; `python -m train pack {root} "
+              f"--image-size {image_size}` makes files that processes map and share", file=sys.stderr)  # fmt: skip
+    if pack:
+        return pack.open(names)[:], []
+    reader = PictureReader(root)
+    images = np.empty((len(names), 3, image_size, image_size), np.uint8)
+
+    def read(index: int) -> str:
+        try:
+            images[index] = to_array(reader.open(names[index]), image_size)
+        except DataError as error:
+            return str(error)
+        return ""
+
+    problems = [problem for problem in map_threads(read, range(len(names))) if problem]
+    return torch.from_numpy(images), problems

@@ -10,24 +10,30 @@ from exprgan.csv_cells import remove_formulas
 
 from .licences import SOURCES_NAME, read_sources
 from .metadata import METADATA_NAME, read_metadata
+from .picture_pack import PicturePack
 
 
 def fingerprint(root: str | Path) -> dict[str, Any]:
     """Computes the hash of a folder's content, counts, and credits. Contains no path and no host name.
 
     Returns:
-        sha256 (of the table as it is published, without formulas, and every picture in it), pictures, people, splits,
+        sha256 (of the table as it is published, without formulas, and every picture in it, by its pixels if the folder is
+        packed), pictures, people, splits,
         labels and kinds (name -> pictures), the different values of the columns licence and credit, the most frequent
         first, and the rows of sources.csv, if any.
 
     Raises:
-        DataError: there is no valid metadata.csv, or a sources.csv that does not state all it should.
+        DataError: there is no valid metadata.csv, a sources.csv that does not state all it should, or an outdated pack.
     """
     root = Path(root)
     rows = read_metadata(root)
     content = hashlib.sha256(remove_formulas((root / METADATA_NAME).read_bytes()))
-    for name in sorted({row["file_name"] for row in rows}):
-        if (root / name).is_file():
+    names = sorted({row["file_name"] for row in rows})
+    pack = PicturePack.find(root, names)
+    for name in names:
+        if pack:
+            content.update(name.encode() + b"\0" + pack.pictures[name].digest)
+        elif (root / name).is_file():
             content.update(name.encode() + b"\0" + hashlib.sha256((root / name).read_bytes()).digest())
 
     def count(column: str) -> dict[str, int]:

@@ -44,9 +44,13 @@ def open_picture(path: Path) -> Image.Image:
 def picture_digest(path: Path) -> bytes | DataError:
     """A hash of a picture's pixels; if it cannot be trained on, the error that says why."""
     try:
-        image = open_picture(path)
+        return pixel_digest(open_picture(path))
     except DataError as error:
         return error
+
+
+def pixel_digest(image: Image.Image) -> bytes:
+    """A hash of a picture's size and pixels."""
     return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).digest()
 
 

@@ -26,6 +26,7 @@ from ..core.train_errors import DataError
 from .five_point_alignment import ALIGNMENTS
 from .metadata import MAX_LISTED, METADATA_NAME, raise_problems, write_metadata
 from .photo_sources import SOURCES, LabelledPhoto, MissingPhotos
+from .picture_pack import pack_if_large
 from .splits import split_people
 from .validation import SPLITS, find_row_problems, summarize_splits
 
@@ -165,7 +166,7 @@ def _splits(src: Path, photos: list[LabelledPhoto], test_share: float) -> dict[s
 def _write_folder(
     out: Path, rows: list[dict[str, str]], photos: list[Path], report: dict[str, Any], config: PrepareConfig
 ) -> None:
-    """Writes crops, report, table: in this order, so that a folder with a table is complete."""
+    """Writes crops, report, pack, table: in this order, so that a folder with a table is complete."""
     written, eye_distances = [], []
     left_out: dict[str, Any] = defaultdict(list)
     (out / METADATA_NAME).unlink(missing_ok=True)  # of an earlier run: it is written again once all crops match it
@@ -197,6 +198,7 @@ def _write_folder(
     report["eye_distance_px"] = dict(zip(("min", "median", "max"), (round(value, 1) for value in spread), strict=True))
     delete_partial_files(out)
     write_json(out / REPORT_NAME, report)
+    pack_if_large(out, [row["file_name"] for row in written], config.image_size)
     write_metadata(out, written)
     listed = {out / row["file_name"] for row in written}
     if stray := sum(path not in listed for path in (out / CROPS).rglob("*.png")):

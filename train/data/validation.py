@@ -2,13 +2,11 @@
 
 import math
 from collections import Counter, defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from PIL import Image
 
 from exprgan.expressions import EXPRESSIONS, NEUTRAL, canonical
 
+from ..core.threads import map_threads
 from ..core.train_errors import DataError
 from .metadata import (
     METADATA_NAME,
@@ -23,6 +21,7 @@ from .metadata import (
     unit_weights,
 )
 from .picture_checks import SIDES, find_copies, picture_digest
+from .picture_pack import PicturePack, PictureReader
 
 SPLITS = ("train", "test")
 """The splits that training and evaluation use. Pictures of other splits are ignored."""
@@ -39,7 +38,7 @@ _RANGES = {"intensity": (0, 1), "yaw": (-90, 90), "pitch": (-90, 90)}
 def inspect_folder(
     root: str | Path, expressions: tuple[str, ...] = EXPRESSIONS, fold: int | None = None, *, training: bool = True
 ) -> Findings:
-    """Runs all checks of a training folder; every picture is decoded once.
+    """Runs all checks of a training folder; every picture is decoded once, unless it is packed (see `picture_pack`).
 
     Args:
         expressions: the valid labels of the table, beside neutral and their known aliases.
@@ -58,8 +57,14 @@ def inspect_folder(
     empty = [split for split in SPLITS if not any(map(has_class, select_rows(rows, split, fold)))]
     findings += Findings([empty_split_problem(split, fold) for split in empty], [])
     names = list(dict.fromkeys(row["file_name"] for row in rows if row["file_name"] and row["file_name"] not in outside))
-    with ThreadPoolExecutor() as pool:
-        digests = dict(zip(names, pool.map(lambda name: picture_digest(root / name), names), strict=True))
+    try:
+        pack = PicturePack.find(root, names)
+    except DataError as error:
+        findings, pack = findings + Findings([str(error)], []), None
+    if pack:  # its pictures were checked when they were packed
+        digests: dict[str, bytes | DataError] = {name: pack.pictures[name].digest for name in names}
+    else:
+        digests = dict(zip(names, map_threads(lambda name: picture_digest(root / name), names), strict=True))
     broken = [str(digest) for digest in digests.values() if isinstance(digest, DataError)]
     return findings + Findings(broken, []) + find_copies(rows, digests, expressions)
 
@@ -220,7 +225,8 @@ def check(data: str, expressions: tuple[str, ...] = EXPRESSIONS) -> None:
         print("folds: " + ", ".join(f"{fold}: {count:,}" for fold, count in sorted(folds.items())))
     known = sum(bool(row.get("intensity")) for row in rows)
     print(f"intensity known for {known:,} of {len(rows):,}")
-    sizes = Counter(_size(Path(data, row["file_name"])) for row in rows)
+    reader = PictureReader(data)
+    sizes = Counter(reader.size(row["file_name"]) for row in rows)
     print("sizes: " + ", ".join(f"{w} x {h} px: {count:,}" for (w, h), count in sizes.most_common(5)))
 
 
@@ -285,8 +291,3 @@ def _owners_by_label(rows: list[dict[str, str]], expressions: tuple[str, ...]) -
     for row in rows:
         owners[canonical(row["expression"], expressions)].append(row["subject"])
     return owners
-
-
-def _size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as image:
-        return image.size

@@ -16,6 +16,7 @@ from ..core.config_flags import SIX_EXPRESSIONS, check_finite, option, parse_exp
 from ..core.files import writes_folder
 from ..core.git import git_commit
 from ..core.precision import supported_precision
+from ..core.processes import call_once
 from ..core.saved_training import SavedTraining
 from ..core.training_loop import cosine_decay, set_learning_rate
 from ..data import FaceFolder
@@ -94,8 +95,9 @@ def train_reference(data: str, config: ReferenceConfig) -> Path:
     torch.manual_seed(config.seed)
     names = parse_expressions(config.expressions)
     fold = None if config.fold < 0 else config.fold
-    check_before_training(data, names, fold, verbose=accelerator.is_main_process)
-    train, test = (FaceFolder.load(data, split, config.image_size, names, fold) for split in ("train", "test"))
+    call_once(lambda: check_before_training(data, names, fold))
+    train, test = (FaceFolder.load(data, split, config.image_size, names, fold, mapped=True)
+                   for split in ("train", "test"))  # fmt: skip
     network, steps_before = ReferenceNetwork(len(names), config.width, config.size), 0
     if config.init:
         network, info = load_reference_network(config.init, names)

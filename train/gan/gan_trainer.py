@@ -1,17 +1,14 @@
 """`fit`: trains ExprGAN in the paper's three stages."""
 
-import contextlib
 import copy
 import dataclasses
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, set_seed
 from torch import Tensor
-from torch.nn.utils import parameters_to_vector
 
 from exprgan.editor import ExpressionEditor
 from exprgan.facs import ACTION_UNITS
@@ -22,6 +19,7 @@ from ..core.allocator import keep_freed_memory
 from ..core.checkpoints import Checkpoints, check_continuation
 from ..core.files import write_json, writes_folder
 from ..core.precision import enable_fast_kernels, supported_precision
+from ..core.processes import call_once
 from ..core.train_errors import RunError
 from ..core.training_loop import TrainingLoop, set_learning_rate, update_ema
 from ..data import FaceFolder
@@ -32,6 +30,7 @@ from ..data.transforms import augment
 from ..data.validation import check_before_training
 from ..perceptual.face_trainer import check_face_network, load_face_network
 from ..perceptual.feature_maps import create_face_maps
+from .batch_statistics import MicroBatchStatistics
 from .fine_tuning import check_before_fine_tuning
 from .gan_losses import PLAYERS, PlayerLoss, TrainBatch, is_active, stage_weights
 from .held_out import held_out_metrics
@@ -81,8 +80,7 @@ class Trainer:
         self.model.to(self.device, memory_format=torch.channels_last).train()
         self.model.classifier.eval().requires_grad_(False)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
-        self.statistics = self._get_statistics().expand(config.accumulate, -1).clone()
-        """The discriminators' batch-norm running statistics, kept apart for each micro-batch: (accumulate, N)."""
+        self.statistics = MicroBatchStatistics((self.model.D_img, self.model.D_z), config.accumulate)
         self.nonfinite_losses = torch.zeros((), device=self.device)
         """Number of losses so far that were not finite."""
         if state := self.checkpoints.latest():
@@ -98,18 +96,18 @@ class Trainer:
     def _load_faces(self, data: str) -> None:
         config = self.config
         options = (self.model.config.image_size, self.model.config.expressions, None if config.fold < 0 else config.fold)
-        is_main = self.accelerator.is_main_process
         has_test = True
         if config.init:
-            has_test = check_before_fine_tuning(data, *options[1:], verbose=is_main)
+            has_test = call_once(lambda: check_before_fine_tuning(data, *options[1:]))
         else:
-            check_before_training(data, *options[1:], verbose=is_main)
-        train = FaceFolder.load(data, "train", *options)
-        self.held_out = FaceFolder.load(data, "test", *options) if has_test else train
+            call_once(lambda: check_before_training(data, *options[1:]))
+        train = FaceFolder.load(data, "train", *options, mapped=True)
+        self.held_out = FaceFolder.load(data, "test", *options, mapped=True) if has_test else train
         faces = train.expressive(config.min_intensity, neutral=config.neutral)
         if not len(faces):
             raise RunError(f"no picture in {data} has an expression of at least {config.min_intensity} intensity")
-        self.faces = dataclasses.replace(faces, images=faces.images.to(self.device))  # uint8, so all of them fit
+        in_memory = isinstance(faces.images, Tensor)  # as uint8, so all of them fit
+        self.faces = dataclasses.replace(faces, images=faces.images.to(self.device)) if in_memory else faces
 
     def fit(self) -> Path:
         """Runs the remaining steps and stages, and returns the run folder."""
@@ -202,7 +200,7 @@ class Trainer:
                     getattr(self.model, name).requires_grad_(other == player)
             optimizer = self.optimizers[player]
             for micro_batch, batch in enumerate(batches):
-                with self.accelerator.accumulate(player_loss), self._statistics_of(micro_batch):
+                with self.accelerator.accumulate(player_loss), self.statistics.of(micro_batch):
                     total, losses = player_loss(batch, weights)
                     self.accelerator.backward(total)
                     if log_gradients and self.accelerator.sync_gradients:
@@ -225,7 +223,8 @@ class Trainer:
         generator = torch.Generator().manual_seed(int.from_bytes(key.encode(), "big") % (2**63 - 25))
         indices = batch_indices(len(self.faces), config.batch_size, self.step, seed=config.seed,
                                 rank=micro_batch, world=self.accelerator.num_processes * config.accumulate)  # fmt: skip
-        images = self.faces.images[indices.to(self.device, non_blocking=True)]
+        images = self.faces.images
+        images = images[indices.to(images.device, non_blocking=True)].to(self.device, non_blocking=True)
         x = augment(images, generator, colour=config.colour, shift=config.shift)
         y = self.faces.one_hot(indices)
         c = self._draw_codes(y, indices, generator)
@@ -252,28 +251,6 @@ class Trainer:
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         return torch.nn.utils.get_total_norm(gradients)
 
-    def _statistics_buffers(self) -> list[Tensor]:
-        networks = (self.model.D_img, self.model.D_z)
-        return [buffer for network in networks for buffer in network.buffers() if buffer.is_floating_point()]
-
-    def _get_statistics(self) -> Tensor:
-        return parameters_to_vector(self._statistics_buffers())
-
-    def _set_statistics(self, values: Tensor) -> None:
-        buffers = self._statistics_buffers()
-        for buffer, value in zip(buffers, values.split([buffer.numel() for buffer in buffers]), strict=True):
-            buffer.copy_(value.view_as(buffer))
-
-    @contextlib.contextmanager
-    def _statistics_of(self, micro_batch: int) -> Iterator[None]:
-        """Within: batch norm reads and updates the running statistics of one micro-batch."""
-        if len(self.statistics) == 1:
-            yield
-        else:
-            self._set_statistics(self.statistics[micro_batch])
-            yield
-            self.statistics[micro_batch] = self._get_statistics()
-
     def _check_finite(self, stage: str) -> None:
         """Raises RunError if any loss so far was not finite."""
         if self.accelerator.reduce(self.nonfinite_losses, "sum") > 0:
@@ -299,10 +276,8 @@ class Trainer:
         stages = self.config.stage_names
         name = stages[self.stage] if self.stage < len(stages) else "end"
         self._check_finite(name)
-        if len(self.statistics) == 1:
-            self.statistics = self._get_statistics()[None]
-        statistics = self.accelerator.gather(self.statistics)
-        self._set_statistics(statistics.mean(0))
+        statistics = self.accelerator.gather(self.statistics.get())
+        self.statistics.apply(statistics.mean(0))
         if self.accelerator.is_main_process:
             self.checkpoints.save(self.stage, name, self.step, {
                 "model_config": dataclasses.asdict(self.model.config),
@@ -312,7 +287,7 @@ class Trainer:
                 "ema": {key: value for key, value in self.ema.state_dict().items() if key.split(".")[0] in PLAYERS["G"]},
                 "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             })  # fmt: skip
-        self._set_statistics(self.statistics[0])
+        self.statistics.apply_first()
         self.accelerator.wait_for_everyone()
 
     def _load(self, state: dict) -> None:
@@ -325,7 +300,7 @@ class Trainer:
             state["model"] |= {f"classifier.{key}": value for key, value in self.model.classifier.state_dict().items()}
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["model"] | state["ema"])
-        self._load_statistics(state["statistics"])
+        self.statistics.load(state["statistics"], self.accelerator.process_index, self.accelerator.num_processes)
         self.optimizers = self._new_optimizers()
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
@@ -341,14 +316,6 @@ class Trainer:
         finished = state["stage"] >= len(config.stage_names)
         check_continuation(self.out, dataclasses.asdict(config), previous, NO_RESULT, finished=finished,
                            verbose=self.accelerator.is_main_process)  # fmt: skip
-
-    def _load_statistics(self, saved: Tensor) -> None:
-        micro_batches, processes = len(self.statistics), self.accelerator.num_processes
-        if len(saved) != micro_batches * processes:  # the run continues with another number of either
-            saved = saved.mean(0, keepdim=True).expand(micro_batches * processes, -1)
-        own = saved.view(processes, micro_batches, -1)[self.accelerator.process_index]
-        self.statistics = own.to(self.device).clone()
-        self._set_statistics(self.statistics[0])
 
 
 def new_model(config: TrainConfig) -> ExprGAN:

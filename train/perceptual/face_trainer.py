@@ -20,6 +20,7 @@ from exprgan.photo.image_io import from_bytes
 from ..core.config_flags import SIX_EXPRESSIONS, check_finite, option, parse_expressions
 from ..core.files import write_weights, writes_folder
 from ..core.precision import supported_precision
+from ..core.processes import call_once
 from ..core.saved_training import SavedTraining
 from ..core.train_errors import RunError
 from ..core.training_loop import cosine_decay, set_learning_rate
@@ -98,8 +99,9 @@ def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
     accelerator = Accelerator(cpu=config.cpu, mixed_precision=supported_precision(config.mixed_precision, config.cpu))
     torch.manual_seed(config.seed)
     options = (config.image_size, parse_expressions(config.expressions), None if config.fold < 0 else config.fold)
-    check_before_training(data, *options[1:], verbose=accelerator.is_main_process)
-    train, test = (FaceFolder.load(data, split, *options, varied=True, unclassed=True) for split in ("train", "test"))
+    call_once(lambda: check_before_training(data, *options[1:]))
+    train, test = (FaceFolder.load(data, split, *options, varied=True, unclassed=True, mapped=True)
+                   for split in ("train", "test"))  # fmt: skip
     drawn = indices_with_neutral(train)
     num_units = len(ACTION_UNITS) if train.units.isfinite().any() and (train.units > 0).any() else 0
     network = FaceNetwork(len(train.expressions), config.width, config.size, num_units=num_units)
@@ -195,15 +197,33 @@ def evaluate_face_network(network: FaceNetwork, folder: FaceFolder) -> dict[str,
     outputs = [network(from_bytes(x.to(device))) for x in folder.images.split(64)]
     network.train(was_training)
     logits, embedding, units = (torch.cat(parts).float().cpu() for parts in zip(*outputs, strict=True))
-    cosine = embedding @ embedding.T
-    same_person = folder.subject[:, None] == folder.subject[None]
-    other_expression = folder.expression[:, None] != folder.expression[None]
+    same, other = mean_cosines(embedding, folder.subject, folder.expression)
     has_class, known = folder.expression >= 0, folder.units.isfinite()
     return {
         "expression_accuracy": (logits.argmax(1) == folder.expression)[has_class].float().mean().item(),
-        "cosine_same_person": cosine[same_person & other_expression].mean().item(),
-        "cosine_other_person": cosine[~same_person].mean().item(),
+        "cosine_same_person": same,
+        "cosine_other_person": other,
     } | ({"unit_r": correlation(units[known], folder.units[known])} if units.numel() and known.any() else {})
+
+
+def mean_cosines(embedding: Tensor, subject: Tensor, expression: Tensor) -> tuple[float, float]:
+    """Mean cosines of all pairs of pictures of a person with different expressions, and of two people; NaN without a pair.
+
+    The sum of all products of pairs of a group is the square of its sum, so that memory grows with the pictures only.
+
+    Args:
+        embedding: (N, D) unit vectors.
+        subject, expression: (N,) long; expression from -1 on.
+    """
+
+    def pairs(group: Tensor) -> tuple[Tensor, Tensor]:
+        groups, index, counts = group.unique(dim=0, return_inverse=True, return_counts=True)
+        sums = torch.zeros(len(groups), embedding.shape[1], dtype=torch.float64).index_add_(0, index, embedding.double())
+        return sums.square().sum(), counts.square().sum()
+
+    everything = pairs(torch.zeros_like(subject))
+    person, shown = pairs(subject), pairs(torch.stack((subject, expression), 1))
+    return tuple(((a[0] - b[0]) / (a[1] - b[1])).item() for a, b in ((person, shown), (everything, person)))
 
 
 def correlation(a: Tensor, b: Tensor) -> float:

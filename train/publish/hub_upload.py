@@ -20,6 +20,7 @@ from ..core.train_errors import DataError, RunError
 
 REPO_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 """org/name or org/name@revision."""
+SHA256_DIGITS = 64
 MAX_LISTED = 20
 """Of uploads of more files only those that change are listed."""
 
@@ -141,6 +142,9 @@ def _compare(addition: CommitOperationAdd, remote_hash: str | None) -> Literal["
     """Compares with the hash that the Hub has: git's SHA-1 of a small file, the SHA-256 of a large one."""
     if remote_hash is None:
         return "new"
+    if remote_hash == addition.upload_info.sha256.hex():
+        return "same"
+    if len(remote_hash) == SHA256_DIGITS:
+        return "changed"
     with addition.as_file() as file:
-        same = remote_hash in (addition.upload_info.sha256.hex(), git_hash(file.read()))
-    return "same" if same else "changed"
+        return "same" if remote_hash == git_hash(file.read()) else "changed"

@@ -10,15 +10,19 @@ from exprgan.models.model_card import CARD_NAME, licence_id, render_card
 from ..data.fingerprint import fingerprint
 from ..data.licences import SOURCES_NAME, SourceSet, credit_lines
 from ..data.metadata import METADATA_NAME, raise_problems, read_unchecked_metadata
+from ..data.picture_pack import PACK_FOLDER, PicturePack
 from ..data.validation import find_problems
 from .hub_upload import HubConfig, push
 
 DATA_CARD = Path(__file__).parent / "templates" / "data_card.md"
-PICTURE_PATTERNS = ("*.png", "*.jpg", "*.jpeg", "*.webp")
+PICTURE_PATTERNS = ("*.png", "*.jpg", "*.jpeg", "*.webp", f"{PACK_FOLDER}/*")
 
 
 def publish_data(data: str, hub: HubConfig) -> None:
     """Validates a training folder and uploads it in one commit.
+
+    If its pictures are packed at their own size (see `picture_pack`), the pack is sent in their place: a few large files.
+    The same call after a stopped one sends only those of them that had not arrived.
 
     Args:
         data: the folder. A README.md in it is used as the card; otherwise one is made from metadata.csv and sources.csv.
@@ -35,7 +39,13 @@ def publish_data(data: str, hub: HubConfig) -> None:
     rows = read_unchecked_metadata(root)
     labels = {row["expression"].strip().lower() for row in rows} - {"", NEUTRAL, *EXPRESSIONS}
     raise_problems(data, find_problems(root, (*EXPRESSIONS, *sorted(labels))))
-    files: dict[str, Path | bytes] = {row["file_name"]: root / row["file_name"] for row in rows}
+    names = [row["file_name"] for row in rows]
+    pack = PicturePack.find(root, names)
+    if pack and all(pack.pictures[name].side == pack.image_size for name in names):
+        paths = [path for table in pack.files for path in (table, table.with_suffix(".csv"))]
+        files: dict[str, Path | bytes] = {f"{PACK_FOLDER}/{path.name}": path for path in paths}
+    else:
+        files = {name: root / name for name in names}
     files |= {name: root / name for name in (METADATA_NAME, SOURCES_NAME, CARD_NAME) if (root / name).is_file()}
     raise_problems(data, [f"{name} {problem}" for name, problem in find_path_problems(files, root).items()],
                    "Only what is in the folder is published")  # fmt: skip

@@ -19,6 +19,7 @@ from ..core.files import write_json, writes_folder
 from ..core.train_errors import DataError, RunError
 from ..data.licences import SOURCES_NAME, add_sources
 from ..data.metadata import METADATA_NAME, raise_problems, write_metadata
+from ..data.picture_pack import pack_if_large
 from ..data.splits import read_splits, split_families
 from ..data.validation import summarize_splits
 from .face_model.mesh import Mesh
@@ -58,6 +59,7 @@ def build_set(config: RenderConfig) -> None:
     delete_partial_files(out)
     rows = _read_rows(out)
     add_sources(out / SOURCES_NAME, collect_source_sets(people))
+    pack_if_large(out, [row["file_name"] for row in rows], config.image_size)
     write_metadata(out, rows)
     print(f"{out}: {len(rows):,} pictures\n{summarize_splits(rows)}")
 
