@@ -53,7 +53,7 @@ def test_neutral_and_weak_pictures_stay_out_of_the_six_classes(faces_dir):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda row: {k: v for k, v in row.items() if k != "subject"}, "lacks the column 'subject'"),
+        (lambda row: {k: v for k, v in row.items() if k != "split"}, "lacks the column 'split'"),
         (lambda row: row | {"expression": "bored"}, "unknown expression 'bored'"),
         (lambda row: row | {"split": "dev"}, "no rows with split 'train'"),
         (lambda row: row | {"file_name": "gone.jpg"}, r"gone\.jpg cannot be read as a picture"),

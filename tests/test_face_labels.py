@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from exprgan.facs import ACTION_UNITS
 from train.core.train_errors import DataError
@@ -18,11 +19,13 @@ from train.perceptual.face_trainer import (
     FaceTrainConfig,
     indices_with_neutral,
     load_face_network,
+    mean_cosines,
     prior_shift,
     soft_labels,
     train_face_network,
     unit_loss,
 )
+from train.perceptual.people_classes import NO_CLASS, PeopleClasses
 
 
 def test_a_faint_expression_is_partly_neutral():
@@ -103,3 +106,46 @@ def test_a_face_network_learns_action_units_where_the_set_has_them(faces_dir, tm
     write_metadata(folder, [row | {"action_units": ""} for row in read_metadata(folder) if row["expression"]])
     config = dataclasses.replace(config, out=str(tmp_path / "plain"))
     assert "unit_r" not in train_face_network(str(folder), config)
+
+
+def without_people(faces_dir, tmp_path):
+    """A copy of the set whose table has no column `subject`."""
+    folder = shutil.copytree(faces_dir, tmp_path / "faces")
+    write_metadata(folder, [{k: v for k, v in row.items() if k != "subject"} for row in read_metadata(folder)])
+    return folder
+
+
+def test_where_people_are_unknown_the_network_learns_expressions_alone(faces_dir, tmp_path, capsys):
+    folder = without_people(faces_dir, tmp_path)
+    config = FaceTrainConfig(out=str(tmp_path / "out"), steps=2, width=2, image_size=32, batch_size=8, cpu=True,
+                             mixed_precision="no")  # fmt: skip
+    AcceleratorState._reset_state(reset_partial_state=True)
+    results = train_face_network(str(folder), config)
+    printed = capsys.readouterr()
+    assert "note: nobody has two pictures in split 'train'" in printed.out and "nan" not in printed.out
+    assert "has no column 'subject', so people are unknown: no identity is learned" in printed.err
+    assert "cosine_same_person" not in results and "cosine_other_person" in results
+    assert load_face_network(config.out, 6).expression.out_features == 7
+
+
+def test_the_only_picture_of_a_person_is_no_class(faces_dir):
+    people = PeopleClasses(torch.tensor([0, 1, 1, 3, 3, 2]))
+    assert people.classes.tolist() == [NO_CLASS, 0, 0, 1, 1, NO_CLASS] and people.count == 2
+    assert "2 pictures are the only ones of their person and teach no identity; the 2 people of the other 4" in people.note
+    cosines = torch.tensor([[0.3, 0.1]] * 3)
+    both, known = people.loss(cosines, torch.tensor([0, 1, 3])), people.loss(cosines[:2], torch.tensor([1, 3]))
+    assert torch.equal(both, known) and people.loss(cosines[:1], torch.tensor([5])) == 0
+    known_set = FaceFolder.load(faces_dir, "train", 16)
+    everyone = PeopleClasses(known_set.subject)
+    assert torch.equal(everyone.classes, known_set.subject) and not everyone.note
+
+
+def test_mean_cosines_are_those_of_all_pairs():
+    generator = torch.Generator().manual_seed(0)
+    embedding = torch.nn.functional.normalize(torch.randn(40, 5, generator=generator), dim=1)
+    subject, expression = (torch.randint(4, (40,), generator=generator) for _ in range(2))
+    cosine, same = embedding @ embedding.T, subject[:, None] == subject
+    pairs = same & (expression[:, None] != expression), ~same
+    expected = [cosine[pair].mean().item() for pair in pairs]
+    assert mean_cosines(embedding, subject, expression - 1) == pytest.approx(expected, abs=1e-6)
+    assert math.isnan(mean_cosines(embedding[:1], subject[:1], expression[:1])[0])

@@ -14,9 +14,10 @@ from ..core.files import write_text
 from ..core.train_errors import DataError
 
 METADATA_NAME = "metadata.csv"
-REQUIRED_COLUMNS = ("file_name", "subject", "expression", "split")
-"""Columns that must be there and filled, but for `expression` (see `has_class`). `intensity`, `fold`, `action_units`, `yaw`
-and `pitch` are used or checked where present; others are kept for readers."""
+REQUIRED_COLUMNS = ("file_name", "expression", "split")
+"""Columns that must be there and filled, but for `expression` (see `has_class`). Without a column `subject` people are
+unknown, and each picture is of a person of its own, named as the picture; with one, it is filled. `intensity`, `fold`,
+`action_units`, `yaw` and `pitch` are used or checked where present; others are kept for readers."""
 
 VARIED_COLUMNS = ("yaw", "pitch", "gaze", "light")
 """Columns that are filled where a rendered picture differs in them from the person's photo."""
@@ -117,7 +118,8 @@ def read_unchecked_metadata(root: Path) -> list[dict[str, str]]:
     path = root / METADATA_NAME
     if not path.is_file():
         raise DataError(f"{path} does not exist; the folder needs one, with the columns {', '.join(REQUIRED_COLUMNS)}")
-    return read_table(path, REQUIRED_COLUMNS)
+    rows = read_table(path, REQUIRED_COLUMNS)
+    return rows if rows and "subject" in rows[0] else [row | {"subject": row["file_name"]} for row in rows]
 
 
 def read_table(path: Path, required: Sequence[str]) -> list[dict[str, str]]:

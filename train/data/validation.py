@@ -115,6 +115,9 @@ def find_shortages(
             )
         if len(people := {row["subject"] for row in selected}) == 1:
             errors.append(f"{where} shows one person only, {people.pop()!r}, from whom no identity is learned; add others")
+        elif all(row["subject"] == row["file_name"] for row in selected):
+            warnings.append(f"{METADATA_NAME} has no column 'subject', so people are unknown: no identity is learned, and "
+                            "whoever is in both splits makes results look better than they are")  # fmt: skip
         if few := [name for name in shown if len(set(owners[name])) < MIN_CLASS_PEOPLE]:
             counts = ", ".join(
                 f"{name} ({len(owners[name]):,} pictures of {len(set(owners[name]))} people)" for name in few
@@ -191,7 +194,7 @@ def find_row_problems(rows: list[dict[str, str]], expressions: tuple[str, ...] =
     """
     problems = []
     has_folds = any(row.get("fold") for row in rows)
-    always = (*(column for column in REQUIRED_COLUMNS if column != "expression"), *["fold"] * has_folds)
+    always = (*(column for column in REQUIRED_COLUMNS if column != "expression"), "subject", *["fold"] * has_folds)
     for number, row in enumerate(rows, start=2):  # as a spreadsheet counts them; the header is row 1
         name = row["file_name"] or f"row {number}"
         problems += [f"{name} has no {column}" for column in always if not row[column].strip()]

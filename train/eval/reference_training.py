@@ -23,10 +23,9 @@ from ..data import FaceFolder
 from ..data.face_folder import batch_indices
 from ..data.fingerprint import fingerprint
 from ..data.validation import check_before_training
+from ..perceptual.people_classes import PeopleClasses, cosines_with
 from .reference_network import EMBEDDING_DIM, ReferenceNetwork, load_reference_network, save_reference_network
 
-COSINE_SCALE = 16.0
-"""Sharpness of the softmax over cosines with the training people."""
 LABEL_SMOOTHING = 0.05
 MIN_CLEAR_INTENSITY = 0.35
 """A known intensity below this is labelled as partly neutral."""
@@ -70,18 +69,18 @@ class ReferenceHeads(nn.Module):
 
     Args:
         network: the reference network.
-        people: number of training people.
+        people: the training people.
     """
 
-    def __init__(self, network: ReferenceNetwork, people: int):
+    def __init__(self, network: ReferenceNetwork, people: PeopleClasses):
         super().__init__()
-        self.network, self.people = network, nn.Linear(EMBEDDING_DIM, people, bias=False)
+        self.network, self.people = network, people.new_head(EMBEDDING_DIM)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x: (B, 3, size, size) in [-1, 1] -> logits (B, K + 1), cosines with the people (B, people), strength (B, K)."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """x: (B, 3, size, size) in [-1, 1] -> logits (B, K + 1), cosines with the people (B, people), None without any, and
+        strength (B, K)."""
         logits, embedding, strength = self.network(x)
-        with torch.autocast(x.device.type, enabled=False):
-            return logits, embedding.float() @ F.normalize(self.people.weight.float(), dim=1).T, strength
+        return logits, cosines_with(self.people, embedding), strength
 
 
 @writes_folder(lambda data, config: config.out)
@@ -103,7 +102,10 @@ def train_reference(data: str, config: ReferenceConfig) -> Path:
         network, info = load_reference_network(config.init, names)
         network, steps_before = network.train().requires_grad_(True), info["steps"]
     images = torch.cat([_to_uint8(network.preprocess(batch)) for batch in train.images.split(256)])
-    heads = ReferenceHeads(network, len(train.subjects)).to(memory_format=torch.channels_last)
+    people = PeopleClasses(train.subject)
+    if people.note:
+        accelerator.print(people.note)
+    heads = ReferenceHeads(network, people).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(heads.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=0.05)
     training = SavedTraining(accelerator, "judge", config, heads, optimizer)
     with training.loop as loop:
@@ -114,11 +116,10 @@ def train_reference(data: str, config: ReferenceConfig) -> Path:
                                     rank=accelerator.process_index, world=accelerator.num_processes)  # fmt: skip
             x = augment_reference(images[indices].to(accelerator.device), training.generator())
             logits, cosines, strength = training.model(x.contiguous(memory_format=torch.channels_last))
-            expression, subject, intensity = (column[indices].to(logits.device)
-                                              for column in (train.expression, train.subject, train.intensity))  # fmt: skip
+            expression, intensity = (column[indices].to(logits.device) for column in (train.expression, train.intensity))
             labels = soft_labels(expression, intensity, len(names))
             loss = (F.cross_entropy(logits.float(), labels, label_smoothing=LABEL_SMOOTHING)
-                    + F.cross_entropy(COSINE_SCALE * cosines, subject)
+                    + people.loss(cosines, indices)
                     + STRENGTH_WEIGHT * strength_loss(strength.float(), expression, intensity))  # fmt: skip
             training.advance(loss, max_norm=MAX_GRADIENT)
             if training.save_if_due() and accelerator.is_main_process:

@@ -28,6 +28,7 @@ from ..data import FaceFolder
 from ..data.face_folder import batch_indices
 from ..data.transforms import augment, augment_scene
 from ..data.validation import check_before_training
+from .people_classes import PeopleClasses, cosines_with
 
 FACE_NAME = "face.safetensors"
 NEUTRAL_SHARE = 0.3
@@ -38,8 +39,8 @@ PLAIN_INTENSITY = 0.4
 """Known intensity from which a picture counts wholly as its class; weaker ones count partly as neutral."""
 UNIT_WEIGHT, UNIT_TOLERANCE = 20.0, 0.2
 """Weight of the loss of action units beside the two heads' cross entropies, and the error from which it grows linearly."""
-COSINE_SCALE = 16.0
-"""Factor of the cosines in the identity softmax; 16 separates a few hundred people without label smoothing."""
+
+COSINES = ("cosine_same_person", "cosine_other_person")
 
 
 @dataclass(frozen=True)
@@ -74,19 +75,19 @@ class FaceHeads(nn.Module):
 
     Args:
         network: the face network.
-        people: number of training people.
+        people: the training people.
     """
 
-    def __init__(self, network: FaceNetwork, people: int):
+    def __init__(self, network: FaceNetwork, people: PeopleClasses):
         super().__init__()
         self.network = network
-        self.people = nn.Linear(network.identity.out_features, people, bias=False)
+        self.people = people.new_head(network.identity.out_features)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x: (B, 3, H, W) in [-1, 1] -> expression logits (B, K + 1), cosines with the people (B, people), and units."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """x: (B, 3, H, W) in [-1, 1] -> expression logits (B, K + 1), cosines with the people (B, people), None without
+        any, and units."""
         logits, embedding, units = self.network(x)
-        with torch.autocast(x.device.type, enabled=False):
-            return logits, embedding.float() @ F.normalize(self.people.weight.float(), dim=1).T, units
+        return logits, cosines_with(self.people, embedding), units
 
 
 @writes_folder(lambda data, config: config.out)
@@ -108,7 +109,10 @@ def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
     if config.init:
         known = load_face_network(config.init, len(train.expressions)).state_dict()
         network.load_state_dict({**network.state_dict(), **known} if num_units else known)
-    heads = FaceHeads(network, len(train.subjects)).to(memory_format=torch.channels_last)
+    people = PeopleClasses(train.subject)
+    if people.note:
+        accelerator.print(people.note)
+    heads = FaceHeads(network, people).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(heads.parameters(), lr=config.lr, weight_decay=0.01)
     training = SavedTraining(accelerator, "facenet", config, heads, optimizer)
     with training.loop as loop:
@@ -121,11 +125,10 @@ def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
             x = augment(train.images[indices].to(accelerator.device), generator, colour=1.0, shift=1.0, flip=flip)
             x = augment_scene(x, generator)
             logits, cosines, units = training.model(x.contiguous(memory_format=torch.channels_last))
-            labels = train.expression, train.subject, train.intensity
-            expression, subject, intensity = (label[indices].to(logits.device) for label in labels)
+            expression, intensity = (label[indices].to(logits.device) for label in (train.expression, train.intensity))
             shown = torch.where(flip[:, None, None], train.units[indices].flip(2), train.units[indices]).to(units.device)
             target = soft_labels(expression, intensity, logits.shape[1])
-            loss = F.cross_entropy(logits.float(), target) + F.cross_entropy(COSINE_SCALE * cosines, subject)
+            loss = F.cross_entropy(logits.float(), target) + people.loss(cosines, indices)
             training.advance(loss + UNIT_WEIGHT * unit_loss(units.float(), shown))
             if training.save_if_due() and accelerator.is_main_process:
                 loop.write(f"{loop.step} steps; held-out people: {_sentence(evaluate_face_network(network, test))}")
@@ -188,21 +191,20 @@ def evaluate_face_network(network: FaceNetwork, folder: FaceFolder) -> dict[str,
     """Measures the accuracy over the K + 1 expressions, and mean cosines of embeddings, in evaluation mode.
 
     Returns:
-        expression_accuracy; cosine_same_person, of two pictures of a person with different expressions;
-        cosine_other_person, of pictures of two people; unit_r, the correlation of the weights of action units read and
-        shown, where both exist.
+        expression_accuracy; cosine_same_person, of two pictures of a person with different expressions, if there
+        are any; cosine_other_person, of pictures of two people; unit_r, the correlation of the weights of action units
+        read and shown, where both exist.
     """
     device, was_training = next(network.parameters()).device, network.training
     network.eval()
     outputs = [network(from_bytes(x.to(device))) for x in folder.images.split(64)]
     network.train(was_training)
     logits, embedding, units = (torch.cat(parts).float().cpu() for parts in zip(*outputs, strict=True))
-    same, other = mean_cosines(embedding, folder.subject, folder.expression)
+    cosines = zip(COSINES, mean_cosines(embedding, folder.subject, folder.expression), strict=True)
     has_class, known = folder.expression >= 0, folder.units.isfinite()
     return {
         "expression_accuracy": (logits.argmax(1) == folder.expression)[has_class].float().mean().item(),
-        "cosine_same_person": same,
-        "cosine_other_person": other,
+        **{name: cosine for name, cosine in cosines if not math.isnan(cosine)},
     } | ({"unit_r": correlation(units[known], folder.units[known])} if units.numel() and known.any() else {})
 
 
