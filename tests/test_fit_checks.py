@@ -12,7 +12,10 @@ from exprgan.photo.image_io import from_bytes
 from train.core.checkpoints import Checkpoints
 from train.core.files import write_weights
 from train.core.train_errors import RunError
+from train.core.training_loop import TrainingLoop
 from train.data import FaceFolder
+from train.gan.distributed import prepare_losses, synchronise_batch_norm
+from train.gan.gan_losses import PLAYERS, is_active, stage_weights
 from train.gan.gan_trainer import Trainer, fit
 from train.gan.held_out import held_out_metrics
 from train.gan.train_config import TrainConfig
@@ -56,6 +59,58 @@ def test_the_logged_rate_and_held_out_numbers_are_those_of_the_run(faces_dir, co
     with torch.inference_mode():
         error = (model.G_dec(model.G_enc(x), model.Q(x, y)) - x).abs().mean().item()
     assert logged[-1]["held_out/pixel"] == pytest.approx(error, abs=1e-4)
+
+
+def test_the_learning_rate_rises_decays_and_follows_the_batch():
+    config = TrainConfig(lr=1e-3, lr_end=0.5, warm_up=4, lr_batch=48)
+    rates = [config.learning_rate(step / 10, step, pictures=192) for step in (0, 3, 9)]
+    assert rates == pytest.approx([0.25 * 2e-3, 2e-3 * 0.85, 2e-3 * 0.55])
+    assert TrainConfig(lr=1e-3).learning_rate(0.5, 0, pictures=192) == 1e-3
+    with pytest.raises(ValueError, match="warm_up must be at least 0, not -1"):
+        TrainConfig(warm_up=-1)
+
+
+def test_batch_norm_over_all_processes_needs_gpus_and_keeps_the_weights():
+    model = ExprGAN(ExprGANConfig(image_size=16, z_dim=3, encoder_width=2, decoder_width=16, discriminator_width=2))
+    with pytest.raises(RunError, match="--sync-batch-norm needs GPUs"):
+        synchronise_batch_norm(model, torch.device("cpu"), processes=2)
+    before = model.state_dict()
+    synchronise_batch_norm(model, torch.device("cpu"), processes=1)
+    assert sum(isinstance(module, torch.nn.SyncBatchNorm) for module in model.modules()) == 5 + 7 + 3
+    after = model.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_parameters_without_a_gradient_in_a_stage_are_kept_from_several_processes(faces_dir, config, monkeypatch):
+    trainer = Trainer(str(faces_dir), config)
+    before = [buffer.clone() for buffer in trainer.model.buffers()]
+    monkeypatch.setattr("accelerate.Accelerator.num_processes", 2)
+    monkeypatch.setattr("accelerate.Accelerator.prepare_model", lambda self, loss: [
+        name.removeprefix("networks.") for name, p in loss.named_parameters() if not p.requires_grad])  # fmt: skip
+    for stage, idle in (("controller", "G_enc."), ("reconstruct", "D_img.head."), ("refine", "nothing")):
+        weights = stage_weights(stage)
+        left_out = prepare_losses(trainer.accelerator, trainer.model, weights, trainer._draw_batch(stage))
+        names = [name for names in left_out.values() for name in names]
+        assert bool(names) == (stage != "refine") and all(name.startswith(idle) for name in names)
+        assert list(left_out) == [player for player in PLAYERS if is_active(player, weights)]
+    assert all(torch.equal(buffer, old) for buffer, old in zip(trainer.model.buffers(), before, strict=True))
+
+
+def test_processes_agree_on_the_time_every_two_seconds_after_the_same_steps(monkeypatch):
+    class Process:
+        num_processes, device, is_main_process = 2, torch.device("cpu"), False
+
+        def reduce(self, seconds, how):
+            agreements.append(loop.step)
+            return seconds + 0.5  # the other process is a second ahead
+
+    agreements, clock = [], iter(range(10**6))
+    monkeypatch.setattr("train.core.training_loop.time.monotonic", lambda: next(clock) * 0.25)
+    with TrainingLoop(Process(), "x", steps=50) as loop:
+        while loop.fraction < 1:
+            loop.advance()
+    assert agreements[0] == 1 and agreements[-1] == 50 and len(agreements) < 15
+    assert loop.seconds == pytest.approx(50 * 0.25 + 0.5 * len(agreements))
 
 
 def test_a_finished_run_asked_for_other_settings_is_refused(faces_dir, config, capsys):

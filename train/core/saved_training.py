@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from .checkpoints import Checkpoints, check_continuation
+from .processes import call_once
 from .train_errors import RunError
 from .training_loop import TrainingLoop
 
@@ -38,7 +39,7 @@ class SavedTraining:
                  optimizer: torch.optim.Optimizer, *, ema: nn.Module | None = None, base: str = ""):  # fmt: skip
         self.accelerator, self.name, self.config, self.ema, self.base = accelerator, name, config, ema, base
         self.checkpoints, self.settings = Checkpoints(config.out), dataclasses.asdict(config)
-        state = self.checkpoints.latest() or {}
+        state = call_once(self.checkpoints.latest) or {}  # another machine need not see the folder
         self.loop = TrainingLoop(accelerator, name, steps=config.steps, minutes=config.minutes,
                                  step=state.get("step", 0), seconds=state.get("seconds", 0.0))  # fmt: skip
         if state:

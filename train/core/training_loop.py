@@ -25,6 +25,8 @@ from .train_errors import RunError
 
 LOG_STEPS = 20
 """Steps between two readings of the losses, each of which waits for the device."""
+AGREE_SECONDS, MAX_AGREE_STEPS = 2.0, 100
+"""Time between two agreements of several processes on how long they have worked, and the most steps."""
 
 
 class TrainingLoop:
@@ -45,6 +47,7 @@ class TrainingLoop:
                  seconds: float = 0.0):  # fmt: skip
         self.accelerator, self.name, self.steps, self.minutes = accelerator, name, steps, minutes
         self.step, self.seconds, self._saved_at = step, seconds, seconds
+        self._own_seconds, self._agreed, self._agree_at = seconds, (step, seconds), 0
         self.bar, self._last = tqdm(disable=True), time.monotonic()
 
     def __enter__(self) -> "TrainingLoop":
@@ -72,16 +75,29 @@ class TrainingLoop:
             RunError: one of the losses shown is not finite.
         """
         now = time.monotonic()
-        self.step, self.seconds, self._last = self.step + 1, self.seconds + now - self._last, now
-        if self.accelerator.num_processes > 1:  # their clocks differ
-            seconds = torch.tensor(self.seconds, dtype=torch.float64, device=self.accelerator.device)
-            self.seconds = self.accelerator.reduce(seconds, "mean").item()
+        self.step, self._own_seconds, self._last = self.step + 1, self._own_seconds + now - self._last, now
+        if self.accelerator.num_processes == 1:
+            self.seconds = self._own_seconds
+        elif self.step >= self._agree_at or self.step == self.steps:
+            self._agree()
         self.bar.update()
         if losses and self.step % LOG_STEPS == 0:
-            values = {name: loss.item() for name, loss in losses.items()}
+            values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
             if not all(map(math.isfinite, values.values())):
                 raise RunError(f"a loss is not finite at step {self.step}; start again with a lower --lr")
             self.show(values)
+
+    def _agree(self) -> None:
+        """Sets the seconds to the mean of all processes, whose clocks differ.
+
+        Each waits for the others, so this is done about every AGREE_SECONDS; how many steps that is follows from what they
+        agreed on, so that all do it after the same step.
+        """
+        seconds = torch.tensor(self._own_seconds, dtype=torch.float64, device=self.accelerator.device)
+        self.seconds = self._own_seconds = self.accelerator.reduce(seconds, "mean").item()
+        steps, spent = self.step - self._agreed[0], self.seconds - self._agreed[1]
+        self._agreed = self.step, self.seconds
+        self._agree_at = self.step + max(1, min(MAX_AGREE_STEPS, int(AGREE_SECONDS * steps / max(spent, 1e-9))))
 
     def show(self, values: Mapping[str, float]) -> None:
         """Shows values by name in the progress bar, with the time left when training by minutes."""

@@ -52,8 +52,9 @@ def augment(x: Tensor, generator: torch.Generator, *, colour: float = 0.0, shift
 
 def augment_scene(x: Tensor, generator: torch.Generator) -> Tensor:
     """Relights half of the pictures, and gives a third the surroundings of another face: (B, 3, S, S) in [-1, 1]."""
-    relit, moved = ((torch.rand(len(x), 1, 1, 1, generator=generator) < share).to(x.device) for share in (0.5, 0.33))
-    order = torch.randperm(len(x), generator=generator).to(x.device)
+    draws = [torch.rand(len(x), 1, 1, 1, generator=generator) < share for share in (0.5, 0.33)]
+    relit, moved = (draw.to(x.device, non_blocking=True) for draw in draws)
+    order = torch.randperm(len(x), generator=generator).to(x.device, non_blocking=True)
     x = torch.where(moved, torch.lerp(x[order], x, _face_ellipse(x)), x)
     return torch.where(relit, augment_lighting((x[:, None] + 1) / 2, generator)[:, 0] * 2 - 1, x)
 

@@ -114,9 +114,10 @@ def train_reference(data: str, config: ReferenceConfig) -> Path:
             set_learning_rate(training.optimizer, config.lr * rate)
             indices = batch_indices(len(train), config.batch_size, loop.step, seed=config.seed,
                                     rank=accelerator.process_index, world=accelerator.num_processes)  # fmt: skip
-            x = augment_reference(images[indices].to(accelerator.device), training.generator())
+            x = augment_reference(images[indices].to(accelerator.device, non_blocking=True), training.generator())
             logits, cosines, strength = training.model(x.contiguous(memory_format=torch.channels_last))
-            expression, intensity = (column[indices].to(logits.device) for column in (train.expression, train.intensity))
+            expression, intensity = (column[indices].to(logits.device, non_blocking=True)
+                                     for column in (train.expression, train.intensity))  # fmt: skip
             labels = soft_labels(expression, intensity, len(names))
             loss = (F.cross_entropy(logits.float(), labels, label_smoothing=LABEL_SMOOTHING)
                     + people.loss(cosines, indices)
@@ -156,9 +157,9 @@ def strength_loss(strength: Tensor, expression: Tensor, intensity: Tensor) -> Te
         expression: (B,) long, K for neutral.
         intensity: (B,), NaN where unknown: such pictures are left out.
     """
-    target = F.one_hot(expression, strength.shape[1] + 1)[:, :-1] * intensity[:, None]
     known = ~intensity.isnan()
-    return (strength - target)[known].square().sum(1).mean() if known.any() else strength.sum() * 0
+    target = F.one_hot(expression, strength.shape[1] + 1)[:, :-1] * intensity.nan_to_num()[:, None]
+    return ((strength - target).square().sum(1) * known).sum() / known.sum().clamp(min=1)
 
 
 def augment_reference(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -174,7 +175,7 @@ def augment_reference(x: Tensor, generator: torch.Generator) -> Tensor:
 
     def uniform(*shape: int) -> Tensor:
         """(B, *shape) in [-1, 1)."""
-        return (torch.rand(len(x), *shape, generator=generator) * 2 - 1).to(x.device)
+        return (torch.rand(len(x), *shape, generator=generator) * 2 - 1).to(x.device, non_blocking=True)
 
     size = x.shape[-1]
     angle, scale, shift = uniform() * math.radians(6), 1 + uniform() * 0.07, uniform(2) * 0.08
@@ -187,7 +188,7 @@ def augment_reference(x: Tensor, generator: torch.Generator) -> Tensor:
     x = torch.lerp(x, blurred, (uniform(1, 1, 1) * 1.4).clamp(0, 1))  # half of the images, some of them completely
     x = x.clamp(1e-3, 1) ** (uniform(1, 1, 1) * 0.4).exp()
     x = x * (uniform(3, 1, 1) * 0.12).exp() * (uniform(1, 1, 1) * 0.15).exp() + uniform(1, 1, 1) * 0.05
-    x = x + torch.randn(x.shape, generator=generator).to(x.device) * 0.03 * uniform(1, 1, 1).clamp(0, 1)
+    x = x + torch.randn(x.shape, generator=generator).to(x.device, non_blocking=True) * 0.03 * uniform(1, 1, 1).clamp(0, 1)
     positions = torch.linspace(-1, 1, size, device=x.device)
     half_side, centre = 0.15 + 0.15 * uniform(1, 1).abs(), uniform(2, 1)
     in_rows, in_columns = ((positions - centre[:, i : i + 1, 0]).abs() < half_side[:, 0] for i in range(2))

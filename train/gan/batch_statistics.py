@@ -11,13 +11,17 @@ class MicroBatchStatistics:
     """The running means and variances of some networks, a row for each micro-batch of this process.
 
     Args:
-        networks: their floating-point buffers are the statistics; they stay on their device from now on.
+        networks: their floating-point buffers are the statistics.
         micro_batches: number of micro-batches of a step on this process.
     """
 
     def __init__(self, networks: Sequence[nn.Module], micro_batches: int):
-        self._buffers = [b for network in networks for b in network.buffers() if b.is_floating_point()]
-        self._rows = parameters_to_vector(self._buffers).expand(micro_batches, -1).clone()
+        self._networks = networks
+        self._rows = parameters_to_vector(self._buffers()).expand(micro_batches, -1).clone()
+
+    def _buffers(self) -> list[Tensor]:
+        """The statistics as they are now: preparing a network for several processes replaces them."""
+        return [b for network in self._networks for b in network.buffers() if b.is_floating_point()]
 
     @contextmanager
     def of(self, micro_batch: int) -> Iterator[None]:
@@ -27,17 +31,18 @@ class MicroBatchStatistics:
         else:
             self.apply(self._rows[micro_batch])
             yield
-            self._rows[micro_batch] = parameters_to_vector(self._buffers)
+            self._rows[micro_batch] = parameters_to_vector(self._buffers())
 
     def get(self) -> Tensor:
         """The statistics: (micro-batches, N)."""
         if len(self._rows) == 1:
-            self._rows = parameters_to_vector(self._buffers)[None]
+            self._rows = parameters_to_vector(self._buffers())[None]
         return self._rows
 
     def apply(self, values: Tensor) -> None:
         """Writes (N,) statistics into the networks."""
-        for buffer, value in zip(self._buffers, values.split([b.numel() for b in self._buffers]), strict=True):
+        buffers = self._buffers()
+        for buffer, value in zip(buffers, values.split([b.numel() for b in buffers]), strict=True):
             buffer.copy_(value.view_as(buffer))
 
     def apply_first(self) -> None:

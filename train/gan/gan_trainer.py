@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import warnings
 from pathlib import Path
 
 import torch
@@ -31,8 +30,9 @@ from ..data.validation import check_before_training
 from ..perceptual.face_trainer import check_face_network, load_face_network
 from ..perceptual.feature_maps import create_face_maps
 from .batch_statistics import MicroBatchStatistics
+from .distributed import prepare_losses, select_player, synchronise_batch_norm
 from .fine_tuning import check_before_fine_tuning
-from .gan_losses import PLAYERS, PlayerLoss, TrainBatch, is_active, stage_weights
+from .gan_losses import PLAYERS, TrainBatch, stage_weights
 from .held_out import held_out_metrics
 from .tracking import RunTracker, tracker_names
 from .train_config import TrainConfig
@@ -57,8 +57,7 @@ class Trainer:
             gradient_accumulation_steps=config.accumulate,
             log_with=tracker_names(config) or None,
             project_config=ProjectConfiguration(config.out, str(self.out / "tensorboard")),
-            # some weights are unused in a stage: G_enc in the first, D_img's head in the second
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         )  # fmt: skip
         self.device = self.accelerator.device
         if self.device.type == "cpu":
@@ -77,21 +76,22 @@ class Trainer:
         """The configuration of each stage, as a run may continue with other settings."""
         self.previous_training = read_training(config.init) if config.init else None
         """training.json of the weights of --init."""
+        if config.sync_batch_norm:
+            synchronise_batch_norm(self.model, self.device, self.accelerator.num_processes)
         self.model.to(self.device, memory_format=torch.channels_last).train()
         self.model.classifier.eval().requires_grad_(False)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         self.statistics = MicroBatchStatistics((self.model.D_img, self.model.D_z), config.accumulate)
         self.nonfinite_losses = torch.zeros((), device=self.device)
         """Number of losses so far that were not finite."""
-        if state := self.checkpoints.latest():
+        if state := call_once(self.checkpoints.latest):  # another machine need not see the folder
             self._load(state)
         elif config.face and config.check_face:
             check_face_network(self.model.classifier, self.held_out, config.face)
         self.phi = create_face_maps(config.phi, self.model.classifier, file=config.phi_file, sizes=config.identity_sizes,
                                     channels=config.phi_channels)  # fmt: skip
-        with warnings.catch_warnings():  # torch 2.14 has another name for broadcast_buffers, accelerate 1.15 has not
-            warnings.simplefilter("ignore", FutureWarning)
-            self.losses = {player: self.accelerator.prepare_model(PlayerLoss(player, self.model)) for player in PLAYERS}
+        self.losses, self._losses_of = {}, ""
+        """The total loss of each player of a stage, and the stage."""
 
     def _load_faces(self, data: str) -> None:
         config = self.config
@@ -160,7 +160,7 @@ class Trainer:
         ) as loop:
             logged = loop.step, loop.seconds
             while loop.fraction < 1:
-                lr = config.lr * (1 + (config.lr_end - 1) * loop.fraction)
+                lr = config.learning_rate(loop.fraction, loop.step, self.pictures_per_step)
                 for optimizer in self.optimizers.values():
                     set_learning_rate(optimizer, lr)
                 log = (self.step + 1) % config.log_steps == 0
@@ -169,7 +169,8 @@ class Trainer:
                 self.step, self.seconds, self.history[stage] = loop.step, loop.seconds, loop.step
                 if log:
                     self._check_finite(stage)
-                    means = {name: self.accelerator.reduce(loss, "mean").item() for name, loss in losses.items()}
+                    values = self.accelerator.reduce(torch.stack(list(losses.values())), "mean").tolist()
+                    means = dict(zip(losses, values, strict=True))
                     rate = (loop.step - logged[0]) * self.pictures_per_step / max(loop.seconds - logged[1], 1e-9)
                     logged = loop.step, loop.seconds
                     self.tracker.log(stage, means | {"lr": lr, "pictures_per_second": rate}, self.total_steps)
@@ -191,13 +192,11 @@ class Trainer:
             `gradient/<player>`.
         """
         batches = [self._draw_batch(stage, micro_batch) for micro_batch in range(self.config.accumulate)]
+        if self._losses_of != stage:
+            self.losses, self._losses_of = prepare_losses(self.accelerator, self.model, weights, batches[0]), stage
         values: dict[str, Tensor] = {}
         for player, player_loss in self.losses.items():
-            if not is_active(player, weights):
-                continue
-            for other, names in PLAYERS.items():
-                for name in names:
-                    getattr(self.model, name).requires_grad_(other == player)
+            select_player(self.model, player)
             optimizer = self.optimizers[player]
             for micro_batch, batch in enumerate(batches):
                 with self.accelerator.accumulate(player_loss), self.statistics.of(micro_batch):

@@ -63,6 +63,10 @@ class TrainConfig:
     accumulate: int = option(1, "batches whose gradients are averaged for one step")
     lr: float = option(2e-4, "Adam's learning rate")
     lr_end: float = option(1.0, "final learning rate of a stage as a fraction of --lr (linear decay)")
+    lr_batch: int = option(0, "pictures a step that --lr is meant for: with others it is multiplied by the square root of "
+                              "the ratio; 0: --lr as it is")  # fmt: skip
+    warm_up: int = option(0, "steps at the start of each stage in which the learning rate rises from 0")
+    sync_batch_norm: bool = option(False, "batch norm over the pictures of all processes; by default over those of each")
     ema: float = option(0.999, "decay of the running average of G_enc's and G_dec's weights, which is what gets published")
     weight: str = option("", "loss weights that replace those registered in gan_losses.py: name=value,name=value")
     width: float = option(1.0, "width of G_enc and G_dec; 0.5 needs a quarter of the arithmetic")
@@ -104,7 +108,7 @@ class TrainConfig:
         return cls(recipe=recipe, **(RECIPES[recipe] | options))
 
     def __post_init__(self):
-        check_finite(self, minutes=0, colour=0, shift=0)
+        check_finite(self, minutes=0, colour=0, shift=0, lr_batch=0, warm_up=0)
         if unknown := [name for name in self.stage_names if name not in STAGES]:
             raise ValueError(f"unknown stage {unknown[0]!r}; choose from {', '.join(STAGES)}")
         for name, value, number_type in (("steps", self.steps, int), ("shares", self.shares, float)):
@@ -141,6 +145,19 @@ class TrainConfig:
     def stage_steps(self, stage: str) -> int:
         """Number of steps of a stage."""
         return int(self.steps.split(",")[STAGES.index(stage)])
+
+    def learning_rate(self, fraction: float, step: int, pictures: int) -> float:
+        """The learning rate of a step.
+
+        Args:
+            fraction: how much of the stage is done, 0..1.
+            step: steps done in it.
+            pictures: pictures of a step, over all processes.
+        """
+        lr = self.lr * (1 + (self.lr_end - 1) * fraction)
+        if self.lr_batch:
+            lr *= math.sqrt(pictures / self.lr_batch)
+        return lr * min(1.0, (step + 1) / self.warm_up) if self.warm_up else lr
 
     def stage_seconds(self, stage: str) -> float:
         """Duration of a stage under --minutes, by its share among the stages that run; 0 without --minutes."""

@@ -122,14 +122,17 @@ def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
                                     rank=accelerator.process_index, world=accelerator.num_processes)  # fmt: skip
             indices, generator = drawn[indices], training.generator()
             flip = torch.rand(len(indices), generator=generator) < 0.5
-            x = augment(train.images[indices].to(accelerator.device), generator, colour=1.0, shift=1.0, flip=flip)
+            x = augment(
+                train.images[indices].to(accelerator.device, non_blocking=True), generator, colour=1.0, shift=1.0, flip=flip
+            )
             x = augment_scene(x, generator)
             logits, cosines, units = training.model(x.contiguous(memory_format=torch.channels_last))
-            expression, intensity = (label[indices].to(logits.device) for label in (train.expression, train.intensity))
-            shown = torch.where(flip[:, None, None], train.units[indices].flip(2), train.units[indices]).to(units.device)
+            expression, intensity = (label[indices].to(logits.device, non_blocking=True)
+                                     for label in (train.expression, train.intensity))  # fmt: skip
+            shown = torch.where(flip[:, None, None], train.units[indices].flip(2), train.units[indices])
             target = soft_labels(expression, intensity, logits.shape[1])
             loss = F.cross_entropy(logits.float(), target) + people.loss(cosines, indices)
-            training.advance(loss + UNIT_WEIGHT * unit_loss(units.float(), shown))
+            training.advance(loss + UNIT_WEIGHT * unit_loss(units.float(), shown.to(units.device, non_blocking=True)))
             if training.save_if_due() and accelerator.is_main_process:
                 loop.write(f"{loop.step} steps; held-out people: {_sentence(evaluate_face_network(network, test))}")
     with torch.no_grad():
@@ -173,9 +176,10 @@ def prior_shift(share: float) -> float:
 def unit_loss(units: Tensor, shown: Tensor) -> Tensor:
     """Mean smooth absolute error of the weights of action units, (B, U, 2) each; those shown are NaN where unknown."""
     known = shown.isfinite()
-    if not units.numel() or not known.any():
+    if not units.numel():
         return units.sum() * 0
-    return F.smooth_l1_loss(units[known], shown[known], beta=UNIT_TOLERANCE)
+    errors = F.smooth_l1_loss(units, torch.where(known, shown, units.detach()), beta=UNIT_TOLERANCE, reduction="sum")
+    return errors / known.sum().clamp(min=1)
 
 
 def indices_with_neutral(faces: FaceFolder) -> Tensor:

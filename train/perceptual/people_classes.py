@@ -50,7 +50,8 @@ class PeopleClasses:
             return 0.0
         if not (classes != NO_CLASS).any():
             return cosines.sum() * 0
-        return F.cross_entropy(COSINE_SCALE * cosines, classes.to(cosines.device), ignore_index=NO_CLASS)
+        classes = classes.to(cosines.device, non_blocking=True)
+        return F.cross_entropy(COSINE_SCALE * cosines, classes, ignore_index=NO_CLASS)
 
 
 def cosines_with(head: nn.Linear | None, embedding: Tensor) -> Tensor | None:
