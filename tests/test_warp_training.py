@@ -26,6 +26,7 @@ from train.warp.pair_dataset import (
     UNCHANGED_SHARE,
     Pairs,
     PersonPictures,
+    combination_weights,
     draw_pairs,
     load_people,
 )  # fmt: skip
@@ -140,7 +141,7 @@ def test_pairs_are_drawn_in_their_shares():
     person = PersonPictures(**parts, units=torch.zeros(count, 0, 2), eyeballs=torch.zeros(count, 0, 4), labels=labels)
     assert person.strong == [4, 5] and person.smiles == [6, 7] and person.combinations == [8, 9, 10, 11]
     assert person.targets == [0, 1, 2, 3, 4, 5]
-    pairs = draw_pairs([person], 2000, seeded())
+    pairs = draw_pairs(combination_weights([person]), 2000, seeded())
     source, target = (part[:, 0, 0, 0] for part in (pairs.source, pairs.target))
     of_smile, combined, same = (source == 6) | (source == 7), target >= 8, source == target
     other = 1 - SMILE_SOURCE_SHARE - STRONG_TO_NEUTRAL_SHARE

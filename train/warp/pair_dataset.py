@@ -8,6 +8,7 @@ the person's other ones.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,8 +42,9 @@ NEUTRAL_SOURCE_SHARE = 0.5
 """Of the other pairs, the share whose source is the neutral picture; else it is any of the person's pictures."""
 NEUTRAL_TARGET_SHARE = 0.06
 """Of the other pairs and the other pairs from smiles, the share whose target is the neutral picture."""
-COMBINATION_SHARE = 0.25
-"""Likewise, the share whose target is a random combination of action units, for a T that takes these."""
+COMBINATION_SHARE = 0.35
+"""Likewise, the share whose target is a random combination of action units, for a T that takes these; those with rare units
+are drawn more often, see `combination_weights`."""
 UNCHANGED_SHARE = 0.1
 """Share of pairs whose target is the source, so that a face that shows the target expression already is left alone."""
 SMILE_STYLE = "morph"
@@ -70,6 +72,7 @@ class PersonPictures:
         units: (N, U, 2) float32, weights of T's action units on the subject's right and left, NaN where unknown.
         eyeballs: (N, rows, S) uint8, 255 on visible eyeballs, `eyeball_fields.keep_band`; without rows unless T has eyes.
         labels: N labels.
+        chances: one for each of `combinations`, in proportion to how often it is drawn, on the CPU.
     """
 
     images: Tensor
@@ -83,11 +86,14 @@ class PersonPictures:
     units: Tensor
     eyeballs: Tensor
     labels: tuple[Label, ...]
+    chances: Tensor = dataclasses.field(default_factory=lambda: torch.ones(0))
 
     def to(self, device: torch.device) -> "PersonPictures":
         """The same on another device; 26 MB at 304 px and 33 pictures."""
-        moved = {name: part.to(device) for name, part in vars(self).items() if isinstance(part, Tensor)}
-        return dataclasses.replace(self, **moved)
+        moved = {
+            name: part.to(device) for name, part in vars(self).items() if isinstance(part, Tensor) and name != "chances"
+        }
+        return dataclasses.replace(self, **moved | {"chances": self.chances})
 
     @cached_property
     def smiles(self) -> list[int]:
@@ -182,7 +188,15 @@ def load_people(
             f"{root} has nobody with a neutral photo and a picture made of it, with its flow, in split {split!r}; "
             "render it with --no-jitter --flow"
         )
-    return people
+    return combination_weights(people)
+
+
+def combination_weights(people: Sequence[PersonPictures]) -> list[PersonPictures]:
+    """Sets `chances`: a combination's is the sum over its units of 1 / (number of all combinations that have the unit), so
+    that rare units, such as those of puckered lips, are learned as well as frequent ones."""
+    shown = [(person.units[person.combinations].nan_to_num() > 0).any(2).double() for person in people]
+    rarity = 1 / torch.stack([rows.sum(0) for rows in shown]).sum(0).clamp(min=1)
+    return [dataclasses.replace(person, chances=rows @ rarity + 1e-9) for person, rows in zip(people, shown, strict=True)]
 
 
 def draw_pairs(people: list[PersonPictures], count: int, generator: torch.Generator) -> Pairs:
@@ -207,7 +221,9 @@ def draw_pairs(people: list[PersonPictures], count: int, generator: torch.Genera
         if from_smile or to_neutral:
             source = any_of(person.smiles if from_smile else person.strong)
         to_combination = bool(person.combinations) and happens(COMBINATION_SHARE)
-        target = any_of(person.combinations if to_combination else person.targets)
+        target = any_of(person.targets)
+        if to_combination:
+            target = person.combinations[int(torch.multinomial(person.chances, 1, generator=generator))]
         if to_neutral or happens(NEUTRAL_OF_SMILES if from_smile else NEUTRAL_TARGET_SHARE):
             target = 0
         drawn.append((person, source, source if happens(UNCHANGED_SHARE) else target))
