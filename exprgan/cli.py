@@ -99,8 +99,8 @@ def _parser() -> argparse.ArgumentParser:
                           "pixels (default); tuned: likewise, after fitting the model to the face, which takes some "
                           "seconds; model: paste the picture that the model generates")  # fmt: skip
     units.add_argument("--unit", action="append", default=[], metavar="NAME=VALUE", help="move a part of the face, on "
-                       "top of the expression or, without one, of the face as it is: smile=0.4, lids_left=-1 (-1 to 1, the "
-                       f"person's own sides); repeat it for several. Names: {', '.join(DIALS)}")  # fmt: skip
+                       "top of the expression or, without one, of the face as it is: smile=0.4, brows_outer_left=1 (-1 to "
+                       f"1, the person's own sides); repeat it for several. Names: {', '.join(DIALS)}")  # fmt: skip
     units.add_argument("--look", help="in place of an expression: a .json file, or one of those that `exprgan looks` "
                        "lists; --intensity and --unit apply on top")  # fmt: skip
     photo, which_face = (
@@ -311,7 +311,7 @@ def _info(args: argparse.Namespace) -> None:
     print(f"{args.model}: ExprGAN, {config.image_size} px, {len(config.expressions)} expressions x "
           f"{config.code_dim_each} numbers, z {config.z_dim}")  # fmt: skip
     print(f"expressions: {', '.join(config.expressions)}, neutral")
-    dials = dials_of(config.warp_units)
+    dials = dials_of(config.warp_units, config.warp_eyes)
     print(f"units: {', '.join(dials) or 'none: this model takes no --unit and no --look with units'}")
     for name, part in model.named_children():
         if count := sum(p.numel() for p in part.parameters()):

@@ -84,7 +84,7 @@ class ExpressionEditor(FilmEditing):
     @property
     def dials(self) -> tuple[str, ...]:
         """The names, without sides, of the action units that `edit` accepts; empty if the model's T takes none."""
-        return tuple(dials_of(self.model.config.warp_units))
+        return tuple(dials_of(self.model.config.warp_units, self.model.config.warp_eyes))
 
     def find(self, photo: Any) -> list[Face]:
         """Finds all faces, from left to right; empty if there is none."""

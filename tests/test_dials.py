@@ -24,7 +24,7 @@ def subject(unit_editor, portrait, face):  # noqa: F811
 
 def turned(values, start=None, units=ALL):
     start = torch.zeros(len(units), 2) if start is None else start
-    result = turn_dials(start, units, check_dials(values, dials_of(units)))
+    result = turn_dials(start, units, check_dials(values, dials_of(units, True)))
     return {unit: tuple(row) for unit, row in zip(units, result.tolist(), strict=True) if any(row)}
 
 
@@ -33,7 +33,8 @@ def test_a_dial_moves_its_unit_on_the_persons_own_sides():
     assert turned({"smile_left": 0.5}) == {12: (0, 0.5)} and turned({"smile_right": 0.5}) == {12: (0.5, 0)}
     assert turned({"smile": 0.5, "smile_left": 0}) == {12: (0.5, 0)}
     assert turned({"jaw": 1}) == {26: (0.75, 0.75)}
-    assert set(DIALS) == set(dials_of(ALL)) and set(dials_of(UNITS)) == {"lids", "smile"} and not dials_of(())
+    assert set(DIALS) == set(dials_of(ALL, True)) and set(dials_of(UNITS, True)) == {"lids", "smile"}
+    assert list(dials_of(UNITS, False)) == ["smile"] and not dials_of((), True)
 
 
 def test_lids_go_from_closed_to_wide_and_a_negative_value_takes_away_what_is_there():

@@ -169,7 +169,9 @@ def unit_editor(tiny_config):
     """An editor whose T takes units, with large random weights."""
     torch.manual_seed(0)
     model = ExprGAN(
-        dataclasses.replace(tiny_config, warp_width=0.25, action_units=UNITS, warp_units=UNITS, warp_decoded=False)
+        dataclasses.replace(
+            tiny_config, warp_width=0.25, action_units=UNITS, warp_units=UNITS, warp_eyes=True, warp_decoded=False
+        )
     )
     torch.nn.init.normal_(model.T.head.weight, std=0.5)
     for name, parameter in model.T.named_parameters():

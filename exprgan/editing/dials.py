@@ -20,13 +20,16 @@ class Dial(NamedTuple):
     """Weight of the unit at 1, and of the opposite at -1."""
     sided: bool = True
     """Whether each side can move alone."""
+    needs_eyes: bool = False
+    """Whether it moves lids over eyeballs, which takes a T with an eye network."""
 
 
 DIALS: dict[str, Dial] = {
-    "lids": Dial(5, 43), "squint": Dial(7), "brows_inner": Dial(1), "brows_outer": Dial(2), "brows_lower": Dial(4),
-    "cheeks": Dial(6), "nose": Dial(9), "smile": Dial(12), "frown": Dial(15), "lips_apart": Dial(25, sided=False),
-    "jaw": Dial(26, scale=0.75, sided=False), "stretch": Dial(20), "pucker": Dial(18, sided=False),
-    "press": Dial(24, sided=False),
+    "lids": Dial(5, 43, needs_eyes=True), "squint": Dial(7, needs_eyes=True),
+    "brows_inner": Dial(1), "brows_outer": Dial(2), "brows_lower": Dial(4), "cheeks": Dial(6),
+    "nose": Dial(9), "smile": Dial(12), "frown": Dial(15),
+    "lips_apart": Dial(25, sided=False), "jaw": Dial(26, scale=0.75, sided=False), "stretch": Dial(20),
+    "pucker": Dial(18, sided=False), "press": Dial(24, sided=False),
 }  # fmt: skip
 """Name -> dial. "lids" goes from closed, -1, to wide open, 1. A sided one has also NAME_left and NAME_right, the subject's
 own sides; their values take the place of that of NAME."""
@@ -34,9 +37,10 @@ MAX_WEIGHT, MAX_WEIGHTS = 2.0, {43: 1.0}
 """The largest weight of a unit, and that of single ones."""
 
 
-def dials_of(units: Sequence[int]) -> dict[str, Dial]:
-    """The dials of a T that takes these action units: those whose units are all among them."""
-    return {name: dial for name, dial in DIALS.items() if {dial.unit, dial.opposite} <= {*units, None}}
+def dials_of(units: Sequence[int], has_eyes: bool) -> dict[str, Dial]:
+    """The dials of a T that takes these action units, all those of a dial: without eyes, none of lids."""
+    return {name: dial for name, dial in DIALS.items()
+            if {dial.unit, dial.opposite} <= {*units, None} and (has_eyes or not dial.needs_eyes)}  # fmt: skip
 
 
 def check_dials(values: Mapping[str, float], dials: Mapping[str, Dial] = DIALS) -> dict[str, float]:

@@ -70,7 +70,7 @@ class Target:
         intensity = check_intensity(intensity)
         if (units or (expression is None and units is not None)) and not model.config.warp_units:
             raise ValueError(NO_UNITS)
-        dials = check_dials(units or {}, dials_of(model.config.warp_units))
+        dials = check_dials(units or {}, dials_of(model.config.warp_units, model.config.warp_eyes))
         if expression is None:
             if units is None:
                 raise ValueError(NOTHING_TO_SHOW)

@@ -37,7 +37,7 @@ def fine_tuning_panel(editor: ExpressionEditor, settings: list[gr.components.Com
 def dial_value(editor: ExpressionEditor) -> dict[str, Any]:
     """The value of `dial_rows`: of each dial its name, label and whether it has sides; and the looks with settings."""
     dials = [{"name": name, "label": DIAL_WORDS[name], "sided": dial.sided}
-             for name, dial in dials_of(editor.model.config.warp_units).items()]  # fmt: skip
+             for name, dial in dials_of(editor.model.config.warp_units, editor.model.config.warp_eyes).items()]  # fmt: skip
     looks = [(name, Look.load(name)) for name in usable_looks(editor)]
     return {"dials": dials, "looks": [{"label": look.name or name, "settings": settings_of(look, editor)}
                                       for name, look in looks]}  # fmt: skip

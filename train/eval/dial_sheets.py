@@ -64,7 +64,7 @@ def draw_dials(weights: str, data: str, out: str, people: int = 6, fold: int | N
 
     for person, subject in subjects.items():
         save(editor.edit(subject, units={}).face, "photo", f"{person}.png")
-    dials = dials_of(config.warp_units)
+    dials = dials_of(config.warp_units, config.warp_eyes)
     names = [name for dial in dials for name in ([dial, f"{dial}_left"] if dials[dial].sided else [dial])]
     for name in tqdm(names, desc="dials"):
         dial, pictures = dials[split_side(name)[0]], []
