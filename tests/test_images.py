@@ -357,7 +357,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(four_colors, tmp_pat
     path = tmp_path / "photo.png"
     path.write_bytes(b"old")
 
-    def disk_fills_up(self, file, **options):
+    def disk_fills_up(self, file, format=None, **options):
         file.write(b"half a pict")
         raise OSError(28, "No space left on device")
 
