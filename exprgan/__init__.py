@@ -30,7 +30,7 @@ The model:
     ExprGAN            the networks; `from_pretrained`, `save_pretrained` and `push_to_hub` as in huggingface_hub
     ExprGANConfig      sizes and names that define a model (config.json)
     Controller         expression and intensity -> expression code c
-    export_onnx        writes encoder and decoder as ONNX files
+    export_onnx        writes the networks as ONNX files
     EXPRESSIONS        the six expressions of the paper
     NEUTRAL            the name of intensity 0
 
@@ -66,10 +66,10 @@ if TYPE_CHECKING:
     from .editing.retrieval import Match
     from .editor import ExpressionEditor
     from .errors import BadImageError, BadVideoError, ExprGANError, NoFaceError, WeightsError
+    from .export.onnx_files import export_onnx
     from .expressions import EXPRESSIONS, NEUTRAL
     from .models.controller import Controller
     from .models.exprgan import ExprGAN, ExprGANConfig
-    from .models.onnx_export import export_onnx
     from .photo.detection import Face
     from .photo.image_io import is_marked
     from .video.film import FilmResult
@@ -88,7 +88,7 @@ else:
         "expressions": "EXPRESSIONS NEUTRAL",
         "models.controller": "Controller",
         "models.exprgan": "ExprGAN ExprGANConfig",
-        "models.onnx_export": "export_onnx",
+        "export.onnx_files": "export_onnx",
         "photo.detection": "Face",
         "photo.image_io": "is_marked",
         "video.film": "FilmResult",

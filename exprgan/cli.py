@@ -30,11 +30,11 @@ from .editing.multi_face import draw_numbers
 from .editing.target import TRANSFER_BY
 from .editor import FIDELITIES, ExpressionEditor
 from .errors import ExprGANError
+from .export.onnx_files import export_onnx
 from .film_command import drive_photo, edit_clip, parse_clip
 from .models.controller import check_intensity
 from .models.exprgan import ExprGAN
 from .models.hub_source import HUB_MODEL, default_model
-from .models.onnx_export import export_onnx
 from .photo.decode_limits import read_stream
 from .photo.detection import choose_face, find_faces
 from .photo.image_io import SUFFIXES, encode_image, load_photo, save_photo
@@ -175,8 +175,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, help="the same seed makes the same people")
     add("--out", type=Path, default=Path("people"), help="folder to write (default: people)")
 
-    add = add_verb("export", _export, "write encoder and decoder as ONNX files", model)
+    add = add_verb("export", _export, "write the networks as ONNX files, which need no torch", model)
     add("out", type=Path, help="folder to write")
+    add("--fp16", action="store_true", help="store weights in fp16 where that is exact: smaller files, the same results")
     add_verb("looks", _looks, "list the looks that come with exprgan")
     add_verb("app", _app, "serve the page, on http://127.0.0.1:7860", model)
     add = add_verb("info", _info, "describe a model", model)
@@ -291,8 +292,8 @@ def _looks(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
-    for path in export_onnx(_load_model(args), args.out).values():
-        print(path)
+    for path in export_onnx(_load_model(args), args.out, half=args.fp16).values():
+        print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 
 def _app(args: argparse.Namespace) -> None:

@@ -40,6 +40,7 @@ TIERS = [
     | {"exprgan.csv_cells", "exprgan.folder_paths"},
     {"exprgan.models"},
     {"exprgan.editing", "exprgan.editor", "exprgan.video"},
+    {"exprgan.export"},
     {
         "exprgan.batch",
         "exprgan.ui",

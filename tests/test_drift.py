@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from exprgan import ExpressionEditor, ExprGAN, draw_numbers
 from exprgan.batch.folder import edit_folder
-from exprgan.models.onnx_export import export_onnx
+from exprgan.export.onnx_files import export_onnx
 from exprgan.photo.detection import find_faces
 from train.__main__ import main
 
@@ -127,7 +127,7 @@ warnings.filterwarnings("error", module=r"(exprgan|app|__main__)")  # of any cat
 import sys
 from pathlib import Path
 from PIL import Image
-import exprgan.__main__, exprgan.models.onnx_export, app
+import exprgan.__main__, exprgan.export.onnx_files, app
 from exprgan import ExpressionEditor, ExprGAN
 out = Path(sys.argv[1])
 editor = ExpressionEditor(ExprGAN.from_pretrained("weights"))

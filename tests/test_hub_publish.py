@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 
 from exprgan import ExpressionEditor, ExprGAN, ExprGANConfig, WeightsError
 from exprgan.cli import main as exprgan
+from exprgan.export.onnx_files import NAMES
 from exprgan.models.model_card import render_model_card, was_edited
-from exprgan.models.onnx_export import NAMES
 from exprgan.photo.image_io import is_marked
 from train.__main__ import main
 from train.core.checkpoints import Checkpoints
@@ -389,7 +389,7 @@ def test_push_to_hub_keeps_a_card_that_was_edited(hub, tiny_model, monkeypatch):
 
 
 def test_onnx_files_are_a_repository_of_their_own_that_names_its_base(hub, run, weights, faces_dir, monkeypatch, capsys):
-    def export(model, out):  # tests/test_onnx_export.py has the real one, which takes long
+    def export(model, out, half):  # tests/test_onnx_export.py has the real one, which takes long
         files = {content: Path(out) / name for content, name in NAMES.items()}
         for path in files.values():
             path.write_text(model.config.to_json() if path.suffix == ".json" else "content")
@@ -399,8 +399,8 @@ def test_onnx_files_are_a_repository_of_their_own_that_names_its_base(hub, run, 
     publish(run, weights, "--data", str(faces_dir))
     assert main(["publish-onnx", REPO, "--repo", "org/tiny-onnx"]) == 0
     tree = hub.repos["model/org/tiny-onnx"].tree
-    assert tree.keys() - {".gitattributes"} == {*NAMES.values(), "README.md", "onnx_edit.py"}
-    assert tree["onnx_edit.py"] == (ROOT / "examples" / "onnx_edit.py").read_bytes()
+    assert tree.keys() - {".gitattributes"} == {*NAMES.values(), "README.md", "onnx_edit.py", "onnx_photo.py"}
+    assert all(tree[name] == (ROOT / "examples" / name).read_bytes() for name in ("onnx_edit.py", "onnx_photo.py"))
     front, card = front_matter(tree["README.md"]), tree["README.md"].decode()
     assert front["base_model"] == REPO and front["license"] == "cc-by-4.0" and front["library_name"] == "onnx"
     assert "hf download org/tiny-onnx" in card and "Face Research Lab London Set" in card and not was_edited(card)

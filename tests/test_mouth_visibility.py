@@ -13,7 +13,8 @@ from exprgan.cli import main
 from exprgan.editing.mouth_overlay import MASK_LOW, mask_at_lips
 from exprgan.editing.mouth_visibility import INPUT_PX, MouthView, is_mouth_covered
 from exprgan.editing.results import MOUTH_NOT_EDITED
-from exprgan.editing.warp_field import UPPER_FACE, WarpField
+from exprgan.editing.warp_cleaning import UPPER_FACE
+from exprgan.editing.warp_field import WarpField
 from exprgan.models.warp_network import WIDE_CROP_SCALE, WarpPrediction
 from exprgan.photo.alignment import crop_from_photo, invert, transform
 from exprgan.ui import handlers

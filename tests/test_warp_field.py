@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from exprgan.editing.mouth_overlay import MouthOverlay
-from exprgan.editing.warp_field import LID_OPENING, MAX_BROW_RAISE, MAX_LIP_GAIN, WarpField, apply_warp
+from exprgan.editing.warp_cleaning import LID_OPENING, MAX_BROW_RAISE, MAX_LIP_GAIN
+from exprgan.editing.warp_field import WarpField, apply_warp
 from exprgan.models.backward_warp import FIELD_SCALE
 from exprgan.models.mouth_network import (
     CM_IN_WIDE_CROP,

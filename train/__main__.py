@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     add_flags(command, HubConfig)
     command.set_defaults(run=lambda args: publish_data(args.data, read_config(args, HubConfig)))
 
-    command = commands.add_parser("publish-onnx", help="upload G_enc and G_dec for ONNX runtimes, in their own repository")
+    command = commands.add_parser("publish-onnx", help="upload the networks for ONNX runtimes, in their own repository")
     command.add_argument("weights", help="a folder that `publish` wrote, or org/name on the Hub")
     command.add_argument("--base-model", default="", help="org/name of these weights on the Hub, if WEIGHTS is a folder")
     add_flags(command, HubConfig)

@@ -13,7 +13,7 @@ from ..models.mouth_network import CM_IN_WIDE_CROP
 from ..models.teeth_texture import composite_teeth
 from ..models.warp_network import WIDE_CROP_SCALE, WarpPrediction
 from ..photo.alignment import scale_of
-from ..photo.blending import blend_planes, planes_in_photo, smooth_step
+from ..photo.blending import Pixels, blend_planes, planes_in_photo, smooth_step
 from .color_curve import ColorCurve
 from .mouth_visibility import MouthView
 
@@ -57,7 +57,12 @@ class MouthOverlay:
 
 def opacity_at(mask: np.ndarray, scale: float) -> np.ndarray:
     """The opacity of what is drawn, from a mask in [0, 1] that was enlarged by `scale` to a photo; its edge stays sharp."""
-    half_range = (MASK_HIGH - MASK_LOW) / 2 / min(MAX_SHARPENING, max(1, scale)) ** 0.5
+    return sharpen_edge(mask, min(MAX_SHARPENING, max(1, scale)))
+
+
+def sharpen_edge(mask: Pixels, sharpening: float | Tensor) -> Pixels:
+    """The opacity of a mask in [0, 1] whose range of half transparent values is narrowed by the root of `sharpening`."""
+    half_range = (MASK_HIGH - MASK_LOW) / 2 / sharpening**0.5
     low = (MASK_HIGH + MASK_LOW) / 2 - half_range
     return smooth_step((mask - low) / (2 * half_range))
 
@@ -69,10 +74,16 @@ def smooth_mask(mask: Tensor) -> Tensor:
         return mask
     ends = [(max(0, int(at[0]) - 2), min(n, int(at[-1]) + 3)) for at, n in zip(used, mask.shape[2:], strict=True)]
     (top, bottom), (left, right) = ends  # beyond them it stays 0
-    smooth = F.avg_pool2d(mask[..., top:bottom, left:right], 3, stride=1, padding=1, count_include_pad=False)
+    smooth = smooth_whole_mask(mask[..., top:bottom, left:right])
+    return F.pad(smooth, (left, mask.shape[3] - right, top, mask.shape[2] - bottom))
+
+
+def smooth_whole_mask(mask: Tensor) -> Tensor:
+    """`smooth_mask` without looking for the part that is not 0 first."""
+    smooth = F.avg_pool2d(mask, 3, stride=1, padding=1, count_include_pad=False)
     near = F.max_pool2d(smooth, (2 * MARGIN_PX + 1, 1), stride=1, padding=(MARGIN_PX, 0))
     near = F.max_pool2d(near, (1, 2 * MARGIN_PX + 1), stride=1, padding=(0, MARGIN_PX)) > MASK_LOW
-    return F.pad(smooth * near, (left, mask.shape[3] - right, top, mask.shape[2] - bottom))
+    return smooth * near
 
 
 def mask_at_lips(mask: Tensor, flow: Tensor, view: MouthView) -> Tensor:

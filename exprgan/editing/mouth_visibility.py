@@ -75,11 +75,12 @@ def is_mouth_covered(crop: Image.Image) -> bool:
     small = crop.resize((INPUT_PX, INPUT_PX), Image.Resampling.BOX, reducing_gap=None)
     x = torch.from_numpy(np.asarray(small, np.float32) / 255).permute(2, 0, 1)[None]
     with own_torch_state():
-        return bool(_network()(x).sigmoid() >= MIN_COVERED)
+        return bool(load_visibility()(x).sigmoid() >= MIN_COVERED)
 
 
 @cache
-def _network() -> MouthVisibility:
+def load_visibility() -> MouthVisibility:
+    """The network with its weights."""
     network = MouthVisibility().eval().requires_grad_(False)
     network.load_state_dict(load_file(WEIGHTS_FILE))  # fp16 to float32
     return network

@@ -23,7 +23,8 @@ from .color_curve import ColorCurve
 from .latent import Known, Latent
 from .mouth_visibility import MouthView
 from .value import Value
-from .warp_field import WarpField, apply_warp, upper_face
+from .warp_cleaning import upper_face
+from .warp_field import WarpField, apply_warp
 
 Fidelity = Literal["detail", "tuned", "model"]
 """How an edit is put back into the photo. `detail`: the photo's own pixels are warped by T (`warp_field`). `tuned`: the
@@ -205,7 +206,7 @@ class EditResult(Value):
         if self._warp_field is not None:
             curve = subject.color_curve
             return apply_warp(subject.photo, self._warp_field, subject.photo_from_crop, size, curve)
-        mask = face_mask(size) * upper_face(size, 1.0) if self._ends_above_mouth else face_mask(size)
+        mask = face_mask(size) * upper_face(size, 1.0).numpy() if self._ends_above_mouth else face_mask(size)
         patch = match_color(self.crop, subject.crop, mask)
         grain = estimate_grain(subject.photo, subject.photo_from_crop, size)
         if subject.color_curve is None:

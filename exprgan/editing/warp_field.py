@@ -5,7 +5,7 @@ Flow and gain are smooth, so they are upsampled to the photo without loss; sharp
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -14,32 +14,16 @@ import torch.nn.functional as F
 from PIL import Image
 
 from ..deadline import check
-from ..models.warp_network import MAX_GAIN, WIDE_CROP_SCALE, WarpPrediction
+from ..models.warp_network import WIDE_CROP_SCALE, WarpPrediction
 from ..photo.ai_metadata import mark_edited
-from ..photo.alignment import EYES, photo_from_enlarged_crop
-from ..photo.blending import Box, estimate_grain, mask_bounds, planes_in_photo, smooth_step
+from ..photo.alignment import photo_from_enlarged_crop
+from ..photo.blending import Box, estimate_grain, mask_bounds, planes_in_photo
 from .color_curve import ColorCurve
 from .eye_overlay import EyeOverlay
-from .mouth_overlay import MASK_HIGH, MASK_LOW, MouthOverlay, mask_at_lips
+from .mouth_overlay import MASK_LOW, MouthOverlay, mask_at_lips
 from .mouth_visibility import MouthView
+from .warp_cleaning import clean_warp
 
-MIN_FLOW, FULL_FLOW = 0.0012, 0.005
-"""In sides of the wide crop, 0.15 and 0.6 px of 128: a shorter flow is noise, from the longer one on it applies in full."""
-MIN_GAIN, FULL_GAIN = 0.02, 0.07  # likewise for the change of log brightness
-LID_OPENING = 0.5
-"""Factor on flow that opens the eyes, for a T without eyes: lids slide over a resting eyeball, but a smooth flow drags
-lashes and iris along."""
-LID_BESIDE, LID_ABOVE = (0.25, 0.45), (0.18, 0.42)
-"""Distances from the pupil, in eye distances, up to which LID_OPENING applies in full, and from which on not at all."""
-BROW_ABOVE, MAX_BROW_RAISE = (0.05, 0.11), 0.04
-"""Distances above the eyes over which brows begin, and the limit that their upward flow approaches; in sides of the wide
-crop, for a T without eyes. Between a resting lid and a brow raised by more, the skin would tear into streaks."""
-MAX_LIP_GAIN, LOWER_FACE_TOP = 0.12, (0.5, 0.55)
-"""Limit of the gain in the lower face outside the mouth mask, and where on the wide crop that begins. In 20 photos only the
-rims of lips exceeded it, since T brightens teeth and is uncertain of their boundary."""
-UPPER_FACE = (0.37, 0.43)
-"""Rows of the wide crop over which an edit ends if the mouth is covered: from below the lids to where masks begin."""
-BORDER_FADE = 0.06  # width, in sides of the wide crop, over which every change fades out at its border
 BANDS_AT_ONCE = 8
 """Bands that share one cut-out of the photo. It is independent of the number of threads, because the position of a cut-out
 decides how sampling positions are rounded."""
@@ -67,26 +51,11 @@ class WarpField:
             at_lips = mask_at_lips(drawn, prediction.flow[0], view)
             ends_above_mouth = view.is_covered or (at_lips is not drawn and not (at_lips > MASK_LOW).any())
             prediction = prediction._replace(mask=at_lips[None, None] * (not ends_above_mouth))
-        flow, gain, mask = (part[0].permute(1, 2, 0).numpy() for part in prediction[:3])
-        if not prediction.has_eyes:
-            flow = _limit_lids_and_brows(flow)
-        opacity = smooth_step((mask[..., 0] - MASK_LOW) / (MASK_HIGH - MASK_LOW))
-        gain = np.minimum(gain, _gain_limit(opacity)[..., None])
-        length, change = np.hypot(flow[..., 0], flow[..., 1]), np.maximum.reduce([*np.moveaxis(np.abs(gain), 2, 0)])
-        cover = smooth_step((length - MIN_FLOW) / (FULL_FLOW - MIN_FLOW))
-        cover = np.maximum(cover, smooth_step((change - MIN_GAIN) / (FULL_GAIN - MIN_GAIN)))
-        cover = _dilate(np.maximum(cover, opacity)) * _border_fade(len(flow))
-        if ends_above_mouth:
-            cover = cover * upper_face(len(cover), WIDE_CROP_SCALE)
+        flow, gain, cover, opacity = clean_warp(prediction, float(not ends_above_mouth))
         mouth = MouthOverlay.from_prediction(prediction) if opacity.any() else None
-        eyes = EyeOverlay.from_prediction(prediction.eyes, cover) if prediction.has_eyes else None
-        return cls(flow * cover[..., None], gain * cover[..., None], cover, mouth, eyes, ends_above_mouth)
-
-
-def upper_face(side: int, scale: float) -> np.ndarray:
-    """1 above UPPER_FACE, fading to 0 below, over an area of `scale` times the crop's side: (side, 1)."""
-    y = ((np.arange(side, dtype=np.float32) + 0.5) / side - 0.5) * (scale / WIDE_CROP_SCALE) + 0.5
-    return _fade(y, UPPER_FACE)[:, None]
+        field = cls(flow[0].permute(1, 2, 0).numpy(), gain[0].permute(1, 2, 0).numpy(), cover[0, 0].numpy(), mouth)
+        eyes = EyeOverlay.from_prediction(prediction.eyes, field.cover) if prediction.has_eyes else None
+        return replace(field, eyes=eyes, ends_above_mouth=ends_above_mouth)
 
 
 def apply_warp(photo: Image.Image, field: WarpField, photo_from_crop: np.ndarray, size: int,
@@ -172,55 +141,3 @@ class _BandSampler:
             grid[..., axis] += (position * (2 / side) - 1)[:, None] if axis else position * (2 / side) - 1
         points = torch.from_numpy(grid)[None]
         return F.grid_sample(self.pixels, points, mode="bicubic", padding_mode="border", align_corners=False)[0].numpy()
-
-
-def _limit_lids_and_brows(flow: np.ndarray) -> np.ndarray:
-    """T's flow with opening lids and rising brows reduced; see LID_OPENING and MAX_BROW_RAISE."""
-    position = (np.arange(len(flow), dtype=np.float32) + 0.5) / len(flow) - 0.5
-    near_eye = np.zeros(flow.shape[:2], np.float32)
-    for eye in EYES:
-        dx, dy = (np.abs(position * WIDE_CROP_SCALE - at + 0.5) / (EYES[1][0] - EYES[0][0]) for at in eye)
-        near_eye = np.maximum(near_eye, _fade(dx, LID_BESIDE) * _fade(dy, LID_ABOVE)[:, None])
-    above_eyes = ((EYES[0][1] - 0.5) / WIDE_CROP_SCALE - position)[:, None]
-    opens = np.where(above_eyes < 0, flow[..., 1] < 0, flow[..., 1] > 0)
-    flow_y = flow[..., 1] * (1 - (1 - LID_OPENING) * near_eye * opens)
-    raised = flow_y.clip(0)
-    limited = raised / (1 + (raised / MAX_BROW_RAISE) ** 3) ** (1 / 3)
-    brow = smooth_step((above_eyes - BROW_ABOVE[0]) / (BROW_ABOVE[1] - BROW_ABOVE[0]))
-    return np.stack([flow[..., 0], flow_y - (raised - limited) * brow], axis=2)
-
-
-def _gain_limit(opacity: np.ndarray) -> np.ndarray:
-    """The largest gain at each point: MAX_LIP_GAIN in the lower face outside the mouth, MAX_GAIN elsewhere."""
-    y = (np.arange(len(opacity), dtype=np.float32) + 0.5)[:, None] / len(opacity)
-    return MAX_LIP_GAIN + (MAX_GAIN - MAX_LIP_GAIN) * np.maximum(opacity, _fade(y, LOWER_FACE_TOP))
-
-
-def _fade(distance: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
-    """1 up to the first distance, 0 from the second on."""
-    return smooth_step((ends[1] - distance) / (ends[1] - ends[0]))
-
-
-def _dilate(cover: np.ndarray) -> np.ndarray:
-    """Closes small holes of a cover: a maximum over 9 x 9 px, then twice a mean over 5 x 5."""
-    cover = _combine_neighbours(cover, 4, np.maximum)
-    cover = _combine_neighbours(cover, 2, np.add) / 25
-    return _combine_neighbours(cover, 2, np.add) / 25
-
-
-def _combine_neighbours(values: np.ndarray, radius: int, combine: np.ufunc) -> np.ndarray:
-    """Combines each value of (R, R) with all others in the square of the given radius."""
-    for _ in range(2):
-        combined = values.copy(order="K")
-        for step in range(1, radius + 1):
-            combine(combined[step:], values[:-step], out=combined[step:])
-            combine(combined[:-step], values[step:], out=combined[:-step])
-        values = combined.T
-    return values
-
-
-def _border_fade(side: int) -> np.ndarray:
-    """1 inside, fading to 0 at the border: (side, side)."""
-    position = (np.arange(side, dtype=np.float32) + 0.5) / side
-    ramp = smooth_step((np.minimum(position, 1 - position) - 1 / side) / BORDER_FADE)
-    return ramp[:, None] * ramp

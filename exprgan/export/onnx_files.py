@@ -1,10 +1,5 @@
-"""Export of G_enc and G_dec to ONNX, in their plain form: the convolutions as the paper writes them.
+"""Export to ONNX: the paper's G_enc and G_dec, and all that edits a photo with T, from the face finder to the paste."""
 
-The plain form has ten standard operators, 13 and 53 nodes with the bundled weights. The form that is fast in torch
-(`fast_conv`) would become 657 nodes, most of them slices and scatters, which few runtimes optimise.
-"""
-
-import copy
 import dataclasses
 import json
 import logging
@@ -13,122 +8,155 @@ import warnings
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..atomic_write import atomic_write
 from ..errors import ExprGANError
+from ..models.backward_warp import FIELD_SCALE
+from ..models.config import CONFIG_NAME
+from ..models.exprgan import ExprGAN
+from ..models.warp_network import DEFAULT_EMPHASIS, WarpPrediction
 from ..photo.ai_metadata import xmp_packet
-from .config import CONFIG_NAME
-from .exprgan import ExprGAN
-from .networks import CODE_REPEATS, ConditionedConv, Decoder, Encoder, block_codes
+from ..photo.mtcnn import WINDOW_PX, load_networks
+from .photo_graphs import FaceReader, PhotoPainter, WarpPredictor
+from .plain_networks import PlainDecoder, PlainEncoder
 
 OPSET = 18
-NAMES = {"encoder": "encoder.onnx", "decoder": "decoder.onnx", "config": CONFIG_NAME, "mark": "mark.xmp"}
+GRAPHS = "encoder", "decoder", "pnet", "rnet", "onet", "reader", "warp", "painter"
+NAMES = {name: f"{name}.onnx" for name in GRAPHS} | {"config": CONFIG_NAME, "mark": "mark.xmp"}
+"""The files by content; warp and painter only of a model with a T."""
 PACKAGES = ("onnx", "onnxscript")
+MIN_HALF = 64  # elements from which a weight is worth a conversion to fp16
+
+Graph = tuple[nn.Module, dict[str, Tensor], dict[str, dict[int, str]], list[str]]
+"""A network, examples of its inputs, those of their dimensions that vary, by name, and the names of its outputs."""
 
 
-def export_onnx(model: ExprGAN, out: str | os.PathLike[str]) -> dict[str, Path]:
-    """Writes G_enc and G_dec for ONNX runtimes, float32, for any number of pictures N at once.
+def export_onnx(model: ExprGAN, out: str | os.PathLike[str], *, half: bool = False) -> dict[str, Path]:
+    """Writes the networks for ONNX runtimes; they compute in float32. N is any number of pictures.
 
-    encoder.onnx takes x (N, 3, S, S) in [-1, 1], aligned faces as `Subject.crop`, and gives z (N, z_dim). decoder.onnx
-    takes z and c (N, K * d) in [-1, 1] and gives x_hat (N, 3, S, S) in [-1, 1]. config.json holds S, K, d, z_dim, the names
-    of the expressions, and `intensity_path` (K, P, d), c_i at P evenly spaced intensities. mark.xmp is the XMP packet that
-    marks a file as edited by AI.
+    - encoder: x (N, 3, S, S) in [-1, 1], aligned faces as `Subject.crop` -> z (N, z_dim).
+    - decoder: z, and c (N, K * d) in [-1, 1] -> x_hat (N, 3, S, S) in [-1, 1].
+    - pnet, rnet, onet: the face finder, see `mtcnn`; x (1, 3, H, W), (N, 3, 24, 24) and (N, 3, 48, 48) in [-1, 1] ->
+      scores, corrections and, of onet, landmarks.
+    - reader: x -> certainties (N, K + 1), neutral last; units (N, U, 2); covered (N,), that the mouth is covered.
+    - warp: T, see `WarpPredictor`.
+    - painter: applies a prediction of T to a photo, see `PhotoPainter`.
+    - config: config.json with S, K, d, z_dim, the names of the expressions, `intensity_path` (K, P, d), which is c_i at P
+      evenly spaced intensities, `warp_emphasis` (K,), and `neutral_emphasis`, that of the code of all -1.
+    - mark: the XMP packet that marks a file as edited by AI.
 
-    The folder `out` is created if it does not exist; files of these names in it are replaced. Their paths are returned, by
-    the keys of NAMES. ExprGANError: packages are missing, or the folder cannot be written.
+    Args:
+        model: one without a T gives neither warp nor painter.
+        out: a folder; created if it does not exist. Files of these names in it are replaced.
+        half: whether weights are stored in fp16 where that is exact, as for most that `from_pretrained` loaded: half their
+            size, and the same results, since the graphs convert them to float32.
+
+    Returns:
+        The paths of the files, by the keys of NAMES.
+
+    Raises:
+        ExprGANError: packages are missing, or the folder cannot be written.
     """
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         names, both = " and ".join(missing), " ".join(PACKAGES)
         raise ExprGANError(f'Export needs {names}, not installed here: pip install "exprgan[onnx]" or pip install {both}.')
-    out, config = Path(out), model.config
-    files = {content: out / name for content, name in NAMES.items()}
-    x = torch.zeros(2, 3, config.image_size, config.image_size)
-    z, c = torch.zeros(2, config.z_dim), torch.zeros(2, model.F_ctrl.code_dim)
+    out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ExprGANError(f"{out} cannot be written: {error.strerror or error}. Choose another folder.") from error
-    settings = dataclasses.asdict(config) | {"intensity_path": model.F_ctrl.path.tolist()}
-    contents = {
-        "encoder": _graph(PlainEncoder(model.G_enc), {"x": x}, "z"),
-        "decoder": _graph(PlainDecoder(model.G_dec), {"z": z, "c": c}, "x_hat"),
-        "config": (json.dumps(settings, indent=2) + "\n").encode(),
-        "mark": xmp_packet().encode(),
+    settings = dataclasses.asdict(model.config) | {
+        "intensity_path": model.F_ctrl.path.tolist(),
+        "warp_emphasis": model.warp_emphasis.per_expression.tolist(),
+        "neutral_emphasis": DEFAULT_EMPHASIS,
     }
+    contents = {name: _to_bytes(*graph, half=half) for name, graph in graphs_of(model).items()}
+    contents |= {"config": (json.dumps(settings, indent=2) + "\n").encode(), "mark": xmp_packet().encode()}
+    files = {content: out / name for content, name in NAMES.items() if content in contents}
     with ExitStack() as writing:  # all files or none: encoder and decoder belong together
         for name, path in files.items():
             writing.enter_context(atomic_write(path)).write_bytes(contents[name])
     return files
 
 
-class PlainEncoder(nn.Module):
-    """G_enc as plain convolutions."""
-
-    def __init__(self, encoder: Encoder):
-        super().__init__()
-        self.blocks, self.fc = copy.deepcopy(encoder.blocks).float().cpu(), copy.deepcopy(encoder.fc).float().cpu()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (N, 3, S, S) in [-1, 1] -> z: (N, z_dim) in [-1, 1]."""
-        for block in self.blocks:
-            x = F.relu(block(x))
-        return torch.tanh(self.fc(x.flatten(1)))
-
-
-class PlainDecoder(nn.Module):
-    """G_dec as plain convolutions."""
-
-    def __init__(self, decoder: Decoder):
-        super().__init__()
-        self.fc, self.pooled_numbers = copy.deepcopy(decoder.fc).float().cpu(), decoder.pooled_numbers
-        self.blocks = nn.ModuleList(PlainConv(block) for block in decoder.blocks)  # type: ignore[arg-type]
-
-    def forward(self, z: Tensor, c: Tensor) -> Tensor:
-        """z: (N, z_dim), c: (N, K * d), both in [-1, 1] -> x_hat: (N, 3, S, S) in [-1, 1]."""
-        c, *codes, last_code = block_codes(c, self.pooled_numbers, len(self.blocks))
-        h = F.relu(self.fc(torch.cat([z] + [c] * CODE_REPEATS, dim=1))).unflatten(1, (-1, 4, 4))
-        *hidden, last = self.blocks
-        for block, code in zip(hidden, codes, strict=True):
-            h = F.relu(block(h, code))
-        return torch.tanh(last(h, last_code))
-
-
-class PlainConv(nn.Module):
-    """A 3x3 `ConditionedConv`: the constant maps are convolved at 3x3 px, and the centre of the result is repeated."""
-
-    def __init__(self, block: ConditionedConv):
-        super().__init__()
-        kernel, condition_kernel = block.weight.detach().float().cpu().tensor_split([block.in_channels], dim=1)
-        self.upsample, self.kernel = block.upsample, nn.Parameter(kernel.contiguous())
-        self.condition_kernel = nn.Parameter(condition_kernel.contiguous())
-
-    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
-        """h: (N, in_channels, S, S), condition: (N, K * d) -> (N, out_channels, S', S')."""
-        if self.upsample:
-            h = F.interpolate(h, scale_factor=2.0, mode="nearest")
-        constants = F.conv2d(condition[:, :, None, None].expand(-1, -1, 3, 3), self.condition_kernel, padding=1)
-        rows = torch.tensor([0, *[1] * (h.shape[-1] - 2), 2])  # first, middle, last
-        return F.conv2d(h, self.kernel, padding=1) + constants.index_select(2, rows).index_select(3, rows)
+def graphs_of(model: ExprGAN) -> dict[str, Graph]:
+    """What is exported of a model, by name."""
+    config, many = model.config, {0: "N"}
+    size, num_units = config.image_size, len(config.warp_units)
+    x, c, z = torch.zeros(2, 3, size, size), torch.zeros(2, model.F_ctrl.code_dim), torch.zeros(2, config.z_dim)
+    pnet, rnet, onet = load_networks()
+    found = ["scores", "corrections"]
+    graphs: dict[str, Graph] = {
+        "encoder": (PlainEncoder(model.G_enc), {"x": x}, {"x": many}, ["z"]),
+        "decoder": (PlainDecoder(model.G_dec), {"z": z, "c": c}, {"z": many, "c": many}, ["x_hat"]),
+        "pnet": (pnet, {"x": torch.zeros(1, 3, 61, 47)}, {"x": {2: "H", 3: "W"}}, found),
+        "rnet": (rnet, {"x": torch.zeros(2, 3, *[WINDOW_PX[0]] * 2)}, {"x": many}, found),
+        "onet": (onet, {"x": torch.zeros(2, 3, *[WINDOW_PX[1]] * 2)}, {"x": many}, [*found, "landmarks"]),
+        "reader": (FaceReader(model.classifier), {"x": x}, {"x": many}, ["certainties", "units", "covered"]),
+    }
+    if model.T is None:
+        return graphs
+    wide = torch.zeros(2, 3, FIELD_SCALE * size, FIELD_SCALE * size)
+    inputs = {"x": wide, "c": c, "emphasis": torch.ones(2)}
+    if num_units:
+        inputs |= {"now": torch.zeros(2, num_units, 2), "target": torch.zeros(2, num_units, 2)}
+    if config.warp_decoded:
+        inputs |= {"reconstruction": x, "x_hat": x.clone()}
+    names = [*WarpPrediction._fields[: None if config.warp_eyes else -1]]
+    warp = WarpPredictor(model.T)
+    graphs["warp"] = warp, inputs, dict.fromkeys(inputs, many), names
+    with torch.no_grad():
+        prediction = dict(zip(names, warp(**{name: example[:1] for name, example in inputs.items()}), strict=True))
+    part = {"part": torch.zeros(1, 3, 61, 47), "field_from_part": torch.eye(2, 3), "lower_face": torch.ones(1)}
+    graphs["painter"] = PhotoPainter(), part | prediction, {"part": {2: "H", 3: "W"}}, ["edited"]
+    return graphs
 
 
-def _graph(network: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes:
+def _to_bytes(network: nn.Module, inputs: dict[str, Tensor], dynamic: dict[str, dict[int, str]], outputs: list[str], *,
+              half: bool) -> bytes:  # fmt: skip
     """One network with its weights as the bytes of an .onnx file."""
-    batch = torch.export.Dim("N")
+    sides = {name: torch.export.Dim(name) if name == "N" else torch.export.Dim(name, min=12) for name in ("N", "H", "W")}
+    shapes = {name: {axis: sides[side] for axis, side in dynamic.get(name, {}).items()} for name in inputs}
     with warnings.catch_warnings(), ExitStack() as restored:
         warnings.simplefilter("ignore")
         for logger in map(logging.getLogger, ("torch.onnx", "onnxscript", "onnx_ir")):
             restored.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.ERROR)
         program = torch.onnx.export(
-            network.eval().requires_grad_(False), tuple(inputs.values()), dynamo=True, verbose=False, opset_version=OPSET,
-            input_names=list(inputs), output_names=[output], dynamic_shapes=tuple({0: batch} for _ in inputs),
+            network.eval().requires_grad_(False), kwargs=inputs, dynamo=True, verbose=False, opset_version=OPSET,
+            input_names=list(inputs), output_names=outputs, dynamic_shapes=shapes,
         )  # fmt: skip
     assert program is not None
-    graph = program.model_proto
-    for part in (graph, graph.graph, *graph.graph.node, *graph.graph.value_info, *graph.graph.input, *graph.graph.output):
+    model: Any = program.model_proto
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
         part.ClearField("metadata_props")  # notes of the exporter, which include paths of this machine
-    return graph.SerializeToString()
+    if half:
+        _store_half(graph)
+    return model.SerializeToString()
+
+
+def _store_half(graph: Any) -> None:
+    """Stores weights of a graph in fp16, where that is exact, each with a conversion to float32."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    converted = []
+    for weight in graph.initializer:
+        if weight.data_type != TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(weight)
+        with np.errstate(over="ignore"):
+            stored = values.astype(np.float16)
+        if values.size < MIN_HALF or not np.array_equal(stored, values):
+            continue
+        name = weight.name
+        weight.CopyFrom(numpy_helper.from_array(stored, f"{name}.half"))
+        converted.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
+    nodes = [*converted, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)

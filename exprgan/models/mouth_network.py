@@ -89,7 +89,7 @@ def align_teeth(uv: Tensor, alignment: Tensor) -> Tensor:
     `alignment`, (B, 2, 2, 3), holds for each row and each of its two coordinates a shift and factors of (u, v), all added.
     """
     rows = uv.unflatten(1, (2, 2))
-    gained = torch.einsum("brij,brjhw->brihw", alignment[..., 1:], rows.expand(len(alignment), -1, -1, -1, -1))
+    gained = torch.einsum("brij,brjhw->brihw", alignment[..., 1:], rows.expand(alignment.shape[0], -1, -1, -1, -1))
     return (rows + gained + alignment[..., :1, None]).flatten(1, 2)
 
 

@@ -294,7 +294,7 @@ class FaceNetwork(nn.Module):
         x = F.adaptive_avg_pool2d(x, self.size) if x.shape[-1] > self.size else x
         h = self.maps(x)[-1]
         pooled = h.mean(dim=(2, 3))
-        units = h.new_zeros(len(h), 0, 2)
+        units = h.new_zeros(h.shape[0], 0, 2)  # torch.export would keep a len()
         if self.units is not None:
             units = self.units(F.adaptive_avg_pool2d(h, UNIT_CELLS).flatten(1)).unflatten(1, (-1, 2))
             units = F.softplus(units, beta=UNIT_SHARPNESS)

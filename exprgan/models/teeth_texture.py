@@ -72,7 +72,7 @@ def composite_teeth(background: Tensor, shading: Tensor, uv: Tensor, px_per_cm: 
     textures = (rows or tooth_rows)(max(0, min(5, level))).to(uv, non_blocking=True)
     for texture, row_uv in reversed([*zip(textures, uv.split(2, dim=1), strict=True)]):  # the upper row occludes the lower
         grid = torch.stack((row_uv[:, 0] / HALF_ROW_CM, (row_uv[:, 1] - middle) / half), dim=-1)
-        texture = texture.expand(len(uv), -1, -1, -1)
+        texture = texture.expand(uv.shape[0], -1, -1, -1)
         rgba = F.grid_sample(texture, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         image = rgba[:, :3] * shading + (1 - rgba[:, 3:]) * image
     return image.clamp(0, 1)

@@ -24,7 +24,7 @@ def join_condition(c: Tensor, num_units: int, now: Tensor | None = None, target:
         return c
     parts = [c]
     for units in (now, target):
-        weights = c.new_full((len(c), 2 * num_units), torch.nan) if units is None else units.to(c).flatten(1)
+        weights = c.new_full((c.shape[0], 2 * num_units), torch.nan) if units is None else units.to(c).flatten(1)
         given = weights.isfinite().all(1, keepdim=True)
         parts += [torch.where(given, weights, 0), given.to(c)]
     return torch.cat(parts, dim=1)

@@ -178,7 +178,7 @@ class WarpNetwork(UNet):
         """Predicts the warp from the photo to the edit; arguments as in `predict_flow`."""
         return self.add_eyes(x, self.complete(x, self.predict_flow(x, decoded, c, emphasis), c), c)
 
-    def predict_flow(self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: float = 1.0) -> FlowPrediction:
+    def predict_flow(self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: float | Tensor = 1.0) -> FlowPrediction:
         """Predicts flow and gain, multiplied by `emphasis` (see `WarpEmphasis`).
 
         Args:
@@ -186,20 +186,22 @@ class WarpNetwork(UNet):
             decoded: reconstruction and x_hat, (B, 3, S, S) each: the decoder's pictures over the crop, with the expression
                 of the photo and with the target. None: T does without them, as it was trained to do in part.
             c: the target code (B, K * d), with units if T takes them: `condition`.
-            emphasis: factor, 1 or more.
+            emphasis: factor, 1 or more; or one for each picture, (B, 1, 1, 1).
         """
         if decoded is None:
-            pictures = x.new_zeros(len(x), 6, self.image_size, self.image_size)
+            pictures = x.new_zeros(x.shape[0], 6, self.image_size, self.image_size)
         else:
             reconstruction, x_hat = decoded
             pictures = self._place_in_wide_crop(torch.cat((reconstruction, x_hat - reconstruction), dim=1))
         maps = self.contract(torch.cat((F.pixel_unshuffle(x, FIELD_SCALE), pictures), dim=1), c)
         flow, gain = self.expand(maps, c).split((2, 3), dim=1)
         flow = torch.tanh(flow / 16) * MAX_FLOW
-        if emphasis != 1:
+        if isinstance(emphasis, Tensor) or emphasis != 1:
             below_eyes = torch.linspace(0, 1, self.image_size, device=x.device)[:, None] > EYES_END
             raised = (flow[:, 1:] / (RAISED if self.eyes is None else RAISED_LIDS)).clamp(0, 1).masked_fill(below_eyes, 0)
-            local = emphasis - max(0.0, emphasis - DEFAULT_EMPHASIS) * _nose_mask(self.image_size, x.device)
+            excess = emphasis - DEFAULT_EMPHASIS
+            excess = excess.clamp(min=0) if isinstance(excess, Tensor) else max(0.0, excess)
+            local = emphasis - excess * _nose_mask(self.image_size, x.device)
             flow = flow * (local + (1 - local) * raised)
         return FlowPrediction(flow, torch.tanh(gain / 4) * (MAX_GAIN * emphasis), pictures)
 

@@ -6,6 +6,7 @@ Coordinates and matrices are as in `alignment`.
 from collections.abc import Iterable, Iterator
 from functools import cache
 from math import ceil, floor
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from .alignment import compose, invert, scale_input, scale_of, transform, transl
 from .image_io import LUMA
 
 ImageLike = np.ndarray | Image.Image
+Pixels = TypeVar("Pixels", np.ndarray, torch.Tensor)
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in whole px of a photo."""
 
@@ -170,7 +172,7 @@ def estimate_grain(photo: Image.Image, photo_from_crop: np.ndarray, size: int) -
     return min(min(estimates, default=0.0), MAX_GRAIN)
 
 
-def smooth_step(x: np.ndarray) -> np.ndarray:
+def smooth_step(x: Pixels) -> Pixels:
     """Maps x to 0 below 0, to 1 above 1, and to 3 x^2 - 2 x^3 between."""
     x = x.clip(0, 1)
     return x * x * (3 - 2 * x)

@@ -4,20 +4,20 @@ import json
 import tempfile
 from pathlib import Path
 
+from exprgan.export.onnx_files import NAMES, OPSET, export_onnx
 from exprgan.models.exprgan import ExprGAN
 from exprgan.models.model_card import CARD_NAME, card_licence, credits_of, render_card
-from exprgan.models.onnx_export import NAMES, OPSET, export_onnx
 from exprgan.models.records import read_training
 
 from .hub_upload import REPO_NAME, HubConfig, push
 
 ONNX_CARD = Path(__file__).parent / "templates" / "onnx_card.md"
-EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_edit.py"
-"""A program that edits with the files alone; part of a checkout."""
+EXAMPLES = [Path(__file__).parents[2] / "examples" / name for name in ("onnx_photo.py", "onnx_edit.py")]
+"""Programs that edit with the files alone, a photo and an aligned face; part of a checkout."""
 
 
 def publish_onnx(weights: str, base_model: str, hub: HubConfig) -> None:
-    """Exports G_enc and G_dec and uploads them in one commit, with a card and, from a checkout, the example program.
+    """Exports a model and uploads the files in one commit, with a card and, from a checkout, the example programs.
 
     Args:
         weights: a folder that `publish` wrote, or org/name or org/name@revision on the Hub.
@@ -43,11 +43,13 @@ def publish_onnx(weights: str, base_model: str, hub: HubConfig) -> None:
         raise ValueError(f"{hub.repo} is the model itself; name another repository, such as --repo {hub.repo}-onnx")
     model = ExprGAN.from_pretrained(weights)
     with tempfile.TemporaryDirectory() as folder:
-        exported = export_onnx(model, folder)
+        exported = export_onnx(model, folder, half=True)
         config = json.loads(exported["config"].read_text(encoding="utf-8"))
         files: dict[str, Path | bytes] = {path.name: path for path in exported.values()}
-        if EXAMPLE.is_file():
-            files[EXAMPLE.name] = EXAMPLE
+        examples = EXAMPLES if "warp" in exported else EXAMPLES[1:]
+        files |= {example.name: example for example in examples if example.is_file()}
+        stale = *NAMES.values(), *(example.name for example in EXAMPLES)
+        sizes = {name: f"{path.stat().st_size / 1e6:.1f} MB" for name, path in exported.items()}
         expressions = config["expressions"]
         files[CARD_NAME] = render_card(
             ONNX_CARD,
@@ -56,7 +58,8 @@ def publish_onnx(weights: str, base_model: str, hub: HubConfig) -> None:
             base_model=base_model,
             config=config,
             opset=OPSET,
+            sizes=sizes,
             credits=credits_of(training),
             example_expression="happy" if "happy" in expressions else expressions[0],
         ).encode()
-        push(files, hub, repo_type="model", title="Publish ExprGAN for ONNX", stale=(*NAMES.values(), EXAMPLE.name))
+        push(files, hub, repo_type="model", title="Publish ExprGAN for ONNX", stale=stale)
