@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, get_args
 
 from .atomic_write import atomic_write
 from .batch.command import edit_photos
@@ -39,6 +39,7 @@ from .photo.decode_limits import read_stream
 from .photo.detection import choose_face, find_faces
 from .photo.image_io import SUFFIXES, encode_image, load_photo, save_photo
 from .photo.video_writer import check_suffix
+from .process_pool import Engine
 
 _FULL, _UNWRITABLE = "; make room, or choose another folder", "; choose another folder"
 REMEDIES = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EROFS: _UNWRITABLE, errno.EACCES: _UNWRITABLE,
@@ -126,6 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=_parse_path, help=f"{picture}; for a folder, the folder of the edited photos")
     add("--jobs", type=int, help="for a folder: number of worker processes (default: one per core, at most one per "
         "2 GiB of memory)")  # fmt: skip
+    add("--engine", choices=get_args(Engine), help="for a folder: processes of this machine, or ray for a cluster "
+        "(docs/scale.md); default processes")  # fmt: skip
     add("--follow-links", action="store_true", help="for a folder: read and write also where links lead out of the folders")
 
     add = add_verb("animate", _animate, "animate an expression", model, intensity, style, faces, fidelity, units)
@@ -208,8 +211,8 @@ def _edit(args: argparse.Namespace) -> None:
     if args.photo != STREAM and os.path.isdir(args.photo):
         settings, _ = parse_settings(args, " ".join(args.expression) or None)
         return edit_photos(args, settings, lambda: _load_model(args))
-    if args.jobs is not None or args.follow_links:
-        flag = "--follow-links" if args.follow_links else "--jobs"
+    if args.jobs is not None or args.follow_links or args.engine:
+        flag = "--follow-links" if args.follow_links else "--engine" if args.engine else "--jobs"
         raise ValueError(f"{flag} is for folders, and {args.photo} is none")
     requests, label = parse_requests(args.expression, args.face)
     settings, label = parse_settings(args, requests, label)

@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import resource_tracker
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from loky import ProcessPoolExecutor
@@ -21,6 +21,9 @@ BYTES_PER_WORKER = 2 << 30
 """Memory that one process needs with a large photo: the default number of processes is what memory has room for."""
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+Engine = Literal["processes", "ray"]
+"""What works in parallel: processes of this machine, by `map_items`, or those of a cluster, by `map_on_cluster`."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -34,6 +34,7 @@ TIERS = [
             "file_lock",
             "torch_state",
             "process_pool",
+            "ray_pool",
             "photo",
         )
     }
@@ -70,6 +71,7 @@ INSIDE_FUNCTIONS = {  # imported when first used: module that may do so -> packa
     "imageio_ffmpeg": ("exprgan.photo.video_writer",),
     "av": ("exprgan.video.clip_reader",),
     "pillow_heif": ("exprgan.photo.image_io",),
+    "ray": ("exprgan.ray_pool",),
 }
 
 

@@ -37,7 +37,8 @@ def edit_photos(args: argparse.Namespace, settings: dict[str, Any], load: Callab
         with _progress_bar() as progress:
             report = edit_folder(load(), args.photo, args.out, **settings, fidelity=args.fidelity,
                                  faces="all" if args.face == "all" else "largest", workers=args.jobs,
-                                 follow_links=args.follow_links, progress=progress)  # fmt: skip
+                                 engine=args.engine or "processes", follow_links=args.follow_links,
+                                 progress=progress)  # fmt: skip
     except KeyboardInterrupt:
         print("stopped; run the same command to continue", file=sys.stderr)
         sys.exit(130)

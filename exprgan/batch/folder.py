@@ -27,7 +27,8 @@ from ..models.config import CONFIG_NAME
 from ..models.controller import check_intensity
 from ..models.exprgan import WEIGHTS_NAME, ExprGAN
 from ..photo.image_io import SUFFIXES
-from ..process_pool import default_workers, map_items
+from ..process_pool import Engine, default_workers, map_items
+from ..ray_pool import map_on_cluster
 from .manifest import BatchManifest, BatchRecord
 from .worker import RAW_SUFFIXES, BatchSettings, Faces, edit_photo, edit_with, file_size
 
@@ -64,7 +65,8 @@ def edit_folder(
     model: ExprGAN | str | os.PathLike[str], folder: str | os.PathLike[str], out: str | os.PathLike[str],
     expression: str | Mapping[str, float] | None = None, intensity: float = 1.0, *, style: int | None = None,
     units: Mapping[str, float] | None = None, fidelity: Fidelity = "detail", faces: Faces = "largest",
-    workers: int | None = None, follow_links: bool = False, progress: BatchProgress | None = None,
+    workers: int | None = None, engine: Engine = "processes", follow_links: bool = False,
+    progress: BatchProgress | None = None,
 ) -> Report:  # fmt: skip
     """Edits every photo in a folder and its subfolders, each into a file of the same name under `out`.
 
@@ -83,18 +85,22 @@ def edit_folder(
         faces: "largest", or "all" of each photo.
         workers: number of processes that edit in parallel; 1 edits in this one. By default the number of cores, or of
             processes that memory has room for at 2 GiB each.
+        engine: "processes" of this machine, or "ray" for all CPUs of a Ray cluster, whose machines see both folders under
+            the same paths (`ray_pool.map_on_cluster`); `workers` has no effect then.
         follow_links: whether to read and write also where links lead out of `folder` and `out`.
 
     Raises:
-        ValueError: a wrong expression, intensity, style, unit, fidelity, `faces` or `workers`, or `out` is `folder`.
+        ValueError: a wrong expression, intensity, style, unit, fidelity, `faces`, `workers` or `engine`; `out` is `folder`.
         BadImageError: there is no such folder, or no photo in it.
-        ExprGANError: `out` was begun with other settings, is in use by another process, or cannot be written.
+        ExprGANError: `out` was begun with other settings, is in use by another process, or cannot be written; or Ray is
+            asked for and missing.
         WeightsError: as in `ExprGAN.from_pretrained`.
         KeyboardInterrupt: after Ctrl-C, once the photos under way are finished and recorded.
     """
     start, folder, out = time.perf_counter(), Path(folder), Path(out)
     check_choice("fidelity", fidelity, FIDELITIES)
     check_choice("faces", faces, get_args(Faces))
+    check_choice("engine", engine, get_args(Engine))
     intensity = check_intensity(intensity)
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers!r}")
@@ -112,13 +118,15 @@ def edit_folder(
     shared: dict[str, Any] = {"expression": expression, "intensity": intensity, "style": style,
                               "units": dict(units) if units else None, "fidelity": fidelity, "faces": faces}  # fmt: skip
     with BatchManifest(out, shared | {"model": hash_model(model)}) as manifest:
-        settings = BatchSettings(str(folder), str(out), resumed=manifest.resumed, follow_links=follow_links, **shared)
+        # an item of Ray whose machine died is begun again, maybe after its result was written
+        settings = BatchSettings(os.path.abspath(folder), os.path.abspath(out), resumed=manifest.resumed or engine == "ray",
+                                 follow_links=follow_links, **shared)  # fmt: skip
         results = name_results(files, {file: record.result for file, record in manifest.records.items() if record.result})
         tasks = {file: results[file] for file in files if not manifest.is_done(file, file_size(folder / file))}
         finished, count = len(files) - len(tasks), min(workers or _count_workers(model), len(tasks))
         progress = progress or (lambda *_: None)
         progress(finished, len(files), None)
-        with closing(_edit_tasks(model, settings, tasks, count, manifest)) as records:
+        with closing(_edit_tasks(model, settings, tasks, count, engine, manifest)) as records:
             for done, record in enumerate(records, finished + 1):
                 progress(done, len(files), record)
         outcomes = tuple(manifest.records[file] for file in files)
@@ -191,17 +199,19 @@ def _count_workers(model: ExprGAN) -> int:
     return default_workers() if next(model.parameters()).device.type == "cpu" else 1
 
 
-def _edit_tasks(model: ExprGAN, settings: BatchSettings, tasks: Mapping[str, str], count: int,
+def _edit_tasks(model: ExprGAN, settings: BatchSettings, tasks: Mapping[str, str], count: int, engine: Engine,
                 manifest: BatchManifest) -> Generator[BatchRecord, None, None]:  # fmt: skip
-    """Yields the record of each photo when it is done and in the table, from this process or `count` > 1 others."""
+    """Yields the record of each photo when it is done and in the table, from this process, `count` > 1 others, or Ray's."""
 
     def died(task: tuple[str, str], how: str) -> BatchRecord:
         message = f"The process that edited it died ({how}). Is the photo very large, or memory short?"
         return BatchRecord(task[0], "failed", message=message)
 
     with ExitStack() as stack:
-        if count > 1:
-            weights = stack.enter_context(tempfile.TemporaryDirectory(prefix="exprgan-"))
+        on_cluster = engine == "ray" and bool(tasks)
+        if count > 1 or on_cluster:
+            place = manifest.out if on_cluster else None  # which all machines see
+            weights = stack.enter_context(tempfile.TemporaryDirectory(prefix=".exprgan-", dir=place))
             tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
             with atomic_write(Path(weights, WEIGHTS_NAME)) as part, atomic_write(Path(weights, CONFIG_NAME)) as config:
                 part.write_bytes(save(tensors))  # at full precision: save_pretrained would round them
@@ -209,7 +219,9 @@ def _edit_tasks(model: ExprGAN, settings: BatchSettings, tasks: Mapping[str, str
             edit = partial(edit_with, weights, str(next(model.parameters()).device), settings)
         else:
             edit = partial(_edit_here, ExpressionEditor(model), settings)
-        yield from stack.enter_context(closing(map_items(edit, tasks.items(), count, died, manifest.add)))
+        records = (map_on_cluster(edit, tasks.items(), died, manifest.add) if on_cluster
+                   else map_items(edit, tasks.items(), count, died, manifest.add))  # fmt: skip
+        yield from stack.enter_context(closing(records))
 
 
 def _edit_here(editor: ExpressionEditor, settings: BatchSettings, task: tuple[str, str]) -> BatchRecord:

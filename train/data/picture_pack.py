@@ -108,7 +108,7 @@ class MappedPictures:
     def __init__(self, files: Sequence[Path], positions: Tensor):
         self.files, self.positions = files, positions
         try:
-            self._maps = [np.load(path, mmap_mode="r") for path in files]
+            self._maps = [np.asarray(np.load(path, mmap_mode="r")) for path in files]  # its own class indexes slowly
         except (OSError, ValueError) as error:
             raise DataError(f"{files[0].parent} cannot be read ({error}); delete it and pack the folder again") from error
         self._ends = list(accumulate(map(len, self._maps)))

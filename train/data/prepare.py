@@ -19,6 +19,7 @@ from exprgan.photo.alignment import crop_face
 from exprgan.photo.detection import Face, choose_face, find_faces
 from exprgan.photo.image_io import load_photo
 from exprgan.process_pool import default_workers, map_items
+from exprgan.ray_pool import map_on_cluster
 
 from ..core.config_flags import option
 from ..core.files import durable_write, write_json, writes_folder
@@ -56,6 +57,7 @@ class PrepareConfig:
     allow_incomplete: bool = option(False, "continue although photos of the data set are missing")
     follow_links: bool = option(False, "read photos also where links lead out of SRC")
     workers: int = option(0, f"processes; 0 for one a core, and for no more than one per {PHOTOS_PER_WORKER} photos")
+    engine: Literal["processes", "ray"] = option("processes", "of this machine, or ray for a cluster: docs/scale.md")
     dry_run: bool = option(False, "count and check only; look for no faces, write nothing")
 
     def __post_init__(self):
@@ -173,7 +175,9 @@ def _write_folder(
     crops = [_Crop(photo, out / row["file_name"], config) for row, photo in zip(rows, photos, strict=True)]
     workers = config.workers or min(default_workers(), len(crops) // PHOTOS_PER_WORKER)
     made = {}
-    with closing(map_items(_make_crop, crops, min(workers, len(crops)), _report_death)) as results:
+    results = (map_on_cluster(_make_crop, crops, _report_death) if config.engine == "ray"
+               else map_items(_make_crop, crops, min(workers, len(crops)), _report_death))  # fmt: skip
+    with closing(results):
         for path, outcome in tqdm(results, total=len(crops), desc="crops", unit="photo"):
             made[path] = outcome
     num_reused = sum(outcome.reused for outcome in made.values())
