@@ -1,7 +1,7 @@
 """How fast `fit` reads its pictures: python -m benchmarks.loader DATA
 
-Draws the batches of an epoch as `fit` does, without training on them, and prints pictures per second of time and of CPU time:
-reading alone, and with the augmentation, which runs on the training device.
+Draws the batches of an epoch as `fit` does, without training on them, and prints pictures per second of time and of CPU
+time: reading alone, and with the augmentation, which runs on the training device.
 """
 
 import argparse
