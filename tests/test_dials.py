@@ -32,7 +32,7 @@ def test_a_dial_moves_its_unit_on_the_persons_own_sides():
     assert turned({"smile": 0.5}) == {12: (0.5, 0.5)}
     assert turned({"smile_left": 0.5}) == {12: (0, 0.5)} and turned({"smile_right": 0.5}) == {12: (0.5, 0)}
     assert turned({"smile": 0.5, "smile_left": 0}) == {12: (0.5, 0)}
-    assert turned({"jaw": 1}) == {26: (0.75, 0.75)}
+    assert turned({"jaw": 1}) == {26: (0.5, 0.5)}
     assert set(DIALS) == set(dials_of(ALL, True)) and set(dials_of(UNITS, True)) == {"lids", "smile"}
     assert list(dials_of(UNITS, False)) == ["smile"] and not dials_of((), True)
 

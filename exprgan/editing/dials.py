@@ -28,7 +28,7 @@ DIALS: dict[str, Dial] = {
     "lids": Dial(5, 43, needs_eyes=True), "squint": Dial(7, needs_eyes=True),
     "brows_inner": Dial(1), "brows_outer": Dial(2), "brows_lower": Dial(4), "cheeks": Dial(6),
     "nose": Dial(9), "smile": Dial(12), "frown": Dial(15),
-    "lips_apart": Dial(25, sided=False), "jaw": Dial(26, scale=0.75, sided=False), "stretch": Dial(20),
+    "lips_apart": Dial(25, sided=False), "jaw": Dial(26, scale=0.5, sided=False), "stretch": Dial(20),
     "pucker": Dial(18, sided=False), "press": Dial(24, sided=False),
 }  # fmt: skip
 """Name -> dial. "lids" goes from closed, -1, to wide open, 1. A sided one has also NAME_left and NAME_right, the subject's
