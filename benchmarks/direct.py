@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from exprgan.export.plain_networks import PlainDecoder, PlainEncoder
 from exprgan.models.networks import ConditionedConv, Decoder, Encoder
-from exprgan.models.onnx_export import PlainDecoder, PlainEncoder
 from train.gan import gan_trainer
 from train.gan.gan_losses import PLAYERS, PlayerLoss, TrainBatch
 from train.gan.gan_trainer import Trainer

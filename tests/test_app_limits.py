@@ -19,6 +19,7 @@ from exprgan import ExpressionEditor, ExprGAN
 from exprgan.ui import page
 from exprgan.ui.server import calls, visitor_files
 from exprgan.ui.server.call_queue import NO_ANSWER
+from exprgan.ui.server.guard import CLOSE_STREAM
 from exprgan.ui.server.limits import Limits
 from exprgan.ui.server.path_alias import ALIAS
 from exprgan.ui.server.refusals import Refused
@@ -286,9 +287,11 @@ def test_an_answer_is_given_once_and_to_one_connection(served, client):
     served.work.set()
     assert b"event: complete" in first.getresponse().read()
     first.close()
-    for address in (*addresses, "/gradio_api/call/generate/x", "/gradio_api/queue/data?session_hash=x"):
+    for address in (addresses[0], "/gradio_api/call/generate/x"):
         status, _, body = served.ask(address, client)
         assert (status, json.loads(body)["detail"]) == (404, NO_ANSWER), address
+    for address in (addresses[1], "/gradio_api/queue/data?session_hash=x", "/gradio_api/queue/data"):
+        assert served.ask(address, client)[::2] == (200, CLOSE_STREAM), address  # an error would show on the page
 
 
 # The queue.
@@ -354,27 +357,27 @@ def test_a_call_of_a_client_that_listens_stays_and_goes_when_it_leaves(served, c
     assert served.generated == [0, 1]
 
 
-def test_a_call_sent_while_the_stream_of_an_earlier_one_ends_keeps_its_answer(served, client):
-    session, seeds = uuid.uuid4().hex, iter((1, 2))
-
-    def listen():
-        listener = served.connect()
+def test_the_stream_of_answers_stays_for_the_call_that_follows_from_one(served, client):
+    session = uuid.uuid4().hex
+    first = served.generate(client, 1, session)[2]["event_id"]
+    with served.connect() as listener:
         listener.sendall(f"GET /gradio_api/queue/data?session_hash={session} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        return listener
+        received = b""
 
-    served.work.clear()
-    events = [served.generate(client, next(seeds), session)[2]["event_id"]]
-    with listen() as first:
-        assert b" 200 " in first.recv(15)
-        events.append(served.generate(client, next(seeds), session)[2]["event_id"])
-    time.sleep(0.5)  # the server notices
-    received = b""
-    with listen() as second:
-        served.work.set()
-        while any(f'"process_completed","event_id":"{event}"'.encode() not in received for event in events):
-            part = second.recv(100_000)
-            assert part, received
-            received += part
+        def read_until(text):
+            nonlocal received
+            while text not in received:
+                part = listener.recv(100_000)
+                assert part, received
+                received += part
+
+        read_until(b'"process_completed","event_id":"%b"' % first.encode())
+        second = served.generate(client, 2, session)[2]["event_id"]
+        read_until(b'"process_completed","event_id":"%b"' % second.encode())
+        assert b"close_stream" not in received and received.count(b"HTTP/1.1 200") == 1
+        read_until(b"close_stream")
+        assert b"Transfer-Encoding: chunked" in received or b"transfer-encoding: chunked" in received
+        read_until(b"\r\n0\r\n\r\n")
 
 
 def test_a_clients_new_session_takes_the_place_of_its_own_oldest(served, client):

@@ -115,7 +115,8 @@ def unit_url(tiny_config, tmp_path_factory):
 
     tmp_path_factory.mktemp("visitors")
     torch.manual_seed(0)
-    config = dataclasses.replace(tiny_config, warp_width=0.25, action_units=UNITS, warp_units=UNITS, warp_decoded=False)
+    config = dataclasses.replace(tiny_config, warp_width=0.25, action_units=UNITS, warp_units=UNITS, warp_eyes=True,
+                                 warp_decoded=False)  # fmt: skip
     model = ExprGAN(config)
     torch.nn.init.normal_(model.T.head.weight, std=0.5)
     app = build_app(ExpressionEditor(model))

@@ -18,8 +18,8 @@ CLIENT = "exprgan.client"
 """Key of an ASGI scope: the client, as `HostPolicy.client` names it."""
 SWEEP_S = 1
 """Interval at which calls that nobody waits for are looked for, in s."""
-JOINED_S = 3
-"""How long after a call was sent its page may not know yet that it was taken, in s."""
+POLL_S = 0.02
+"""Interval at which a stream looks for another call of its session, in s."""
 QUEUE_FULL = "Queue is full: {count} requests of other visitors are waiting."
 QUEUE_FULL_S = 10
 """When to try again where the queue is full, in s."""
@@ -31,14 +31,13 @@ SENT_ELSEWHERE = "This answer is being sent over another connection."
 
 
 class CallQueue:
-    """Limits gradio's queue of one app, by taking the place of its methods `push`, `get_events` and `clean_events`."""
+    """Limits gradio's queue of one app, by taking the place of its methods `push` and `get_events`."""
 
     def __init__(self, app: gr.Blocks, clients: Clients):
         self.app, self.clients, self.limits = app, clients, clients.limits
         self.queue = app._queue
         self.queue.ANALYTICS_MAX_EVENTS = 1  # gradio summarises its record of events after each one
         self._push, self.queue.push, self.queue.get_events = self.queue.push, self.push, self.next_call
-        self._clean, self.queue.clean_events = self.queue.clean_events, self.clean
         self._streams: Counter[str] = Counter()
         self._last_heard: dict[str, float] = {}
 
@@ -58,25 +57,6 @@ class CallQueue:
             self.drop_sessions(self.clients.use_session(client, body.session_hash))
         self.sort_fairly()
         return result
-
-    async def clean(self, *, session_hash: str | None = None, event_id: str | None = None) -> None:
-        """As gradio's: drops a session's calls when its stream of answers ends, but not those sent just before.
-
-        A page ends its stream when it has the answers of all calls of which it knows, and opens another as soon as it knows
-        of one more. A call that arrived in between would be lost with the stream that knows nothing of it.
-        """
-        if session_hash is None:
-            await self._clean(event_id=event_id)
-            return
-        now, pending = time.monotonic(), self.queue.pending_event_ids_session
-        calls = [event for event in self.queue.event_ids_to_events.values() if event.session_hash == session_hash]
-        if all(now - event.enqueue_time > JOINED_S for event in calls):
-            await self._clean(session_hash=session_hash)
-            return
-        for event in calls:
-            if now - event.enqueue_time > JOINED_S:
-                await self._clean(event_id=event._id)
-                pending[session_hash].discard(event._id)
 
     def sort_fairly(self) -> None:
         """Moves the first waiting call of each client before all second ones, and so on."""
@@ -121,6 +101,19 @@ class CallQueue:
             return event.session_hash
         return next((session for session, ids in self.queue.pending_event_ids_session.items() if event_id in ids), None)
 
+    def awaits_answers(self, session: str) -> bool:
+        """Whether a session has calls whose answers were not sent."""
+        return bool(self.queue.pending_event_ids_session.get(session))
+
+    async def another_call(self, session: str, timeout_s: float) -> bool:
+        """Waits until a session has sent another call; False if it has not in time."""
+        end = time.monotonic() + timeout_s
+        while not self.awaits_answers(session):
+            if time.monotonic() > end or self.queue.stopped:
+                return False
+            await asyncio.sleep(POLL_S)
+        return True
+
     @contextlib.contextmanager
     def listening(self, session: str | None) -> Iterator[None]:
         """Notes within the block that somebody listens for the answers of a session.
@@ -128,18 +121,15 @@ class CallQueue:
         Raises:
             Refused: 404, no answer is expected, now or later; 409, somebody else is listening.
         """
-        if session is None or not self.queue.pending_event_ids_session.get(session):
+        if session is None or not self.awaits_answers(session):
             raise Refused(404, NO_ANSWER)
         if self._streams[session]:
             raise Refused(409, SENT_ELSEWHERE)
         self._streams[session] += 1
-        messages = self.queue.pending_messages_per_session.get(session)
         try:
             yield
         finally:
             del self._streams[session]
-            if messages is not None and self.queue.pending_event_ids_session.get(session):
-                self.queue.pending_messages_per_session.setdefault(session, messages)  # gradio drops them with the stream
             self._last_heard[session] = time.monotonic()
 
     async def sweep_repeatedly(self) -> None:
@@ -155,7 +145,7 @@ class CallQueue:
             for session in {event.session_hash for event in event_queue.queue}:
                 silent_s = now - self._last_heard.setdefault(session, now)
                 if not self._streams[session] and silent_s >= self.limits.unclaimed_s:
-                    await self._clean(session_hash=session)
+                    await self.queue.clean_events(session_hash=session)
                     self.queue.pending_messages_per_session.pop(session, None)
         for session in [session for session in self._last_heard if not pending.get(session) and not self._streams[session]]:
             del self._last_heard[session]

@@ -35,6 +35,10 @@ NOT_FOUND = "There is nothing here."
 STATIC_ROUTES = ("/assets/", "/static/", "/svelte/", "/theme.css", "/favicon.ico")
 """Scripts and styles, of which one page needs some hundred; they do not count as requests."""
 SESSION_STREAM, ANSWER_STREAM = f"{API_PREFIX}queue/data", re.compile(rf"{API_PREFIX}call/(?:v2/)?[^/]+/([^/]+)")
+CLOSE_STREAM = b'data: {"msg":"close_stream"}\n\n'
+"""gradio's message with which a stream of a session's answers ends."""
+LINGER_S = 1.0
+"""How long such a stream stays open after the last answer, in s."""
 MCP_ROUTE = f"{API_PREFIX}mcp"
 """Where programs send photos within JSON, if MCP is on."""
 DISCARDED_BYTES, DISCARDED_S = 100_000_000, 10
@@ -82,6 +86,8 @@ class Guard:
                 if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
                     body = self._limited(scope, receive)
                     await self._serve(scope, body, answer)
+                elif scope["method"] == "GET" and path == SESSION_STREAM:
+                    await self._serve_session(scope, receive, answer)
                 else:
                     await self.app(self.alias.scope(scope), receive, self.alias.answers(answer, path))
             refused = body.refused if body else None
@@ -124,7 +130,8 @@ class Guard:
         if scope["method"] != "GET":
             return None
         if scope["path"] == SESSION_STREAM:
-            return (parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0],)
+            session = session_of(scope)
+            return (session,) if self.calls.awaits_answers(session) else None
         if match := ANSWER_STREAM.fullmatch(scope["path"]):
             return (self.calls.session_of(match[1]),)
         return None
@@ -161,6 +168,44 @@ class Guard:
             self.disk.check()
         await self.app(scope, body.replay(self.alias.body(content)), self.alias.answers(answer, path))
 
+    async def _serve_session(self, scope: Scope, receive: Receive, answer: Send) -> None:
+        """Streams the answers to a session's calls, some longer than gradio does.
+
+        gradio ends the stream with the answer after which no call is left. But the page sends further calls just then, as
+        one action follows from another, and knows nothing of a call before it was acknowledged. It would take the end of
+        the stream for that of the next answers as well, or ask for answers that it has had.
+        """
+        started = ended = gone = False
+
+        async def listen() -> Message:
+            nonlocal gone
+            message = await receive()
+            gone = gone or message["type"] == "http.disconnect"
+            return message
+
+        async def forward(message: Message) -> None:
+            nonlocal started, ended
+            body = message.get("body", b"")
+            if message["type"] == "http.response.start" and not started:
+                started = True
+                await answer(message)
+            elif b'"msg":"close_stream"' in body:
+                ended = True
+            elif body:
+                await answer({**message, "more_body": True})
+
+        if not (session := session_of(scope)) or not self.calls.awaits_answers(session):
+            headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+            await answer({"type": "http.response.start", "status": 200, "headers": headers})
+            ended = True
+        else:
+            while True:
+                ended = False
+                await self.app(self.alias.scope(scope), listen, self.alias.answers(forward, scope["path"]))
+                if gone or not ended or not await self.calls.another_call(session, LINGER_S):
+                    break
+        await answer({"type": "http.response.body", "body": CLOSE_STREAM if ended else b""})
+
     async def _serve_upload(self, scope: Scope, body: LimitedBody, answer: Send) -> None:
         token = CURRENT.set(Upload(body, functools.partial(self.clients.count_file, scope[CLIENT])))
         try:
@@ -194,6 +239,11 @@ class Guard:
             await asyncio.to_thread(self.disk.measure)
             await asyncio.to_thread(trim_memory)
             await asyncio.sleep(MEASURE_S)
+
+
+def session_of(scope: Scope) -> str:
+    """The session whose answers a request for `SESSION_STREAM` asks for."""
+    return parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
 
 
 def is_blocked(path: str) -> bool:
