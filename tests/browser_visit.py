@@ -26,11 +26,15 @@ class Visit:
         self.page.add_init_script(LAYOUT_SHIFT_JS)
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(f"error: {error}"))
-        self.page.on("console", lambda message: message.type == "error" and self.errors.append(
-            f"console: {message.text} {message.location['url']}"))  # fmt: skip
+        self.page.on("console", self.note_message)
         self.page.on("request", lambda request: self.check_request(request.url))
         self.page.goto(url)
         self.page.get_by_role("tab", name="Edit").wait_for()
+
+    def note_message(self, message) -> None:
+        """Notes an error on the console, other than that of gradio where a page is left while it listens for answers."""
+        if message.type == "error" and "AbortError: signal is aborted" not in message.text:
+            self.errors.append(f"console: {message.text} {message.location['url']}")
 
     def check_request(self, url: str) -> None:
         if not url.startswith(("http://127.0.0.1:", "data:", "blob:")):
