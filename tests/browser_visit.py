@@ -1,5 +1,6 @@
 """Shared by the tests of the page in Chromium: an open page, and fixtures."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ RESULT_JS = """unlike => {
 }"""
 LAYOUT_SHIFT_JS = """window.shifts = 0; new PerformanceObserver(list => list.getEntries().forEach(entry =>
   window.shifts += entry.hadRecentInput ? 0 : entry.value)).observe({type: 'layout-shift', buffered: true});"""
+LEFT = re.compile("AbortError: signal is aborted|Connection errored out")
 TABS = ("Edit", "Transfer", "Film", "Live", "Random people", "About")
 
 
@@ -25,6 +27,7 @@ class Visit:
         self.page.set_default_timeout(TIMEOUT_MS)
         self.page.add_init_script(LAYOUT_SHIFT_JS)
         self.errors: list[str] = []
+        self.is_left = False
         self.page.on("pageerror", lambda error: self.errors.append(f"error: {error}"))
         self.page.on("console", self.note_message)
         self.page.on("request", lambda request: self.check_request(request.url))
@@ -32,8 +35,9 @@ class Visit:
         self.page.get_by_role("tab", name="Edit").wait_for()
 
     def note_message(self, message) -> None:
-        """Notes an error on the console, other than that of gradio where a page is left while it listens for answers."""
-        if message.type == "error" and "AbortError: signal is aborted" not in message.text:
+        """Notes an error on the console, other than those of gradio where a page is left while it listens for answers."""
+        self.is_left = self.is_left or "AbortError: signal is aborted" in message.text
+        if message.type == "error" and not (self.is_left and LEFT.search(message.text)):
             self.errors.append(f"console: {message.text} {message.location['url']}")
 
     def check_request(self, url: str) -> None:

@@ -28,7 +28,7 @@ def test_the_first_screen_has_result_expressions_and_slider_and_does_not_shift(b
             assert in_view(visit.page.locator(part).first, viewport["height"]), (viewport, part)
         assert visit.page.locator(".strip button").count() == 7 and visit.chosen() == ["Happy"]
         visit.page.wait_for_timeout(500)
-        assert visit.page.evaluate("window.shifts") < 0.06  # gradio's own spinner gives way; 0.1 counts as good
+        assert visit.page.evaluate("window.shifts") < 0.1  # counts as good; gradio's own spinner gives way
         assert not visit.errors, visit.errors
         visit.page.close()
 

@@ -17,7 +17,7 @@ from app_calls import ask
 
 from exprgan import ExpressionEditor, ExprGAN
 from exprgan.ui import page
-from exprgan.ui.server import calls, visitor_files
+from exprgan.ui.server import calls, guard, visitor_files
 from exprgan.ui.server.call_queue import NO_ANSWER
 from exprgan.ui.server.guard import CLOSE_STREAM
 from exprgan.ui.server.limits import Limits
@@ -357,11 +357,15 @@ def test_a_call_of_a_client_that_listens_stays_and_goes_when_it_leaves(served, c
     assert served.generated == [0, 1]
 
 
-def test_the_stream_of_answers_stays_for_the_call_that_follows_from_one(served, client):
+def test_the_stream_of_a_pages_answers_stays_for_the_call_that_follows_from_one(served, client, monkeypatch):
+    monkeypatch.setattr(guard, "LINGER_S", 2)
     session = uuid.uuid4().hex
     first = served.generate(client, 1, session)[2]["event_id"]
     with served.connect() as listener:
-        listener.sendall(f"GET /gradio_api/queue/data?session_hash={session} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        head = (
+            f"GET /gradio_api/queue/data?session_hash={session} HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Mode: cors\r\n\r\n"
+        )
+        listener.sendall(head.encode())
         received = b""
 
         def read_until(text):

@@ -29,6 +29,11 @@ except KeyboardInterrupt:
 """
 
 
+def heed_interrupts() -> None:
+    """Undoes what a shell does to commands that it runs in the background, such as all of the tests."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def double(item: int) -> int:
     """Kills its process at some items."""
     if item in FATAL:
@@ -72,7 +77,8 @@ def test_ctrl_c_in_a_terminal_keeps_what_is_in_work_and_a_script_needs_no_guard(
     (tmp_path / "script.py").write_text(SCRIPT)
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     with subprocess.Popen([sys.executable, str(tmp_path / "script.py")], env=environment, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as running:  # fmt: skip
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+                          preexec_fn=heed_interrupts) as running:  # fmt: skip
         lines = []
         for line in running.stdout:
             if line.startswith("yielded") and not any(line.startswith("yielded") for line in lines):
@@ -80,5 +86,5 @@ def test_ctrl_c_in_a_terminal_keeps_what_is_in_work_and_a_script_needs_no_guard(
             lines.append(line.strip())
         errors = running.stderr.read()
     kept, yielded = ([int(line.split()[1]) for line in lines if line.startswith(word)] for word in ("kept", "yielded"))
-    assert lines.count("started") == 1 and lines[-1] == "stopped" and not errors
+    assert not errors and lines.count("started") == 1 and lines[-1] == "stopped", (errors, lines[-1])
     assert sorted(kept) == list(range(len(kept))) and len(yielded) + 1 <= len(kept) < 100

@@ -18,8 +18,6 @@ CLIENT = "exprgan.client"
 """Key of an ASGI scope: the client, as `HostPolicy.client` names it."""
 SWEEP_S = 1
 """Interval at which calls that nobody waits for are looked for, in s."""
-POLL_S = 0.02
-"""Interval at which a stream looks for another call of its session, in s."""
 QUEUE_FULL = "Queue is full: {count} requests of other visitors are waiting."
 QUEUE_FULL_S = 10
 """When to try again where the queue is full, in s."""
@@ -40,6 +38,7 @@ class CallQueue:
         self._push, self.queue.push, self.queue.get_events = self.queue.push, self.push, self.next_call
         self._streams: Counter[str] = Counter()
         self._last_heard: dict[str, float] = {}
+        self._lingering: dict[str, asyncio.Event] = {}
 
     async def push(self, body: Any, request: Any, username: str | None) -> tuple:
         """As gradio's: adds a call to the queue. Raises HTTPException: 429 or 503, with Retry-After."""
@@ -54,6 +53,8 @@ class CallQueue:
         result = await self._push(body=body, request=request, username=username)
         if body.session_hash:
             self._last_heard.setdefault(body.session_hash, time.monotonic())
+            if lingering := self._lingering.get(body.session_hash):
+                lingering.set()
             self.drop_sessions(self.clients.use_session(client, body.session_hash))
         self.sort_fairly()
         return result
@@ -105,14 +106,14 @@ class CallQueue:
         """Whether a session has calls whose answers were not sent."""
         return bool(self.queue.pending_event_ids_session.get(session))
 
-    async def another_call(self, session: str, timeout_s: float) -> bool:
-        """Waits until a session has sent another call; False if it has not in time."""
-        end = time.monotonic() + timeout_s
-        while not self.awaits_answers(session):
-            if time.monotonic() > end or self.queue.stopped:
-                return False
-            await asyncio.sleep(POLL_S)
-        return True
+    async def another_call(self, session: str) -> None:
+        """Waits until a session has sent another call."""
+        event = self._lingering[session] = asyncio.Event()
+        try:
+            if not self.awaits_answers(session):
+                await event.wait()
+        finally:
+            del self._lingering[session]
 
     @contextlib.contextmanager
     def listening(self, session: str | None) -> Iterator[None]:

@@ -37,8 +37,8 @@ STATIC_ROUTES = ("/assets/", "/static/", "/svelte/", "/theme.css", "/favicon.ico
 SESSION_STREAM, ANSWER_STREAM = f"{API_PREFIX}queue/data", re.compile(rf"{API_PREFIX}call/(?:v2/)?[^/]+/([^/]+)")
 CLOSE_STREAM = b'data: {"msg":"close_stream"}\n\n'
 """gradio's message with which a stream of a session's answers ends."""
-LINGER_S = 1.0
-"""How long such a stream stays open after the last answer, in s."""
+LINGER_S, STOP_S = 60, 0.5
+"""How long such a stream of a page stays open after the last answer, and how soon it notices that the app stops, in s."""
 MCP_ROUTE = f"{API_PREFIX}mcp"
 """Where programs send photos within JSON, if MCP is on."""
 DISCARDED_BYTES, DISCARDED_S = 100_000_000, 10
@@ -173,9 +173,11 @@ class Guard:
 
         gradio ends the stream with the answer after which no call is left. But the page sends further calls just then, as
         one action follows from another, and knows nothing of a call before it was acknowledged. It would take the end of
-        the stream for that of the next answers as well, or ask for answers that it has had.
+        the stream for that of the next answers as well, or ask for answers that it has had. Programs, which send no
+        Sec-Fetch-Mode, end with the stream, and get no longer one.
         """
         started = ended = gone = False
+        is_page = "sec-fetch-mode" in Headers(scope=scope)
 
         async def listen() -> Message:
             nonlocal gone
@@ -202,9 +204,23 @@ class Guard:
             while True:
                 ended = False
                 await self.app(self.alias.scope(scope), listen, self.alias.answers(forward, scope["path"]))
-                if gone or not ended or not await self.calls.another_call(session, LINGER_S):
+                if gone or not ended or not is_page or not await self._linger(session, listen):
                     break
         await answer({"type": "http.response.body", "body": CLOSE_STREAM if ended else b""})
+
+    async def _linger(self, session: str, listen: Receive) -> bool:
+        """Waits, at most LINGER_S, for another call of a session whose page still listens; whether there is one."""
+        work = call, left = [asyncio.ensure_future(part) for part in (self.calls.another_call(session), listen())]
+        try:
+            for _ in range(round(LINGER_S / STOP_S)):
+                await asyncio.wait(work, timeout=STOP_S, return_when=asyncio.FIRST_COMPLETED)
+                if call.done() or left.done() or self.calls.queue.stopped:
+                    break
+            return call.done() and not left.done()
+        finally:
+            for part in work:
+                part.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
 
     async def _serve_upload(self, scope: Scope, body: LimitedBody, answer: Send) -> None:
         token = CURRENT.set(Upload(body, functools.partial(self.clients.count_file, scope[CLIENT])))
