@@ -46,9 +46,9 @@ def edit(photo: Image.Image, expression: str, intensity: float, networks: dict, 
 
     def predict(c: np.ndarray, emphasis: float) -> dict:
         inputs = {"x": wide, "c": c, "emphasis": np.array([emphasis], np.float32)}
-        if config["warp_units"]:  # what the photo shows; the target is given by the code alone
+        if config["warp_units"]:  # what the photo shows, and what the expression usually shows
             read = [config["action_units"].index(unit) for unit in config["warp_units"]]
-            inputs |= {"now": units[:, read], "target": np.full_like(units[:, read], np.nan)}
+            inputs |= {"now": units[:, read], "target": usual_units(config, c)}
         names = [output.name for output in networks["warp"].get_outputs()]
         return dict(zip(names, networks["warp"].run(None, inputs), strict=True))
 
@@ -95,6 +95,14 @@ def neighbours(part: np.ndarray) -> np.ndarray:
     """A set of pixels (H, W), and all that touch one of them."""
     padded = np.pad(part, 1)
     return np.any([padded[y : y + len(part), x : x + part.shape[1]] for y in range(3) for x in range(3)], axis=0)
+
+
+def usual_units(config: dict, c: np.ndarray) -> np.ndarray:
+    """The action units of a code, as `UnitTable`: (1, U, 2)."""
+    strength = (c.reshape(len(config["expressions"]), -1) + 1) / 2
+    common = strength.min(1, keepdims=True)
+    parts = np.concatenate((common, strength - common), axis=1)[..., None]
+    return np.repeat((parts * np.array(config["unit_table"])).sum(1).max(0)[None, :, None], 2, axis=2).astype(np.float32)
 
 
 def code(config: dict, expression: str, intensity: float) -> np.ndarray:

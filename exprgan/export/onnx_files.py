@@ -47,7 +47,8 @@ def export_onnx(model: ExprGAN, out: str | os.PathLike[str], *, half: bool = Fal
     - warp: T, see `WarpPredictor`.
     - painter: applies a prediction of T to a photo, see `PhotoPainter`.
     - config: config.json with S, K, d, z_dim, the names of the expressions, `intensity_path` (K, P, d), which is c_i at P
-      evenly spaced intensities, `warp_emphasis` (K,), and `neutral_emphasis`, that of the code of all -1.
+      evenly spaced intensities, `warp_emphasis` (K,), `neutral_emphasis`, that of the code of all -1, and of a T that takes
+      action units `unit_table` (K, d + 1, U), see `UnitTable`.
     - mark: the XMP packet that marks a file as edited by AI.
 
     Args:
@@ -74,6 +75,7 @@ def export_onnx(model: ExprGAN, out: str | os.PathLike[str], *, half: bool = Fal
         "intensity_path": model.F_ctrl.path.tolist(),
         "warp_emphasis": model.warp_emphasis.per_expression.tolist(),
         "neutral_emphasis": DEFAULT_EMPHASIS,
+        "unit_table": [] if model.unit_table is None else model.unit_table.full.tolist(),
     }
     contents = {name: _to_bytes(*graph, half=half) for name, graph in graphs_of(model).items()}
     contents |= {"config": (json.dumps(settings, indent=2) + "\n").encode(), "mark": xmp_packet().encode()}

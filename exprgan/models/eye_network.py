@@ -66,7 +66,7 @@ class EyeNetwork(UNet):
         fields = torch.sigmoid(F.pixel_shuffle(self.expand(self.contract(inputs, both), both), FIELD_SCALE))
         limits = fields.new_ones(EYE_FIELDS, *fields.shape[2:])
         limits[0], limits[-1] = _fade(fields.shape[-1], fields.device), MAX_SHADE
-        left, right = (fields * limits).chunk(2)
+        left, right = (fields * limits).unflatten(0, (2, -1))  # `chunk` would fix B in an export
         return torch.cat((left, right.flip(3)), dim=3)
 
 
