@@ -26,6 +26,7 @@ PARAMETERS = {
     "/download_people": ["seed", "count", "expression", "intensity"],
     "/download_sheet": ["photo", "face"],
     "/download_look": ["expression", "intensity", "second", "part", "style", "units"],
+    "/film": ["clip", "photo", "action", "expression", "intensity", "keyframes"],
 }
 """The public API: names stay, new parameters are added at the end."""
 

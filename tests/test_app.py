@@ -22,11 +22,11 @@ from PIL import Image
 
 from exprgan.photo.detection import Face, find_faces
 from exprgan.photo.image_io import is_marked, load_photo
-from exprgan.ui import animation_panel, endpoints, handlers, looks, page, sheet, words
+from exprgan.ui import animation_panel, endpoints, film_panel, handlers, looks, page, sheet, words
 from exprgan.ui.photo_session import PhotoSession, example_faces
 
 ROOT = Path(__file__).parent.parent
-PLACES = handlers, animation_panel, sheet, looks
+PLACES = handlers, animation_panel, sheet, looks, film_panel
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -294,11 +294,7 @@ def test_the_api_is_the_one_promised_typed_and_documented(client):
             assert value["python_type"]["type"] not in ("", "Any"), (name, value)
         assert all(len(parameter["python_type"]["description"]) > 10 for parameter in info["parameters"]), name
         assert all(parameter["parameter_has_default"] for parameter in info["parameters"]), name
-        documentation = inspect.getdoc(
-            next(
-                getattr(place, name[1:]) for place in (handlers, animation_panel, sheet, looks) if hasattr(place, name[1:])
-            )
-        )
+        documentation = inspect.getdoc(next(getattr(place, name[1:]) for place in PLACES if hasattr(place, name[1:])))
         for parameter in names[name]:
             assert len(re.findall(rf"^    {parameter}: .", documentation, re.M)) == 1, (name, parameter)
         assert "as `" not in documentation and documentation.index("Args:") < documentation.index("Returns:")

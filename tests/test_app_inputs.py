@@ -87,13 +87,14 @@ def wrong_for(parameter):
     return {
         "photo": [["me.jpg"], {"a": 1}], "source": [7], "others": [["sad"], "sad"], "scope": [3], "fidelity": [None, "x"],
         "seed": ["x", 1.5], "face": ["one", 0.5], "kind": [None], "file_format": ["avi"], "expression": [None, ["sad"]],
-        "second": ["x"], "style": [True],
+        "second": ["x"], "style": [True], "clip": [7, ["me.mp4"]], "action": ["cut"], "keyframes": [3, None],
     }.get(parameter, ["0.5", None])  # fmt: skip
 
 
 def test_every_endpoint_names_the_parameter_that_is_wrong(app_url, photo):
     good = SETTINGS | {"photo": a_file(photo), "source": a_file(photo), "kind": "sweep", "file_format": "gif",
-                       "seconds": 0.5, "seed": 1, "count": 1, "source_face": 0, "relative": False}  # fmt: skip
+                       "seconds": 0.5, "seed": 1, "count": 1, "source_face": 0, "relative": False, "clip": None,
+                       "action": "edit", "keyframes": ""}  # fmt: skip
     for name, parameters in PARAMETERS.items():
         for number, parameter in enumerate(parameters):
             values = wrong_for(parameter)

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from ..editing.animation import ANIMATION_KINDS
 from ..editing.results import FIDELITIES
 from ..editor import ExpressionEditor
-from . import handlers
+from . import film_panel, handlers
 from .animation_panel import MAX_SIDE_PX, animate
 from .components import uploaded_path
 from .endpoints import add_endpoint
@@ -27,14 +27,15 @@ from .sheet import download_sheet
 from .workers import TIMEOUT_S
 
 AGENTS_PATH = "/agents.md"
-PHOTOS = ("photo", "source")
-"""Parameters that are pictures; all of them may be left out, and an example is used."""
+FILES = ("photo", "source", "clip")
+"""Parameters that are pictures or films; all of them may be left out, and an example is used."""
 
 INTRODUCTION = """# ExprGAN
 
 Changes the expression of faces in photos. {count} functions; faces are counted from 1, from left to right, and 0 is the
-largest. Every parameter may be left out; without a photo an example is used, so that each call below runs as it stands.
-A call takes at most {seconds} seconds. Errors are one sentence: what is wrong, and what to do.
+largest. Every parameter may be left out; without a photo or a film an example is used, so that each call below runs as it
+stands. A call takes at most {seconds} seconds, a film {film_seconds}. Errors are one sentence: what is wrong, and what to
+do.
 
 Photos are sent as files: `handle_file("me.jpg")` in Python; over HTTP, `POST {url}gradio_api/upload` with the form field
 `files` answers with a list of a path, which is passed as `{{"path": PATH, "meta": {{"_type": "gradio.FileData"}}}}`. Other
@@ -68,6 +69,7 @@ def add_api(editor: ExpressionEditor) -> None:
     add(handlers.download_people, gr.File)
     add(download_sheet, gr.File)
     add(download_look, gr.File)
+    add(film_panel.film, gr.File, gr.Textbox, timeout_s=film_panel.TIMEOUT_S, **film_panel.QUEUE)
 
 
 class _Adder:
@@ -93,6 +95,8 @@ class _Adder:
             "file_format": ({"type": "string", "enum": list(MAX_SIDE_PX)}, "mp4"),
             "seconds": ({"type": "number", "minimum": 0.5, "maximum": 3}, 2),
             "seed": ({"type": "integer", "minimum": 0, "maximum": handlers.MAX_SEED}, 1),
+            "action": ({"type": "string", "enum": [film_panel.EDIT_FILM, film_panel.DRIVE_PHOTO]}, film_panel.EDIT_FILM),
+            "keyframes": ({"type": "string"}, ""),
             "count": ({"type": "integer", "minimum": 1, "maximum": handlers.MAX_PEOPLE}, handlers.MAX_PEOPLE),
         }  # fmt: skip
 
@@ -103,7 +107,7 @@ class _Adder:
         add_endpoint(handler, self.editor, inputs, [output(visible=False) for output in outputs], **options)
 
     def _parameter(self, name: str, text: str, handler: Callable) -> gr.components.Component:
-        if name in PHOTOS:  # the empty text is what the page's snippets write as None and null
+        if name in FILES:  # the empty text is what the page's snippets write as None and null
             schema = dict(gr.Image(type="filepath", render=False).api_info())
             component = Api("", schema, name)
             component.preprocess = sent_path  # type: ignore[method-assign]
@@ -148,11 +152,11 @@ def agents_route(app: gr.Blocks) -> Route:
 def agents_text(app: gr.Blocks, url: str) -> str:
     """Describes the API: of each function what it does, its parameters, its results and a call."""
     functions = app.get_api_info()["named_endpoints"]
-    parts = [INTRODUCTION.format(count=len(functions), seconds=TIMEOUT_S, url=url)]
+    parts = [INTRODUCTION.format(count=len(functions), seconds=TIMEOUT_S, film_seconds=film_panel.TIMEOUT_S, url=url)]
     parts.append(f"```python\nfrom gradio_client import Client, handle_file\n\nclient = Client({url!r})\n```\n")
     documentation = {fn.api_name: inspect.getdoc(fn.fn) or "" for fn in app.fns.values() if fn.fn}
     for endpoint, function in functions.items():
-        defaults = {p["parameter_name"]: None if p["parameter_name"] in PHOTOS else p["parameter_default"]
+        defaults = {p["parameter_name"]: None if p["parameter_name"] in FILES else p["parameter_default"]
                     for p in function["parameters"]}  # fmt: skip
         arguments = "".join(f"{parameter}={default!r}, " for parameter, default in defaults.items())
         parts.append(f"## {endpoint}\n\n{function['description']}\n")

@@ -61,12 +61,14 @@ def page_event(handler: Callable, editor: ExpressionEditor, inputs: list, output
             "api_visibility": "private", **COMPUTE, **options}  # fmt: skip
 
 
-def add_endpoint(handler: Callable, editor: ExpressionEditor, inputs: list, outputs: list, **options) -> None:
-    """Adds a handler to the API: an event that nothing on the page triggers, and that keeps no session."""
+def add_endpoint(handler: Callable, editor: ExpressionEditor, inputs: list, outputs: list, timeout_s: float | None = None,
+                 **options: Any) -> None:  # fmt: skip
+    """Adds a handler to the API: an event that nothing on the page triggers, keeps no session, may run `timeout_s`."""
     options = {**COMPUTE, **options}
     for component, name in zip(inputs, list(inspect.signature(stateless(handler)).parameters)[1:], strict=False):
         check_input(component, name)
-    gr.on([], with_error_handling(stateless(handler), editor), inputs, outputs, api_name=handler.__name__, **options)
+    call = with_error_handling(stateless(handler), editor, timeout_s)
+    gr.on([], call, inputs, outputs, api_name=handler.__name__, **options)
 
 
 def stateless(handler: Callable) -> Callable:
@@ -81,7 +83,9 @@ def stateless(handler: Callable) -> Callable:
 
     @functools.wraps(handler)
     def call(*settings):
-        result = handler(*settings) if position is None else handler(*settings[:position], None, *settings[position:])
+        if position is None:
+            return handler(*settings)
+        result = handler(*settings[:position], None, *settings[position:])
         if not isinstance(result, tuple):
             return result
         return result[0] if len(result) == 2 else result[:-1]

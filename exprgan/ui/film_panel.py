@@ -11,8 +11,11 @@ from ..errors import ExprGANError
 from ..models.controller import check_intensity
 from ..video.film import FilmProgress, FilmResult
 from ..video.keyframes import parse_keyframe
-from .photo_session import new_path
+from .handlers import EXAMPLES, with_args_of
+from .photo_session import EXAMPLE_FOLDER, new_path
 from .words import short_name
+
+EXAMPLE_FILM = str(EXAMPLE_FOLDER / "film.mp4")
 
 EDIT_FILM, DRIVE_PHOTO = "edit", "drive"
 """What happens: the person in the film changes, or the photo moves like the person in the film."""
@@ -20,6 +23,8 @@ MAX_SECONDS, MAX_SIDE_PX = 15, 720
 """The longest film, and its longer side; a larger one is made smaller."""
 TIMEOUT_S = 300
 """The longest that a film may take."""
+QUEUE = {"concurrency_id": "film", "concurrency_limit": 1}
+"""Options of events that make a film: one at a time."""
 ADD_FILM = "Add a film in which a face is seen."
 ADD_FILM_AND_PHOTO = "Add a film and a photo, each with a face."
 
@@ -29,8 +34,8 @@ def make_film(editor: ExpressionEditor, clip: str | None, photo: str | None, act
     """Makes a film: of the clip with another expression, or of a photo with the clip's expressions.
 
     Args:
-        clip: a film of at most 15 seconds.
-        photo: for "drive", the photo whose face moves.
+        clip: an MP4, WebM or MOV file of at most 15 seconds.
+        photo: for "drive", the photo whose face moves: a JPEG, PNG or WebP file.
         action: "edit" changes the person in the film, "drive" moves the photo.
         expression: target expression, for "edit".
         intensity: 0 to 1: of the expression, or, for "drive", how much of the film's expressions the photo takes on.
@@ -57,6 +62,21 @@ def make_film(editor: ExpressionEditor, clip: str | None, photo: str | None, act
         path = new_path(".mp4", f"{name}-{'edited' if words else expression}")
         result = editor.edit_video(clip, [*map(parse_keyframe, words)] or expression, path, intensity, **options)
     return path, describe_film(result)
+
+
+@with_args_of(make_film)
+def film(editor: ExpressionEditor, clip: str | None, photo: str | None, action: str, expression: str, intensity: float,
+         keyframes: str) -> tuple[str, str]:  # fmt: skip
+    """Makes a film: of a clip with another expression, or of a photo with a clip's expressions. Takes up to five minutes.
+
+    Args:
+        as `make_film`
+
+    Returns:
+        The film, an MP4 file, and a sentence on it.
+    """
+    return make_film(editor, clip or EXAMPLE_FILM, photo or EXAMPLES[0], action, expression, intensity, keyframes,
+                     progress=lambda *_, **__: None)  # fmt: skip
 
 
 def describe_film(result: FilmResult) -> str:

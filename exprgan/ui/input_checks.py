@@ -10,6 +10,9 @@ from pydantic import ValidationError
 MAX_SHOWN = 60
 """Characters of a wrong value that are repeated in the answer."""
 
+KINDS = {"object": (dict, "a JSON object"), "boolean": (bool, "true or false"), "string": (str, "a text")}
+"""JSON types without bounds: the Python type, and its name in a sentence."""
+
 
 def check_input(component: gr.components.Component, name: str) -> None:
     """Makes a component check what it is sent as the parameter `name`, before gradio converts it; done once."""
@@ -58,8 +61,8 @@ def is_valid(schema: dict[str, Any], value: Any) -> bool:
         return True
     if "enum" in schema:
         return any(value == choice and type(value) is type(choice) for choice in schema["enum"])
-    if schema["type"] in ("object", "boolean"):
-        return isinstance(value, dict if schema["type"] == "object" else bool)
+    if schema["type"] in KINDS:
+        return isinstance(value, KINDS[schema["type"]][0])
     if type(value) not in (int, float) or not math.isfinite(value) or (schema["type"] == "integer" and value != int(value)):
         return False
     return schema.get("minimum", value) <= value <= schema.get("maximum", value)
@@ -77,8 +80,8 @@ def expectation(schema: dict[str, Any]) -> str:
     """What a schema describes, as the end of a sentence."""
     if "enum" in schema:
         return f"one of {', '.join(map(repr, schema['enum']))}"
-    if schema["type"] in ("object", "boolean"):
-        return "a JSON object" if schema["type"] == "object" else "true or false"
+    if schema["type"] in KINDS:
+        return KINDS[schema["type"]][1]
     number = "a whole number" if schema["type"] == "integer" else "a number"
     if not {"minimum", "maximum"} <= schema.keys():
         return number

@@ -176,6 +176,7 @@ def film_tab(editor: ExpressionEditor) -> Link:
             file = gr.DownloadButton("Download the film", visible=False)
         with gr.Column(elem_classes="side"):
             clip = film_input(f"Your film, at most {film_panel.MAX_SECONDS} seconds and 40 MB")
+            example = gr.Button("Or take this film of a virtual person")
             actions = [("Change the person in it", film_panel.EDIT_FILM), ("Move a photo like it", film_panel.DRIVE_PHOTO)]
             action = gr.Radio(actions, value=film_panel.EDIT_FILM, label="What happens", elem_classes="one")
             with gr.Column(visible=False, elem_classes="photos") as photo_part:
@@ -196,10 +197,11 @@ def film_tab(editor: ExpressionEditor) -> Link:
     def show_parts(chosen: str) -> tuple:
         return gr.update(visible=chosen == film_panel.DRIVE_PHOTO), gr.update(visible=chosen == film_panel.EDIT_FILM)
 
+    example.click(lambda: film_panel.EXAMPLE_FILM, None, clip, **INTERNAL)
     action.change(show_parts, action, [photo_part, expression_part], queue=False, **INTERNAL)
     inputs = [clip, photo, action, expression, intensity, keyframes]
-    event = page_event(film_panel.make_film, editor, inputs, [file, status], film_panel.TIMEOUT_S, concurrency_id="film",
-                       concurrency_limit=1, trigger_mode="once")  # fmt: skip
+    event = page_event(film_panel.make_film, editor, inputs, [file, status], film_panel.TIMEOUT_S,
+                       **film_panel.QUEUE, trigger_mode="once")  # fmt: skip
     written = make.click(**event, show_progress_on=status)
     written.success(lambda path: (path, gr.update(visible=True)), file, [result, file], **INTERNAL)
     stop.click(lambda: "Stopped.", None, status, cancels=[written], queue=False, **INTERNAL)
