@@ -1,6 +1,7 @@
 """Eyes as a layer: the eye network, what it is trained on, and how eyeballs get into a photo."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from train.core.train_errors import DataError
 from train.warp.eyeball_fields import continue_flow, hold_eyeballs, keep_band, restore_band
 from train.warp.flow_composition import compose_flow, invert_flow
 from train.warp.pair_dataset import draw_pairs, load_people
-from train.warp.unit_inputs import load_widened
+from train.warp.unit_inputs import load_widened, start_eyes
 from train.warp.warp_losses import EYE_LOSSES, WARP_LOSSES, WarpBatch, total_warp_loss
 from train.warp.warp_trainer import WarpTrainer, augment_pairs
 
@@ -82,6 +83,22 @@ def test_a_mirrored_face_gets_mirrored_eyes(network):
     assert (changed - eyes).abs().max() > 1e-3
 
 
+@torch.no_grad()
+def test_lids_are_corrected_at_the_eyes_alone_and_alike_on_both_sides(network):
+    x, flow = torch.rand(2, 3, R, R, generator=seeded()), torch.rand(2, 2, 32, 32, generator=seeded(1)) * 0.02
+    condition = network.condition(*(torch.rand(2, *n, generator=seeded(2)) for n in ((30,), (2, 2), (2, 2))))
+    mirror = torch.tensor([-1.0, 1.0])[:, None, None]
+    lids = network.eyes.lids(x, flow, condition)
+    mirrored = network.eyes.lids(x.flip(3), (flow * mirror).flip(3), swap_sides(condition, 2))
+    torch.testing.assert_close((mirrored * mirror).flip(3), lids, atol=1e-6, rtol=0)
+    assert lids.shape == flow.shape and at_eyes(lids).abs().max() > 1e-3
+    assert torch.equal(place_at_eyes(at_eyes(lids)), lids) and at_eyes(lids)[..., 0, :].abs().max() < 0.02
+    whole, eyes = network.predict_flow(x, None, condition, 1.5).flow, network.eyes
+    network.eyes = None
+    skin = network.predict_flow(x, None, condition, 1.5).flow
+    torch.testing.assert_close(whole, skin + eyes.lids(x, skin, condition))  # the correction itself is not emphasised
+
+
 def test_eyes_that_are_new_leave_a_t_as_it_was_and_are_closed(network):
     before = WarpNetwork(32, 30, 0.25)
     with torch.no_grad():
@@ -95,6 +112,17 @@ def test_eyes_that_are_new_leave_a_t_as_it_was_and_are_closed(network):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
     assert not old.has_eyes and new.has_eyes and new.eyes[:, 0].max() < 0.1
     assert (new.apply(x) - old.apply(x)).abs().max() < 0.12
+
+
+def test_eyes_start_from_the_eye_network_that_is_shipped_if_it_fits(network):
+    shape = ExprGAN.from_pretrained(Path(__file__).parent.parent / "weights").config
+    fitting, wider = (WarpNetwork(32, 30, 1.0, units, has_eyes=True) for units in (shape.warp_units, UNITS))
+    before = {name: value.clone() for name, value in wider.eyes.state_dict().items()}
+    assert start_eyes(fitting) and fitting.eyes.lids.head.weight.any()
+    assert not start_eyes(wider) and not start_eyes(network) and not start_eyes(WarpNetwork(32, 30, 1.0, shape.warp_units))
+    assert all(torch.equal(value, before[name]) for name, value in wider.eyes.state_dict().items())
+    x, c = torch.rand(1, 3, R, R), torch.rand(1, 30)
+    assert fitting(x, None, fitting.condition(c)).eyes.isfinite().all()
 
 
 def test_an_edit_keeps_the_photos_own_eyeball_and_draws_what_it_does_not_show():
@@ -171,6 +199,9 @@ def test_pairs_carry_the_eyeballs_of_source_and_target_through_the_augmentation(
     assert eyeballs.shape == (24, 2, R, R)
     inside = at_eyes(eyeballs).sum((2, 3)) / eyeballs.sum((2, 3)).clamp(min=1)
     assert inside.min() > 0.9  # turned and moved, they stay in their windows
+    moving = draw_pairs(people, 24, seeded(), eyes_alone=True).eyeballs.sum((2, 3))
+    changed, usual = ((rows[:, 0] != rows[:, 1]).float().mean() for rows in (moving, area))
+    assert changed > max(usual, 0.7)
     without = draw_pairs(load_people(eye_folder, "train", ("happy",)), 2, seeded())
     assert without.eyeballs.shape == (2, 0, SIDE, SIDE)
 
@@ -188,7 +219,7 @@ def batch_of(x, target, before, after, eyes, flow=None, true=None):
     prediction = WarpPrediction(flow, zeros, zeros[:, :1], small, small, small[:, :1].expand(-1, 4, -1, -1), eyes)
     eyeballs = torch.cat((before, after), dim=1)
     return WarpBatch(
-        x, target, true, zeros[:, :1], small, prediction.uv, small[:, :2], eyeballs, torch.ones(1), prediction, target
+        x, target, true, true, zeros[:, :1], small, prediction.uv, small[:, :2], eyeballs, torch.ones(1), prediction, target
     )
 
 
@@ -224,6 +255,20 @@ def test_eyes_are_compared_where_t_moved_the_lids():
     assert places[1] - places[0] == pytest.approx(-0.03 * R, abs=0.3) and places[2] - places[0] == pytest.approx(0, abs=0.5)
 
 
+def test_lids_that_lag_behind_the_brow_are_penalised_more_than_an_even_error():
+    rows = torch.arange(R // 2.0)[:, None].expand(1, 1, -1, R // 2)
+    true = torch.cat((rows * 0, rows * 0 + 0.02), dim=1)
+    closed = torch.zeros(1, 1, R, R)
+    x, eyes = torch.zeros(1, 3, R, R), torch.zeros(1, 6, 16, 32)
+    losses = {}
+    for name, part in (("even", 0.5 + 0 * rows), ("fan", ((rows - 8) / 4).clamp(0, 1)), ("none", 1 + 0 * rows)):
+        flow = torch.nn.functional.interpolate(true * part, scale_factor=2, mode="nearest")
+        batch = batch_of(x, x, closed, closed, eyes, flow, true)
+        losses[name] = [WARP_LOSSES[loss][0](batch).item() for loss in ("lid_flow", "lid_stretch")]
+    assert losses["none"] == [0, 0] and losses["even"][1] < 1e-6 < losses["fan"][1]
+    assert losses["even"][0] == pytest.approx(0.01 * R / 2 / 2, rel=0.01)  # in px of R / 2, of one component of two
+
+
 def test_a_run_trains_eyes_and_eyes_alone(eye_folder, weights, tmp_path):  # noqa: F811
     trainer = WarpTrainer(str(eye_folder), str(weights), config(tmp_path, steps=20, eyes=True, lr=3e-3))
     first = WARP_LOSSES["eye_mask"][0](trainer.draw_batch(0)).item()
@@ -240,6 +285,8 @@ def test_a_run_trains_eyes_and_eyes_alone(eye_folder, weights, tmp_path):  # noq
     alone.fit()
     changed = {name.split(".")[0] for name, value in alone.T.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"eyes"} and alone.config.eyes
+    batch = alone.draw_batch(0)
+    assert total_warp_loss(batch, eyes_alone=True)[1].keys() == EYE_LOSSES and not batch.prediction.mask.any()
     with pytest.raises(ValueError, match="part eyes needs a T with an eye network; add --eyes"):
         WarpTrainer(str(eye_folder), str(weights), config(tmp_path, out=str(tmp_path / "x"), part="eyes"))
 

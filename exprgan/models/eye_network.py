@@ -1,16 +1,17 @@
-"""The third part of T (`warp_network`): eyeballs, which stay where they are while the lids move over them.
+"""The third part of T (`warp_network`): lids, and eyeballs, which stay where they are while the lids move over them.
 
 A smooth flow that moves the lids drags iris and lashes along. So the eyeball is a layer of its own: where the target shows
 it, it is the photo's own pixel at the same place if the photo shows it there, and otherwise drawn. Beside it lies the
-warped skin. The network sees both eyes in the photo and in the warped photo, in which the lids are at their final position,
-each in a window of its own, the one on the picture's right mirrored.
+warped skin. Lids are thin, so a network of their own corrects T's flow there. Then the eye network sees both eyes in the
+photo and in the warped photo, in which the lids are at their final position. Both look at a window at each eye, the one on
+the picture's right mirrored.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backward_warp import FIELD_SCALE
+from .backward_warp import FIELD_SCALE, backward_warp
 from .blocks import GROUPS, ResidualBlock, UNet, round_to_groups
 from .unit_condition import condition_dim, swap_sides
 
@@ -19,38 +20,84 @@ EYES_TOP, EYES_LEFT, EYES_HEIGHT, EYES_WIDTH = 3 / 16, 1 / 4, 1 / 4, 1 / 2
 EYE_CHANNELS = (16, 32, 48)  # channels of the three scales, from `image_size` px down; multiplied by `width`
 FLOW_GAIN = 16.0  # factor on the input flow, which is small beside colours
 EYE_FIELDS = 6  # opacity, shown, red, green, blue, shade
+HEAD_START = {"x": 0.0, "y": 0.3, "opacity": -4.0, "shown": 2.0, "copied": 2.0, "red": 0.0, "green": 0.0, "blue": 0.0,
+              "shade": -3.0}  # fmt: skip
+"""What the eye network predicts, and its biases at the start: no eyeball is drawn, what the photo shows is its own, and the
+rest is copied from a little below, where the same eyeball is seen."""
+MAX_OFFSET = 0.08
+"""Sides of the wide crop from which an eyeball's colours are copied at most."""
 OPACITY_FADE = 0.02
 """Sides of the wide crop over which the opacity fades to 0 at the border of each window. No lid of the training set comes
 that near to it."""
+LID_FADE, MAX_LID_FLOW = 0.04, 0.06
+"""The same of the correction of the flow, and its largest value, in sides of the wide crop."""
 MAX_SHADE = 0.75  # largest part of the light of an eyeball that a lid takes; the renderer's is as large
 
 
-class EyeNetwork(UNet):
+class EyeUNet(UNet):
     """A U-Net over a window at each eye, conditioned as `WarpNetwork` is; `width` is a factor on EYE_CHANNELS.
 
     Args:
+        inputs, outputs: channels at `image_size` px.
         code_dim: K * d.
         width: factor on the channels.
         num_units: action units in the condition; those of the mirrored eye have their sides exchanged.
     """
 
-    def __init__(self, code_dim: int, width: float = 1.0, num_units: int = 0):
+    def __init__(self, inputs: int, outputs: int, code_dim: int, width: float, num_units: int):
         super().__init__()
         self.num_units = num_units
         dim = condition_dim(code_dim, num_units)
         fine, middle, coarse = (round_to_groups(c * width) for c in EYE_CHANNELS)
         scales = (fine, middle), (middle, coarse)
-        self.stem = nn.Conv2d(2 * 3 * FIELD_SCALE**2 + 2, fine, 3, padding=1)
+        self.stem = nn.Conv2d(inputs, fine, 3, padding=1)
         self.down_blocks = nn.ModuleList(ResidualBlock(c, dim) for c in (fine, middle, coarse))
         self.downsamplers = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in scales)
         self.upsamplers = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in scales)
         self.up_blocks = nn.ModuleList((ResidualBlock(fine, dim), ResidualBlock(middle, dim)))
         self.norm = nn.GroupNorm(GROUPS, fine)
-        self.head = nn.Conv2d(fine, EYE_FIELDS * FIELD_SCALE**2, 3, padding=1)
-        with torch.no_grad():  # at the start no eyeball is drawn, and what the photo shows is its own
-            self.head.weight.mul_(0.05)
-            start = torch.tensor([-4.0, 2.0, 0.0, 0.0, 0.0, -3.0]).repeat_interleave(FIELD_SCALE**2)
-            self.head.bias.copy_(start)  # type: ignore[union-attr]
+        self.head = nn.Conv2d(fine, outputs, 3, padding=1)
+
+    def predict(self, pictures: Tensor, flow: Tensor, condition: Tensor) -> Tensor:
+        """The outputs for the eyes on the picture's left and, mirrored, those on its right: (2 B, outputs, S / 4, S / 4).
+
+        pictures: (B, C, R / 4, R / 2), the eyes; flow: (B, 2, S, S); condition: (B, N), `WarpNetwork.condition`.
+        """
+        flow_left, flow_right = _split(at_eyes(flow) * FLOW_GAIN)
+        windows = F.pixel_unshuffle(torch.cat(_split(pictures)), FIELD_SCALE)
+        inputs = torch.cat((windows, torch.cat((flow_left, _mirror_x(flow_right)))), dim=1)
+        both = torch.cat((condition, swap_sides(condition, self.num_units)))
+        return self.expand(self.contract(inputs, both), both)
+
+
+class LidNetwork(EyeUNet):
+    """Corrects the flow of the lids, which is finer than what T's flow is trained on."""
+
+    def __init__(self, code_dim: int, width: float, num_units: int):
+        super().__init__(3 * FIELD_SCALE**2 + 2, 2, code_dim, width, num_units)
+        for parameter in self.head.parameters():  # at the start nothing is corrected
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, flow: Tensor, condition: Tensor) -> Tensor:
+        """Predicts what is added to the flow, (B, 2, S, S).
+
+        x: (B, 3, R, R) in [-1, 1], the photo; flow, condition: as in `predict`.
+        """
+        added = torch.tanh(self.predict(at_eyes(x), flow, condition) / 4) * MAX_LID_FLOW
+        left, right = (added * _fade(added.shape[-1], LID_FADE, added.device)).unflatten(0, (2, -1))
+        return place_at_eyes(torch.cat((left, _mirror_x(right.flip(3))), dim=3))
+
+
+class EyeNetwork(EyeUNet):
+    """Predicts the eyeballs. Its part `lids` belongs to the flow, which comes first."""
+
+    def __init__(self, code_dim: int, width: float = 1.0, num_units: int = 0):
+        super().__init__(2 * 3 * FIELD_SCALE**2 + 2, len(HEAD_START) * FIELD_SCALE**2, code_dim, width, num_units)
+        self.lids = LidNetwork(code_dim, width, num_units)
+        with torch.no_grad():
+            self.head.weight.mul_(0.05)  # type: ignore[operator]
+            start = torch.tensor([*HEAD_START.values()]).repeat_interleave(FIELD_SCALE**2)
+            self.head.bias.copy_(start)  # type: ignore[operator]
 
     def forward(self, x: Tensor, warped: Tensor, flow: Tensor, condition: Tensor) -> Tensor:
         """Predicts `WarpPrediction.eyes`, (B, EYE_FIELDS, R / 4, R / 2).
@@ -58,15 +105,14 @@ class EyeNetwork(UNet):
         x: (B, 3, R / 4, R / 2) in [-1, 1], the eyes of the photo (`at_eyes`); warped: likewise, of the warped and relit
         photo; flow: (B, 2, S, S), which warped it; condition: (B, N), `WarpNetwork.condition`.
         """
-        flow_left, flow_right = _split(at_eyes(flow) * FLOW_GAIN)
-        flow_right = flow_right * flow_right.new_tensor([-1.0, 1.0])[:, None, None]
-        pictures = torch.cat(_split(torch.cat((x, warped), dim=1)))
-        inputs = torch.cat((F.pixel_unshuffle(pictures, FIELD_SCALE), torch.cat((flow_left, flow_right))), dim=1)
-        both = torch.cat((condition, swap_sides(condition, self.num_units)))
-        fields = torch.sigmoid(F.pixel_shuffle(self.expand(self.contract(inputs, both), both), FIELD_SCALE))
-        limits = fields.new_ones(EYE_FIELDS, *fields.shape[2:])
-        limits[0], limits[-1] = _fade(fields.shape[-1], fields.device), MAX_SHADE
-        left, right = (fields * limits).unflatten(0, (2, -1))  # `chunk` would fix B in an export
+        outputs = F.pixel_shuffle(self.predict(torch.cat((x, warped), dim=1), flow, condition), FIELD_SCALE)
+        offset, rest = outputs[:, :2], torch.sigmoid(outputs[:, 2:])
+        opacity, shown, copied, colors, shade = rest.split((1, 1, 1, 3, 1), dim=1)
+        opacity = opacity * _fade(rest.shape[-1], OPACITY_FADE, rest.device)
+        elsewhere = backward_warp(torch.cat(_split(x)), torch.tanh(offset) * (MAX_OFFSET / EYES_HEIGHT))
+        colors = torch.lerp(colors, (elsewhere + 1) / 2, copied)
+        fields = torch.cat((opacity, shown, colors, shade * MAX_SHADE), dim=1)
+        left, right = fields.unflatten(0, (2, -1))  # `chunk` would fix B in an export
         return torch.cat((left, right.flip(3)), dim=3)
 
 
@@ -105,8 +151,13 @@ def _split(x: Tensor) -> tuple[Tensor, Tensor]:
     return left, right.flip(3)
 
 
-def _fade(side: int, device: torch.device) -> Tensor:
-    """1 inside a window, fading to 0 at its border: (side, side)."""
+def _mirror_x(flow: Tensor) -> Tensor:
+    """The flow of a mirrored picture: its x component changes sign."""
+    return flow * flow.new_tensor([-1.0, 1.0])[:, None, None]
+
+
+def _fade(side: int, width: float, device: torch.device) -> Tensor:
+    """1 inside a window, fading to 0 over `width`, in sides of the wide crop, at its border: (side, side)."""
     position = (torch.arange(side, device=device) + 0.5) / side
-    ramp = (torch.minimum(position, 1 - position) * (EYES_HEIGHT / OPACITY_FADE)).clamp(max=1)
+    ramp = (torch.minimum(position, 1 - position) * (EYES_HEIGHT / width)).clamp(max=1)
     return ramp[:, None] * ramp

@@ -31,8 +31,6 @@ DEFAULT_EMPHASIS = 1.25  # factor on flow and gain unless calibrated: a network 
 RAISED, EYES_END = 0.02, 0.45
 """Upward flow of RAISED or more above EYES_END (both in sides of the wide crop, EYES_END from its top) is not emphasised:
 wide eyes would become tall ones."""
-RAISED_LIDS = 0.004
-"""The same of a T with an eye network: a raised lid would be pulled off the eyeball, which stays."""
 NOSE, NOSE_REACH, NOSE_FADE = (0.5, 0.47), (0.1, 0.08), 0.06
 """Centre (x, y), half width and half height, and fade of the nose in sides of the wide crop. There the emphasis is at most
 DEFAULT_EMPHASIS, since the nose is pulled along by the lips."""
@@ -138,7 +136,7 @@ class WarpNetwork(UNet):
     """T: a U-Net that predicts flow and gain, followed by `MouthNetwork`; `width` is a factor on WARP_CHANNELS.
 
     Weights may have any floating type; pictures and codes are converted to it, and predictions are float32. A T that takes
-    action units (`units`) has their weights at 0 at the start, so that it begins as a T without them.
+    action units (`units`) has their weights at 0 at the start, but for its eyes, so that it begins as a T without them.
     """
 
     def __init__(
@@ -162,8 +160,8 @@ class WarpNetwork(UNet):
         with torch.no_grad():  # at the start the flow is near 0
             self.head.weight.mul_(0.02)
             self.head.bias.zero_()  # type: ignore[union-attr]
-            for block in self.modules():
-                if isinstance(block, ResidualBlock):
+            for name, block in self.named_modules():
+                if isinstance(block, ResidualBlock) and not name.startswith("eyes."):
                     block.film.weight[:, self.num_codes :] = 0
 
     def condition(self, c: Tensor, now: Tensor | None = None, target: Tensor | None = None) -> Tensor:
@@ -174,9 +172,16 @@ class WarpNetwork(UNet):
         """
         return join_condition(c, len(self.units), now, target)
 
-    def forward(self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: float = 1.0) -> WarpPrediction:
-        """Predicts the warp from the photo to the edit; arguments as in `predict_flow`."""
-        return self.add_eyes(x, self.complete(x, self.predict_flow(x, decoded, c, emphasis), c), c)
+    def forward(
+        self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: float = 1.0, with_mouth: bool = True
+    ) -> WarpPrediction:
+        """Predicts the warp from the photo to the edit; arguments as in `predict_flow`. Without mouth, none is drawn."""
+        flow = self.predict_flow(x, decoded, c, emphasis)
+        if with_mouth:
+            return self.add_eyes(x, self.complete(x, flow, c), c)
+        none = WarpPrediction.identity(self.image_size).to(x.device)
+        warp = none._replace(flow=upsample_fields(flow.flow), gain=upsample_fields(flow.gain))
+        return self.add_eyes(x, warp, c)
 
     def predict_flow(self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: float | Tensor = 1.0) -> FlowPrediction:
         """Predicts flow and gain, multiplied by `emphasis` (see `WarpEmphasis`).
@@ -196,13 +201,9 @@ class WarpNetwork(UNet):
         maps = self.contract(torch.cat((F.pixel_unshuffle(x, FIELD_SCALE), pictures), dim=1), c)
         flow, gain = self.expand(maps, c).split((2, 3), dim=1)
         flow = torch.tanh(flow / 16) * MAX_FLOW
-        if isinstance(emphasis, Tensor) or emphasis != 1:
-            below_eyes = torch.linspace(0, 1, self.image_size, device=x.device)[:, None] > EYES_END
-            raised = (flow[:, 1:] / (RAISED if self.eyes is None else RAISED_LIDS)).clamp(0, 1).masked_fill(below_eyes, 0)
-            excess = emphasis - DEFAULT_EMPHASIS
-            excess = excess.clamp(min=0) if isinstance(excess, Tensor) else max(0.0, excess)
-            local = emphasis - excess * _nose_mask(self.image_size, x.device)
-            flow = flow * (local + (1 - local) * raised)
+        flow = emphasize(flow, emphasis)
+        if self.eyes is not None:
+            flow = flow + self.eyes.lids(x, flow, c)
         return FlowPrediction(flow, torch.tanh(gain / 4) * (MAX_GAIN * emphasis), pictures)
 
     def complete(self, x: Tensor, prediction: FlowPrediction, c: Tensor) -> WarpPrediction:
@@ -227,6 +228,19 @@ class WarpNetwork(UNet):
         before = (self.image_size - self.crop_px) // 2
         after = self.image_size - self.crop_px - before
         return F.pad(crop, (before, after, before, after), mode="replicate")
+
+
+def emphasize(flow: Tensor, emphasis: float | Tensor) -> Tensor:
+    """Multiplies a flow (B, 2, S, S) by an emphasis of 1 or more: less at the nose, and not where brows and lids rise."""
+    if not isinstance(emphasis, Tensor) and emphasis == 1:
+        return flow
+    side = flow.shape[-1]
+    below_eyes = torch.linspace(0, 1, side, device=flow.device)[:, None] > EYES_END
+    raised = (flow[:, 1:] / RAISED).clamp(0, 1).masked_fill(below_eyes, 0)
+    excess = emphasis - DEFAULT_EMPHASIS
+    excess = excess.clamp(min=0) if isinstance(excess, Tensor) else max(0.0, excess)
+    local = emphasis - excess * _nose_mask(side, flow.device)
+    return flow * (local + (1 - local) * raised)
 
 
 def sclera_color(x: Tensor) -> Tensor:

@@ -45,6 +45,9 @@ NEUTRAL_TARGET_SHARE = 0.06
 COMBINATION_SHARE = 0.35
 """Likewise, the share whose target is a random combination of action units, for a T that takes these; those with rare units
 are drawn more often, see `combination_weights`."""
+MOVING_EYES_SHARE, MIN_OPENING_CHANGE, MAX_DRAWS = 0.7, 0.15, 8
+"""For eyes alone: the share of pairs that are drawn anew, up to MAX_DRAWS times, until source and target show another area
+of the eyeballs, by the part MIN_OPENING_CHANGE of that of the neutral picture. Most pairs hardly move the lids."""
 UNCHANGED_SHARE = 0.1
 """Share of pairs whose target is the source, so that a face that shows the target expression already is left alone."""
 SMILE_STYLE = "morph"
@@ -113,6 +116,12 @@ class PersonPictures:
             for i, label in enumerate(self.labels)
             if label.expression != NEUTRAL and label.style != SMILE_STYLE and label.intensity >= MIN_STRONG
         ]
+
+    @cached_property
+    def openings(self) -> list[float]:
+        """The area of the visible eyeballs in each picture by that in the neutral one, where these are seen; else 1."""
+        area = self.eyeballs.float().mean((1, 2))
+        return (area / area[0]).tolist() if area[0] > 0 else [1.0] * len(area)
 
     @cached_property
     def targets(self) -> list[int]:
@@ -199,8 +208,8 @@ def combination_weights(people: Sequence[PersonPictures]) -> list[PersonPictures
     return [dataclasses.replace(person, chances=rows @ rarity + 1e-9) for person, rows in zip(people, shown, strict=True)]
 
 
-def draw_pairs(people: list[PersonPictures], count: int, generator: torch.Generator) -> Pairs:
-    """Draws pairs at random; each person is equally likely."""
+def draw_pairs(people: list[PersonPictures], count: int, generator: torch.Generator, eyes_alone: bool = False) -> Pairs:
+    """Draws pairs at random; each person is equally likely, but for `eyes_alone`, see MOVING_EYES_SHARE."""
 
     def below(end: int) -> int:
         return int(torch.randint(end, (), generator=generator))
@@ -212,7 +221,8 @@ def draw_pairs(people: list[PersonPictures], count: int, generator: torch.Genera
         return items[below(len(items))]
 
     smiling, drawn = [person for person in people if person.smiles], []
-    for _ in range(count):
+
+    def draw() -> tuple[PersonPictures, int, int]:
         kind = torch.rand((), generator=generator).item()
         from_smile = kind < SMILE_SOURCE_SHARE and bool(smiling)
         person = any_of(smiling if from_smile else people)
@@ -226,7 +236,15 @@ def draw_pairs(people: list[PersonPictures], count: int, generator: torch.Genera
             target = person.combinations[int(torch.multinomial(person.chances, 1, generator=generator))]
         if to_neutral or happens(NEUTRAL_OF_SMILES if from_smile else NEUTRAL_TARGET_SHARE):
             target = 0
-        drawn.append((person, source, source if happens(UNCHANGED_SHARE) else target))
+        return person, source, source if happens(UNCHANGED_SHARE) else target
+
+    for _ in range(count):
+        tries = MAX_DRAWS if eyes_alone and happens(MOVING_EYES_SHARE) else 1
+        for _ in range(tries):
+            person, source, target = draw()
+            if abs(person.openings[target] - person.openings[source]) > MIN_OPENING_CHANGE:
+                break
+        drawn.append((person, source, target))
 
     def stack(name: str, of_source: bool = False) -> Tensor:
         return torch.stack([getattr(person, name)[source if of_source else target] for person, source, target in drawn])

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from exprgan.models.backward_warp import FIELD_SCALE, backward_warp, upsample_fields, warp_and_relight
-from exprgan.models.eye_network import at_eyes, composite_eyes, place_at_eyes
+from exprgan.models.eye_network import at_eyes, composite_eyes
 from exprgan.models.mouth_network import CM_IN_WIDE_CROP, lower_face
 from exprgan.models.teeth_texture import composite_teeth
 from exprgan.models.warp_network import WarpPrediction
@@ -27,9 +27,8 @@ RIM_PX = 2
 """Width of the rim of a visible eyeball, in px of R = 256: there it lies in the shadow of lid and lashes."""
 CONTINUED_WEIGHT = 0.5
 """Weight of the error of the flow on eyeballs, where the renderer's is that of the skin beside them."""
-LID_WEIGHT = 4.0
-"""Factor on the error of the flow in the windows at the eyes of a T with eyes: lids are thin, and what moves them decides
-where lashes and eyeballs lie."""
+LID_PX, BESIDE_LIDS = 4, 0.1
+"""Reach of the lids from an eyeball, in px of the decoder's pictures, and the weight of their flow beyond it."""
 SHOWN_ASIDE = 0.1
 """Weight of what the photo shows of an eyeball where the target hides it."""
 
@@ -42,6 +41,7 @@ class WarpBatch:
         x: (B, 3, R, R) in [-1, 1], the source.
         target: likewise.
         flow: (B, 2, S, S) in sides, from target to source.
+        emphasized: likewise, what T's flow is compared with; flow itself unless T's is emphasised.
         mask: (B, 1, R, R) in [0, 1], pixels of the target that the source does not show.
         gain: (B, 3, S, S), change of log brightness as in `WarpPrediction`.
         uv, uv_known: (B, 4, S, S) in cm and (B, 2, S, S), 0 or 1: the target's teeth.
@@ -56,6 +56,7 @@ class WarpBatch:
     x: Tensor
     target: Tensor
     flow: Tensor
+    emphasized: Tensor
     mask: Tensor
     gain: Tensor
     uv: Tensor
@@ -224,11 +225,10 @@ def register_warp_loss(weight: float, of_eyes: bool = False) -> Callable:
     return register
 
 
-def total_warp_loss(batch: WarpBatch) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum, and the unweighted losses by name."""
-    values = {
-        name: function(batch) for name, (function, _) in WARP_LOSSES.items() if batch.has_eyes or name not in EYE_LOSSES
-    }
+def total_warp_loss(batch: WarpBatch, eyes_alone: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted sum, and the unweighted losses by name; `eyes_alone`: of EYE_LOSSES."""
+    names = [name for name in WARP_LOSSES if (batch.has_eyes if name in EYE_LOSSES else not eyes_alone)]
+    values = {name: WARP_LOSSES[name][0](batch) for name in names}
     loss = torch.stack([WARP_LOSSES[name][1] * value for name, value in values.items()]).sum()
     return loss, {name: value.detach() for name, value in values.items()}
 
@@ -256,6 +256,26 @@ def warp(batch: WarpBatch) -> Tensor:
 def warp_squared(batch: WarpBatch) -> Tensor:
     """Mean squared flow error: most of a face hardly moves, and an absolute error alone leaves the jaw in place as well."""
     return _flow_error(batch).square().mean()
+
+
+@register_warp_loss(1.0, of_eyes=True)
+def lid_flow(batch: WarpBatch) -> Tensor:
+    """Mean |flow error| about the eyeballs, in px of the decoder's pictures."""
+    return _mean_at_lids(_flow_error(batch).abs(), batch)
+
+
+@register_warp_loss(0.3, of_eyes=True)
+def lid_flow_squared(batch: WarpBatch) -> Tensor:
+    """Mean squared flow error likewise: few pairs move the lids far, and an absolute error alone leaves them in place."""
+    return _mean_at_lids(_flow_error(batch).square(), batch)
+
+
+@register_warp_loss(1.0, of_eyes=True)
+def lid_stretch(batch: WarpBatch) -> Tensor:
+    """Mean difference of the flow error from row to row likewise: a lid whose lashes lag behind stretches them to a fan, by
+    an error of the flow that is small itself."""
+    error = _flow_error(batch)
+    return _mean_at_lids(F.pad(error.diff(dim=2).abs(), (0, 0, 0, 1)), batch)
 
 
 @register_warp_loss(1.0)
@@ -357,8 +377,15 @@ def _flow_error(batch: WarpBatch) -> Tensor:
     flow, weight = F.avg_pool2d(batch.prediction.flow, FIELD_SCALE), batch.visible
     if batch.has_eyes:
         weight = torch.maximum(weight, CONTINUED_WEIGHT * F.avg_pool2d(batch.eyeballs[:, 1:], FIELD_SCALE))
-        weight = weight * (1 + (LID_WEIGHT - 1) * place_at_eyes(torch.ones_like(at_eyes(weight))))
-    return (flow - batch.flow) * flow.shape[-1] * weight
+    return (flow - batch.emphasized) * flow.shape[-1] * weight
+
+
+def _mean_at_lids(error: Tensor, batch: WarpBatch) -> Tensor:
+    """The mean of (B, 2, S, S) at the eyes, BESIDE_LIDS as heavy where no eyeball is within LID_PX."""
+    eyeballs = at_eyes(F.avg_pool2d(batch.eyeballs.amax(1, keepdim=True), FIELD_SCALE))
+    near = F.max_pool2d(eyeballs, 2 * LID_PX + 1, stride=1, padding=LID_PX) > 0.1
+    weight = near.float().clamp(min=BESIDE_LIDS)
+    return (at_eyes(error) * weight).sum() / (2 * weight.sum())
 
 
 def _gain_error(batch: WarpBatch) -> Tensor:

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +21,7 @@ from exprgan.models.config import CONFIG_NAME
 from exprgan.models.exprgan import WEIGHTS_NAME, ExprGAN
 from exprgan.models.records import TRAINING_NAME
 from exprgan.models.self_test import REFERENCE_NAME
-from exprgan.models.warp_network import MAX_GAIN, WIDE_CROP_SCALE, WarpNetwork, WarpPrediction
+from exprgan.models.warp_network import MAX_GAIN, WIDE_CROP_SCALE, WarpNetwork, WarpPrediction, emphasize
 from exprgan.photo.alignment import EYES
 
 from ..core.allocator import keep_freed_memory
@@ -37,7 +38,7 @@ from ..data.validation import warn_of_shortages
 from .pair_dataset import Pairs, draw_pairs, load_people
 from .pair_transforms import GLASSES_SHARE, draw_glasses, hold_at_glasses, random_affine
 from .turned_pairs import TurnedView, random_turns, sample
-from .unit_inputs import UnitInputs, load_widened
+from .unit_inputs import UnitInputs, load_widened, start_eyes
 from .warp_losses import WarpBatch, total_warp_loss
 
 MIN_BRIGHTNESS = 0.04
@@ -68,7 +69,7 @@ class WarpTrainConfig:
     decoded_share: float = option(1.0, "share of batches in which T sees the decoder's pictures; below 1 it learns to do "
                                   "without them, and only tuned edits show them to it")  # fmt: skip
     eyes: bool = option(False, "T has an eye network: eyeballs stay, lids move over them, what they uncover is drawn")
-    part: Literal["all", "mouth", "eyes"] = option("all", "train all of T, or the mouth or the eye network only")
+    part: Literal["all", "mouth", "eyes"] = option("all", "train all of T, or the mouth, or eyes and lids only")
     ema: float = option(0.998, "decay of the running average of T's weights, which is what gets written")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the networks' arithmetic")
     save_minutes: float = option(4.0, "minutes between checkpoints")
@@ -107,6 +108,8 @@ class WarpTrainer:
         units = (config.again and shape.warp_units) or shape.action_units or tuple(ACTION_UNITS)
         units = units if config.units else ()
         T = WarpNetwork(shape.image_size, self.model.F_ctrl.code_dim, config.width, units, config.eyes)
+        if config.eyes and not (config.again and shape.warp_eyes):
+            start_eyes(T)  # those of another width or other units start from nothing
         if config.again:
             load_widened(T, self.model.T.state_dict())
         self.unit_inputs = UnitInputs(self.model, T.units)
@@ -145,7 +148,7 @@ class WarpTrainer:
         warm_up = WARM_UP_STEPS if config.minutes else min(WARM_UP_STEPS, config.steps / 10 + 1)
         decay = MIN_RATE + (1 - MIN_RATE) * cosine_decay(min(loop.fraction, 1.0))
         set_learning_rate(self.optimizer, config.lr * decay * min(1.0, (loop.step + 1) / warm_up))
-        loss, values = total_warp_loss(self.draw_batch(loop.step))
+        loss, values = total_warp_loss(self.draw_batch(loop.step), eyes_alone=config.part == "eyes")
         self.training.advance(loss, values, max_norm=MAX_GRADIENT)
         update_ema(self.ema, self.training.unwrapped(), config.ema, loop.step)
         return values
@@ -153,7 +156,7 @@ class WarpTrainer:
     def draw_batch(self, step: int) -> WarpBatch:
         """The batch of a step, other on every process, with T's prediction."""
         generator = self.training.generator(step)
-        pairs = draw_pairs(self.people, self.config.batch_size, generator)
+        pairs = draw_pairs(self.people, self.config.batch_size, generator, eyes_alone=self.config.part == "eyes")
         x, target, *fields, units = augment_pairs(pairs, FIELD_SCALE * self.model.config.image_size, generator)
         c = torch.stack([code_for(label, self.model.F_ctrl, generator) for label in pairs.labels])
         c, emphasis = c.to(self.device, non_blocking=True), self._draw_emphasis(generator)
@@ -163,14 +166,19 @@ class WarpTrainer:
             condition, c = self.unit_inputs.condition(c, units, pairs.labels, crops, generator)
             decoded = self._decode(crops, c) if is_decoded else None
         with self.accelerator.autocast():
-            prediction = self.T(x.contiguous(memory_format=self.layout), decoded, condition, emphasis)
+            with_mouth = self.config.part != "eyes"
+            prediction = self.T(x.contiguous(memory_format=self.layout), decoded, condition, emphasis, with_mouth)
         prediction = WarpPrediction(*(part.float() for part in prediction))
+        true_flow, *others = fields
+        batch = partial(WarpBatch, x, target, true_flow, emphasize(true_flow, emphasis), *others, pairs.steady, prediction)
+        if not with_mouth:
+            return batch(target)
         flow, gain, *mouth = prediction[:6]
         edited = WarpPrediction(flow, gain, *(part.detach() for part in mouth)).apply(x)
-        *_, eyeballs = fields
+        *_, eyeballs = others
         if eyeballs.shape[1]:  # they have losses of their own
             edited = torch.lerp(edited, target, eyeballs[:, 1:])
-        return WarpBatch(x, target, *fields, pairs.steady, prediction, edited)
+        return batch(edited)
 
     def _draw_emphasis(self, generator: torch.Generator) -> float:
         """The emphasis of flow and gain. Mouth or eyes that are trained alone see all emphases that expressions have."""
