@@ -259,7 +259,8 @@ def test_the_mouth_is_compared_where_t_moved_the_lips():
     uv = torch.linspace(-1, 1, half).expand(1, 4, half, half)
     flat = torch.zeros(1, 3, half, half)
     prediction = WarpPrediction(flow(true + error, side), source * 0, mask, flat, flat, uv)
-    shared = source, target, flow(true, half), mask, flat, uv, torch.ones(1, 2, half, half), source[:, :0], torch.ones(1)
+    flows = flow(true, half), flow(true, half)
+    shared = source, target, *flows, mask, flat, uv, torch.ones(1, 2, half, half), source[:, :0], torch.ones(1)
     mouth = WarpBatch(*shared, prediction, source).mouth
     inner = (..., slice(4, -4), slice(4, -4))
     moved = lower_face(backward_warp(source, prediction.flow))

@@ -173,18 +173,27 @@ class WarpNetwork(UNet):
         return join_condition(c, len(self.units), now, target)
 
     def forward(
-        self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: float = 1.0, with_mouth: bool = True
+        self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: float = 1.0, skin: FlowPrediction | None = None
     ) -> WarpPrediction:
-        """Predicts the warp from the photo to the edit; arguments as in `predict_flow`. Without mouth, none is drawn."""
-        flow = self.predict_flow(x, decoded, c, emphasis)
-        if with_mouth:
-            return self.add_eyes(x, self.complete(x, flow, c), c)
-        none = WarpPrediction.identity(self.image_size).to(x.device)
-        warp = none._replace(flow=upsample_fields(flow.flow), gain=upsample_fields(flow.gain))
-        return self.add_eyes(x, warp, c)
+        """Predicts the warp from the photo to the edit; arguments as in `predict_flow`.
+
+        With `skin`, the result of `predict_skin`, only lids and eyeballs are predicted, and no mouth interior.
+        """
+        if skin is None:
+            return self.add_eyes(x, self.complete(x, self.predict_flow(x, decoded, c, emphasis), c), c)
+        none, flow = WarpPrediction.identity(self.image_size).to(x.device), self.add_lids(x, skin, c).flow
+        return self.add_eyes(x, none._replace(flow=upsample_fields(flow), gain=upsample_fields(skin.gain)), c)
 
     def predict_flow(self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: float | Tensor = 1.0) -> FlowPrediction:
-        """Predicts flow and gain, multiplied by `emphasis` (see `WarpEmphasis`).
+        """Predicts flow and gain; arguments as in `predict_skin`."""
+        return self.add_lids(x, self.predict_skin(x, decoded, c, emphasis), c)
+
+    def add_lids(self, x: Tensor, skin: FlowPrediction, c: Tensor) -> FlowPrediction:
+        """Corrects the flow of the lids, if T has an eye network."""
+        return skin if self.eyes is None else skin._replace(flow=skin.flow + self.eyes.lids(x, skin.flow, c))
+
+    def predict_skin(self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: float | Tensor = 1.0) -> FlowPrediction:
+        """Predicts flow and gain before the lids are corrected, multiplied by `emphasis` (see `WarpEmphasis`).
 
         Args:
             x: (B, 3, R, R) in [-1, 1], the photo over the wide crop.
@@ -201,10 +210,7 @@ class WarpNetwork(UNet):
         maps = self.contract(torch.cat((F.pixel_unshuffle(x, FIELD_SCALE), pictures), dim=1), c)
         flow, gain = self.expand(maps, c).split((2, 3), dim=1)
         flow = torch.tanh(flow / 16) * MAX_FLOW
-        flow = emphasize(flow, emphasis)
-        if self.eyes is not None:
-            flow = flow + self.eyes.lids(x, flow, c)
-        return FlowPrediction(flow, torch.tanh(gain / 4) * (MAX_GAIN * emphasis), pictures)
+        return FlowPrediction(emphasize(flow, emphasis), torch.tanh(gain / 4) * (MAX_GAIN * emphasis), pictures)
 
     def complete(self, x: Tensor, prediction: FlowPrediction, c: Tensor) -> WarpPrediction:
         """Adds the mouth interior to a flow prediction; x and c as in `predict_flow`."""

@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import tempfile
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +20,15 @@ from exprgan.models.config import CONFIG_NAME
 from exprgan.models.exprgan import WEIGHTS_NAME, ExprGAN
 from exprgan.models.records import TRAINING_NAME
 from exprgan.models.self_test import REFERENCE_NAME
-from exprgan.models.warp_network import MAX_GAIN, WIDE_CROP_SCALE, WarpNetwork, WarpPrediction, emphasize
+from exprgan.models.warp_network import (
+    MAX_GAIN,
+    WIDE_CROP_SCALE,
+    Decoded,
+    FlowPrediction,
+    WarpNetwork,
+    WarpPrediction,
+    emphasize,
+)
 from exprgan.photo.alignment import EYES
 
 from ..core.allocator import keep_freed_memory
@@ -35,6 +42,7 @@ from ..data.metadata import print_warnings
 from ..data.style_codes import code_for
 from ..data.transforms import augment_lighting
 from ..data.validation import warn_of_shortages
+from .eye_pool import EyePairs, EyePool
 from .pair_dataset import Pairs, draw_pairs, load_people
 from .pair_transforms import GLASSES_SHARE, draw_glasses, hold_at_glasses, random_affine
 from .turned_pairs import TurnedView, random_turns, sample
@@ -128,6 +136,7 @@ class WarpTrainer:
         optimizer = torch.optim.AdamW(trained.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-4)
         self.training = SavedTraining(self.accelerator, "detail", config, T, optimizer, ema=self.ema,
                                       base=model_digest(self.model))  # fmt: skip
+        self._eye_pool = EyePool(self._draw_eye_pairs)
         self.T, self.optimizer, self.loop = self.training.model, self.training.optimizer, self.training.loop
 
     def fit(self) -> Path:
@@ -155,6 +164,41 @@ class WarpTrainer:
 
     def draw_batch(self, step: int) -> WarpBatch:
         """The batch of a step, other on every process, with T's prediction."""
+        if self.config.part == "eyes":
+            return self._draw_eyes(step)
+        x, target, fields, steady, decoded, condition, emphasis = self._draw_inputs(step)
+        with self.accelerator.autocast():
+            prediction = self.T(x, decoded, condition, emphasis)
+        prediction = WarpPrediction(*(part.float() for part in prediction))
+        flow, gain, *mouth = prediction[:6]
+        edited = WarpPrediction(flow, gain, *(part.detach() for part in mouth)).apply(x)
+        true_flow, *others, eyeballs = fields
+        if eyeballs.shape[1]:  # they have losses of their own
+            edited = torch.lerp(edited, target, eyeballs[:, 1:])
+        emphasized = emphasize(true_flow, emphasis)
+        return WarpBatch(x, target, true_flow, emphasized, *others, eyeballs, steady, prediction, edited)
+
+    def _draw_eyes(self, step: int) -> WarpBatch:
+        """The same for eyes alone, whose losses take no gain, teeth or edited picture."""
+        pairs = self._eye_pool.draw(step, self.training.generator(step))
+        skin = FlowPrediction(pairs.flow, pairs.gain, pairs.gain[:, :0])
+        with self.accelerator.autocast():
+            prediction = self.T(pairs.x, None, pairs.condition, skin=skin)
+        prediction = WarpPrediction(*(part.float() for part in prediction))
+        none = pairs.flow[:, :0]
+        return WarpBatch(pairs.x, pairs.target, pairs.true_flow, pairs.emphasized, pairs.mask, none, none, none,
+                         pairs.eyeballs, pairs.steady, prediction, pairs.target)  # fmt: skip
+
+    @torch.no_grad()
+    def _draw_eye_pairs(self, step: int) -> EyePairs:
+        """The new pairs of a step for eyes alone."""
+        x, target, (true_flow, mask, *_, eyeballs), steady, decoded, condition, emphasis = self._draw_inputs(step)
+        with self.accelerator.autocast():
+            flow, gain, _ = self.training.unwrapped().predict_skin(x, decoded, condition, emphasis)
+        return EyePairs(x, target, true_flow, emphasize(true_flow, emphasis), mask, eyeballs, steady, flow, gain, condition)
+
+    def _draw_inputs(self, step: int) -> tuple[Tensor, Tensor, list[Tensor], Tensor, Decoded, Tensor, float]:
+        """Source, target, fields as `augment_pairs` returns them, `WarpBatch.steady`, and the further inputs of T."""
         generator = self.training.generator(step)
         pairs = draw_pairs(self.people, self.config.batch_size, generator, eyes_alone=self.config.part == "eyes")
         x, target, *fields, units = augment_pairs(pairs, FIELD_SCALE * self.model.config.image_size, generator)
@@ -165,20 +209,7 @@ class WarpTrainer:
             crops = aligned_crop(x, self.model.config.image_size)
             condition, c = self.unit_inputs.condition(c, units, pairs.labels, crops, generator)
             decoded = self._decode(crops, c) if is_decoded else None
-        with self.accelerator.autocast():
-            with_mouth = self.config.part != "eyes"
-            prediction = self.T(x.contiguous(memory_format=self.layout), decoded, condition, emphasis, with_mouth)
-        prediction = WarpPrediction(*(part.float() for part in prediction))
-        true_flow, *others = fields
-        batch = partial(WarpBatch, x, target, true_flow, emphasize(true_flow, emphasis), *others, pairs.steady, prediction)
-        if not with_mouth:
-            return batch(target)
-        flow, gain, *mouth = prediction[:6]
-        edited = WarpPrediction(flow, gain, *(part.detach() for part in mouth)).apply(x)
-        *_, eyeballs = others
-        if eyeballs.shape[1]:  # they have losses of their own
-            edited = torch.lerp(edited, target, eyeballs[:, 1:])
-        return batch(edited)
+        return x.contiguous(memory_format=self.layout), target, fields, pairs.steady, decoded, condition, emphasis
 
     def _draw_emphasis(self, generator: torch.Generator) -> float:
         """The emphasis of flow and gain. Mouth or eyes that are trained alone see all emphases that expressions have."""
