@@ -22,15 +22,16 @@ FLOW_GAIN = 16.0  # factor on the input flow, which is small beside colours
 EYE_FIELDS = 6  # opacity, shown, red, green, blue, shade
 HEAD_START = {"x": 0.0, "y": 0.3, "opacity": -4.0, "shown": 2.0, "copied": 2.0, "red": 0.0, "green": 0.0, "blue": 0.0,
               "shade": -3.0}  # fmt: skip
-"""What the eye network predicts, and its biases at the start: no eyeball is drawn, what the photo shows is its own, and the
-rest is copied from a little below, where the same eyeball is seen."""
+"""The outputs of the eye network's head, the first two being the place to copy from, with their biases at the start: no
+eyeball is drawn, what the photo shows is its own, and the rest is copied from a little below, where the eyeball is seen."""
 MAX_OFFSET = 0.08
-"""Sides of the wide crop from which an eyeball's colours are copied at most."""
+"""The largest distance from which an eyeball's colours are copied, in sides of the wide crop."""
 OPACITY_FADE = 0.02
 """Sides of the wide crop over which the opacity fades to 0 at the border of each window. No lid of the training set comes
 that near to it."""
 LID_FADE, MAX_LID_FLOW = 0.04, 0.06
-"""The same of the correction of the flow, and its largest value, in sides of the wide crop."""
+"""The width of the fade of the lids' correction at the border of each window, and its largest value, in sides of the wide
+crop."""
 MAX_SHADE = 0.75  # largest part of the light of an eyeball that a lid takes; the renderer's is as large
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 POOL_BATCHES, POOL_STEPS = 48, 6
-"""A batch of new pairs joins the pool every POOL_STEPS steps and stays until POOL_BATCHES newer ones have; a pair is
-therefore drawn POOL_STEPS times on average."""
+"""A batch of new pairs joins the pool every POOL_STEPS steps and stays until POOL_BATCHES newer ones have joined; a
+pair is therefore drawn POOL_STEPS times on average."""
 
 
 class EyePairs(NamedTuple):
