@@ -176,7 +176,7 @@ def film_tab(editor: ExpressionEditor) -> Link:
             file = gr.DownloadButton("Download the film", visible=False)
         with gr.Column(elem_classes="side"):
             clip = film_input(f"Your film, at most {film_panel.MAX_SECONDS} seconds and 40 MB")
-            example = gr.Button("Or take this film of a virtual person")
+            example = gr.Button("Or try an example film")
             actions = [("Change the person in it", film_panel.EDIT_FILM), ("Move a photo like it", film_panel.DRIVE_PHOTO)]
             action = gr.Radio(actions, value=film_panel.EDIT_FILM, label="What happens", elem_classes="one")
             with gr.Column(visible=False, elem_classes="photos") as photo_part:
