@@ -42,8 +42,9 @@ def test_a_batch_of_new_pairs_joins_every_few_steps_and_leaves_when_it_is_old():
 
 def test_a_run_that_is_resumed_draws_what_an_uninterrupted_one_does():
     pool, _ = pool_of()
-    for step in range(400):
+    last = POOL_STEPS * (POOL_BATCHES + 7) - 1
+    for step in range(last + 1):
         expected = at(pool, step)
     again, drawn = pool_of()
-    assert all(torch.equal(a, b) for a, b in zip(at(again, 399), expected, strict=True))
-    assert len(drawn) == POOL_BATCHES and max(drawn) == 399 - 399 % POOL_STEPS
+    assert all(torch.equal(a, b) for a, b in zip(at(again, last), expected, strict=True))
+    assert len(drawn) == POOL_BATCHES and max(drawn) == last + 1 - POOL_STEPS

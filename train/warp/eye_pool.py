@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-POOL_BATCHES, POOL_STEPS = 48, 6
+POOL_BATCHES, POOL_STEPS = 48, 10
 """A batch of new pairs joins the pool every POOL_STEPS steps and stays until POOL_BATCHES newer ones have joined; a
 pair is therefore drawn POOL_STEPS times on average."""
 

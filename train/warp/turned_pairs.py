@@ -42,7 +42,7 @@ class TurnedView:
     """
 
     def __init__(self, angles: Tensor, depth: Tensor, affine: Tensor):
-        self.depth, self.affine = depth, affine
+        self.depth, self.affine, self._sources = depth, affine, dict[tuple[int, int], Tensor]()
         yaw, pitch = angles.unbind(1)
         zero = torch.zeros_like(yaw)
         self.linear = torch.stack((yaw.cos(), zero, yaw.sin() * pitch.sin(), pitch.cos()), dim=1).unflatten(1, (2, 2))
@@ -62,6 +62,11 @@ class TurnedView:
             picture: index into `depth`.
             size: of the augmented picture in px.
         """
+        if (picture, size) not in self._sources:
+            self._sources[picture, size] = self._trace(picture, size)
+        return self._sources[picture, size]
+
+    def _trace(self, picture: int, size: int) -> Tensor:
         half = self._places(size // 2)
         turned = self._turned(half)
         start = torch.einsum("bij,bhwj->bhwi", torch.linalg.inv(self.linear), turned - 0.5) + 0.5

@@ -86,7 +86,7 @@ class WarpBatch:
         T warps the lips slightly differently from the renderer, and the mouth network sees T's lips. So the target is
         warped to them: compared in place, a mouth would become the mean of all mouths it might be, with blurred edges.
         """
-        predicted, true, visible = (lower_face(part) for part in (self._predicted_flow, self.flow, self.visible))
+        predicted, true, visible = (lower_face(part) for part in (self._predicted_flow.detach(), self.flow, self.visible))
         shift = _find_shift(predicted, true, visible, NEAR_PX, (2, 2))  # the lower face is half the wide crop
         target, mask = (backward_warp(lower_face(part), upsample_fields(shift)) for part in (self.target, self.mask))
         known = (backward_warp(lower_face(self.uv_known), shift) > 0.99).float().repeat_interleave(2, dim=1)
@@ -101,7 +101,7 @@ class WarpBatch:
     @cached_property
     def eyes(self) -> "EyeBatch":
         """The eyes, aligned with the lids as T warped them; the eyeballs themselves stay in place."""
-        predicted, true, visible = (at_eyes(part) for part in (self._predicted_flow, self.flow, self.visible))
+        predicted, true, visible = (at_eyes(part) for part in (self._predicted_flow.detach(), self.flow, self.visible))
         shift = _find_shift(
             predicted, true, visible, NEAR_LID_PX, (2, 4)
         )  # half as wide as the wide crop, a quarter as high
@@ -121,8 +121,24 @@ class WarpBatch:
         return EyeBatch(target, opacity, shown, steady * after * (1 - shown), composite, wanted, known, drawn)
 
     @cached_property
+    def flow_error(self) -> Tensor:
+        """(B, 2, S, S): the error of T's flow in px of the decoder's pictures, weighted by what the source shows."""
+        flow, weight = self._predicted_flow, self.visible
+        if self.has_eyes:
+            weight = torch.maximum(weight, CONTINUED_WEIGHT * F.avg_pool2d(self.eyeballs[:, 1:], FIELD_SCALE))
+        return (flow - self.emphasized) * flow.shape[-1] * weight
+
+    @cached_property
+    def lid_weight(self) -> Tensor:
+        """(B, 1, S / 4, S / 2) at the eyes: 1 where an eyeball is within LID_PX, else BESIDE_LIDS; its sum is 1."""
+        eyeballs = at_eyes(F.avg_pool2d(self.eyeballs.amax(1, keepdim=True), FIELD_SCALE))
+        near = F.max_pool2d(eyeballs, 2 * LID_PX + 1, stride=1, padding=LID_PX) > 0.1
+        weight = near.float().clamp(min=BESIDE_LIDS)
+        return weight / weight.sum()
+
+    @cached_property
     def _predicted_flow(self) -> Tensor:
-        return F.avg_pool2d(self.prediction.flow.detach(), FIELD_SCALE)
+        return F.avg_pool2d(self.prediction.flow, FIELD_SCALE)
 
 
 @dataclass(frozen=True)
@@ -249,32 +265,32 @@ def edges(batch: WarpBatch) -> Tensor:
 @register_warp_loss(0.3)
 def warp(batch: WarpBatch) -> Tensor:
     """Mean |flow error| in px of the decoder's pictures, where the source is visible."""
-    return _flow_error(batch).abs().mean()
+    return batch.flow_error.abs().mean()
 
 
 @register_warp_loss(0.1)
 def warp_squared(batch: WarpBatch) -> Tensor:
     """Mean squared flow error: most of a face hardly moves, and an absolute error alone leaves the jaw in place as well."""
-    return _flow_error(batch).square().mean()
+    return batch.flow_error.square().mean()
 
 
 @register_warp_loss(1.0, of_eyes=True)
 def lid_flow(batch: WarpBatch) -> Tensor:
     """Mean |flow error| about the eyeballs, in px of the decoder's pictures."""
-    return _mean_at_lids(_flow_error(batch).abs(), batch)
+    return _mean_at_lids(batch.flow_error.abs(), batch)
 
 
 @register_warp_loss(0.3, of_eyes=True)
 def lid_flow_squared(batch: WarpBatch) -> Tensor:
     """Mean squared flow error likewise: few pairs move the lids far, and an absolute error alone leaves them in place."""
-    return _mean_at_lids(_flow_error(batch).square(), batch)
+    return _mean_at_lids(batch.flow_error.square(), batch)
 
 
 @register_warp_loss(1.0, of_eyes=True)
 def lid_stretch(batch: WarpBatch) -> Tensor:
     """Mean difference of the flow error from row to row likewise: a lid whose lashes lag behind stretches them to a fan, by
     an error of the flow that is small itself."""
-    error = _flow_error(batch)
+    error = batch.flow_error
     return _mean_at_lids(F.pad(error.diff(dim=2).abs(), (0, 0, 0, 1)), batch)
 
 
@@ -373,19 +389,9 @@ def _mask_error(predicted: Tensor, mask: Tensor) -> Tensor:
     return F.binary_cross_entropy(predicted.clamp(1e-4, 1 - 1e-4), mask) + dice.mean()
 
 
-def _flow_error(batch: WarpBatch) -> Tensor:
-    flow, weight = F.avg_pool2d(batch.prediction.flow, FIELD_SCALE), batch.visible
-    if batch.has_eyes:
-        weight = torch.maximum(weight, CONTINUED_WEIGHT * F.avg_pool2d(batch.eyeballs[:, 1:], FIELD_SCALE))
-    return (flow - batch.emphasized) * flow.shape[-1] * weight
-
-
 def _mean_at_lids(error: Tensor, batch: WarpBatch) -> Tensor:
-    """The mean of (B, 2, S, S) at the eyes, BESIDE_LIDS as heavy where no eyeball is within LID_PX."""
-    eyeballs = at_eyes(F.avg_pool2d(batch.eyeballs.amax(1, keepdim=True), FIELD_SCALE))
-    near = F.max_pool2d(eyeballs, 2 * LID_PX + 1, stride=1, padding=LID_PX) > 0.1
-    weight = near.float().clamp(min=BESIDE_LIDS)
-    return (at_eyes(error) * weight).sum() / (2 * weight.sum())
+    """The weighted mean of (B, 2, S, S) at the eyes, `WarpBatch.lid_weight`."""
+    return (at_eyes(error) * batch.lid_weight).sum() / 2
 
 
 def _gain_error(batch: WarpBatch) -> Tensor:
