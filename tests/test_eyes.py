@@ -23,7 +23,8 @@ from train.warp.eyeball_fields import continue_flow, hold_eyeballs, keep_band, r
 from train.warp.flow_composition import compose_flow, invert_flow
 from train.warp.pair_dataset import draw_pairs, load_people
 from train.warp.unit_inputs import load_widened, start_eyes
-from train.warp.warp_losses import EYE_LOSSES, WARP_LOSSES, WarpBatch, total_warp_loss
+from train.warp.warp_batch import WarpBatch
+from train.warp.warp_losses import EYE_LOSSES, WARP_LOSSES, total_warp_loss
 from train.warp.warp_trainer import WarpTrainer, augment_pairs
 
 UNITS = (5, 43)

@@ -31,7 +31,8 @@ from train.warp.pair_dataset import (
     load_people,
 )  # fmt: skip
 from train.warp.pair_transforms import draw_glasses, hold_at_glasses
-from train.warp.warp_losses import WARP_LOSSES, WarpBatch
+from train.warp.warp_batch import WarpBatch
+from train.warp.warp_losses import WARP_LOSSES
 from train.warp.warp_trainer import MAX_EMPHASIS, WarpTrainConfig, WarpTrainer, augment_pairs, gain_between
 
 SIDE = 76

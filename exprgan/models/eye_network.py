@@ -20,12 +20,15 @@ EYES_TOP, EYES_LEFT, EYES_HEIGHT, EYES_WIDTH = 3 / 16, 1 / 4, 1 / 4, 1 / 2
 EYE_CHANNELS = (16, 32, 48)  # channels of the three scales, from `image_size` px down; multiplied by `width`
 FLOW_GAIN = 16.0  # factor on the input flow, which is small beside colours
 EYE_FIELDS = 6  # opacity, shown, red, green, blue, shade
-HEAD_START = {"x": 0.0, "y": 0.3, "opacity": -4.0, "shown": 2.0, "copied": 2.0, "red": 0.0, "green": 0.0, "blue": 0.0,
+HEAD_START = {"x": 0.0, "y": 0.0, "opacity": -4.0, "shown": 2.0, "copied": 2.0, "red": 0.0, "green": 0.0, "blue": 0.0,
               "shade": -3.0}  # fmt: skip
-"""The outputs of the eye network's head, the first two being the place to copy from, with their biases at the start: no
-eyeball is drawn, what the photo shows is its own, and the rest is copied from a little below, where the eyeball is seen."""
+"""The outputs of the eye network's head, with their biases at the start: no eyeball is drawn, what the photo shows is its
+own, and the rest is copied from its mirror image. x and y shift the place to copy from."""
+PUPIL_Y = 0.5075
+"""Height at which the pupils of an aligned face lie in a window, in its sides. What a lid hides of an iris is, mirrored
+there, what the photo shows of it."""
 MAX_OFFSET = 0.08
-"""The largest distance from which an eyeball's colours are copied, in sides of the wide crop."""
+"""The largest shift of the place from which an eyeball's colours are copied, in sides of the wide crop."""
 OPACITY_FADE = 0.02
 """Sides of the wide crop over which the opacity fades to 0 at the border of each window. No lid of the training set comes
 that near to it."""
@@ -110,7 +113,10 @@ class EyeNetwork(EyeUNet):
         offset, rest = outputs[:, :2], torch.sigmoid(outputs[:, 2:])
         opacity, shown, copied, colors, shade = rest.split((1, 1, 1, 3, 1), dim=1)
         opacity = opacity * _fade(rest.shape[-1], OPACITY_FADE, rest.device)
-        elsewhere = backward_warp(torch.cat(_split(x)), torch.tanh(offset) * (MAX_OFFSET / EYES_HEIGHT))
+        windows, side = torch.cat(_split(x)), x.shape[2]
+        across, down = (torch.tanh(offset) * (MAX_OFFSET / EYES_HEIGHT)).split(1, dim=1)
+        rows = (torch.arange(side, device=x.device, dtype=down.dtype) + 0.5) / side
+        elsewhere = backward_warp(windows, torch.cat((across, down + 2 * (PUPIL_Y - rows)[:, None]), dim=1))
         colors = torch.lerp(colors, (elsewhere + 1) / 2, copied)
         fields = torch.cat((opacity, shown, colors, shade * MAX_SHADE), dim=1)
         left, right = fields.unflatten(0, (2, -1))  # `chunk` would fix B in an export

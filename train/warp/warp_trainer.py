@@ -47,7 +47,8 @@ from .pair_dataset import Pairs, draw_pairs, load_people
 from .pair_transforms import GLASSES_SHARE, draw_glasses, hold_at_glasses, random_affine
 from .turned_pairs import TurnedView, random_turns, sample
 from .unit_inputs import UnitInputs, load_widened, start_eyes
-from .warp_losses import WarpBatch, total_warp_loss
+from .warp_batch import WarpBatch
+from .warp_losses import total_warp_loss
 
 MIN_BRIGHTNESS = 0.04
 """Added to brightness in [0, 1] before the logarithm: nearly black pixels say little about light."""
