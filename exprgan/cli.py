@@ -305,7 +305,7 @@ def _app(args: argparse.Namespace) -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("gradio", "starlette"):
             raise
-        raise ExprGANError('The app needs gradio, not installed here: pip install "exprgan[app]".') from error
+        raise ExprGANError("The app needs gradio, not installed here: pip install gradio limits.") from error
     serve_page(args.model or "")
 
 

@@ -93,5 +93,5 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise ExprGANError('Ray is not installed. Install it: pip install "exprgan[ray]"') from error
+        raise ExprGANError("Ray is not installed. Install it: pip install ray") from error
     return ray

@@ -156,7 +156,7 @@ def test_app_without_gradio_is_one_sentence_and_status_1(monkeypatch, capsys):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "gradio", None)  # importing it raises ModuleNotFoundError
     assert main(["app"]) == 1
-    assert capsys.readouterr().err == 'error: The app needs gradio, not installed here: pip install "exprgan[app]".\n'
+    assert capsys.readouterr().err == "error: The app needs gradio, not installed here: pip install gradio limits.\n"
 
 
 def test_app_serves_the_same_page_as_app_py(model, monkeypatch, tmp_path):

@@ -17,6 +17,7 @@ from ..photo.ai_metadata import mark_edited
 from ..photo.alignment import transform
 from ..photo.blending import Box
 from ..photo.detection import Face
+from ..photo.image_io import Source, load_photo
 from .results import EditResult, Subject
 from .value import Value
 
@@ -129,10 +130,20 @@ def composite(photo: Image.Image, patches: Iterable[tuple[Box, Image.Image]]) ->
     return result
 
 
-def draw_numbers(photo: Image.Image, faces: Sequence[Face], first: int = 1, chosen: Iterable[int] = ()) -> Image.Image:
-    """A copy of the photo with frames at its faces, numbered from `first`, another colour for indices in `chosen`."""
-    chosen, drawn = set(chosen), photo.copy()
-    pen, long = ImageDraw.Draw(drawn), max(photo.size)
+def draw_numbers(photo: Source, faces: Sequence[Face], first: int = 1, chosen: Iterable[int] = ()) -> Image.Image:
+    """A copy of the photo with a frame and a number at every face: upright, RGB.
+
+    Args:
+        photo: what the faces were found in, as `ExpressionEditor.find` takes it.
+        faces: in the order of their numbers.
+        first: the first number.
+        chosen: indices, from 0, of faces whose frames have another colour.
+
+    Raises:
+        BadImageError: the photo cannot be read.
+    """
+    chosen, drawn = set(chosen), load_photo(photo).copy()
+    pen, long = ImageDraw.Draw(drawn), max(drawn.size)
     line = max(1, round(long / 400))
     for i, face in enumerate(faces):
         height = min(max(LABEL_HEIGHT * face.width, MIN_LABEL_HEIGHT * long), MAX_LABEL_HEIGHT * long)

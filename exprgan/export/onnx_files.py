@@ -65,7 +65,7 @@ def export_onnx(model: ExprGAN, out: str | os.PathLike[str], *, half: bool = Fal
     """
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         names, both = " and ".join(missing), " ".join(PACKAGES)
-        raise ExprGANError(f'Export needs {names}, not installed here: pip install "exprgan[onnx]" or pip install {both}.')
+        raise ExprGANError(f"Export needs {names}, not installed here: pip install {both}.")
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -44,8 +44,7 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in brightness (ITU-R BT.601)."""
 
 _UNKNOWN = "This is not a photo that can be read. Use a JPEG, PNG or WebP file; save HEIC as JPEG first."
-_HEIC = ('This is a HEIC photo. Save it as JPEG first, or install pillow-heif, which reads it: '
-         'pip install "exprgan[heic]".')  # fmt: skip
+_HEIC = "This is a HEIC photo. Save it as JPEG first, or let pillow-heif read it: pip install pillow-heif."
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _ADDRESS = re.compile(r"(data|file|ftp|https?):", re.IGNORECASE)
 _DAMAGED = "The photo is damaged or cut off. Send or save it once more and try again."

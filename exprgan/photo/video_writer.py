@@ -178,7 +178,7 @@ def _find_ffmpeg() -> str:
         return get_ffmpeg_exe()
     except (ImportError, RuntimeError) as error:
         problem = "is not installed" if isinstance(error, ImportError) else "has no ffmpeg for this machine"
-        raise ExprGANError(f'MP4 needs imageio-ffmpeg, which {problem}: pip install "exprgan[video]" brings it; '
+        raise ExprGANError(f"MP4 needs imageio-ffmpeg, which {problem}: pip install imageio-ffmpeg brings it; "
                            "or choose a name that ends in .gif or .webp.") from error  # fmt: skip
 
 

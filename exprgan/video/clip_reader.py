@@ -220,7 +220,7 @@ def import_av() -> Any:
     try:
         import av
     except ImportError as error:
-        raise ExprGANError('Films need PyAV, which is not installed: pip install "exprgan[video]" brings it.') from error
+        raise ExprGANError("Films need PyAV, which is not installed: pip install av") from error
     av.logging.set_level(av.logging.PANIC)  # what is wrong with a file is raised
     return av
 

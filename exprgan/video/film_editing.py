@@ -47,10 +47,14 @@ class FilmEditing:
             style, units: as in `edit`, throughout the film.
             face: index of the person in the first frame that shows so many; the largest face if None.
             progress: called after every frame with a `FilmProgress`; an exception it raises stops the work.
-            options: `keep_parts` and `max_seconds` of `make_film`, `max_side` of `ClipReader`.
+            options: max_side, the longest side in px, 16 or more (that of the clip); max_seconds, above which a clip is
+                refused (no limit); keep_parts, whether an error leaves what is made so far for the next call (True).
 
         Raises:
-            BadVideoError, NoFaceError, ExprGANError, ValueError: as `make_film` and `ClipReader`.
+            BadVideoError: the clip is missing, damaged or too long.
+            NoFaceError: no frame shows the face.
+            ValueError: `out` is no .mp4 or is the clip itself, or a value is out of range.
+            ExprGANError: PyAV is missing, `out` cannot be written, or another process writes it.
         """
         aim_at = aim_over_time(self.model, expression, check_intensity(intensity), style, units)
         max_side = options.pop("max_side", None)

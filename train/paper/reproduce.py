@@ -40,7 +40,7 @@ class ReproduceConfig:
     """
 
     recipe: Literal["paper", "published"] = option(
-        "paper", "settings of `fit`: the paper's, or those of the bundled weights"
+        "paper", "recipe of `fit`; the options of this command take the place of its settings"
     )
     steps: str = option("4300,1350,1350", "steps of the controller, reconstruct and refine stage; CAAE gets their sum")
     face_steps: int = option(3000, "steps of the face network")
