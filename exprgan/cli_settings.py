@@ -52,7 +52,7 @@ def parse_settings(args: argparse.Namespace, requests: Any, label: str = "") -> 
         settings = look.settings | {"intensity": args.intensity * look.intensity, "units": look.units | units or None}
         return settings, look_label(args.look)
     if requests is None and not units:
-        raise ValueError("name an expression, such as happy, or --unit smile=0.4, or --look wink")
+        raise ValueError("name an expression, such as happy, or --unit smile=0.4, or --look wry")
     return settings, label or "adjusted"
 
 

@@ -120,7 +120,7 @@ def test_units_and_looks_on_the_command_line(model, data_dir, tmp_path, found, c
     assert np.array_equal(made("mine"), made("happy"))
     assert edit("--look", str(mine), "--unit", "lids_left=0")[0] == 0 and not np.array_equal(made("mine"), made("happy"))
     for words, message in (
-        ((), "name an expression, such as happy, or --unit smile=0.4, or --look wink"),
+        ((), "name an expression, such as happy, or --unit smile=0.4, or --look wry"),
         (("--unit", "smile"), "--unit smile must be a name and a value from -1 to 1"),
         (("--unit", "grin=1"), "unknown unit 'grin'"),
         (("--unit", "smile=2"), "smile must be a number from -1 to 1, not 2.0"),

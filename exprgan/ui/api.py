@@ -110,7 +110,7 @@ class _Adder:
         if name in FILES:  # the empty text is what the page's snippets write as None and null
             schema = dict(gr.Image(type="filepath", render=False).api_info())
             component = Api("", schema, name)
-            component.preprocess = sent_path  # type: ignore[method-assign]
+            component.preprocess = sent_path  # type: ignore[method-assign, unused-ignore]
         else:
             schema, default = self.schemas[name]
             if name == "expression" and handler in (handlers.generate, handlers.download_people):
@@ -118,7 +118,7 @@ class _Adder:
             component = Api(default, schema, name)
         component.visible = False
         schema = schema | {"description": text, "additional_description": text}
-        component.api_info = lambda: schema  # type: ignore[method-assign]
+        component.api_info = lambda: schema  # type: ignore[method-assign, unused-ignore]
         return component
 
 
