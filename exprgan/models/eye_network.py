@@ -151,7 +151,8 @@ def hold_lashes(flow: Tensor, opacity: Tensor) -> Tensor:
     """
     height = flow.shape[2]
     lashes, crease = (round(part / EYES_HEIGHT * height) for part in (LASHES, CREASE))
-    free = F.pad(1 - opacity, (0, 0, 0, lashes + crease), mode="replicate")
+    free = 1 - (opacity * 2 - 0.5).clamp(0, 1)  # a faint eyeball holds nothing
+    free = F.pad(free, (0, 0, 0, lashes + crease), mode="replicate")
     run, above = torch.ones_like(opacity), torch.zeros_like(opacity)
     for k in range(lashes + crease):
         run = run * free[:, :, k : k + height]
