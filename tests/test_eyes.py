@@ -99,6 +99,8 @@ def test_lashes_move_as_the_edge_of_the_lid_does():
     assert torch.allclose(held[:, :, 30:], flow[:, :, 30:], atol=1e-6)
     assert (held[:, 1, 16:30, 50].diff(dim=1) > -1e-6).all()  # no fold between
     assert torch.allclose(hold_lashes(flow, opacity * 0), flow, atol=1e-6)
+    brow = torch.where(rows < 30, -0.05, -0.01).expand_as(flow)  # it comes down further than the lid
+    assert torch.allclose(hold_lashes(brow, opacity), brow, atol=1e-6)
 
 
 @torch.no_grad()

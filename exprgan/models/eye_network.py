@@ -141,10 +141,11 @@ def place_at_eyes(part: Tensor) -> Tensor:
 
 
 def hold_lashes(flow: Tensor, opacity: Tensor) -> Tensor:
-    """Lets the skin just above an eyeball move as the edge of the lid does, so that lashes keep their length.
+    """Lets the skin just above an eyeball move at least as far up or down as the edge of the lid does.
 
     A flow that grows towards the edge of a lid is right on average, and stretches the lashes above it to a fan. So the flow
-    within LASHES above the edge becomes that of the edge; over CREASE it returns to its own.
+    within LASHES above the edge becomes that of the edge, where it is smaller; over CREASE it returns to its own. A brow
+    that comes down on a lid moves further than it.
 
     flow: (B, 2, R / 4, R / 2) in sides of the wide crop, at the eyes; opacity: (B, 1, R / 4, R / 2) in [0, 1], of the
     visible eyeballs. The result is like flow.
@@ -158,7 +159,9 @@ def hold_lashes(flow: Tensor, opacity: Tensor) -> Tensor:
         run = run * free[:, :, k : k + height]
         above = above + run  # rows from a pixel to the eyeball below it
     down = torch.minimum(above, (lashes + crease - above) * (lashes / crease)) / height
-    return backward_warp(flow, torch.cat((torch.zeros_like(down), down), dim=1))
+    across, own = flow.split(1, dim=1)
+    edge = backward_warp(own, torch.cat((torch.zeros_like(down), down), dim=1))
+    return torch.cat((across, torch.where(edge > 0, torch.maximum(own, edge), torch.minimum(own, edge))), dim=1)
 
 
 def composite_eyes(skin: Tensor, x: Tensor, eyes: Tensor) -> Tensor:
