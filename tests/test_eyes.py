@@ -20,7 +20,6 @@ from exprgan.models.eye_network import (
     EyeNetwork,
     at_eyes,
     composite_eyes,
-    hold_lashes,
     place_at_eyes,
 )
 from exprgan.models.unit_condition import swap_sides
@@ -84,23 +83,6 @@ def test_what_a_lid_hides_of_an_iris_is_drawn_as_its_mirror_image():
     x[..., 33:40, :] = -0.8  # rows that a lid leaves free, below the pupils at 32.48
     colors = network(x, x, torch.zeros(1, 2, 128, 128), torch.zeros(1, 6))[:, 2:5].mean((1, 3))[0]
     assert (colors[27:31] < 0.2).all() and (colors[[20, 44]] > 0.5).all() and colors[35] > 0.5
-
-
-def test_lashes_move_as_the_edge_of_the_lid_does():
-    opacity = torch.zeros(1, 1, 64, 128)
-    opacity[:, :, 30:36, 40:60] = 1
-    rows = torch.arange(64.0)[:, None]
-    flow = torch.cat((torch.zeros(1, 1, 64, 128), (rows * 0.001).expand(1, 1, 64, 128)), dim=1)  # grows downwards
-    held = hold_lashes(flow, opacity)
-    assert torch.allclose(held[:, 1, 25:30, 40:60], flow[:, 1, 30:31, 40:60].expand(-1, 5, -1), atol=1e-6)  # 0.02 x 256 px
-    beyond = opacity.clone()
-    beyond[:, :, 15:30, 40:60] = 1
-    assert torch.allclose(held[beyond.expand_as(held) == 0], flow[beyond.expand_as(flow) == 0], atol=1e-6)
-    assert torch.allclose(held[:, :, 30:], flow[:, :, 30:], atol=1e-6)
-    assert (held[:, 1, 16:30, 50].diff(dim=1) > -1e-6).all()  # no fold between
-    assert torch.allclose(hold_lashes(flow, opacity * 0), flow, atol=1e-6)
-    brow = torch.where(rows < 30, -0.05, -0.01).expand_as(flow)  # it comes down further than the lid
-    assert torch.allclose(hold_lashes(brow, opacity), brow, atol=1e-6)
 
 
 @torch.no_grad()

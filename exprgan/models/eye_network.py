@@ -35,9 +35,6 @@ that near to it."""
 LID_FADE, MAX_LID_FLOW = 0.04, 0.06
 """The width of the fade of the lids' correction at the border of each window, and its largest value, in sides of the wide
 crop."""
-LASHES, CREASE = 0.02, 0.04
-"""Height above an eyeball that moves as the edge of the lid does, and that above it over which the skin takes up its own
-movement, in sides of the wide crop."""
 MAX_SHADE = 0.75  # largest part of the light of an eyeball that a lid takes; the renderer's is as large
 
 
@@ -138,30 +135,6 @@ def place_at_eyes(part: Tensor) -> Tensor:
     side = 4 * part.shape[-2]
     top, left = round(EYES_TOP * side), round(EYES_LEFT * side)
     return F.pad(part, (left, side - left - part.shape[-1], top, side - top - part.shape[-2]))
-
-
-def hold_lashes(flow: Tensor, opacity: Tensor) -> Tensor:
-    """Lets the skin just above an eyeball move at least as far up or down as the edge of the lid does.
-
-    A flow that grows towards the edge of a lid is right on average, and stretches the lashes above it to a fan. So the flow
-    within LASHES above the edge becomes that of the edge, where it is smaller; over CREASE it returns to its own. A brow
-    that comes down on a lid moves further than it.
-
-    flow: (B, 2, R / 4, R / 2) in sides of the wide crop, at the eyes; opacity: (B, 1, R / 4, R / 2) in [0, 1], of the
-    visible eyeballs. The result is like flow.
-    """
-    height = flow.shape[2]
-    lashes, crease = (round(part / EYES_HEIGHT * height) for part in (LASHES, CREASE))
-    free = 1 - (opacity * 2 - 0.5).clamp(0, 1)  # a faint eyeball holds nothing
-    free = F.pad(free, (0, 0, 0, lashes + crease), mode="replicate")
-    run, above = torch.ones_like(opacity), torch.zeros_like(opacity)
-    for k in range(lashes + crease):
-        run = run * free[:, :, k : k + height]
-        above = above + run  # rows from a pixel to the eyeball below it
-    down = torch.minimum(above, (lashes + crease - above) * (lashes / crease)) / height
-    across, own = flow.split(1, dim=1)
-    edge = backward_warp(own, torch.cat((torch.zeros_like(down), down), dim=1))
-    return torch.cat((across, torch.where(edge > 0, torch.maximum(own, edge), torch.minimum(own, edge))), dim=1)
 
 
 def composite_eyes(skin: Tensor, x: Tensor, eyes: Tensor) -> Tensor:

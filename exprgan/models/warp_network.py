@@ -19,7 +19,7 @@ from ..photo.alignment import EYES
 from ..photo.image_io import LUMA
 from .backward_warp import FIELD_SCALE, upsample_fields, warp_and_relight
 from .blocks import GROUPS, CalibratedModule, ResidualBlock, UNet, round_to_groups
-from .eye_network import EyeNetwork, at_eyes, composite_eyes, hold_lashes, place_at_eyes
+from .eye_network import EyeNetwork, at_eyes, composite_eyes, place_at_eyes
 from .mouth_network import CM_IN_WIDE_CROP, MouthNetwork, lower_face
 from .teeth_texture import composite_teeth
 from .unit_condition import condition_dim, join_condition
@@ -226,9 +226,7 @@ class WarpNetwork(UNet):
             return prediction
         flow, gain = prediction.flow.detach(), prediction.gain.detach()  # the eye network does not train flow and gain
         warped, small = warp_and_relight(x, flow, gain, at_eyes), F.avg_pool2d(flow, FIELD_SCALE)
-        eyes = self.eyes(at_eyes(x), warped, small, c)
-        held = hold_lashes(at_eyes(prediction.flow), eyes[:, :1].detach())
-        return prediction._replace(flow=prediction.flow + place_at_eyes(held - at_eyes(prediction.flow)), eyes=eyes)
+        return prediction._replace(eyes=self.eyes(at_eyes(x), warped, small, c))
 
     def _place_in_wide_crop(self, crop: Tensor) -> Tensor:
         """Resamples pictures over the crop to their size in the wide crop, and repeats their edge pixels around them."""

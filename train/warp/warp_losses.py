@@ -90,7 +90,7 @@ def lid_stretch(batch: WarpBatch) -> Tensor:
     return _mean_at_lids(F.pad(error.diff(dim=2).abs(), (0, 0, 0, 1)), batch)
 
 
-@register_warp_loss(2.0, of_eyes=True)
+@register_warp_loss(6.0, of_eyes=True)
 def lid_pixel(batch: WarpBatch) -> Tensor:
     """Mean |error| of the warped and relit source, and of its image gradients, on the skin at the eyes: lashes are thinner
     than the pixels of the flow, and most visible where it is wrong."""
