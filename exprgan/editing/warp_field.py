@@ -10,7 +10,6 @@ from itertools import islice
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
 from ..deadline import check
@@ -22,6 +21,7 @@ from .color_curve import ColorCurve
 from .eye_overlay import EyeOverlay
 from .mouth_overlay import MASK_LOW, MouthOverlay, mask_at_lips
 from .mouth_visibility import MouthView
+from .photo_sampling import sample_photo
 from .warp_cleaning import clean_warp
 
 BANDS_AT_ONCE = 8
@@ -84,12 +84,10 @@ def apply_warp(photo: Image.Image, field: WarpField, photo_from_crop: np.ndarray
             sampler.load([box for box, *_ in batch])
             for (box, *_), pixels in zip(batch, pool.map(sampler.warp, batch), strict=True):
                 result.paste(Image.fromarray(pixels), box)
-    if field.mouth is not None or field.eyes is not None:
-        grain = estimate_grain(photo, photo_from_crop, size)
-        if field.mouth is not None:
-            field.mouth.paint(result, photo_from_field, grain, curve)
-        if field.eyes is not None:
-            field.eyes.paint(result, photo, photo_from_field, grain, curve)
+    if field.mouth is not None:
+        field.mouth.paint(result, photo_from_field, estimate_grain(photo, photo_from_crop, size), curve)
+    if field.eyes is not None:
+        field.eyes.paint(result, photo, photo_from_field)
     return result
 
 
@@ -122,7 +120,11 @@ class _BandSampler:
         A band is its box; flow x and y in px and three factors of brightness, (h, w) each; and the cover (h, w).
         """
         box, (x, y, *factors), cover = band
-        warped, pixels, changed = self._sample(box, x, y), np.array(self.photo.crop(box)), cover > 0
+        warped, pixels, changed = (
+            sample_photo(self.pixels, self.box[:2], box, x, y),
+            np.array(self.photo.crop(box)),
+            cover > 0,
+        )
         corrections = self.curve.correct_relit(warped, factors) if self.curve else None
         for channel in range(3):  # one by one: numpy is slow along an axis of three
             warped[channel] *= factors[channel]
@@ -131,13 +133,3 @@ class _BandSampler:
             np.rint(warped[channel], out=warped[channel]).clip(0, 255, out=warped[channel])
             np.copyto(pixels[..., channel], warped[channel], where=changed, casting="unsafe")
         return pixels
-
-    def _sample(self, box: Box, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Bicubic sampling at an offset of x and y (h, w) px: (3, h, w) float32."""
-        grid = np.empty((*x.shape, 2), np.float32)  # -1..1 over the cut-out
-        for axis, (offset, start, side) in enumerate(zip((x, y), self.box, self.pixels.shape[:1:-1], strict=False)):
-            position = np.arange(offset.shape[1 - axis], dtype=np.float32) + (box[axis] - start + 0.5)
-            np.multiply(offset, 2 / side, out=grid[..., axis])
-            grid[..., axis] += (position * (2 / side) - 1)[:, None] if axis else position * (2 / side) - 1
-        points = torch.from_numpy(grid)[None]
-        return F.grid_sample(self.pixels, points, mode="bicubic", padding_mode="border", align_corners=False)[0].numpy()

@@ -93,17 +93,22 @@ class PhotoPainter(nn.Module):
         planes = F.grid_sample(planes, grid[None], mode="bilinear", padding_mode="zeros", align_corners=False)
         flow, gain, cover, mask, background, shading, uv, eyes = planes.split((2, 3, 1, 1, 3, 3, 4, 5), dim=1)
         determinant = a * d - b * c
-        flow_x, flow_y = flow[:, 0] * side, flow[:, 1] * side
-        offset_x, offset_y = (d * flow_x - b * flow_y) / determinant, (a * flow_y - c * flow_x) / determinant
-        points = torch.stack(((across + offset_x) * (2 / width) - 1, (down + offset_y) * (2 / height) - 1), dim=-1)
-        warped = F.grid_sample(part, points, mode="bicubic", padding_mode="border", align_corners=False)
-        edited = torch.where(cover > 0, (warped * gain.exp()).clamp(0, 255), part)
+
+        def sample(offset: Tensor) -> Tensor:
+            """The part at an offset of (1, 2, H, W) sides of the wide crop."""
+            offset_x, offset_y = (offset * side).unbind(1)
+            moved_x, moved_y = (d * offset_x - b * offset_y) / determinant, (a * offset_y - c * offset_x) / determinant
+            points = torch.stack(((across + moved_x) * (2 / width) - 1, (down + moved_y) * (2 / height) - 1), dim=-1)
+            return F.grid_sample(part, points, mode="bicubic", padding_mode="border", align_corners=False)
+
+        edited = torch.where(cover > 0, (sample(flow) * gain.exp()).clamp(0, 255), part)
         sharpening = determinant.abs().rsqrt().clamp(1, MAX_SHARPENING)
         mouth = composite_teeth(background, shading, uv, rows=lambda _: self.teeth) * 255
         edited = torch.lerp(edited, mouth, sharpen_edge(mask, sharpening))
         if warp.has_eyes:
-            opacity, kept, drawn = eyes.split((1, 1, 3), dim=1)
-            edited = torch.lerp(edited, part * kept + drawn, sharpen_edge(opacity, sharpening))
+            opacity, kept, copied, offset = eyes.split((1, 1, 1, 2), dim=1)
+            eyeballs = part * kept + sample(offset) * copied
+            edited = torch.lerp(edited, eyeballs, sharpen_edge(opacity, sharpening))
         return edited
 
     def _planes(self, warp: WarpPrediction, lower_face: Tensor) -> Tensor:
@@ -113,9 +118,9 @@ class PhotoPainter(nn.Module):
         planes += [upsample_fields(part) for part in (warp.background, warp.shading, warp.uv)]
         if not warp.has_eyes:
             return torch.cat((*planes, torch.zeros_like(cover).expand(-1, 5, -1, -1)), dim=1)
-        opacity, shown, colors, shade = warp.eyes.split((1, 1, 3, 1), dim=1)
+        opacity, shown, offset, shade = warp.eyes.split((1, 1, 2, 1), dim=1)
         changed = at_eyes(cover)
-        drawn = smooth_step((MASK_HIGH - shown) / (MASK_HIGH - MASK_LOW)) * changed
+        copied = smooth_step((MASK_HIGH - shown) / (MASK_HIGH - MASK_LOW)) * changed
         light = 1 - (shade - MIN_SHADE).clamp(min=0) * changed
-        eyes = torch.cat((smooth_whole_mask(opacity), (1 - drawn) * light, colors * drawn * light * 255), dim=1)
+        eyes = torch.cat((smooth_whole_mask(opacity), (1 - copied) * light, copied * light, offset), dim=1)
         return torch.cat((*planes, place_at_eyes(eyes)), dim=1)

@@ -1,10 +1,10 @@
 """The third part of T (`warp_network`): lids, and eyeballs, which stay where they are while the lids move over them.
 
 A smooth flow that moves the lids drags iris and lashes along. So the eyeball is a layer of its own: where the target shows
-it, it is the photo's own pixel at the same place if the photo shows it there, and otherwise drawn. Beside it lies the
-warped skin. Lids are thin, so a network of their own corrects T's flow there. Then the eye network sees both eyes in the
-photo and in the warped photo, in which the lids are at their final position. Both look at a window at each eye, the one on
-the picture's right mirrored.
+it, it is the photo's own pixel at the same place if the photo shows it there, and otherwise copied from another place in
+the photo's eye. Beside it lies the warped skin. Lids are thin, so a network of their own corrects T's flow there. Then the
+eye network sees both eyes in the photo and in the warped photo, in which the lids are at their final position. Both look at
+a window at each eye, the one on the picture's right mirrored.
 """
 
 import torch
@@ -19,9 +19,8 @@ EYES_TOP, EYES_LEFT, EYES_HEIGHT, EYES_WIDTH = 3 / 16, 1 / 4, 1 / 4, 1 / 2
 """The part of the wide crop that holds both eyes, in its sides: a square window for each eye, side by side."""
 EYE_CHANNELS = (16, 32, 48)  # channels of the three scales, from `image_size` px down; multiplied by `width`
 FLOW_GAIN = 16.0  # factor on the input flow, which is small beside colours
-EYE_FIELDS = 6  # opacity, shown, red, green, blue, shade
-HEAD_START = {"x": 0.0, "y": 0.0, "opacity": -4.0, "shown": 2.0, "copied": 2.0, "red": 0.0, "green": 0.0, "blue": 0.0,
-              "shade": -3.0}  # fmt: skip
+EYE_FIELDS = 5  # opacity, shown, offset in x and in y, shade
+HEAD_START = {"x": 0.0, "y": 0.0, "opacity": -4.0, "shown": 2.0, "shade": -3.0}
 """The outputs of the eye network's head, with their biases at the start: no eyeball is drawn, what the photo shows is its
 own, and the rest is copied from its mirror image. x and y shift the place to copy from."""
 PUPIL_Y = 0.5075
@@ -111,16 +110,15 @@ class EyeNetwork(EyeUNet):
         """
         outputs = F.pixel_shuffle(self.predict(torch.cat((x, warped), dim=1), flow, condition), FIELD_SCALE)
         offset, rest = outputs[:, :2], torch.sigmoid(outputs[:, 2:])
-        opacity, shown, copied, colors, shade = rest.split((1, 1, 1, 3, 1), dim=1)
-        opacity = opacity * _fade(rest.shape[-1], OPACITY_FADE, rest.device)
-        windows, side = torch.cat(_split(x)), x.shape[2]
-        across, down = (torch.tanh(offset) * (MAX_OFFSET / EYES_HEIGHT)).split(1, dim=1)
-        rows = (torch.arange(side, device=x.device, dtype=down.dtype) + 0.5) / side
-        elsewhere = backward_warp(windows, torch.cat((across, down + 2 * (PUPIL_Y - rows)[:, None]), dim=1))
-        colors = torch.lerp(colors, (elsewhere + 1) / 2, copied)
-        fields = torch.cat((opacity, shown, colors, shade * MAX_SHADE), dim=1)
+        opacity, shown, shade = rest.chunk(3, dim=1)
+        side, device = rest.shape[-1], rest.device
+        across, down = (torch.tanh(offset) * MAX_OFFSET).split(1, dim=1)
+        rows = (torch.arange(side, device=device, dtype=down.dtype) + 0.5) / side
+        down = down + (2 * EYES_HEIGHT) * (PUPIL_Y - rows)[:, None]
+        fields = torch.cat((opacity * _fade(side, OPACITY_FADE, device), shown, across, down, shade * MAX_SHADE), dim=1)
         left, right = fields.unflatten(0, (2, -1))  # `chunk` would fix B in an export
-        return torch.cat((left, right.flip(3)), dim=3)
+        mirrored = fields.new_tensor([1.0, 1.0, -1.0, 1.0, 1.0])[:, None, None]
+        return torch.cat((left, right.flip(3) * mirrored), dim=3)
 
 
 def at_eyes(x: Tensor) -> Tensor:
@@ -146,10 +144,14 @@ def composite_eyes(skin: Tensor, x: Tensor, eyes: Tensor) -> Tensor:
     return torch.lerp(skin, shade_eyeballs(x, eyes), eyes[:, :1])
 
 
-def shade_eyeballs(x: Tensor, eyes: Tensor) -> Tensor:
-    """The eyeballs without lids, in their shade: like x; arguments as in `composite_eyes`."""
-    _, shown, colors, shade = eyes.split((1, 1, 3, 1), dim=1)
-    return torch.lerp(colors, (x + 1) / 2, shown) * (1 - shade) * 2 - 1
+def shade_eyeballs(x: Tensor, eyes: Tensor, own: bool = True) -> Tensor:
+    """The eyeballs without lids, in their shade: like x; arguments as in `composite_eyes`.
+
+    Without `own` none is a pixel of the same place.
+    """
+    _, shown, offset, shade = eyes.split((1, 1, 2, 1), dim=1)
+    copied = backward_warp(x, offset / offset.new_tensor([EYES_WIDTH, EYES_HEIGHT])[:, None, None])
+    return ((torch.lerp(copied, x, shown) if own else copied) + 1) * (1 - shade) - 1
 
 
 def _split(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -52,9 +52,9 @@ class WarpPrediction(NamedTuple):
     shading: Tensor  # (B, 3, S, S): colour of a white tooth at each point
     uv: Tensor  # (B, 4, S, S) in cm: texture coordinates on the two rows of teeth, see `teeth_texture.composite_teeth`
     eyes: Tensor = NO_EYES
-    """(B, 6, R / 4, R / 2) in [0, 1], at the eyes (`eye_network.at_eyes`): the opacity of the visible eyeball; how far the
-    photo shows it at the same place; the colours of what the photo does not show; and the part of its light that a lid
-    takes. Empty for a T without an eye network."""
+    """(B, 5, R / 4, R / 2), at the eyes (`eye_network.at_eyes`): the opacity of the visible eyeball, in [0, 1]; how far the
+    photo shows it at the same place, in [0, 1]; the offset of the point that the rest is copied from, x and y in sides of
+    the wide crop; and the part of its light that a lid takes, in [0, 1]. Empty for a T without an eye network."""
 
     @classmethod
     def identity(cls, image_size: int) -> "WarpPrediction":

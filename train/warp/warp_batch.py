@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from exprgan.models.backward_warp import FIELD_SCALE, backward_warp, upsample_fields, warp_and_relight
-from exprgan.models.eye_network import at_eyes, composite_eyes
+from exprgan.models.eye_network import at_eyes, composite_eyes, shade_eyeballs
 from exprgan.models.mouth_network import CM_IN_WIDE_CROP, lower_face
 from exprgan.models.teeth_texture import composite_teeth
 from exprgan.models.warp_network import WarpPrediction
@@ -111,7 +111,7 @@ class WarpBatch:
         wanted = torch.lerp(backward_warp(target, shift), target, opacity)
         steady = self.steady[:, None, None, None]
         known = steady * (1 - opacity * (1 - after))  # the target does not show an eyeball where only T opens the lids
-        drawn = prediction.eyes[:, 2:5] * (1 - prediction.eyes[:, 5:]) * 2 - 1
+        drawn = shade_eyeballs(x, prediction.eyes, own=False)
         return EyeBatch(target, opacity, shown, steady * after * (1 - shown), composite, wanted, known, drawn)
 
     @cached_property
@@ -168,7 +168,7 @@ class EyeBatch:
         composite: (B, 3, E, 2 E) in [-1, 1], T's eyeballs over the warped source.
         wanted: likewise, the target with its lids where T moved them.
         known: in [0, 1], where that is certain.
-        drawn: (B, 3, E, 2 E) in [-1, 1], T's colours in their shade.
+        drawn: (B, 3, E, 2 E) in [-1, 1], what T copies from elsewhere in the photo, in its shade.
     """
 
     target: Tensor
