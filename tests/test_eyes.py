@@ -83,9 +83,13 @@ def test_what_a_lid_hides_of_an_iris_is_at_first_its_mirror_image():
     assert abs((PUPILS[0][1] / R - 3 / 16) * 4 - PUPIL_Y) < 1e-4
     x = torch.full((1, 3, 64, 128), 0.2)
     x[..., 33:40, :] = -0.8  # rows that a lid leaves free, below the pupils at 32.48
-    eyes = network(x, x, torch.zeros(1, 2, 128, 128), torch.zeros(1, 6))
+    eyes = network(x, x, torch.zeros(1, 2, 128, 128), torch.zeros(1, 6), torch.full((1, 3), 0.9))
     mirrored = shade_eyeballs(x, eyes, own=False).mean((1, 3))[0]
-    assert (mirrored[26:31] < -0.75).all() and (mirrored[[20, 44]] > 0.1).all() and mirrored[35] > 0.1
+    assert (mirrored[26:31] < -0.5).all() and (mirrored[[20, 44]] > 0.1).all() and mirrored[35] > 0.1
+    eyes[:, 4] = 1
+    assert shade_eyeballs(x, eyes * torch.tensor([1, 1, 1, 1, 1, 0, 1, 1, 1]).view(1, 9, 1, 1), own=False).allclose(
+        torch.tensor(0.8)
+    )
 
 
 @torch.no_grad()
@@ -99,9 +103,9 @@ def test_a_mirrored_face_gets_mirrored_eyes(network):
     eyes = network.add_eyes(x, prediction, condition).eyes
     mirrored = prediction._replace(flow=(flow * torch.tensor([-1.0, 1.0])[:, None, None]).flip(3))
     other = network.add_eyes(x.flip(3), mirrored, swap_sides(condition, 2)).eyes
-    signs = torch.tensor([1.0, 1.0, -1.0, 1.0, 1.0])[:, None, None]  # an offset to the left becomes one to the right
+    signs = torch.tensor([1.0, 1, -1, 1, 1, 1, 1, 1, 1])[:, None, None]  # an offset to the left becomes one to the right
     torch.testing.assert_close(other.flip(3) * signs, eyes, atol=1e-5, rtol=0)
-    shares = eyes[:, [0, 1, 4]]
+    shares = eyes[:, [0, 1, 4, 5, 6, 7, 8]]
     assert eyes.shape == (1, EYE_FIELDS, 16, 32) and shares.min() >= 0 and shares.max() <= 1
     changed = network.add_eyes(x, prediction, network.condition(c, now, target + 1)).eyes
     assert (changed - eyes).abs().max() > 1e-3
@@ -156,7 +160,7 @@ def test_an_edit_keeps_the_photos_own_eyeball_and_draws_what_it_does_not_show():
     eyes[:, 0, 4:12] = 1  # open
     eyes[:, 1, :, :16] = 1  # the left one is shown
     eyes[:, 2] = 3 / R  # the rest is copied from 3 px to the right
-    eyes[:, 4, 4:6] = 0.5  # shaded by the upper lid
+    eyes[:, 5, 4:6] = 0.5  # shaded by the upper lid
     prediction = WarpPrediction.identity(32)._replace(flow=to_right, eyes=eyes)
     edited = prediction.apply(x)
     beside, own, part = edited - prediction._replace(eyes=torch.empty(0)).apply(x), at_eyes(x), at_eyes(edited)
@@ -254,7 +258,7 @@ def test_the_true_eyes_have_the_smallest_losses(closes):
     ball = (torch.rand(1, 3, 1, R, generator=seeded()) * 2 - 1).expand(-1, -1, R, -1)  # alike in all rows
     skin, to_pupil = torch.full((1, 3, R, R), -0.5), (PUPILS[0][1] - torch.arange(R) - 0.5)[:, None].expand(1, 1, R, R) / R
     x, target = (torch.lerp(skin, ball, part) for part in (before, after))
-    true = torch.cat((after, torch.minimum(before, after), before * 0, to_pupil, before * 0), dim=1)
+    true = torch.cat((after, torch.minimum(before, after), before * 0, to_pupil, *[before * 0] * 5), dim=1)
     losses = {}
     for name, eyes in (("true", true), ("none", torch.cat((before * 0, true[:, 1:]), dim=1)),
                        ("unmoved", torch.cat((before, true[:, 1:]), dim=1))):  # fmt: skip

@@ -87,7 +87,7 @@ def apply_warp(photo: Image.Image, field: WarpField, photo_from_crop: np.ndarray
     if field.mouth is not None:
         field.mouth.paint(result, photo_from_field, estimate_grain(photo, photo_from_crop, size), curve)
     if field.eyes is not None:
-        field.eyes.paint(result, photo, photo_from_field)
+        field.eyes.paint(result, photo, photo_from_field, curve)
     return result
 
 

@@ -91,7 +91,7 @@ class PhotoPainter(nn.Module):
         across, down = x.expand(height, width), y[:, None].expand(height, width)
         grid = torch.stack((a * across + b * down + start_x, c * across + d * down + start_y), dim=-1) * (2 / side) - 1
         planes = F.grid_sample(planes, grid[None], mode="bilinear", padding_mode="zeros", align_corners=False)
-        flow, gain, cover, mask, background, shading, uv, eyes = planes.split((2, 3, 1, 1, 3, 3, 4, 5), dim=1)
+        flow, gain, cover, mask, background, shading, uv, eyes = planes.split((2, 3, 1, 1, 3, 3, 4, 8), dim=1)
         determinant = a * d - b * c
 
         def sample(offset: Tensor) -> Tensor:
@@ -106,21 +106,22 @@ class PhotoPainter(nn.Module):
         mouth = composite_teeth(background, shading, uv, rows=lambda _: self.teeth) * 255
         edited = torch.lerp(edited, mouth, sharpen_edge(mask, sharpening))
         if warp.has_eyes:
-            opacity, kept, copied, offset = eyes.split((1, 1, 1, 2), dim=1)
-            eyeballs = part * kept + sample(offset) * copied
+            opacity, kept, copied, offset, white = eyes.split((1, 1, 1, 2, 3), dim=1)
+            eyeballs = part * kept + sample(offset) * copied + white
             edited = torch.lerp(edited, eyeballs, sharpen_edge(opacity, sharpening))
         return edited
 
     def _planes(self, warp: WarpPrediction, lower_face: Tensor) -> Tensor:
-        """All that is enlarged to the photo, over the wide crop: (1, 22, R, R)."""
+        """All that is enlarged to the photo, over the wide crop: (1, 25, R, R)."""
         flow, gain, cover, _ = clean_warp(warp, lower_face)
         planes = [flow, gain, cover, smooth_whole_mask(warp.mask * lower_face)]
         planes += [upsample_fields(part) for part in (warp.background, warp.shading, warp.uv)]
         if not warp.has_eyes:
-            return torch.cat((*planes, torch.zeros_like(cover).expand(-1, 5, -1, -1)), dim=1)
-        opacity, shown, offset, shade = warp.eyes.split((1, 1, 2, 1), dim=1)
+            return torch.cat((*planes, torch.zeros_like(cover).expand(-1, 8, -1, -1)), dim=1)
+        opacity, shown, offset, share, shade, white = warp.eyes.split((1, 1, 2, 1, 1, 3), dim=1)
         changed = at_eyes(cover)
-        copied = smooth_step((MASK_HIGH - shown) / (MASK_HIGH - MASK_LOW)) * changed
+        drawn = smooth_step((MASK_HIGH - shown) / (MASK_HIGH - MASK_LOW)) * changed
         light = 1 - (shade - MIN_SHADE).clamp(min=0) * changed
-        eyes = torch.cat((smooth_whole_mask(opacity), (1 - copied) * light, copied * light, offset), dim=1)
+        factors = torch.cat(((1 - drawn) * light, drawn * (1 - share) * light), dim=1)
+        eyes = torch.cat((smooth_whole_mask(opacity), factors, offset, drawn * share * light * white * 255), dim=1)
         return torch.cat((*planes, place_at_eyes(eyes)), dim=1)

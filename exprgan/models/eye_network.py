@@ -2,9 +2,9 @@
 
 A smooth flow that moves the lids drags iris and lashes along. So the eyeball is a layer of its own: where the target shows
 it, it is the photo's own pixel at the same place if the photo shows it there, and otherwise copied from another place in
-the photo's eye. Beside it lies the warped skin. Lids are thin, so a network of their own corrects T's flow there. Then the
-eye network sees both eyes in the photo and in the warped photo, in which the lids are at their final position. Both look at
-a window at each eye, the one on the picture's right mirrored.
+the photo's eye, or white. Beside it lies the warped skin. Lids are thin, so a network of their own corrects T's flow there.
+Then the eye network sees both eyes in the photo and in the warped photo, in which the lids are at their final position.
+Both look at a window at each eye, the one on the picture's right mirrored.
 """
 
 import torch
@@ -19,13 +19,14 @@ EYES_TOP, EYES_LEFT, EYES_HEIGHT, EYES_WIDTH = 3 / 16, 1 / 4, 1 / 4, 1 / 2
 """The part of the wide crop that holds both eyes, in its sides: a square window for each eye, side by side."""
 EYE_CHANNELS = (16, 32, 48)  # channels of the three scales, from `image_size` px down; multiplied by `width`
 FLOW_GAIN = 16.0  # factor on the input flow, which is small beside colours
-EYE_FIELDS = 5  # opacity, shown, offset in x and in y, shade
-HEAD_START = {"x": 0.0, "y": 0.0, "opacity": -4.0, "shown": 2.0, "shade": -3.0}
+EYE_FIELDS = 9  # opacity, shown, offset in x and in y, white, shade; red, green and blue of white, alike everywhere
+HEAD_START = {"x": 0.0, "y": 0.0, "opacity": -4.0, "shown": 2.0, "white": -2.0, "shade": -3.0}
 """The outputs of the eye network's head, with their biases at the start: no eyeball is drawn, what the photo shows is its
 own, and the rest is copied from its mirror image. x and y shift the place to copy from."""
 PUPIL_Y = 0.5075
 """Height at which the pupils of an aligned face lie in a window, in its sides. What a lid hides of an iris is, mirrored
-there, what the photo shows of it."""
+there, what the photo shows of it; above the iris lies the skin of the other lid's mirror image, instead of which the
+eyeball is white."""
 MAX_OFFSET = 0.08
 """The largest shift of the place from which an eyeball's colours are copied, in sides of the wide crop."""
 OPACITY_FADE = 0.02
@@ -102,23 +103,26 @@ class EyeNetwork(EyeUNet):
             start = torch.tensor([*HEAD_START.values()]).repeat_interleave(FIELD_SCALE**2)
             self.head.bias.copy_(start)  # type: ignore[operator]
 
-    def forward(self, x: Tensor, warped: Tensor, flow: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, x: Tensor, warped: Tensor, flow: Tensor, condition: Tensor, white: Tensor) -> Tensor:
         """Predicts `WarpPrediction.eyes`, (B, EYE_FIELDS, R / 4, R / 2).
 
         x: (B, 3, R / 4, R / 2) in [-1, 1], the eyes of the photo (`at_eyes`); warped: likewise, of the warped and relit
-        photo; flow: (B, 2, S, S), which warped it; condition: (B, N), `WarpNetwork.condition`.
+        photo; flow: (B, 2, S, S), which warped it; condition: (B, N), `WarpNetwork.condition`; white: (B, 3) in [0, 1], the
+        colour of the sclera.
         """
         outputs = F.pixel_shuffle(self.predict(torch.cat((x, warped), dim=1), flow, condition), FIELD_SCALE)
         offset, rest = outputs[:, :2], torch.sigmoid(outputs[:, 2:])
-        opacity, shown, shade = rest.chunk(3, dim=1)
+        opacity, shown, share, shade = rest.chunk(4, dim=1)
         side, device = rest.shape[-1], rest.device
         across, down = (torch.tanh(offset) * MAX_OFFSET).split(1, dim=1)
         rows = (torch.arange(side, device=device, dtype=down.dtype) + 0.5) / side
         down = down + (2 * EYES_HEIGHT) * (PUPIL_Y - rows)[:, None]
-        fields = torch.cat((opacity * _fade(side, OPACITY_FADE, device), shown, across, down, shade * MAX_SHADE), dim=1)
+        opacity = opacity * _fade(side, OPACITY_FADE, device)
+        fields = torch.cat((opacity, shown, across, down, share, shade * MAX_SHADE), dim=1)
         left, right = fields.unflatten(0, (2, -1))  # `chunk` would fix B in an export
-        mirrored = fields.new_tensor([1.0, 1.0, -1.0, 1.0, 1.0])[:, None, None]
-        return torch.cat((left, right.flip(3) * mirrored), dim=3)
+        mirrored = fields.new_tensor([1.0, 1.0, -1.0, 1.0, 1.0, 1.0])[:, None, None]
+        fields = torch.cat((left, right.flip(3) * mirrored), dim=3)
+        return torch.cat((fields, white[..., None, None].expand(-1, -1, *fields.shape[2:])), dim=1)
 
 
 def at_eyes(x: Tensor) -> Tensor:
@@ -149,9 +153,10 @@ def shade_eyeballs(x: Tensor, eyes: Tensor, own: bool = True) -> Tensor:
 
     Without `own` none is a pixel of the same place.
     """
-    _, shown, offset, shade = eyes.split((1, 1, 2, 1), dim=1)
+    _, shown, offset, share, shade, white = eyes.split((1, 1, 2, 1, 1, 3), dim=1)
     copied = backward_warp(x, offset / offset.new_tensor([EYES_WIDTH, EYES_HEIGHT])[:, None, None])
-    return ((torch.lerp(copied, x, shown) if own else copied) + 1) * (1 - shade) - 1
+    drawn = torch.lerp(copied, white * 2 - 1, share)
+    return ((torch.lerp(drawn, x, shown) if own else drawn) + 1) * (1 - shade) - 1
 
 
 def _split(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -52,9 +52,10 @@ class WarpPrediction(NamedTuple):
     shading: Tensor  # (B, 3, S, S): colour of a white tooth at each point
     uv: Tensor  # (B, 4, S, S) in cm: texture coordinates on the two rows of teeth, see `teeth_texture.composite_teeth`
     eyes: Tensor = NO_EYES
-    """(B, 5, R / 4, R / 2), at the eyes (`eye_network.at_eyes`): the opacity of the visible eyeball, in [0, 1]; how far the
-    photo shows it at the same place, in [0, 1]; the offset of the point that the rest is copied from, x and y in sides of
-    the wide crop; and the part of its light that a lid takes, in [0, 1]. Empty for a T without an eye network."""
+    """(B, 9, R / 4, R / 2), at the eyes (`eye_network.at_eyes`), in [0, 1] but for the offset: the opacity of the visible
+    eyeball; how far the photo shows it at the same place; the offset of the point that the rest is copied from, x and y in
+    sides of the wide crop; how far that is white instead; the part of its light that a lid takes; and the colour of white,
+    alike everywhere. Empty for a T without an eye network."""
 
     @classmethod
     def identity(cls, image_size: int) -> "WarpPrediction":
@@ -226,7 +227,7 @@ class WarpNetwork(UNet):
             return prediction
         flow, gain = prediction.flow.detach(), prediction.gain.detach()  # the eye network does not train flow and gain
         warped, small = warp_and_relight(x, flow, gain, at_eyes), F.avg_pool2d(flow, FIELD_SCALE)
-        return prediction._replace(eyes=self.eyes(at_eyes(x), warped, small, c))
+        return prediction._replace(eyes=self.eyes(at_eyes(x), warped, small, c, sclera_color(x).clamp(max=1)))
 
     def _place_in_wide_crop(self, crop: Tensor) -> Tensor:
         """Resamples pictures over the crop to their size in the wide crop, and repeats their edge pixels around them."""
