@@ -59,7 +59,9 @@ def test_every_command_in_the_text_is_one_as_well(line):
     train_parser().parse_args([verb, *(arguments if arguments != ["--help"] else ["DATA"])])
 
 
-@pytest.mark.parametrize("flag", sorted(set(re.findall(r"`(--[\w-]+)", README[README.index("## Retraining") :]))))
+@pytest.mark.parametrize(
+    "flag", sorted(set(re.findall(r"`(--[\w-]+)", README[README.index("## Retraining") : README.index("## The app")])))
+)
 def test_every_flag_of_retraining_is_one(flag, capsys):
     with pytest.raises(SystemExit):
         train_parser().parse_args(["fit", "--help"])

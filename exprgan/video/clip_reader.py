@@ -116,7 +116,7 @@ class ClipReader:
 
     def _open(self) -> Any:
         try:
-            container = self._av.open(str(self.path), metadata_errors="ignore")
+            container = open_clip(self._av, self.path)
         except (self._av.FFmpegError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise BadVideoError(
@@ -213,6 +213,13 @@ class ClipReader:
             dst_color_range=reformatter.ColorRange.JPEG,
         )  # fmt: skip
         return Image.fromarray(np.ascontiguousarray(np.rot90(rgb.to_ndarray(), self._quarter_turns)))
+
+
+def open_clip(av: Any, path: Path) -> Any:
+    """Opens a film with PyAV, whatever bytes its metadata hold."""
+    major = int(av.__version__.split(".")[0])
+    options = {"metadata_errors": "ignore"} if major < 19 else {}  # from 19 on PyAV replaces them itself
+    return av.open(str(path), **options)
 
 
 def import_av() -> Any:

@@ -16,7 +16,7 @@ from PIL import Image
 from ..atomic_write import atomic_write
 from ..photo.ai_metadata import DIGITAL_SOURCE, SOFTWARE
 from ..photo.video_writer import CRF, append_marker
-from .clip_reader import BT601, UNSPECIFIED, ClipReader, Colors, exact_scaling, import_av
+from .clip_reader import BT601, UNSPECIFIED, ClipReader, Colors, exact_scaling, import_av, open_clip
 
 COPIED_SOUND = {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}
 """Codecs of sound that an MP4 can hold; other sound is encoded anew as AAC."""
@@ -92,7 +92,7 @@ def join_segments(segments: list[Path], clip: ClipReader, path: Path) -> None:
     with atomic_write(path, sync=True) as part:
         with (
             _os_errors(av),
-            av.open(str(clip.path), metadata_errors="ignore") as source,
+            open_clip(av, clip.path) as source,
             av.open(str(segments[0])) as first,
             av.open(str(part), "w", format="mp4", options={"movflags": "faststart"}) as target,
         ):
