@@ -24,7 +24,7 @@ from .cli_settings import (
     parse_settings,
 )
 from .editing.animation import ANIMATION_KINDS
-from .editing.dials import DIALS, dials_of
+from .editing.dials import DIALS, dials_of, split_side
 from .editing.look import Look, bundled_looks
 from .editing.multi_face import draw_numbers
 from .editing.target import TRANSFER_BY
@@ -291,7 +291,9 @@ def _looks(args: argparse.Namespace) -> None:
     for name in bundled_looks():
         look = Look.load(name)
         parts = {look.expression: look.intensity} if isinstance(look.expression, str) else look.expression or {}
-        print(f"{name:<10} {', '.join(f'{part} {value:g}' for part, value in [*parts.items(), *look.units.items()])}")
+        needs_eyes = any(DIALS[split_side(unit)[0]].needs_eyes for unit in look.units)
+        settings = ", ".join(f"{part} {value:g}" for part, value in [*parts.items(), *look.units.items()])
+        print(f"{name:<10} {settings}{' (for a model whose T has eyes)' * needs_eyes}")
 
 
 def _export(args: argparse.Namespace) -> None:

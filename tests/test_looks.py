@@ -158,6 +158,7 @@ def test_the_looks_are_listed(capsys):
     assert main(["looks"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6 and any(line.startswith("wink ") and "lids_left -1" in line for line in lines)
+    assert sum("eyes" in line for line in lines) == 2
 
 
 def test_transfer_on_the_command_line(model, data_dir, tmp_path, found, capsys):
