@@ -2,7 +2,9 @@
 
 A smooth flow that moves the lids drags iris and lashes along. So the eyeball is a layer of its own: where the target shows
 it, it is the photo's own pixel at the same place if the photo shows it there, and otherwise copied from another place in
-the photo's eye, or white. Beside it lies the warped skin. Lids are thin, so a network of their own corrects T's flow there.
+the photo's eye, or white. Beside it lies the warped skin. A photo of an open eye hides the skin of the upper lid, so what a
+closing lid does not reach is in this layer too: skin, copied from below the eye. Lids are thin, so a network of their own
+corrects T's flow there.
 Then the eye network sees both eyes in the photo and in the warped photo, in which the lids are at their final position.
 Both look at a window at each eye, the one on the picture's right mirrored.
 """
@@ -27,6 +29,8 @@ PUPIL_Y = 0.5075
 """Height at which the pupils of an aligned face lie in a window, in its sides. What a lid hides of an iris is, mirrored
 there, what the photo shows of it; above the iris lies the skin of the other lid's mirror image, instead of which the
 eyeball is white."""
+LID_SKIN_Y = 0.645
+"""Likewise a height just below the lower lid: mirrored there, a lid that closes is the skin below the eye."""
 MAX_OFFSET = 0.08
 """The largest shift of the place from which an eyeball's colours are copied, in sides of the wide crop."""
 OPACITY_FADE = 0.02
@@ -115,14 +119,19 @@ class EyeNetwork(EyeUNet):
         opacity, shown, share, shade = rest.chunk(4, dim=1)
         side, device = rest.shape[-1], rest.device
         across, down = (torch.tanh(offset) * MAX_OFFSET).split(1, dim=1)
-        rows = (torch.arange(side, device=device, dtype=down.dtype) + 0.5) / side
-        down = down + (2 * EYES_HEIGHT) * (PUPIL_Y - rows)[:, None]
+        down = down + mirror_offset(PUPIL_Y, down)
         opacity = opacity * _fade(side, OPACITY_FADE, device)
         fields = torch.cat((opacity, shown, across, down, share, shade * MAX_SHADE), dim=1)
         left, right = fields.unflatten(0, (2, -1))  # `chunk` would fix B in an export
         mirrored = fields.new_tensor([1.0, 1.0, -1.0, 1.0, 1.0, 1.0])[:, None, None]
         fields = torch.cat((left, right.flip(3) * mirrored), dim=3)
         return torch.cat((fields, white[..., None, None].expand(-1, -1, *fields.shape[2:])), dim=1)
+
+
+def mirror_offset(height: float, x: Tensor) -> Tensor:
+    """The offset in y to the mirror image about a height of the windows, in sides of the wide crop: (E, 1) for E rows of x."""
+    rows = (torch.arange(x.shape[-2], device=x.device, dtype=x.dtype) + 0.5) / x.shape[-2]
+    return (2 * EYES_HEIGHT) * (height - rows)[:, None]
 
 
 def at_eyes(x: Tensor) -> Tensor:

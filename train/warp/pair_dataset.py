@@ -48,6 +48,9 @@ are drawn more often, see `combination_weights`."""
 MOVING_EYES_SHARE, MIN_OPENING_CHANGE, MAX_DRAWS = 0.7, 0.15, 8
 """For eyes alone: the share of pairs that are drawn anew, up to MAX_DRAWS times, until source and target show another area
 of the eyeballs, by the part MIN_OPENING_CHANGE of that of the neutral picture. Most pairs hardly move the lids."""
+CLOSING_SHARE, CLOSED_OPENING = 0.25, 0.6
+"""For eyes alone: the share of pairs whose target shows at most the part CLOSED_OPENING of the neutral picture's eyeballs: lids
+that come down, both or one, are rare in the expressions and among the combinations."""
 UNCHANGED_SHARE = 0.1
 """Share of pairs whose target is the source, so that a face that shows the target expression already is left alone."""
 SMILE_STYLE = "morph"
@@ -122,6 +125,11 @@ class PersonPictures:
         """The area of the visible eyeballs in each picture by that in the neutral one, where these are seen; else 1."""
         area = self.eyeballs.float().mean((1, 2))
         return (area / area[0]).tolist() if area[0] > 0 else [1.0] * len(area)
+
+    @cached_property
+    def closed(self) -> list[int]:
+        """Indices of rendered pictures with closed or nearly closed lids, on one side at least."""
+        return [i for i, opening in enumerate(self.openings) if opening <= CLOSED_OPENING and i not in self.smiles]
 
     @cached_property
     def targets(self) -> list[int]:
@@ -209,7 +217,8 @@ def combination_weights(people: Sequence[PersonPictures]) -> list[PersonPictures
 
 
 def draw_pairs(people: list[PersonPictures], count: int, generator: torch.Generator, eyes_alone: bool = False) -> Pairs:
-    """Draws pairs at random; each person is equally likely, but for `eyes_alone`, see MOVING_EYES_SHARE."""
+    """Draws pairs at random; each person is equally likely, but for `eyes_alone`, see MOVING_EYES_SHARE and
+    CLOSING_SHARE."""
 
     def below(end: int) -> int:
         return int(torch.randint(end, (), generator=generator))
@@ -244,6 +253,8 @@ def draw_pairs(people: list[PersonPictures], count: int, generator: torch.Genera
             person, source, target = draw()
             if abs(person.openings[target] - person.openings[source]) > MIN_OPENING_CHANGE:
                 break
+        if eyes_alone and person.closed and happens(CLOSING_SHARE):
+            target = any_of(person.closed)
         drawn.append((person, source, target))
 
     def stack(name: str, of_source: bool = False) -> Tensor:

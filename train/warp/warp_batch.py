@@ -104,15 +104,22 @@ class WarpBatch:
         before, after = at_eyes(self.eyeballs).split(1, dim=1)
         x, target, prediction = at_eyes(self.x), at_eyes(self.target), self.prediction
         opacity = backward_warp(after, shift)
+        # what T's lids, warped as they are, still show of the source's eyeballs where the target has a lid
+        left = at_eyes(backward_warp(self.eyeballs[:, :1], prediction.flow.detach()))
+        left, beside = (F.max_pool2d(part, 3, stride=1, padding=1) for part in (left, opacity))
+        lid = left * (1 - beside)
         # where a lid leaves the rim of an eyeball, its shadow must not stay
-        shown = before * (1 - (_erode(after) - _erode(before)).clamp(min=0))
+        shown = before * (1 - (_erode(after) - _erode(before)).clamp(min=0)) * (1 - lid)
         skin = warp_and_relight(self.x, prediction.flow.detach(), prediction.gain.detach(), at_eyes)
         composite = composite_eyes(skin, x, prediction.eyes)
-        wanted = torch.lerp(backward_warp(target, shift), target, opacity)
+        moved = backward_warp(target, shift)
+        wanted = torch.lerp(moved, target, opacity)
         steady = self.steady[:, None, None, None]
         known = steady * (1 - opacity * (1 - after))  # the target does not show an eyeball where only T opens the lids
         drawn = shade_eyeballs(x, prediction.eyes, own=False)
-        return EyeBatch(target, opacity, shown, steady * after * (1 - shown), composite, wanted, known, drawn)
+        hidden = steady * after * (1 - shown)
+        return EyeBatch(torch.lerp(target, moved, lid), opacity + lid, shown, lid, torch.maximum(hidden, lid), composite,
+                        wanted, known, drawn)  # fmt: skip
 
     @cached_property
     def flow_error(self) -> Tensor:
@@ -161,10 +168,11 @@ class EyeBatch:
     """The eyes, E x 2 E with E = R / 4 (`exprgan.models.eye_network.at_eyes`); one channel where none are named.
 
     Attributes:
-        target: (B, 3, E, 2 E) in [-1, 1].
-        opacity: in [0, 1], the visible eyeballs between the lids where T moved them.
-        shown: in [0, 1], what the source shows of them without the shadow of a lid that moves away.
-        uncovered: in [0, 1], what the target shows of them and `shown` does not.
+        target: (B, 3, E, 2 E) in [-1, 1], with `lid` where T moved it.
+        opacity: in [0, 1], the visible eyeballs between the lids where T moved them, and `lid`.
+        shown: in [0, 1], what the source shows of eyeballs without the shadow of a lid that moves away.
+        lid: in [0, 1], skin of the target where the warped source shows an eyeball.
+        drawn_there: in [0, 1], `lid`, and what the target shows of eyeballs and `shown` does not.
         composite: (B, 3, E, 2 E) in [-1, 1], T's eyeballs over the warped source.
         wanted: likewise, the target with its lids where T moved them.
         known: in [0, 1], where that is certain.
@@ -174,7 +182,8 @@ class EyeBatch:
     target: Tensor
     opacity: Tensor
     shown: Tensor
-    uncovered: Tensor
+    lid: Tensor
+    drawn_there: Tensor
     composite: Tensor
     wanted: Tensor
     known: Tensor

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from exprgan.models.backward_warp import FIELD_SCALE, upsample_fields, warp_and_relight
-from exprgan.models.eye_network import at_eyes
+from exprgan.models.eye_network import LID_SKIN_Y, at_eyes, mirror_offset
 from exprgan.models.mouth_network import lower_face
 
 from .warp_batch import WarpBatch
@@ -140,7 +140,7 @@ def mouth_smoothness(batch: WarpBatch) -> Tensor:
 
 @register_warp_loss(1.0, of_eyes=True)
 def eye_mask(batch: WarpBatch) -> Tensor:
-    """Cross entropy of the opacity of the eyeballs, plus the Dice loss of both together."""
+    """Cross entropy of the opacity of eyeballs and hidden lids, plus the Dice loss of both together."""
     return _mask_error(batch.prediction.eyes[:, :1], batch.eyes.opacity)
 
 
@@ -154,9 +154,18 @@ def eye_shown(batch: WarpBatch) -> Tensor:
 
 @register_warp_loss(0.3, of_eyes=True)
 def eye_color(batch: WarpBatch) -> Tensor:
-    """Mean |drawn - target| where the target shows an eyeball that the source hides, whatever T's opacity is there."""
-    weight = batch.eyes.uncovered
+    """Mean |drawn - target| where the target shows an eyeball or a lid that the source hides, whatever T's opacity is there."""
+    weight = batch.eyes.drawn_there
     return ((batch.eyes.drawn - batch.eyes.target).abs() * weight).sum() / (3 * weight.sum() + 1)
+
+
+@register_warp_loss(0.1, of_eyes=True)
+def lid_skin(batch: WarpBatch) -> Tensor:
+    """Mean distance in px of the decoder's pictures, along each axis, of the place that a lid is copied from to the skin below
+    the eye: the colours alone do not lead there from the iris, past the white."""
+    offset, weight = batch.prediction.eyes[:, 2:4], batch.eyes.lid
+    wanted = torch.cat((torch.zeros_like(weight), mirror_offset(LID_SKIN_Y, weight).expand_as(weight)), dim=1)
+    return ((offset - wanted).abs() * weight).sum() * batch.flow.shape[-1] / (2 * weight.sum() + 1)
 
 
 @register_warp_loss(2.0, of_eyes=True)

@@ -7,7 +7,7 @@ from .action_units import UnitWeights
 
 GROUPS: tuple[tuple[float, tuple[tuple[int, ...], ...]], ...] = (
     (0.50, ((1,), (2,), (1, 2), (4,), (1, 4), (1, 2, 4))),  # brows
-    (0.50, ((5,), (7,), (43,), (43,))),  # lids
+    (0.65, ((5,), (7,), (43,), (43,))),  # lids
     (0.35, ((6,), (9,), (6, 9))),  # cheeks and nose
     (0.55, ((12,), (12,), (14,), (15,))),  # corners of the mouth
     (
