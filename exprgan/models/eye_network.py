@@ -112,7 +112,7 @@ class EyeNetwork(EyeUNet):
 
         x: (B, 3, R / 4, R / 2) in [-1, 1], the eyes of the photo (`at_eyes`); warped: likewise, of the warped and relit
         photo; flow: (B, 2, S, S), which warped it; condition: (B, N), `WarpNetwork.condition`; white: (B, 3) in [0, 1], the
-        colour of the sclera.
+        colour of the sclera, `warp_network.eye_white`.
         """
         outputs = F.pixel_shuffle(self.predict(torch.cat((x, warped), dim=1), flow, condition), FIELD_SCALE)
         offset, rest = outputs[:, :2], torch.sigmoid(outputs[:, 2:])

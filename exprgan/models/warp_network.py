@@ -37,6 +37,9 @@ DEFAULT_EMPHASIS, since the nose is pulled along by the lips."""
 SCLERA_REACH, SCLERA_QUANTILES, CHEEK_BELOW_EYE = (0.28, 0.11), (0.85, 0.97), 0.85
 """Where the sclera is sought: half width and half height of a box about each pupil, the quantiles of brightness taken from
 it, and the distance of the cheek below the pupil; lengths in eye distances."""
+WHITE_REACH, WHITE_QUANTILES, WHITE_FACTOR = (0.2, 0.07), (0.9, 0.98), 1.15
+"""The same for the white of eyes, in whose smaller box there is less skin, of the blue channel, in which skin is darkest; and a
+factor, since a lid's shade only darkens."""
 
 NO_EYES = torch.empty(0)
 
@@ -227,7 +230,7 @@ class WarpNetwork(UNet):
             return prediction
         flow, gain = prediction.flow.detach(), prediction.gain.detach()  # the eye network does not train flow and gain
         warped, small = warp_and_relight(x, flow, gain, at_eyes), F.avg_pool2d(flow, FIELD_SCALE)
-        return prediction._replace(eyes=self.eyes(at_eyes(x), warped, small, c, sclera_color(x).clamp(max=1)))
+        return prediction._replace(eyes=self.eyes(at_eyes(x), warped, small, c, eye_white(x)))
 
     def _place_in_wide_crop(self, crop: Tensor) -> Tensor:
         """Resamples pictures over the crop to their size in the wide crop, and repeats their edge pixels around them."""
@@ -256,17 +259,40 @@ def sclera_color(x: Tensor) -> Tensor:
     x, (B, 3, R, R) in [-1, 1], is a photo over the wide crop. The colour, (B, 3), positive, has the brightness of the
     sclera, or that of the cheeks if these are brighter, which means that the eyes lie in shadow.
     """
-    x, eye_distance = (x.float() + 1) / 2, (EYES[1][0] - EYES[0][0]) / WIDE_CROP_SCALE
-    luma, pupils = x.new_tensor(LUMA), [[(at - 0.5) / WIDE_CROP_SCALE + 0.5 for at in eye] for eye in EYES]
-    half_width, half_height = (reach * eye_distance for reach in SCLERA_REACH)
-    eyes = torch.cat([_pixels_in_box(x, left, top, half_width, half_height) for left, top in pupils], dim=2)
-    below, half = CHEEK_BELOW_EYE * eye_distance, CHEEK_BELOW_EYE * eye_distance / 4
-    cheeks = torch.cat([_pixels_in_box(x, left, top + below, half, half) for left, top in pupils], dim=2).mean(2)
-    order = torch.einsum("c,bcn->bn", luma, eyes).argsort(dim=1)
-    first, last = (round(quantile * order.shape[1]) for quantile in SCLERA_QUANTILES)
-    sclera = eyes.gather(2, order[:, None, first:last].expand(-1, 3, -1)).mean(2)
+    luma = x.new_tensor(LUMA, dtype=torch.float32)
+    sclera = _mean_about_pupils(x, SCLERA_REACH, SCLERA_QUANTILES, luma)
+    half = CHEEK_BELOW_EYE / 4
+    cheeks = _pixels_about_pupils(x, (half, half), CHEEK_BELOW_EYE).mean(2)
     brightening = (cheeks @ luma / (sclera @ luma).clamp(min=1e-3)).clamp(min=1)
     return (sclera * brightening[:, None]).clamp(min=1e-2)
+
+
+def eye_white(x: Tensor) -> Tensor:
+    """Estimates the colour of what lids uncover of the white of the eyes, where no lid shades it.
+
+    x: as for `sclera_color`; the colour is (B, 3) in [0, 1].
+    """
+    blue = x.new_tensor([0, 0, 1], dtype=torch.float32)
+    return (_mean_about_pupils(x, WHITE_REACH, WHITE_QUANTILES, blue) * WHITE_FACTOR).clamp(max=1)
+
+
+def _mean_about_pupils(x: Tensor, reach: tuple[float, float], quantiles: tuple[float, float], weights: Tensor) -> Tensor:
+    """The mean of the pixels in boxes about the pupils whose weighted channels lie between two quantiles, (B, 3) in [0, 1]."""
+    pixels = _pixels_about_pupils(x, reach)
+    order = torch.einsum("c,bcn->bn", weights, pixels).argsort(dim=1)
+    first, last = (round(quantile * order.shape[1]) for quantile in quantiles)
+    return pixels.gather(2, order[:, None, first:last].expand(-1, 3, -1)).mean(2)
+
+
+def _pixels_about_pupils(x: Tensor, reach: tuple[float, float], below: float = 0.0) -> Tensor:
+    """The pixels of a box about each pupil or, by `below`, below it: (B, 3, R, R) in [-1, 1] -> (B, 3, N) in [0, 1].
+
+    reach: half width and half height; all in eye distances.
+    """
+    x, eye_distance = (x.float() + 1) / 2, (EYES[1][0] - EYES[0][0]) / WIDE_CROP_SCALE
+    pupils = [[(at - 0.5) / WIDE_CROP_SCALE + 0.5 for at in eye] for eye in EYES]
+    width, height = (part * eye_distance for part in reach)
+    return torch.cat([_pixels_in_box(x, left, top + below * eye_distance, width, height) for left, top in pupils], dim=2)
 
 
 def _pixels_in_box(x: Tensor, center_x: float, center_y: float, half_width: float, half_height: float) -> Tensor:

@@ -152,7 +152,7 @@ def eye_shown(batch: WarpBatch) -> Tensor:
     return (F.binary_cross_entropy(predicted, batch.eyes.shown, reduction="none") * weight).sum() / weight.sum()
 
 
-@register_warp_loss(0.3, of_eyes=True)
+@register_warp_loss(0.6, of_eyes=True)
 def eye_color(batch: WarpBatch) -> Tensor:
     """Mean |drawn - target| where the target shows an eyeball or a lid that the source hides, whatever T's opacity is there."""
     weight = batch.eyes.drawn_there
