@@ -273,8 +273,8 @@ def test_the_true_eyes_have_the_smallest_losses(closes):
     for name, eyes in (("true", true), ("none", none), ("unmoved", unmoved), ("elsewhere", elsewhere)):
         batch = batch_of(x, target, before, after, eyes)
         losses[name] = {loss: WARP_LOSSES[loss][0](batch).item() for loss in EYE_LOSSES}
-    worse = {"none": ("eye_mask", "eye_pixel", "eye_edges"), "unmoved": ("eye_pixel", "eye_shown" if closes else "eye_mask"),
-             "elsewhere": ("eye_color", *["lid_skin"] * closes)}  # fmt: skip
+    worse = {"none": ("eye_mask", "eye_pixel", "eye_edges"), "elsewhere": ("eye_color", *["lid_skin"] * closes),
+             "unmoved": ("eye_pixel", "eye_shown" if closes else "eye_mask")}  # fmt: skip
     for other, names in worse.items():
         for loss in names:
             assert losses["true"][loss] < 0.2 * losses[other][loss] + 1e-3 < losses[other][loss], (other, loss)

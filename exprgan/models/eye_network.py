@@ -129,7 +129,7 @@ class EyeNetwork(EyeUNet):
 
 
 def mirror_offset(height: float, x: Tensor) -> Tensor:
-    """The offset in y to the mirror image about a height of the windows, in sides of the wide crop: (E, 1) for E rows of x."""
+    """(E, 1), for x of E rows: the offset in y to the mirror image about a height of the windows, in sides of the crop."""
     rows = (torch.arange(x.shape[-2], device=x.device, dtype=x.dtype) + 0.5) / x.shape[-2]
     return (2 * EYES_HEIGHT) * (height - rows)[:, None]
 

@@ -38,8 +38,8 @@ SCLERA_REACH, SCLERA_QUANTILES, CHEEK_BELOW_EYE = (0.28, 0.11), (0.85, 0.97), 0.
 """Where the sclera is sought: half width and half height of a box about each pupil, the quantiles of brightness taken from
 it, and the distance of the cheek below the pupil; lengths in eye distances."""
 WHITE_REACH, WHITE_QUANTILES, WHITE_FACTOR = (0.2, 0.07), (0.9, 0.98), 1.15
-"""The same for the white of eyes, in whose smaller box there is less skin, of the blue channel, in which skin is darkest; and a
-factor, since a lid's shade only darkens."""
+"""The same for the white of eyes: a smaller box, which holds less skin, quantiles of the blue channel, in which skin is
+darkest, and a factor, since a lid's shade only darkens."""
 
 NO_EYES = torch.empty(0)
 
@@ -277,7 +277,7 @@ def eye_white(x: Tensor) -> Tensor:
 
 
 def _mean_about_pupils(x: Tensor, reach: tuple[float, float], quantiles: tuple[float, float], weights: Tensor) -> Tensor:
-    """The mean of the pixels in boxes about the pupils whose weighted channels lie between two quantiles, (B, 3) in [0, 1]."""
+    """(B, 3) in [0, 1]: the mean of the pixels about the pupils whose weighted channels lie between two quantiles."""
     pixels = _pixels_about_pupils(x, reach)
     order = torch.einsum("c,bcn->bn", weights, pixels).argsort(dim=1)
     first, last = (round(quantile * order.shape[1]) for quantile in quantiles)

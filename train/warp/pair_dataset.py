@@ -49,8 +49,8 @@ MOVING_EYES_SHARE, MIN_OPENING_CHANGE, MAX_DRAWS = 0.7, 0.15, 8
 """For eyes alone: the share of pairs that are drawn anew, up to MAX_DRAWS times, until source and target show another area
 of the eyeballs, by the part MIN_OPENING_CHANGE of that of the neutral picture. Most pairs hardly move the lids."""
 CLOSING_SHARE, CLOSED_OPENING = 0.25, 0.6
-"""For eyes alone: the share of pairs whose target shows at most the part CLOSED_OPENING of the neutral picture's eyeballs: lids
-that come down, both or one, are rare in the expressions and among the combinations."""
+"""For eyes alone: the share of pairs whose target shows at most the part CLOSED_OPENING of the neutral picture's eyeballs.
+Lids that come down, both or one, are rare in the expressions and among the combinations."""
 UNCHANGED_SHARE = 0.1
 """Share of pairs whose target is the source, so that a face that shows the target expression already is left alone."""
 SMILE_STYLE = "morph"

@@ -154,15 +154,15 @@ def eye_shown(batch: WarpBatch) -> Tensor:
 
 @register_warp_loss(0.6, of_eyes=True)
 def eye_color(batch: WarpBatch) -> Tensor:
-    """Mean |drawn - target| where the target shows an eyeball or a lid that the source hides, whatever T's opacity is there."""
+    """Mean |drawn - target| where the target shows an eyeball or lid that the source hides, whatever T's opacity there."""
     weight = batch.eyes.drawn_there
     return ((batch.eyes.drawn - batch.eyes.target).abs() * weight).sum() / (3 * weight.sum() + 1)
 
 
 @register_warp_loss(0.1, of_eyes=True)
 def lid_skin(batch: WarpBatch) -> Tensor:
-    """Mean distance in px of the decoder's pictures, along each axis, of the place that a lid is copied from to the skin below
-    the eye: the colours alone do not lead there from the iris, past the white."""
+    """Mean distance, in px of the decoder's pictures along each axis, from the place that a lid is copied from to the skin
+    below the eye: the colours alone do not lead there from the iris, past the white."""
     offset, weight = batch.prediction.eyes[:, 2:4], batch.eyes.lid
     wanted = torch.cat((torch.zeros_like(weight), mirror_offset(LID_SKIN_Y, weight).expand_as(weight)), dim=1)
     return ((offset - wanted).abs() * weight).sum() * batch.flow.shape[-1] / (2 * weight.sum() + 1)
