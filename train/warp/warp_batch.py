@@ -21,6 +21,8 @@ NEAR_LID_PX, MAX_LID_SHIFT = 5, 0.03
 MAX_LID_SHIFT, in sides of the wide crop, its lids are wrong, and eyes are compared with the target that far away only."""
 RIM_PX = 2
 """Width of the rim of a visible eyeball, in px of R = 256: there it lies in the shadow of lid and lashes."""
+LASH_PX = 3
+"""Height of the part of a lid with lashes above its edge, in px of R = 256, that T's flow brings along."""
 CONTINUED_WEIGHT = 0.5
 """Weight of the error of the flow on eyeballs, where the renderer's is that of the skin beside them."""
 LID_PX, BESIDE_LIDS = 4, 0.1
@@ -104,10 +106,10 @@ class WarpBatch:
         before, after = at_eyes(self.eyeballs).split(1, dim=1)
         x, target, prediction = at_eyes(self.x), at_eyes(self.target), self.prediction
         opacity = backward_warp(after, shift)
-        # what T's lids, warped as they are, still show of the source's eyeballs where the target has a lid
-        left = at_eyes(backward_warp(self.eyeballs[:, :1], prediction.flow.detach()))
-        left, beside = (F.max_pool2d(part, 3, stride=1, padding=1) for part in (left, opacity))
-        lid = left * (1 - beside)
+        # where the target has a lid: what T's, warped as it is, still shows of the source's eyeballs, and where the source
+        # shows them, as T drags lashes over them that the lid's skin, hidden in the source, has not got
+        left = _dilate(at_eyes(backward_warp(self.eyeballs[:, :1], prediction.flow.detach())), 1)
+        lid = torch.maximum(left * (1 - _dilate(opacity, RIM_PX)), before * (1 - _dilate(opacity, LASH_PX)))
         # where a lid leaves the rim of an eyeball, its shadow must not stay
         shown = before * (1 - (_erode(after) - _erode(before)).clamp(min=0)) * (1 - lid)
         skin = warp_and_relight(self.x, prediction.flow.detach(), prediction.gain.detach(), at_eyes)
@@ -171,7 +173,7 @@ class EyeBatch:
         target: (B, 3, E, 2 E) in [-1, 1], with `lid` where T moved it.
         opacity: in [0, 1], the visible eyeballs between the lids where T moved them, and `lid`.
         shown: in [0, 1], what the source shows of eyeballs without the shadow of a lid that moves away.
-        lid: in [0, 1], skin of the target where the warped source shows an eyeball.
+        lid: in [0, 1], the target's lid where the source, or the warped source, shows an eyeball.
         drawn_there: in [0, 1], `lid`, and what the target shows of eyeballs and `shown` does not.
         composite: (B, 3, E, 2 E) in [-1, 1], T's eyeballs over the warped source.
         wanted: likewise, the target with its lids where T moved them.
@@ -214,9 +216,14 @@ def _find_shift(predicted: Tensor, true: Tensor, visible: Tensor, near_px: int, 
     return shift
 
 
+def _dilate(x: Tensor, px: int) -> Tensor:
+    """The largest value within so many px."""
+    return F.max_pool2d(x, 2 * px + 1, stride=1, padding=px)
+
+
 def _erode(x: Tensor) -> Tensor:
     """The smallest value within RIM_PX."""
-    return -F.max_pool2d(-x, 2 * RIM_PX + 1, stride=1, padding=RIM_PX)
+    return -_dilate(-x, RIM_PX)
 
 
 def _blur(x: Tensor, window: int) -> Tensor:

@@ -19,6 +19,8 @@ MAX_EMPHASIS_PX = 0.2
 """Where emphasis moves the flow further, in px of the decoder's pictures, the lids are not compared with the target."""
 SHOWN_ASIDE = 0.1
 """Weight of what the photo shows of an eyeball where the target hides it."""
+WHITE_LID_PX = 4.0
+"""A lid that is white costs as much as one that is copied from so many px beside its place."""
 
 WARP_LOSSES: dict[str, tuple[Callable[[WarpBatch], Tensor], float]] = {}
 """Name -> the function and its weight."""
@@ -161,11 +163,13 @@ def eye_color(batch: WarpBatch) -> Tensor:
 
 @register_warp_loss(0.1, of_eyes=True)
 def lid_skin(batch: WarpBatch) -> Tensor:
-    """Mean distance, in px of the decoder's pictures along each axis, from the place that a lid is copied from to the skin
-    below the eye: the colours alone do not lead there from the iris, past the white."""
-    offset, weight = batch.prediction.eyes[:, 2:4], batch.eyes.lid
+    """Where a lid is copied: the mean distance of the place copied from to the skin below the eye, in px of the decoder's
+    pictures along each axis, plus WHITE_LID_PX times the share of white: by its colours alone the lid becomes grey."""
+    offset, white = batch.prediction.eyes[:, 2:5].split((2, 1), dim=1)
+    weight = batch.eyes.lid
     wanted = torch.cat((torch.zeros_like(weight), mirror_offset(LID_SKIN_Y, weight).expand_as(weight)), dim=1)
-    return ((offset - wanted).abs() * weight).sum() * batch.flow.shape[-1] / (2 * weight.sum() + 1)
+    error = (offset - wanted).abs().mean(1, keepdim=True) * batch.flow.shape[-1] + WHITE_LID_PX * white
+    return (error * weight).sum() / (weight.sum() + 1)
 
 
 @register_warp_loss(2.0, of_eyes=True)
