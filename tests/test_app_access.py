@@ -70,7 +70,12 @@ def test_about_says_what_it_is(visit):
 
 
 DISPLAYS = pytest.mark.parametrize(
-    ("viewport", "scheme"), [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light"), (PHONE, "dark")]
+    ("viewport", "scheme"),
+    [
+        (DESKTOP, "light"),
+        (PHONE, "dark"),
+        *(pytest.param(*other, marks=pytest.mark.slow) for other in ((DESKTOP, "dark"), (PHONE, "light"))),
+    ],
 )
 
 

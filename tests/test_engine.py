@@ -62,6 +62,7 @@ def assert_equal(one, other, tolerance=0.0):
                 torch.testing.assert_close(tensor, b[part][key], rtol=0, atol=tolerance, msg=lambda m, k=key: f"{k}: {m}")
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_one_does_with_two_half_batches(face, tmp_path):
     """Batch norm sees half a batch at a time in both."""
     steps = f"--face {face} --steps 2,2,3 {SMALL}"
@@ -74,7 +75,8 @@ def test_two_processes_do_what_one_does_with_two_half_batches(face, tmp_path):
     assert len(list((tmp_path / "two").glob("tensorboard/**/events*"))) == 1
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 20])
 def test_a_run_killed_at_any_moment_ends_in_the_same_weights(kills, face, tmp_path):
     steps = f"--face {face} --steps 8,8,8 {SMALL} --save-minutes 0.000001"  # a checkpoint every step
     run("fit", tmp_path / "whole", steps)

@@ -87,6 +87,7 @@ def edit_all(editor, uploads, out: Path) -> dict[str, list]:
 # Library.
 
 
+@pytest.mark.slow
 def test_a_slice_of_the_corpus_through_the_library(tiny_editor, tmp_path):
     results = edit_all(tiny_editor, corpus(quick=True), tmp_path)
     assert sum(map(len, results.values())) >= 150 and len(results) >= 40

@@ -205,6 +205,7 @@ def call_with_faces(function, item):
     return function(item)
 
 
+@pytest.mark.slow
 def test_processes_write_the_same_folder_and_name_the_photo_that_kills_one(tmp_path, drawn, monkeypatch):
     for name in ("a", "b", "c", "d", "e"):
         photo(tmp_path / "src/happy" / f"{name}.jpg")

@@ -148,6 +148,7 @@ def test_without_jitter_a_persons_pictures_share_one_frame_and_the_seed_changes_
     assert units[0] != units[1]
 
 
+@pytest.mark.slow
 def test_varied_pictures_are_turned_and_lit_as_their_columns_say(config, source):
     out = source.parent / "varied"
     build_set(replace(config, out=str(out), number=0, neutral=0, varied=2, combinations=0, flow=False, jitter=False))

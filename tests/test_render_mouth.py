@@ -148,6 +148,7 @@ def test_braces_are_grey_metal_on_both_rows_and_in_the_picture(face, shout):
     assert brackets.sum() > 10 and picture[brackets].mean() < 0.8 * shout.image[brackets].mean()
 
 
+@pytest.mark.slow
 def test_an_underbite_is_drawn_over_the_upper_row(face):
     behind, before = (TeethLook(brightness=0.95, lower_rise_cm=0.3, lower_advance_cm=advance) for advance in (0.0, 0.5))
     first, second = (face.render(BARED, mouth=MouthLook(teeth)) for teeth in (behind, before))

@@ -103,6 +103,7 @@ def test_each_call_may_be_the_first_of_a_forked_process(openmp, editor, folder, 
 # Autocast and inference mode.
 
 
+@pytest.mark.slow
 def test_pictures_are_the_same_in_every_state_of_torch_in_which_the_model_was_loaded_or_is_used(folder, portrait, face):
     made = {}
     for loading, using in itertools.product(STATES, STATES):

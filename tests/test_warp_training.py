@@ -349,6 +349,7 @@ def test_a_run_by_the_clock_stops_and_tells_its_steps(folder, weights, tmp_path)
     assert 0 < record["steps"] < 1000 and again.loop.step == record["steps"] and again.loop.fraction >= 1
 
 
+@pytest.mark.slow
 def test_a_mouth_that_learns_alone_leaves_flow_and_light_and_sees_every_emphasis(folder, weights, tmp_path):
     WarpTrainer(str(folder), str(weights), config(tmp_path, steps=1)).fit()
     settings = config(tmp_path, out=str(tmp_path / "mouth"), again=True, part="mouth", steps=4)

@@ -39,6 +39,7 @@ def test_their_reference_outputs_are_reproduced():
     ExprGAN.from_pretrained(WEIGHTS, check=True)
 
 
+@pytest.mark.slow
 def test_the_decoder_shows_the_requested_expression(editor, neutral):
     edits = [(name, editor.edit(editor.read_crop(path), name)) for path in neutral for name in EXPRESSIONS]
     correct = [editor.read_expression(result.crop).expression == name for name, result in edits]

@@ -110,6 +110,7 @@ class WarpBatch:
         # shows them, as T drags lashes over them that the lid's skin, hidden in the source, has not got
         left = _dilate(at_eyes(backward_warp(self.eyeballs[:, :1], prediction.flow.detach())), 1)
         lid = torch.maximum(left * (1 - _dilate(opacity, RIM_PX)), before * (1 - _dilate(opacity, LASH_PX)))
+        lid = (2 * lid - 1).clamp(min=0)  # without the faint rims of an eye that opens
         # where a lid leaves the rim of an eyeball, its shadow must not stay
         shown = before * (1 - (_erode(after) - _erode(before)).clamp(min=0)) * (1 - lid)
         skin = warp_and_relight(self.x, prediction.flow.detach(), prediction.gain.detach(), at_eyes)
