@@ -33,7 +33,7 @@ from train.warp.eyeball_fields import continue_flow, hold_eyeballs, keep_band, r
 from train.warp.flow_composition import compose_flow, invert_flow
 from train.warp.pair_dataset import draw_pairs, load_people
 from train.warp.unit_inputs import load_widened, start_eyes
-from train.warp.warp_batch import WarpBatch
+from train.warp.warp_batch import LASH_PX, WarpBatch
 from train.warp.warp_losses import EYE_LOSSES, WARP_LOSSES, total_warp_loss
 from train.warp.warp_trainer import WarpTrainer, augment_pairs
 
@@ -261,7 +261,9 @@ def test_the_true_eyes_have_the_smallest_losses(closes):
     ball = (torch.rand(1, 3, 1, R, generator=seeded()) * 2 - 1).expand(-1, -1, R, -1)  # alike in all rows
     skin, lines = torch.full((1, 3, R, R), -0.5), before * 0
     x, target = (torch.lerp(skin, ball, part) for part in (before, after))
-    opacity = torch.nn.functional.max_pool2d(before, 3, stride=1, padding=1) if closes else after
+    lashes = torch.nn.functional.max_pool2d(torch.nn.functional.pad(before, (0, 0, 0, LASH_PX)), (LASH_PX + 1, 1), stride=1)
+    rim = torch.nn.functional.max_pool2d(before, 3, stride=1, padding=1)
+    opacity = torch.maximum(lashes, rim) if closes else after
     place = mirror_offset(LID_SKIN_Y if closes else PUPIL_Y, at_eyes(lines)) * (1.0 if closes else 0.5)  # 0.5: the pupil
     place = at_eyes(lines) + place
     true = at_eyes(torch.cat((opacity, torch.minimum(before, after), *[lines] * 7), dim=1))

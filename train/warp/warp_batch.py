@@ -22,7 +22,7 @@ MAX_LID_SHIFT, in sides of the wide crop, its lids are wrong, and eyes are compa
 RIM_PX = 2
 """Width of the rim of a visible eyeball, in px of R = 256: there it lies in the shadow of lid and lashes."""
 LASH_PX = 3
-"""Height of the part of a lid with lashes above its edge, in px of R = 256, that T's flow brings along."""
+"""Reach of the upper lashes above an eyeball, in px of R = 256."""
 CONTINUED_WEIGHT = 0.5
 """Weight of the error of the flow on eyeballs, where the renderer's is that of the skin beside them."""
 LID_PX, BESIDE_LIDS = 4, 0.1
@@ -106,10 +106,12 @@ class WarpBatch:
         before, after = at_eyes(self.eyeballs).split(1, dim=1)
         x, target, prediction = at_eyes(self.x), at_eyes(self.target), self.prediction
         opacity = backward_warp(after, shift)
-        # where the target has a lid: what T's, warped as it is, still shows of the source's eyeballs, and where the source
-        # shows them, as T drags lashes over them that the lid's skin, hidden in the source, has not got
+        # where the target has a lid: what T's, warped as it is, still shows of the source's eyeballs, and what the source
+        # shows of them and of upper lashes, as flow drags these over the lid, whose skin is hidden in the source
         left = _dilate(at_eyes(backward_warp(self.eyeballs[:, :1], prediction.flow.detach())), 1)
-        lid = torch.maximum(left * (1 - _dilate(opacity, RIM_PX)), before * (1 - _dilate(opacity, LASH_PX)))
+        lashes = F.max_pool2d(F.pad(before, (0, 0, 0, LASH_PX)), (LASH_PX + 1, 1), stride=1)  # and the eyeball below
+        hidden = lashes * (1 - _dilate(opacity, 2 * LASH_PX))
+        lid = torch.maximum(left * (1 - _dilate(opacity, RIM_PX)), hidden)
         lid = (2 * lid - 1).clamp(min=0)  # without the faint rims of an eye that opens
         # where a lid leaves the rim of an eyeball, its shadow must not stay
         shown = before * (1 - (_erode(after) - _erode(before)).clamp(min=0)) * (1 - lid)
@@ -120,9 +122,9 @@ class WarpBatch:
         steady = self.steady[:, None, None, None]
         known = steady * (1 - opacity * (1 - after))  # the target does not show an eyeball where only T opens the lids
         drawn = shade_eyeballs(x, prediction.eyes, own=False)
-        hidden = steady * after * (1 - shown)
-        return EyeBatch(torch.lerp(target, moved, lid), opacity + lid, shown, lid, torch.maximum(hidden, lid), composite,
-                        wanted, known, drawn)  # fmt: skip
+        drawn_there = torch.maximum(steady * after * (1 - shown), lid)
+        return EyeBatch(torch.lerp(target, moved, lid), opacity + lid, shown, lid, drawn_there, composite, wanted, known,
+                        drawn)  # fmt: skip
 
     @cached_property
     def flow_error(self) -> Tensor:
