@@ -37,12 +37,12 @@ def test_a_dial_moves_its_unit_on_the_persons_own_sides():
     assert list(dials_of(UNITS, False)) == ["smile"] and not dials_of((), True)
 
 
-def test_lids_go_from_closed_to_wide_and_a_negative_value_takes_away_what_is_there():
+def test_lids_go_from_half_closed_to_wide_and_a_negative_value_takes_away_what_is_there():
     wide = torch.zeros(len(ALL), 2)
     wide[ALL.index(5)], wide[ALL.index(12)] = 1.6, 0.8
-    assert turned({"lids": 1}) == {5: (1, 1)} and turned({"lids": -1}) == {43: (1, 1)}
+    assert turned({"lids": 1}) == {5: (1, 1)} and turned({"lids": -1}) == {43: pytest.approx((0.6, 0.6))}
     wink = turned({"lids_left": -1}, wide)
-    assert wink[5] == pytest.approx((1.6, 0)) and wink[43] == (0, 1)
+    assert wink[5] == pytest.approx((1.6, 0)) and wink[43] == pytest.approx((0, 0.6))
     assert turned({"smile": -0.5}, wide)[12] == pytest.approx((0.4, 0.4)) and 12 not in turned({"smile": -1}, wide)
     assert turned({"lids": 1}, wide)[5] == (2, 2) and turned({"smile": -1}) == {}
 
@@ -93,7 +93,7 @@ def test_a_dial_adds_the_difference_that_t_predicts_to_the_photo_or_to_an_expres
     torch.testing.assert_close(flow(unit_editor.edit(subject, units={"smile": 0.8}, intensity=0.5)), expected)
     assert expected.abs().max() > 1e-4
     for name, start in (("happy", [[0, 0], [0.9, 0.9], [0, 0]]), ("neutral", [[0, 0]] * 3)):
-        start = torch.tensor(start)
+        start = torch.tensor(start, dtype=torch.float32)
         step = alone(turn_dials(start, UNITS, {"lids_left": -1})) - alone(start)
         changed = flow(unit_editor.edit(subject, name, units={"lids_left": -1})) - flow(unit_editor.edit(subject, name))
         torch.testing.assert_close(changed, step, atol=1e-6, rtol=1e-4)
@@ -148,7 +148,7 @@ def test_transfer_by_units_takes_each_side_alone_or_on_top(unit_editor, subject)
         reading = dataclasses.replace(subject.reading, units=dict(zip(UNITS, weights, strict=True)))
         return dataclasses.replace(subject, reading=reading, warp_cache={})
 
-    wink, target = showing([(0, 0), (0, 0.5), (1, 0)]), torch.tensor([[0, 0], [0, 0.5], [1, 0]])
+    wink, target = showing([(0, 0), (0, 0.5), (0.6, 0)]), torch.tensor([[0, 0], [0, 0.5], [0.6, 0]])
     neutral = unit_editor.model.F_ctrl.neutral()
     expected = flow(unit_editor.decode(subject, neutral, units=UnitChange(target * 0.5)))
     assert torch.equal(flow(unit_editor.transfer(subject, wink, 0.5)), expected)
@@ -156,6 +156,8 @@ def test_transfer_by_units_takes_each_side_alone_or_on_top(unit_editor, subject)
     start = torch.tensor([[0, 0], [0.2, 0.2], [0, 0]])
     added = unit_editor.decode(face, face.reading.source_code, units=UnitChange(start + target, start, on_photo=True))
     assert torch.equal(flow(unit_editor.transfer(face, wink, relative=True)), flow(added))
+    closed = unit_editor.transfer(subject, showing([(0, 0), (0, 0.5), (1, 0)]))  # not further than T is used
+    assert torch.equal(flow(closed), flow(unit_editor.transfer(subject, wink)))
     none = unit_editor.transfer(face, wink, 0, relative=True)
     assert np.array_equal(np.asarray(none.image), np.asarray(subject.photo))
     by_code = unit_editor.transfer(subject, wink, by="code")

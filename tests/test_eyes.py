@@ -1,7 +1,6 @@
 """Eyes as a layer: the eye network, what it is trained on, and how eyeballs get into a photo."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,7 +31,7 @@ from train.core.train_errors import DataError
 from train.warp.eyeball_fields import continue_flow, hold_eyeballs, keep_band, restore_band
 from train.warp.flow_composition import compose_flow, invert_flow
 from train.warp.pair_dataset import draw_pairs, load_people
-from train.warp.unit_inputs import load_widened, start_eyes
+from train.warp.unit_inputs import load_widened
 from train.warp.warp_batch import LASH_PX, WarpBatch
 from train.warp.warp_losses import EYE_LOSSES, WARP_LOSSES, total_warp_loss
 from train.warp.warp_trainer import WarpTrainer, augment_pairs
@@ -142,17 +141,6 @@ def test_eyes_that_are_new_leave_a_t_as_it_was_and_are_closed(network):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
     assert not old.has_eyes and new.has_eyes and new.eyes[:, 0].max() < 0.1
     assert (new.apply(x) - old.apply(x)).abs().max() < 0.12
-
-
-def test_eyes_start_from_the_eye_network_that_is_shipped_if_it_fits(network):
-    shape = ExprGAN.from_pretrained(Path(__file__).parent.parent / "weights").config
-    fitting, wider = (WarpNetwork(32, 30, 1.0, units, has_eyes=True) for units in (shape.warp_units, UNITS))
-    before = {name: value.clone() for name, value in wider.eyes.state_dict().items()}
-    assert start_eyes(fitting) and fitting.eyes.lids.head.weight.any()
-    assert not start_eyes(wider) and not start_eyes(network) and not start_eyes(WarpNetwork(32, 30, 1.0, shape.warp_units))
-    assert all(torch.equal(value, before[name]) for name, value in wider.eyes.state_dict().items())
-    x, c = torch.rand(1, 3, R, R), torch.rand(1, 30)
-    assert fitting(x, None, fitting.condition(c)).eyes.isfinite().all()
 
 
 def test_an_edit_keeps_the_photos_own_eyeball_and_draws_what_it_does_not_show():

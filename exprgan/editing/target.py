@@ -10,7 +10,7 @@ from torch import Tensor
 from ..models.controller import check_intensity
 from ..models.exprgan import ExprGAN
 from ..models.unit_condition import units_as_tensor
-from .dials import MAX_WEIGHT, check_dials, dials_of, turn_dials
+from .dials import check_dials, dials_of, limit_weights, turn_dials
 from .multi_face import ExpressionMix
 from .results import Reading
 from .warp_cache import UnitChange
@@ -115,8 +115,8 @@ def transfer_aim(model: ExprGAN, reading: Reading, source: Reading, intensity: f
         raise ValueError(f"{NO_UNITS}; without them an expression is transferred by its code")
     if missing := set(model.config.warp_units) - set(source.units):
         raise ValueError(f"this model does not read the action unit {min(missing)}; transfer by its code")
-    taken = intensity * read_units(model, source)
+    taken, units = intensity * read_units(model, source), model.config.warp_units
     if not relative:
-        return Aim(model.F_ctrl.neutral(), UnitChange(taken))
+        return Aim(model.F_ctrl.neutral(), UnitChange(limit_weights(taken, units)))
     start = read_units(model, reading)
-    return Aim(reading.source_code, UnitChange((start + taken).clamp(max=MAX_WEIGHT), start, on_photo=True))
+    return Aim(reading.source_code, UnitChange(limit_weights(start + taken, units, start), start, on_photo=True))

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from ..editing.dials import MAX_WEIGHT
+from ..editing.dials import limit_weights
 from ..editing.multi_face import FacePatch, composite, edit_patches
 from ..editing.results import EditResult, Subject
 from ..editing.target import Aim, read_units
@@ -71,7 +71,7 @@ class DrivePainter:
         seen, calm = (units_as_tensor(units, model.config.warp_units, default=0.0)
                       for units in (self._readings.units, self._calm))  # fmt: skip
         own = read_units(model, reading)
-        target = (own + self._strength * (seen - calm)).clamp(0, MAX_WEIGHT)
+        target = limit_weights(own + self._strength * (seen - calm), model.config.warp_units, own)
         return Aim(reading.source_code, UnitChange(target, own, on_photo=True))
 
     def _edit(self, aim: Aim) -> EditResult:

@@ -1,12 +1,8 @@
 """Which action units T is given in training, and the start of a T with new inputs or parts from one without them."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from exprgan.models.exprgan import ExprGAN
@@ -21,8 +17,6 @@ NOW_SHARE = 0.7
 TARGET_SHARE = 0.5
 """Share of the targets of known units whose units T is given; it always is given those of random combinations, which have
 no code."""
-EYES_START = Path(__file__).with_name("eye_network.safetensors")
-"""An eye network in training; how far it is: docs/experiments.md, "Lids by a network of their own"."""
 UNITS_ALONE_SHARE = 0.5
 """Of these, the share without the expression: the code is the neutral one, so that the units alone decide."""
 
@@ -121,15 +115,3 @@ def load_widened(T: WarpNetwork, state: Mapping[str, Tensor]) -> None:
         if name.endswith("film.weight") and value.shape[1] == old < new == own[name].shape[1]:
             widened[name] = torch.cat((value, value.new_zeros(len(value), new - old)), dim=1)
     T.load_state_dict(widened)
-
-
-def start_eyes(T: WarpNetwork) -> bool:
-    """Loads EYES_START into the eyes of a T, if these have its shapes and T its action units; returns whether they do."""
-    state = {name: value.float() for name, value in load_file(EYES_START).items()}
-    with safe_open(EYES_START, "pt") as file:
-        units = json.loads(file.metadata()["units"])
-    own = T.eyes.state_dict() if T.eyes is not None else {}
-    fits = list(T.units) == units and {n: v.shape for n, v in own.items()} == {n: v.shape for n, v in state.items()}
-    if fits:
-        T.eyes.load_state_dict(state)
-    return fits

@@ -46,7 +46,7 @@ from .eye_pool import EyePairs, EyePool
 from .pair_dataset import Pairs, draw_pairs, load_people
 from .pair_transforms import GLASSES_SHARE, draw_glasses, hold_at_glasses, random_affine
 from .turned_pairs import TurnedView, random_turns, sample
-from .unit_inputs import UnitInputs, load_widened, start_eyes
+from .unit_inputs import UnitInputs, load_widened
 from .warp_batch import WarpBatch
 from .warp_losses import total_warp_loss
 
@@ -117,8 +117,6 @@ class WarpTrainer:
         units = (config.again and shape.warp_units) or shape.action_units or tuple(ACTION_UNITS)
         units = units if config.units else ()
         T = WarpNetwork(shape.image_size, self.model.F_ctrl.code_dim, config.width, units, config.eyes)
-        if config.eyes and not (config.again and shape.warp_eyes):
-            start_eyes(T)  # those of another width or other units start from nothing
         if config.again:
             load_widened(T, self.model.T.state_dict())
         self.unit_inputs = UnitInputs(self.model, T.units)
