@@ -228,7 +228,10 @@ def import_av() -> Any:
         import av
     except ImportError as error:
         raise ExprGANError("Films need PyAV, which is not installed: pip install av") from error
-    av.logging.set_level(av.logging.PANIC)  # what is wrong with a file is raised
+    # what is wrong with a file is raised. PyAV's own callback would wait for the interpreter in a decoder's threads, for which
+    # a decoder that is deleted waits in turn, holding it
+    av.logging.restore_default_callback()
+    av.logging.set_libav_level(av.logging.PANIC)
     return av
 
 
