@@ -220,6 +220,9 @@ def test_pairs_carry_the_eyeballs_of_source_and_target_through_the_augmentation(
     moving = draw_pairs(people, 24, seeded(), eyes_alone=True).eyeballs.sum((2, 3))
     changed, usual = ((rows[:, 0] != rows[:, 1]).float().mean() for rows in (moving, area))
     assert changed > max(usual, 0.7)
+    monkeypatch.setattr("train.warp.pair_dataset.CLOSING_SHARE", 1)
+    closing = draw_pairs(people, 24, seeded(), eyes_alone=True).eyeballs.sum((2, 3))
+    assert closing[:, 1].tolist() == pytest.approx([closed] * 24)
     without = draw_pairs(load_people(eye_folder, "train", ("happy",)), 2, seeded())
     assert without.eyeballs.shape == (2, 0, SIDE, SIDE)
 

@@ -9,7 +9,7 @@ from exprgan.editing.mouth_overlay import MouthOverlay
 from exprgan.models.backward_warp import FIELD_SCALE
 from exprgan.models.mouth_network import CM_IN_WIDE_CROP, SCLERA_BRIGHTNESS, align_teeth, average_uv, match_sclera
 from exprgan.models.teeth_texture import HALF_ROW_CM, ROW_BOTTOM_CM, ROW_TOP_CM, UPPER, composite_teeth, tooth_rows
-from exprgan.models.warp_network import WIDE_CROP_SCALE, WarpPrediction, sclera_color
+from exprgan.models.warp_network import WHITE_FACTOR, WIDE_CROP_SCALE, WarpPrediction, eye_white, sclera_color
 from exprgan.photo.alignment import EYES
 from exprgan.photo.image_io import LUMA
 
@@ -139,7 +139,9 @@ def test_the_sclera_colour_ignores_iris_lids_and_highlights_and_is_at_least_as_b
         across, down = (round(side * ((at - 0.5) / WIDE_CROP_SCALE + 0.5)) for at in eye)
         x[..., down - 6 : down + 6, across - 16 : across + 16] = torch.tensor([0.6, 0.5, 0.4])[:, None, None]
         x[..., down - 6 : down + 6, across - 6 : across + 6] = 0.05
-        x[..., down - 2 : down + 1, across - 2 : across + 1] = 1.0
+        x[..., down - 1 : down + 1, across - 1 : across + 1] = 1.0
+    white = WHITE_FACTOR * torch.tensor([[0.6, 0.5, 0.4]])
+    torch.testing.assert_close(eye_white(x * 2 - 1), white, atol=0.02, rtol=0)
     torch.testing.assert_close(sclera_color(x * 2 - 1), torch.tensor([[0.6, 0.5, 0.4]]), atol=0.02, rtol=0)
     shaded = torch.where(torch.arange(side)[:, None] < side * 2 // 5, x * 0.1, x * 2)
     sclera = sclera_color(shaded * 2 - 1)[0]
