@@ -33,7 +33,7 @@ for n in range(300):
 
 
 def test_a_decoder_can_be_deleted_while_its_threads_report_errors(tmp_path):
-    """PyAV's own log callback waited for ever: a decoder's thread for the interpreter, which waited for that thread."""
+    """PyAV's log callback takes the GIL, which the thread that deletes the decoder held, waiting for the decoder's."""
     noise = np.random.default_rng(0)
     pictures = [Image.fromarray(noise.integers(0, 255, (192, 192, 3), dtype=np.uint8)) for _ in range(24)]
     clip = write_clip(tmp_path / "clip.mp4", pictures, sound="")

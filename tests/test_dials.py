@@ -44,6 +44,9 @@ def test_lids_go_from_half_closed_to_wide_and_a_negative_value_takes_away_what_i
     wink = turned({"lids_left": -1}, wide)
     assert wink[5] == pytest.approx((1.6, 0)) and wink[43] == pytest.approx((0, 0.6))
     assert turned({"smile": -0.5}, wide)[12] == pytest.approx((0.4, 0.4)) and 12 not in turned({"smile": -1}, wide)
+    asleep = torch.zeros(len(ALL), 2)
+    asleep[ALL.index(43)] = 0.9  # further than the dial closes eyes, but they are not opened
+    assert turned({"lids": -0.5}, asleep)[43] == pytest.approx((0.9, 0.9))
     assert turned({"lids": 1}, wide)[5] == (2, 2) and turned({"smile": -1}) == {}
 
 

@@ -28,8 +28,8 @@ class Dial(NamedTuple):
 
 
 MAX_WEIGHT, MAX_WEIGHTS = 2.0, {43: 0.6}
-"""The largest weight of a unit, and that of single ones. Further closed, a lid is partly copied from below the eye, and the
-bundled T does not give it the lid's colour yet."""
+"""The largest weight of a unit, and that of single ones. Lids that close further (unit 43) are copied from below the eye,
+and the bundled T does not give them the lid's colour yet."""
 
 DIALS: dict[str, Dial] = {
     "lids": Dial(5, 43, opposite_scale=MAX_WEIGHTS[43], needs_eyes=True), "squint": Dial(7, needs_eyes=True),
@@ -78,7 +78,9 @@ def split_side(name: str) -> tuple[str, str]:
 
 
 def turn_dials(weights: Tensor, units: Sequence[int], values: Mapping[str, float]) -> Tensor:
-    """The weights of action units, (U, 2) on the subject's right and left side, after dials were turned; 0 to MAX_WEIGHT.
+    """The weights of action units, (U, 2) on the subject's right and left side, after dials were turned.
+
+    They are limited by `limit_weights`.
 
     Args:
         weights: (U, 2), in the order of `units`.
@@ -97,6 +99,9 @@ def turn_dials(weights: Tensor, units: Sequence[int], values: Mapping[str, float
 
 
 def limit_weights(weights: Tensor, units: Sequence[int], start: Tensor | None = None) -> Tensor:
-    """Limits weights of action units, (U, 2), to MAX_WEIGHTS, or to those of the start where these are larger."""
+    """Limits weights of action units, (U, 2), to 0..MAX_WEIGHT or, for single ones, 0..MAX_WEIGHTS.
+
+    start: (U, 2), what the face shows; where it is more than that it is the limit, so that closed eyes are not opened.
+    """
     limit = weights.new_tensor([MAX_WEIGHTS.get(unit, MAX_WEIGHT) for unit in units])[:, None]
     return torch.minimum(weights.clamp(min=0), limit if start is None else torch.maximum(limit, start))

@@ -2,11 +2,10 @@
 
 A smooth flow that moves the lids drags iris and lashes along. So the eyeball is a layer of its own: where the target shows
 it, it is the photo's own pixel at the same place if the photo shows it there, and otherwise copied from another place in
-the photo's eye, or white. Beside it lies the warped skin. A photo of an open eye hides the skin of the upper lid, so what a
-closing lid does not reach is in this layer too: skin, copied from below the eye. Lids are thin, so a network of their own
-corrects T's flow there.
-Then the eye network sees both eyes in the photo and in the warped photo, in which the lids are at their final position.
-Both look at a window at each eye, the one on the picture's right mirrored.
+the photo's eye, or white. Beside it lies the warped skin. A photo of an open eye hides the skin of the upper lid, so where
+a lid closes, this layer also shows skin, copied from below the eye. Lids are thin, so a network of their own corrects T's
+flow there. Then the eye network sees both eyes in the photo and in the warped photo, in which the lids are at their final
+position. Both look at a window at each eye, the one on the picture's right mirrored.
 """
 
 import torch
@@ -129,7 +128,7 @@ class EyeNetwork(EyeUNet):
 
 
 def mirror_offset(height: float, x: Tensor) -> Tensor:
-    """(E, 1), for x of E rows: the offset in y to the mirror image about a height of the windows, in sides of the crop."""
+    """The offset in y to the mirror image about a height of the windows, for E rows of x: (E, 1), in wide-crop sides."""
     rows = (torch.arange(x.shape[-2], device=x.device, dtype=x.dtype) + 0.5) / x.shape[-2]
     return (2 * EYES_HEIGHT) * (height - rows)[:, None]
 

@@ -228,8 +228,8 @@ def import_av() -> Any:
         import av
     except ImportError as error:
         raise ExprGANError("Films need PyAV, which is not installed: pip install av") from error
-    # what is wrong with a file is raised. PyAV's own callback would wait for the interpreter in a decoder's threads, for which
-    # a decoder that is deleted waits in turn, holding it
+    # Errors are raised, so logs are off. PyAV's log callback takes the GIL: in a thread of a decoder that is being deleted,
+    # it would deadlock with the thread that deletes it, which holds the GIL and waits for the decoder's threads.
     av.logging.restore_default_callback()
     av.logging.set_libav_level(av.logging.PANIC)
     return av
