@@ -15,6 +15,7 @@ from typing import IO, get_args
 
 from .atomic_write import atomic_write
 from .batch.command import edit_photos
+from .batch.remote_folder import is_url
 from .cli_settings import (
     names_faces,
     parse_faces,
@@ -122,9 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=_parse_path, help=picture)
 
     add = add_verb("edit", _edit, "give faces another expression", model, intensity, style, faces, fidelity, units)
-    add("photo", type=_parse_path, help="a photo, a folder of photos, or - for standard input")
+    add("photo", type=_parse_path_or_url, help="a photo, a folder of photos or its URL (s3://...), or - for standard input")
     add("expression", nargs="*", help=f"{expressions}; none with --unit or --look alone")
-    add("--out", type=_parse_path, help=f"{picture}; for a folder, the folder of the edited photos")
+    add("--out", type=_parse_path_or_url, help=f"{picture}; for a folder, the folder of the edited photos")
     add("--jobs", type=int, help="for a folder: number of worker processes (default: one per core, at most one per "
         "2 GiB of memory)")  # fmt: skip
     add("--engine", choices=get_args(Engine), help="for a folder: processes of this machine, or ray for a cluster "
@@ -208,12 +209,14 @@ def _find(args: argparse.Namespace) -> None:
 
 def _edit(args: argparse.Namespace) -> None:
     check_intensity(args.intensity)  # before anything slow
-    if args.photo != STREAM and os.path.isdir(args.photo):
+    if is_url(args.photo) or (args.photo != STREAM and os.path.isdir(args.photo)):
         settings, _ = parse_settings(args, " ".join(args.expression) or None)
         return edit_photos(args, settings, lambda: _load_model(args))
     if args.jobs is not None or args.follow_links or args.engine:
         flag = "--follow-links" if args.follow_links else "--engine" if args.engine else "--jobs"
         raise ValueError(f"{flag} is for folders, and {args.photo} is none")
+    if args.out is not None and is_url(args.out):
+        raise ValueError(f"{args.out} can be the folder of a folder's edited photos, and {args.photo} is one photo")
     requests, label = parse_requests(args.expression, args.face)
     settings, label = parse_settings(args, requests, label)
     requests = settings.pop("expression")
@@ -337,6 +340,10 @@ def _load_model(args: argparse.Namespace, check: bool = False) -> ExprGAN:
 
 def _parse_path(text: str) -> Path | str:
     return STREAM if text == STREAM else Path(text)
+
+
+def _parse_path_or_url(text: str) -> Path | str:
+    return text if is_url(text) else _parse_path(text)
 
 
 def _is_pipe(photo: Path | str) -> bool:

@@ -270,12 +270,16 @@ class Handler(BaseHTTPRequestHandler):
         return json_response({"id": name, "sha": sha, "private": repo.private, "gated": repo.gated, "tags": [],
                               "downloads": 0, "siblings": siblings})  # fmt: skip
 
-    def tree(self, kind: str, name: str, revision: str) -> Response:
+    def tree(self, kind: str, name: str, revision: str, folder: str | None) -> Response:
         repo, sha = self.repo_and_commit(kind, name, revision)
-        files = []
+        files, start = [], f"{folder}/" if folder else ""
         for path, data in repo.commits[sha].items():
+            if not path.startswith(start):
+                continue
             lfs = {"lfs": {"oid": sha256(data), "size": len(data), "pointerSize": 134}} if is_lfs(path) else {}
             files.append({"type": "file", "path": path, "size": len(data), "oid": git_sha1(data)} | lfs)
+        if folder and not files:
+            raise Refusal(404, X_Error_Code="EntryNotFound", X_Repo_Commit=sha)
         return json_response(files)
 
     def refs(self, kind: str, name: str) -> Response:
@@ -407,7 +411,7 @@ ROUTES = [
     (rf"POST {_SPACE}/hardware", Handler.runtime),
     (rf"(?:GET|POST|DELETE) {_SPACE}/variables", Handler.variables),
     (rf"GET {_API}(/revision/(?P<revision>.+))?", Handler.info),
-    (rf"GET {_API}/tree/(?P<revision>.+)", Handler.tree),
+    (rf"GET {_API}/tree/(?P<revision>[^/]+)(/(?P<folder>.+))?", Handler.tree),
     (rf"GET {_API}/refs", Handler.refs),
     (rf"POST {_API}/tag/(?P<revision>.+)", Handler.tag),
     (rf"POST {_API}/preupload/(?P<revision>.+)", Handler.preupload),

@@ -240,7 +240,7 @@ def test_results_within_the_folder_and_links_to_folders_are_not_read(face, tmp_p
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "edited").mkdir()
     face.save(tmp_path / "edited" / "a.jpg")
-    assert find_photos(tmp_path, tmp_path / "edited") == ["a.jpg", "gone.jpg", "linked.jpg", "self.jpg"]
+    assert [*find_photos(tmp_path, tmp_path / "edited")] == ["a.jpg", "gone.jpg", "linked.jpg", "self.jpg"]
     assert "edited/a.jpg" in find_photos(tmp_path, tmp_path / "elsewhere")
 
 

@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,8 @@ from ..models.exprgan import WEIGHTS_NAME, ExprGAN
 from ..photo.image_io import SUFFIXES
 from ..process_pool import Engine, default_workers, map_items
 from ..ray_pool import map_on_cluster
-from .manifest import BatchManifest, BatchRecord
+from .manifest import SETTINGS, TABLE, BatchManifest, BatchRecord
+from .remote_folder import RemoteFolder, is_url, local_tables
 from .worker import RAW_SUFFIXES, BatchSettings, Faces, edit_photo, edit_with, file_size
 
 PHOTO_SUFFIXES = (*SUFFIXES, *RAW_SUFFIXES, ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jxl", ".mpo",
@@ -45,12 +46,12 @@ class Report:
     """The result of `edit_folder`.
 
     Attributes:
-        table: path of edits.csv.
+        table: path or URL of edits.csv.
         outcomes: the record of every photo, also of earlier runs, in the order of their names.
         new, seconds: number of records and duration of this run.
     """
 
-    table: Path
+    table: str | Path
     outcomes: tuple[BatchRecord, ...]
     new: int
     seconds: float
@@ -78,33 +79,38 @@ def edit_folder(
     its subfolders is left out, as the photos in it have their place. What a link reaches outside of them is neither read
     nor written, and its record says so, unless `follow_links` is on; no folder is read twice then.
 
+    Both may be a URL that fsspec knows, s3://bucket/photos, with its package installed (s3fs), where photos can be read one
+    by one also from the Hub: hf://datasets/org/name. Links play no part there, and nothing keeps a second process out.
+
     Args:
         model: the weights, or what `ExprGAN.from_pretrained` takes.
+        folder: the folder of photos.
         out: the folder of results; created if it is missing.
         expression, intensity, style, units, fidelity: as in `ExpressionEditor.edit`; those of a look are `Look.settings`.
         faces: "largest", or "all" of each photo.
         workers: number of processes that edit in parallel; 1 edits in this one. By default the number of cores, or of
             processes that memory has room for at 2 GiB each.
         engine: "processes" of this machine, or "ray" for all CPUs of a Ray cluster, whose machines see both folders under
-            the same paths (`ray_pool.map_on_cluster`); `workers` has no effect then.
+            the same paths, or by a URL (`ray_pool.map_on_cluster`); `workers` has no effect then.
         follow_links: whether to read and write also where links lead out of `folder` and `out`.
 
     Raises:
         ValueError: a wrong expression, intensity, style, unit, fidelity, `faces`, `workers` or `engine`; `out` is `folder`.
         BadImageError: there is no such folder, or no photo in it.
         ExprGANError: `out` was begun with other settings, is in use by another process, or cannot be written; or Ray is
-            asked for and missing.
+            asked for and missing; or a URL cannot be reached.
         WeightsError: as in `ExprGAN.from_pretrained`.
         KeyboardInterrupt: after Ctrl-C, once the photos under way are finished and recorded.
     """
-    start, folder, out = time.perf_counter(), Path(folder), Path(out)
+    start = time.perf_counter()
+    folder, out = (os.fspath(path).rstrip("/") if is_url(path) else os.path.abspath(path) for path in (folder, out))
     check_choice("fidelity", fidelity, FIDELITIES)
     check_choice("faces", faces, get_args(Faces))
     check_choice("engine", engine, get_args(Engine))
     intensity = check_intensity(intensity)
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers!r}")
-    if os.path.realpath(out) == os.path.realpath(folder):
+    if folder == out or os.path.realpath(out) == os.path.realpath(folder):
         raise ValueError(f"{out} holds the photos themselves; name another folder for the edited ones")
     files = find_photos(folder, out, follow_links)
 
@@ -117,27 +123,49 @@ def edit_folder(
     Target.of(model, expression, intensity, style, units)  # raises ValueError
     shared: dict[str, Any] = {"expression": expression, "intensity": intensity, "style": style,
                               "units": dict(units) if units else None, "fidelity": fidelity, "faces": faces}  # fmt: skip
-    with BatchManifest(out, shared | {"model": hash_model(model)}) as manifest:
+    with ExitStack() as stack:
+        place, upload, there = Path(out), None, None
+        if is_url(out):
+            (place, upload), there = stack.enter_context(local_tables(out, (TABLE, SETTINGS))), RemoteFolder(out).sizes()
+        manifest = BatchManifest(place, shared | {"model": hash_model(model)}, out, there)
+        stack.enter_context(manifest)
         # an item of Ray whose machine died is begun again, maybe after its result was written
-        settings = BatchSettings(os.path.abspath(folder), os.path.abspath(out), resumed=manifest.resumed or engine == "ray",
-                                 follow_links=follow_links, **shared)  # fmt: skip
-        results = name_results(files, {file: record.result for file, record in manifest.records.items() if record.result})
-        tasks = {file: results[file] for file in files if not manifest.is_done(file, file_size(folder / file))}
+        settings = BatchSettings(folder, out, resumed=manifest.resumed or engine == "ray", follow_links=follow_links,
+                                 **shared)  # fmt: skip
+        named = {file: record.result for file, record in manifest.records.items() if record.result}
+        results = name_results([*files], named)
+        tasks = {file: results[file] for file, size in files.items() if not manifest.is_done(file, size)}
         finished, count = len(files) - len(tasks), min(workers or _count_workers(model), len(tasks))
         progress = progress or (lambda *_: None)
         progress(finished, len(files), None)
         with closing(_edit_tasks(model, settings, tasks, count, engine, manifest)) as records:
             for done, record in enumerate(records, finished + 1):
                 progress(done, len(files), record)
+                if upload:
+                    upload()
         outcomes = tuple(manifest.records[file] for file in files)
-    return Report(manifest.table, outcomes, len(tasks), time.perf_counter() - start)
+    table = manifest.table if there is None else f"{out}/{TABLE}"
+    return Report(table, outcomes, len(tasks), time.perf_counter() - start)
 
 
-def find_photos(folder: Path, out: Path, follow_links: bool = False) -> list[str]:
-    """Lists the photos in a folder, and the subfolders that cannot be opened: sorted paths in it, with /.
+def find_photos(folder: str | Path, out: str | Path, follow_links: bool = False) -> dict[str, int]:
+    """Lists the photos in a folder, and the subfolders that cannot be opened.
 
-    Of subfolders that are links, those that lead out of the folder are listed or, with `follow_links`, searched.
+    The result is sorted: path in the folder, with / -> size in bytes. Of subfolders that are links, those that lead out of
+    the folder are listed or, with `follow_links`, searched.
     """
+    if is_url(folder):
+        sizes, inside = RemoteFolder(str(folder)).sizes(), str(out).removeprefix(f"{folder}/") + "/"
+        sizes = {file: size for file, size in sizes.items() if _has_photo_name(file) and not file.startswith(inside)}
+    else:
+        sizes = {file: file_size(Path(folder, file)) for file in _walk_photos(Path(folder), Path(out), follow_links)}
+    if not sizes:
+        raise BadImageError(f"There is no photo in {folder}. Name a folder with JPEG, PNG or WebP files.")
+    return dict(sorted(sizes.items(), key=lambda item: item[0].split("/")))
+
+
+def _walk_photos(folder: Path, out: Path, follow_links: bool) -> Iterator[str]:
+    """Yields what `find_photos` lists of a folder on this machine."""
     if not folder.is_dir():
         raise BadImageError(f"There is no folder {folder}. Check its name.")
     paths: list[Path] = []
@@ -156,15 +184,17 @@ def find_photos(folder: Path, out: Path, follow_links: bool = False) -> list[str
             searched.append(subfolder.name)
         subfolders[:] = searched
         paths.extend(path for name in names if _is_photo(path := Path(parent, name)))
-    if not paths:
-        raise BadImageError(f"There is no photo in {folder}. Name a folder with JPEG, PNG or WebP files.")
-    return sorted((path.relative_to(folder).as_posix() for path in paths), key=lambda file: file.split("/"))
+    yield from (path.relative_to(folder).as_posix() for path in paths)
 
 
 def _is_photo(path: Path) -> bool:
-    if path.suffix.lower() not in PHOTO_SUFFIXES or path.name.startswith("."):  # ._me.jpg is a Mac's notes on me.jpg
-        return False
-    return os.path.isfile(path) or not os.path.exists(path)  # reading a pipe would block; a broken link gets a record
+    # reading a pipe would block; a broken link gets a record
+    return _has_photo_name(path) and (os.path.isfile(path) or not os.path.exists(path))
+
+
+def _has_photo_name(path: str | Path) -> bool:
+    name = Path(path).name  # ._me.jpg is a Mac's notes on me.jpg
+    return name.lower().endswith(PHOTO_SUFFIXES) and not name.startswith(".")
 
 
 def name_results(files: list[str], existing: Mapping[str, str]) -> dict[str, str]:
@@ -210,12 +240,18 @@ def _edit_tasks(model: ExprGAN, settings: BatchSettings, tasks: Mapping[str, str
     with ExitStack() as stack:
         on_cluster = engine == "ray" and bool(tasks)
         if count > 1 or on_cluster:
-            place = manifest.out if on_cluster else None  # which all machines see
+            remote = RemoteFolder(settings.out) if on_cluster and is_url(settings.out) else None
+            place = manifest.out if on_cluster and not remote else None  # which all machines see
             weights = stack.enter_context(tempfile.TemporaryDirectory(prefix=".exprgan-", dir=place))
             tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
             with atomic_write(Path(weights, WEIGHTS_NAME)) as part, atomic_write(Path(weights, CONFIG_NAME)) as config:
                 part.write_bytes(save(tensors))  # at full precision: save_pretrained would round them
                 config.write_text(model.config.to_json(), encoding="utf-8")
+            if remote:
+                for file in (name := Path(weights).name) and (f"{name}/{WEIGHTS_NAME}", f"{name}/{CONFIG_NAME}"):
+                    remote.upload(Path(weights).parent / file, file)
+                    stack.callback(remote.delete, file)
+                weights = f"{settings.out}/{name}"
             edit = partial(edit_with, weights, str(next(model.parameters()).device), settings)
         else:
             edit = partial(_edit_here, ExpressionEditor(model), settings)

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,24 +53,31 @@ class BatchManifest:
     process left are removed on entry. A folder is continued only with the `settings` (for JSON) it was begun with. Records
     whose result would lie elsewhere are ignored, and so are those of status `outside`, which every run finds anew.
 
+    Args:
+        out: the folder that the files of the table are in.
+        settings: of the batch.
+        name: what messages call the folder.
+        results: the files in the folder of results, if that is elsewhere than `out`.
+
     Raises:
         ExprGANError: on entry and exit: another process holds it, it has other settings, it cannot be written, or one of
             its own files is a link to elsewhere.
     """
 
-    def __init__(self, out: Path, settings: dict[str, Any]):
+    def __init__(self, out: Path, settings: dict[str, Any], name: str = "", results: Container[str] | None = None):
         self.out, self.table, self.settings = out, out / TABLE, settings
+        self._name, self._results = name or str(out), results
         self.records: dict[str, BatchRecord] = {}  # photo -> its outcome, also those of earlier runs
         self.resumed = False  # whether an earlier run began the folder
 
     def __enter__(self) -> BatchManifest:
-        busy = (f"Process {{pid}} is editing photos into {self.out} right now. "
+        busy = (f"Process {{pid}} is editing photos into {self._name} right now. "
                 "Wait until it is done, or choose another folder.")  # fmt: skip
-        with _report_unwritable(self.out), ExitStack() as stack:
+        with _report_unwritable(self._name), ExitStack() as stack:
             self.out.mkdir(parents=True, exist_ok=True)
             for name in (TABLE, SETTINGS, LOCK):
                 if not is_inside(self.out / name, self.out):
-                    raise ExprGANError(f"{name} in {self.out} is a link to a file elsewhere. Delete the link, "
+                    raise ExprGANError(f"{name} in {self._name} is a link to a file elsewhere. Delete the link, "
                                        "or choose another folder.")  # fmt: skip
             stack.enter_context(hold_lock(self.out / LOCK, busy))
             self.resumed = self._check_settings()
@@ -82,14 +89,14 @@ class BatchManifest:
         return self
 
     def __exit__(self, *_) -> None:
-        with _report_unwritable(self.out), self._stack:
+        with _report_unwritable(self._name), self._stack:
             self._file.close()  # which fails if the disk is full
             self._write_table()
 
     def add(self, record: BatchRecord) -> None:
         """Appends a record to the table at once; raises ExprGANError if that fails."""
         self.records[record.file] = record
-        with _report_unwritable(self.out):
+        with _report_unwritable(self._name):
             self._file.write(format_row(dataclasses.astuple(record)))
             self._file.flush()
 
@@ -97,7 +104,7 @@ class BatchManifest:
         """Tests whether a photo of a size in bytes needs no further edit."""
         record = self.records.get(file)
         if record and record.status == "edited":
-            return (self.out / record.result).exists()
+            return (self.out / record.result).exists() if self._results is None else record.result in self._results
         return record is not None and record.status in FINAL_STATUSES and record.bytes == size
 
     def _check_settings(self) -> bool:
@@ -114,7 +121,7 @@ class BatchManifest:
                                "Choose another folder.") from error  # fmt: skip
         for name, value in self.settings.items():
             if earlier.get(name) != value:
-                raise ExprGANError(f"{self.out} was begun with {name} {earlier.get(name)!r}, not {value!r}. "
+                raise ExprGANError(f"{self._name} was begun with {name} {earlier.get(name)!r}, not {value!r}. "
                                    "Choose another folder for other settings.")  # fmt: skip
         return True
 
@@ -146,7 +153,7 @@ def _open_text(path: Path, mode: str) -> IO[str]:
 
 
 @contextmanager
-def _report_unwritable(out: Path) -> Iterator[None]:
+def _report_unwritable(out: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,9 +1,10 @@
 """Edits one photo of a batch, in this process or in a worker process of `map_items`."""
 
 import errno
+import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -12,10 +13,12 @@ from ..editing.results import Fidelity
 from ..editor import ExpressionEditor
 from ..errors import BadImageError, ExprGANError, NoFaceError
 from ..folder_paths import is_inside
-from ..models.exprgan import ExprGAN
+from ..models.config import CONFIG_NAME
+from ..models.exprgan import WEIGHTS_NAME, ExprGAN
 from ..photo.detection import choose_face
 from ..photo.image_io import is_marked, load_photo, save_photo
 from .manifest import BatchRecord, Status
+from .remote_folder import RemoteFolder, is_url, local_copy
 
 Faces = Literal["largest", "all"]
 """Which faces of a photo are edited."""
@@ -31,7 +34,7 @@ class BatchSettings:
     """Settings that all tasks share.
 
     Attributes:
-        folder, out: the folders of photos and of results.
+        folder, out: the folders of photos and of results, or their URLs.
         expression, intensity, style, units, fidelity, faces, follow_links: as in `edit_folder`.
         resumed: whether a result without a record may be one of an earlier run.
     """
@@ -63,8 +66,13 @@ def edit_photo(editor: ExpressionEditor, settings: BatchSettings, file: str, res
     """Edits `file` in the folder of photos into `result` in that of results.
 
     Raises:
-        ExprGANError: the disk takes no more files at all. Every other problem becomes a record.
+        ExprGANError: the disk takes no more files at all, or a URL cannot be reached. Every other problem becomes a record.
     """
+    with local_copy(settings.folder, file) as folder, local_copy(settings.out, result, writes=True) as out:
+        return _edit_photo(editor, replace(settings, folder=folder, out=out), file, result)
+
+
+def _edit_photo(editor: ExpressionEditor, settings: BatchSettings, file: str, result: str) -> BatchRecord:
     source, target, start = Path(settings.folder, file), Path(settings.out, result), time.perf_counter()
 
     def record(status: Status, message: str = "", faces: int = 0) -> BatchRecord:
@@ -136,4 +144,9 @@ def edit_with(weights: str, device: str, settings: BatchSettings, task: tuple[st
 
 @lru_cache(maxsize=1)
 def _load_editor(weights: str, device: str) -> ExpressionEditor:
+    if is_url(weights):
+        with tempfile.TemporaryDirectory() as place:
+            for name in (WEIGHTS_NAME, CONFIG_NAME):
+                RemoteFolder(weights).download(name, Path(place, name))
+            return _load_editor(place, device)
     return ExpressionEditor(ExprGAN.from_pretrained(weights, device=device))
