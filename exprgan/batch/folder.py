@@ -4,10 +4,11 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +37,8 @@ from .worker import RAW_SUFFIXES, BatchSettings, Faces, edit_photo, edit_with, f
 PHOTO_SUFFIXES = (*SUFFIXES, *RAW_SUFFIXES, ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jxl", ".mpo",
                   ".tif", ".tiff")  # fmt: skip
 """Suffixes of the files that count as photos; some of them cannot be read, which their records say."""
+
+COPY_PREFIX = ".exprgan-"  # of the folder in which processes find the weights
 
 BatchProgress = Callable[[int, int, BatchRecord | None], None]
 """Called with the number of photos done, the number of all photos, and the last record; with None at the start."""
@@ -124,11 +127,12 @@ def edit_folder(
     shared: dict[str, Any] = {"expression": expression, "intensity": intensity, "style": style,
                               "units": dict(units) if units else None, "fidelity": fidelity, "faces": faces}  # fmt: skip
     with ExitStack() as stack:
-        place, upload, there = Path(out), None, None
+        place, upload, there = Path(out), lambda: None, None
         if is_url(out):
             (place, upload), there = stack.enter_context(local_tables(out, (TABLE, SETTINGS))), RemoteFolder(out).sizes()
-        manifest = BatchManifest(place, shared | {"model": hash_model(model)}, out, there)
-        stack.enter_context(manifest)
+        manifest = stack.enter_context(BatchManifest(place, shared | {"model": hash_model(model)}, out, there))
+        upload()
+        _delete_copies(out, there or ())
         # an item of Ray whose machine died is begun again, maybe after its result was written
         settings = BatchSettings(folder, out, resumed=manifest.resumed or engine == "ray", follow_links=follow_links,
                                  **shared)  # fmt: skip
@@ -141,8 +145,7 @@ def edit_folder(
         with closing(_edit_tasks(model, settings, tasks, count, engine, manifest)) as records:
             for done, record in enumerate(records, finished + 1):
                 progress(done, len(files), record)
-                if upload:
-                    upload()
+                upload()
         outcomes = tuple(manifest.records[file] for file in files)
     table = manifest.table if there is None else f"{out}/{TABLE}"
     return Report(table, outcomes, len(tasks), time.perf_counter() - start)
@@ -224,6 +227,16 @@ def hash_model(model: ExprGAN) -> str:
     return digest.hexdigest()[:16]
 
 
+def _delete_copies(out: str, files: Iterable[str]) -> None:
+    """Deletes the copies of weights that a killed process left in the folder of results, which has these files at a URL."""
+    if is_url(out):
+        for file in (file for file in files if file.startswith(COPY_PREFIX)):
+            RemoteFolder(out).delete(file)
+    else:
+        for folder in Path(out).glob(f"{COPY_PREFIX}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _count_workers(model: ExprGAN) -> int:
     """One worker on a GPU, which several would share."""
     return default_workers() if next(model.parameters()).device.type == "cpu" else 1
@@ -242,16 +255,17 @@ def _edit_tasks(model: ExprGAN, settings: BatchSettings, tasks: Mapping[str, str
         if count > 1 or on_cluster:
             remote = RemoteFolder(settings.out) if on_cluster and is_url(settings.out) else None
             place = manifest.out if on_cluster and not remote else None  # which all machines see
-            weights = stack.enter_context(tempfile.TemporaryDirectory(prefix=".exprgan-", dir=place))
+            weights = stack.enter_context(tempfile.TemporaryDirectory(prefix=COPY_PREFIX, dir=place))
             tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
             with atomic_write(Path(weights, WEIGHTS_NAME)) as part, atomic_write(Path(weights, CONFIG_NAME)) as config:
                 part.write_bytes(save(tensors))  # at full precision: save_pretrained would round them
                 config.write_text(model.config.to_json(), encoding="utf-8")
             if remote:
-                for file in (name := Path(weights).name) and (f"{name}/{WEIGHTS_NAME}", f"{name}/{CONFIG_NAME}"):
-                    remote.upload(Path(weights).parent / file, file)
-                    stack.callback(remote.delete, file)
-                weights = f"{settings.out}/{name}"
+                for file in sorted(Path(weights).iterdir()):
+                    name = f"{file.parent.name}/{file.name}"
+                    remote.upload(file, name)
+                    stack.callback(remote.delete, name)
+                weights = f"{settings.out}/{Path(weights).name}"
             edit = partial(edit_with, weights, str(next(model.parameters()).device), settings)
         else:
             edit = partial(_edit_here, ExpressionEditor(model), settings)
