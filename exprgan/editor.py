@@ -145,7 +145,7 @@ class ExpressionEditor(FilmEditing):
             style: one of the d ways to show the expression, 0..d-1; all of them together if None.
             units: what moves on top of the expression, by the names of `dials`: {"smile": 0.4, "lids_left": -1}. 1 is the
                 strongest movement that most faces show, a negative value takes that part of what is there away, and "lids"
-                at -1 are half closed; for "jaw" 1 is half of it. With _left or _right a name moves the person's own side
+                at -1 are closed; for "jaw" 1 is half of it. With _left or _right a name moves the person's own side
                 alone, except "lips_apart", "jaw", "pucker" and "press". On "neutral" these are all that the face shows. All
                 0 change nothing.
             face: index into `find`'s list, or one of its faces; the largest if None.

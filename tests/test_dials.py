@@ -37,16 +37,16 @@ def test_a_dial_moves_its_unit_on_the_persons_own_sides():
     assert list(dials_of(UNITS, False)) == ["smile"] and not dials_of((), True)
 
 
-def test_lids_go_from_half_closed_to_wide_and_a_negative_value_takes_away_what_is_there():
+def test_lids_go_from_closed_to_wide_and_a_negative_value_takes_away_what_is_there():
     wide = torch.zeros(len(ALL), 2)
     wide[ALL.index(5)], wide[ALL.index(12)] = 1.6, 0.8
-    assert turned({"lids": 1}) == {5: (1, 1)} and turned({"lids": -1}) == {43: pytest.approx((0.6, 0.6))}
+    assert turned({"lids": 1}) == {5: (1, 1)} and turned({"lids": -1}) == {43: (1, 1)}
     wink = turned({"lids_left": -1}, wide)
-    assert wink[5] == pytest.approx((1.6, 0)) and wink[43] == pytest.approx((0, 0.6))
+    assert wink[5] == pytest.approx((1.6, 0)) and wink[43] == (0, 1)
     assert turned({"smile": -0.5}, wide)[12] == pytest.approx((0.4, 0.4)) and 12 not in turned({"smile": -1}, wide)
     asleep = torch.zeros(len(ALL), 2)
-    asleep[ALL.index(43)] = 0.9  # further than the dial closes eyes, but they are not opened
-    assert turned({"lids": -0.5}, asleep)[43] == pytest.approx((0.9, 0.9))
+    asleep[ALL.index(43)] = 1.2  # further than the dial closes eyes, but they are not opened
+    assert turned({"lids": -0.5}, asleep)[43] == pytest.approx((1.2, 1.2))
     assert turned({"lids": 1}, wide)[5] == (2, 2) and turned({"smile": -1}) == {}
 
 
@@ -151,7 +151,7 @@ def test_transfer_by_units_takes_each_side_alone_or_on_top(unit_editor, subject)
         reading = dataclasses.replace(subject.reading, units=dict(zip(UNITS, weights, strict=True)))
         return dataclasses.replace(subject, reading=reading, warp_cache={})
 
-    wink, target = showing([(0, 0), (0, 0.5), (0.6, 0)]), torch.tensor([[0, 0], [0, 0.5], [0.6, 0]])
+    wink, target = showing([(0, 0), (0, 0.5), (1, 0)]), torch.tensor([[0, 0], [0, 0.5], [1, 0]])
     neutral = unit_editor.model.F_ctrl.neutral()
     expected = flow(unit_editor.decode(subject, neutral, units=UnitChange(target * 0.5)))
     assert torch.equal(flow(unit_editor.transfer(subject, wink, 0.5)), expected)
@@ -159,7 +159,7 @@ def test_transfer_by_units_takes_each_side_alone_or_on_top(unit_editor, subject)
     start = torch.tensor([[0, 0], [0.2, 0.2], [0, 0]])
     added = unit_editor.decode(face, face.reading.source_code, units=UnitChange(start + target, start, on_photo=True))
     assert torch.equal(flow(unit_editor.transfer(face, wink, relative=True)), flow(added))
-    closed = unit_editor.transfer(subject, showing([(0, 0), (0, 0.5), (1, 0)]))  # not further than T is used
+    closed = unit_editor.transfer(subject, showing([(0, 0), (0, 0.5), (1.4, 0)]))  # not further than T is used
     assert torch.equal(flow(closed), flow(unit_editor.transfer(subject, wink)))
     none = unit_editor.transfer(face, wink, 0, relative=True)
     assert np.array_equal(np.asarray(none.image), np.asarray(subject.photo))

@@ -1,11 +1,13 @@
 """Eyes as a layer: the eye network, what it is trained on, and how eyeballs get into a photo."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_iris import eye
 from test_warp_training import SIDE, config, fields, folder, seeded, weights  # noqa: F401, fixtures
 
 from exprgan import ExpressionEditor, ExprGAN
@@ -15,15 +17,11 @@ from exprgan.editing.warp_field import WarpField, apply_warp
 from exprgan.models.backward_warp import warp_and_relight
 from exprgan.models.eye_network import (
     EYE_FIELDS,
-    LID_SKIN_Y,
-    PUPIL_Y,
-    EyeNetwork,
     at_eyes,
     composite_eyes,
-    mirror_offset,
     place_at_eyes,
-    shade_eyeballs,
 )
+from exprgan.models.iris import IRIS_RADIUS, PUPIL, UNDER_LID, UNDER_LID_SCALE, iris_coordinates
 from exprgan.models.unit_condition import swap_sides
 from exprgan.models.warp_network import WIDE_CROP_SCALE, WarpNetwork, WarpPrediction
 from exprgan.photo.alignment import EYES, crop_from_photo, invert
@@ -46,6 +44,14 @@ def apertures(side, height, shift=0.0):
     y, x = np.mgrid[:side, :side] / side + 0.5 / side
     inside = [np.hypot((x - px / R) / 0.05, (y - py / R - shift) / (height / 2)) < 1 for px, py in PUPILS]
     return np.maximum(*inside).astype(np.float32)
+
+
+def eyes_of(side):
+    """Closed eyes with irises at their usual place, for a wide crop of `side` px."""
+    windows = iris_coordinates(torch.tensor([[*PUPIL, IRIS_RADIUS]] * 2), side // 4)
+    mirrored = windows[1:].flip(3) * torch.tensor([-1.0, 1, 1])[:, None, None]
+    irises = torch.cat((windows[:1], mirrored), dim=3)
+    return torch.cat((torch.zeros(1, EYE_FIELDS - 3, side // 4, side // 2), irises), dim=1)
 
 
 def test_both_eyes_lie_in_the_middle_of_their_windows():
@@ -77,23 +83,6 @@ def network():
 
 
 @torch.no_grad()
-def test_what_a_lid_hides_of_an_iris_is_at_first_its_mirror_image():
-    torch.manual_seed(0)
-    network = EyeNetwork(6)
-    network.head.weight.zero_()
-    assert abs((PUPILS[0][1] / R - 3 / 16) * 4 - PUPIL_Y) < 1e-4
-    x = torch.full((1, 3, 64, 128), 0.2)
-    x[..., 33:40, :] = -0.8  # rows that a lid leaves free, below the pupils at 32.48
-    eyes = network(x, x, torch.zeros(1, 2, 128, 128), torch.zeros(1, 6), torch.full((1, 3), 0.9))
-    mirrored = shade_eyeballs(x, eyes, own=False).mean((1, 3))[0]
-    assert (mirrored[26:31] < -0.5).all() and (mirrored[[20, 44]] > 0.1).all() and mirrored[35] > 0.1
-    eyes[:, 4] = 1
-    assert shade_eyeballs(x, eyes * torch.tensor([1, 1, 1, 1, 1, 0, 1, 1, 1]).view(1, 9, 1, 1), own=False).allclose(
-        torch.tensor(0.8)
-    )
-
-
-@torch.no_grad()
 def test_a_mirrored_face_gets_mirrored_eyes(network):
     x, c, now, target = (
         torch.rand(1, *shape, generator=seeded(i)) for i, shape in enumerate(((3, R, R), (30,), (2, 2), (2, 2)))
@@ -104,12 +93,22 @@ def test_a_mirrored_face_gets_mirrored_eyes(network):
     eyes = network.add_eyes(x, prediction, condition).eyes
     mirrored = prediction._replace(flow=(flow * torch.tensor([-1.0, 1.0])[:, None, None]).flip(3))
     other = network.add_eyes(x.flip(3), mirrored, swap_sides(condition, 2)).eyes
-    signs = torch.tensor([1.0, 1, -1, 1, 1, 1, 1, 1, 1])[:, None, None]  # an offset to the left becomes one to the right
-    torch.testing.assert_close(other.flip(3) * signs, eyes, atol=1e-5, rtol=0)
-    shares = eyes[:, [0, 1, 4, 5, 6, 7, 8]]
+    signs = torch.tensor([*[1.0] * 10, -1, 1, 1])[:, None, None]  # to the left of an iris becomes to its right
+    torch.testing.assert_close(other.flip(3) * signs, eyes, atol=1e-3, rtol=0)
+    shares = eyes[:, [0, 1, 2, 3, 7, 8, 9]]
     assert eyes.shape == (1, EYE_FIELDS, 16, 32) and shares.min() >= 0 and shares.max() <= 1
     changed = network.add_eyes(x, prediction, network.condition(c, now, target + 1)).eyes
     assert (changed - eyes).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_eyes_in_which_no_iris_is_seen_stay_closed(network):
+    opened, shut = eye(*PUPIL, IRIS_RADIUS), torch.full((1, 3, 64, 64), 0.4)
+    x = place_at_eyes(torch.cat((opened, shut), dim=3))
+    none = torch.zeros(1, 2, 128, 128)
+    eyes = network.eyes(at_eyes(x), at_eyes(x), none, network.condition(torch.rand(1, 30)), torch.full((1, 3), 0.9))
+    left, right = eyes[:, 0].chunk(2, dim=2)
+    assert left.max() > 0.05 and not right.any()
 
 
 @torch.no_grad()
@@ -145,18 +144,25 @@ def test_eyes_that_are_new_leave_a_t_as_it_was_and_are_closed(network):
 
 def test_an_edit_keeps_the_photos_own_eyeball_and_draws_what_it_does_not_show():
     x = torch.rand(1, 3, R, R, generator=seeded()) * 2 - 1
+    at_eyes(x)[..., 16:] = torch.linspace(-1, 1, 16)[:, None]  # the other eye is alike in all columns
     to_right = torch.tensor([1 / R, 0.0]).view(1, 2, 1, 1).expand(1, 2, R, R)
-    eyes = torch.zeros(1, EYE_FIELDS, 16, 32)
+    eyes = eyes_of(R)
     eyes[:, 0, 4:12] = 1  # open
     eyes[:, 1, :, :16] = 1  # the left one is shown
-    eyes[:, 2] = 3 / R  # the rest is copied from 3 px to the right
-    eyes[:, 5, 4:6] = 0.5  # shaded by the upper lid
+    eyes[:, 2, :, 24:] = 1  # half of the other one is a lid
+    eyes[:, 4:7] = math.log(0.5)  # which is darker than the skin below the eye
+    eyes[:, 7:10] = 0.9
+    eyes[:, 3, 4:6] = 0.5  # shaded by the upper lid
     prediction = WarpPrediction.identity(32)._replace(flow=to_right, eyes=eyes)
     edited = prediction.apply(x)
     beside, own, part = edited - prediction._replace(eyes=torch.empty(0)).apply(x), at_eyes(x), at_eyes(edited)
     assert not at_eyes(beside)[..., :4, :].any() and (beside != 0).sum() == (at_eyes(beside) != 0).sum()
     torch.testing.assert_close(part[..., 6:12, :16], own[..., 6:12, :16])
-    torch.testing.assert_close(part[..., 6:12, 16:29], own[..., 6:12, 19:])
+    torch.testing.assert_close(part[..., 6:12, 17:19], torch.full((1, 3, 6, 2), 0.8))  # beside the iris
+    rows = torch.arange(6, 12) + 0.5  # of 16; x is linear in them
+    below = rows + (1 + UNDER_LID_SCALE) * ((PUPIL[1] + UNDER_LID * IRIS_RADIUS) * 16 - rows) - 0.5
+    lid = torch.lerp(torch.tensor(-1.0), torch.tensor(1.0), (below / 15).clamp(max=1))
+    torch.testing.assert_close((part[0, 0, 6:12, 27] + 1) / 2, (lid + 1) / 4)
     torch.testing.assert_close((part[..., 4:6, :16] + 1) / 2, (own[..., 4:6, :16] + 1) / 4)
     skin = at_eyes(warp_and_relight(x, to_right, x * 0))
     torch.testing.assert_close(composite_eyes(skin, own, eyes), part)
@@ -246,27 +252,27 @@ def batch_of(x, target, before, after, eyes, flow=None, true=None):
 
 @pytest.mark.parametrize("closes", [False, True])
 def test_the_true_eyes_have_the_smallest_losses(closes):
-    """Lids that open, over an eyeball, or close altogether."""
+    """Lids that open, over an eyeball that is white, or close altogether."""
     before, after = (torch.from_numpy(apertures(R, height))[None, None] for height in (0.04 if closes else 0.06, 0.14))
     after = after * (not closes)
-    ball = (torch.rand(1, 3, 1, R, generator=seeded()) * 2 - 1).expand(-1, -1, R, -1)  # alike in all rows
-    skin, lines = torch.full((1, 3, R, R), -0.5), before * 0
-    x, target = (torch.lerp(skin, ball, part) for part in (before, after))
+    skin, white = (torch.full((1, 3, R, R), level) for level in (-0.5, 0.4))
+    x, target = (torch.lerp(skin, white, part) for part in (before, after))
     lashes = torch.nn.functional.max_pool2d(torch.nn.functional.pad(before, (0, 0, 0, LASH_PX)), (LASH_PX + 1, 1), stride=1)
     rim = torch.nn.functional.max_pool2d(before, 3, stride=1, padding=1)
     opacity = torch.maximum(lashes, rim) if closes else after
-    place = mirror_offset(LID_SKIN_Y if closes else PUPIL_Y, at_eyes(lines)) * (1.0 if closes else 0.5)  # 0.5: the pupil
-    place = at_eyes(lines) + place
-    true = at_eyes(torch.cat((opacity, torch.minimum(before, after), *[lines] * 7), dim=1))
-    true = torch.cat((true[:, :3], place, true[:, 4:]), dim=1)
-    own = at_eyes(torch.cat((before, before), dim=1))
-    none, unmoved = (torch.cat((part, true[:, part.shape[1] :]), dim=1) for part in (true[:, :1] * 0, own))
-    elsewhere = torch.cat((true[:, :3], place + (-0.06 if closes else 0.1), true[:, 4:]), dim=1)
+    true = eyes_of(R)
+    true[:, :1], true[:, 1:2] = at_eyes(opacity), at_eyes(torch.minimum(before, after))
+    true[:, 2], true[:, 7:10] = float(closes), 0.7
+    true[:, 10] += 9  # no iris is near
+    none, unmoved, other = true.clone(), true.clone(), true.clone()
+    none[:, 0] = 0
+    unmoved[:, :1] = unmoved[:, 1:2] = at_eyes(before)
+    other[:, 2] = 1 - float(closes)  # a lid instead of the eyeball
     losses = {}
-    for name, eyes in (("true", true), ("none", none), ("unmoved", unmoved), ("elsewhere", elsewhere)):
+    for name, eyes in (("true", true), ("none", none), ("unmoved", unmoved), ("other", other)):
         batch = batch_of(x, target, before, after, eyes)
         losses[name] = {loss: WARP_LOSSES[loss][0](batch).item() for loss in EYE_LOSSES}
-    worse = {"none": ("eye_mask", "eye_pixel", "eye_edges"), "elsewhere": ("eye_color", *["lid_skin"] * closes),
+    worse = {"none": ("eye_mask", "eye_pixel", "eye_edges"), "other": ("eye_color", "lid_share"),
              "unmoved": ("eye_pixel", "eye_shown" if closes else "eye_mask")}  # fmt: skip
     for other, names in worse.items():
         for loss in names:
@@ -325,14 +331,17 @@ def test_a_run_trains_eyes_and_eyes_alone(eye_folder, weights, tmp_path):  # noq
 SIZE = 128  # R = 256
 
 
-def eye_field(shown, flow=0.0):
-    """A field whose eyes are open in a box of both windows, over lids that are moved by `flow` of its sides; what is not
-    shown is copied from 60 px of `photo` below."""
+def eye_field(shown, flow=0.0, lid=0.0):
+    """A field whose eyes are open in a box of both windows, over lids that are moved by `flow` of its sides.
+
+    What is not shown is white or, by `lid`, twice as bright as what lies below the eye.
+    """
     side = 2 * SIZE
-    eyes = torch.zeros(1, EYE_FIELDS, side // 4, side // 2)
+    eyes = eyes_of(side)
     for start in (0, 64):
         eyes[:, 0, 20:44, start + 16 : start + 48] = 1
-    eyes[:, 1], eyes[:, 3] = shown, 20 / side
+    eyes[:, 1], eyes[:, 2], eyes[:, 4:7] = shown, lid, math.log(2)
+    eyes[:, 7:10] = torch.tensor([0.9, 0.8, 0.7])[:, None, None]
     prediction = WarpPrediction.identity(SIZE)._replace(eyes=eyes)
     prediction.flow[:, 1, side // 8 : side // 2, side // 4 : 3 * side // 4] = flow
     return WarpField.from_prediction(prediction)
@@ -342,7 +351,8 @@ def eye_field(shown, flow=0.0):
 def photo():
     noise = np.random.default_rng(0).integers(60, 200, (60, 60, 3), np.uint8)
     photo = Image.fromarray(noise).resize((900, 900), Image.Resampling.BICUBIC)
-    photo.paste((51, 128, 230), (250, 345, 650, 385))
+    photo.paste((102, 64, 26), (250, 280, 650, 330))
+    photo.paste((51, 120, 100), (250, 330, 650, 420))
     return photo
 
 
@@ -364,17 +374,21 @@ def test_eyeballs_that_the_photo_shows_stay_to_the_bit_while_lids_move(photo):
 def test_what_the_photo_does_not_show_is_drawn_only_where_something_changes(photo):
     still = apply_warp(photo, eye_field(shown=0.0), MATRIX, SIZE)
     assert still.tobytes() == photo.tobytes()
-    edited = apply_warp(photo, eye_field(shown=0.0, flow=0.02), MATRIX, SIZE)
-    assert (pixels(edited)[296:304, 345:355] == (51, 128, 230)).all()
-    far = (np.abs(pixels(edited) - pixels(photo)).max(2) > 0)[:, :100]
-    assert not far.any()
+    edited = pixels(apply_warp(photo, eye_field(shown=0.0, flow=0.02), MATRIX, SIZE))
+    assert np.abs(edited[297:303, 347:353] - (102, 64, 26)).max() <= 1  # iris, of its sides
+    assert np.abs(edited[296:304, 322:326] - (230, 204, 178)).max() <= 1 and not (edited - pixels(photo))[:, :100].any()
+    closed = pixels(apply_warp(photo, eye_field(shown=0.0, flow=0.02, lid=1.0), MATRIX, SIZE))
+    assert np.abs(closed[296:304, 322:353] - (102, 240, 200)).max() <= 1
 
 
 def test_eyes_of_a_grey_photo_are_exactly_grey(photo):
     grey = photo.convert("L").convert("RGB")
     curve = ColorCurve.from_crop(grey.crop((300, 250, 600, 550)).resize((SIZE, SIZE)))
-    edited = pixels(apply_warp(grey, eye_field(shown=0.0, flow=0.02), MATRIX, SIZE, curve))
-    assert (edited == edited[..., :1]).all() and np.abs(edited - pixels(grey)).max() > 20
+    for lid in (0.0, 1.0):
+        field = eye_field(shown=0.0, flow=0.02, lid=lid)
+        field.eyes.tint[..., 0] += 0.3
+        edited = pixels(apply_warp(grey, field, MATRIX, SIZE, curve))
+        assert (edited == edited[..., :1]).all() and np.abs(edited - pixels(grey)).max() > 20
 
 
 def test_lids_of_a_t_with_eyes_open_as_far_as_it_says():
@@ -396,4 +410,4 @@ def test_an_edit_of_every_intensity_has_eyes_that_suit_its_flow(tiny_config, por
         again = editor.model.T.add_eyes(subject.wide_crop[None], prediction, code[None]).eyes.detach()
         torch.testing.assert_close(prediction.eyes, again, atol=2e-3, rtol=0)
     assert not editor.edit(subject, "happy", 0.0).prediction.has_eyes
-    assert EyeOverlay.from_prediction(prediction.eyes, np.ones((64, 64), np.float32)).offset.shape == (2, 32, 32)
+    assert EyeOverlay.from_prediction(prediction.eyes, np.ones((64, 64), np.float32)).iris.shape == (3, 32, 32)

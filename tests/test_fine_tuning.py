@@ -149,7 +149,7 @@ def test_dials_and_looks_on_the_page(browser, unit_url, tmp_path):
     page.locator(".after-tag", has_text="Happy, 100%, adjusted").wait_for()
     page.locator(".chips", has_text="fine-tuned: smile").wait_for()
     page.get_by_role("checkbox", name="Each side by itself").check()
-    page.get_by_role("slider", name="Eyelids: half closed to wide, left").press("Home")
+    page.get_by_role("slider", name="Eyelids: closed to wide, left").press("Home")
     visit.result(unlike=tuned)
     page.locator(".chips", has_text="eyelids").wait_for()
     assert page.get_by_role("slider", name="Smile, right").input_value() == "0.05"

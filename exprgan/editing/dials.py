@@ -18,27 +18,24 @@ class Dial(NamedTuple):
     opposite: int | None = None
     """The action unit that values below 0 add, and of which values above 0 take that part away."""
     scale: float = 1.0
-    """Weight of the unit at 1."""
-    opposite_scale: float = 1.0
-    """Weight of the opposite at -1."""
+    """Weight of the unit at 1, and of the opposite at -1."""
     sided: bool = True
     """Whether each side can move alone."""
     needs_eyes: bool = False
     """Whether it moves lids over eyeballs, which takes a T with an eye network."""
 
 
-MAX_WEIGHT, MAX_WEIGHTS = 2.0, {43: 0.6}
-"""The largest weight of a unit, and that of single ones. Lids that close further (unit 43) are copied from below the eye,
-and the bundled T does not give them the lid's colour yet."""
+MAX_WEIGHT, MAX_WEIGHTS = 2.0, {43: 1.0}
+"""The largest weight of a unit, and that of single ones: by unit 43 an eye is closed at 1."""
 
 DIALS: dict[str, Dial] = {
-    "lids": Dial(5, 43, opposite_scale=MAX_WEIGHTS[43], needs_eyes=True), "squint": Dial(7, needs_eyes=True),
+    "lids": Dial(5, 43, needs_eyes=True), "squint": Dial(7, scale=2.0, needs_eyes=True),
     "brows_inner": Dial(1), "brows_outer": Dial(2), "brows_lower": Dial(4), "cheeks": Dial(6),
     "nose": Dial(9), "smile": Dial(12), "frown": Dial(15),
     "lips_apart": Dial(25, sided=False), "jaw": Dial(26, scale=0.5, sided=False), "stretch": Dial(20),
     "pucker": Dial(18, sided=False), "press": Dial(24, sided=False),
 }  # fmt: skip
-"""Name -> dial. "lids" goes from half closed, -1, to wide open, 1. A sided one has also NAME_left and NAME_right, the
+"""Name -> dial. "lids" goes from closed, -1, to wide open, 1. A sided one has also NAME_left and NAME_right, the
 subject's own sides; their values take the place of that of NAME."""
 
 
@@ -90,11 +87,11 @@ def turn_dials(weights: Tensor, units: Sequence[int], values: Mapping[str, float
     for name, dial in DIALS.items():
         for column, side in enumerate(SIDES):
             value = values.get(f"{name}_{side}", values.get(name, 0.0))
-            for unit, part, scale in ((dial.unit, value, dial.scale), (dial.opposite, -value, dial.opposite_scale)):
+            for unit, part in ((dial.unit, value), (dial.opposite, -value)):
                 if unit is None or not value:
                     continue
                 row = units.index(unit)
-                turned[row, column] = turned[row, column] * (1 + min(part, 0.0)) + scale * max(part, 0.0)
+                turned[row, column] = turned[row, column] * (1 + min(part, 0.0)) + dial.scale * max(part, 0.0)
     return limit_weights(turned, units, weights)
 
 

@@ -102,14 +102,15 @@ def mask_at_lips(mask: Tensor, flow: Tensor, view: MouthView) -> Tensor:
     from_lips = (points - left - along[:, None] * line).norm(dim=1) * WIDE_CROP_SCALE
     if from_lips.max() <= MAX_FROM_LIPS:
         return mask
-    result, distance, unseen = mask.clone(), torch.zeros_like(mask), (mask > MASK_LOW).float()
+    box = tuple(slice(int(at.min()), int(at.max()) + 1) for at in (rows, columns))
+    result, distance, unseen = mask.clone(), torch.zeros_like(mask), (mask[box] > MASK_LOW).float()
     distance[rows, columns] = from_lips
     while len(rest := unseen.nonzero()):
-        part, size = torch.zeros_like(mask), 0.0
+        part, size = torch.zeros_like(unseen), 0.0
         part[rest[0, 0], rest[0, 1]] = 1
         while size != (size := part.sum().item()):  # grows to all that is connected
             part = F.max_pool2d(part[None], 3, stride=1, padding=1)[0] * unseen
         unseen -= part
-        if (distance * part).sum() / size > MAX_FROM_LIPS:
-            result[part > 0] = 0
+        if (distance[box] * part).sum() / size > MAX_FROM_LIPS:
+            result[box][part > 0] = 0
     return result

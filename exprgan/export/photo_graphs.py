@@ -11,12 +11,16 @@ from ..editing.mouth_overlay import MASK_HIGH, MASK_LOW, MAX_SHARPENING, sharpen
 from ..editing.mouth_visibility import INPUT_PX, load_visibility
 from ..editing.warp_cleaning import clean_warp
 from ..models.backward_warp import upsample_fields
-from ..models.eye_network import at_eyes, place_at_eyes
+from ..models.eye_network import EYES_HEIGHT, at_eyes, place_at_eyes
+from ..models.iris import iris_opacity, iris_sources, lid_source
 from ..models.networks import FaceNetwork
 from ..models.teeth_texture import composite_teeth, tooth_rows
 from ..models.warp_network import NO_EYES, WarpNetwork, WarpPrediction
 from ..photo.blending import smooth_step
 
+EYE_PLANES = 12
+"""The planes of `PhotoPainter` at the eyes: opacity; the factors on the photo's pixels, on iris and white, and on the skin
+of a lid (3); the colour of white (3); and the position from the middle of the iris (2) and its radius."""
 TEETH_LEVEL = 2
 """Mip level of the teeth that `PhotoPainter` draws: that of an aligned crop of 800 to 1,700 px in the photo."""
 
@@ -91,7 +95,7 @@ class PhotoPainter(nn.Module):
         across, down = x.expand(height, width), y[:, None].expand(height, width)
         grid = torch.stack((a * across + b * down + start_x, c * across + d * down + start_y), dim=-1) * (2 / side) - 1
         planes = F.grid_sample(planes, grid[None], mode="bilinear", padding_mode="zeros", align_corners=False)
-        flow, gain, cover, mask, background, shading, uv, eyes = planes.split((2, 3, 1, 1, 3, 3, 4, 8), dim=1)
+        flow, gain, cover, mask, background, shading, uv, eyes = planes.split((2, 3, 1, 1, 3, 3, 4, EYE_PLANES), dim=1)
         determinant = a * d - b * c
 
         def sample(offset: Tensor) -> Tensor:
@@ -106,22 +110,28 @@ class PhotoPainter(nn.Module):
         mouth = composite_teeth(background, shading, uv, rows=lambda _: self.teeth) * 255
         edited = torch.lerp(edited, mouth, sharpen_edge(mask, sharpening))
         if warp.has_eyes:
-            opacity, kept, copied, offset, white = eyes.split((1, 1, 1, 2, 3), dim=1)
-            eyeballs = part * kept + sample(offset) * copied + white
-            edited = torch.lerp(edited, eyeballs, sharpen_edge(opacity, sharpening))
+            opacity, kept, eyeball, lid, white, u, v, radius = eyes.split((1, 1, 1, 3, 3, 1, 1, 1), dim=1)
+
+            def copy(across: Tensor, down: Tensor) -> Tensor:
+                return sample(torch.cat((across, down), dim=1) * radius)
+
+            left, right, lower, weight = iris_sources(u, v)
+            iris = torch.lerp(copy(left, lower), copy(right, lower), weight)
+            drawn = torch.lerp(white, iris, iris_opacity(u, v)) * eyeball + copy(torch.zeros_like(u), lid_source(v)) * lid
+            edited = torch.lerp(edited, part * kept + drawn, sharpen_edge(opacity, sharpening))
         return edited
 
     def _planes(self, warp: WarpPrediction, lower_face: Tensor) -> Tensor:
-        """All that is enlarged to the photo, over the wide crop: (1, 25, R, R)."""
+        """All that is enlarged to the photo, over the wide crop: (1, 17 + EYE_PLANES, R, R)."""
         flow, gain, cover, _ = clean_warp(warp, lower_face)
         planes = [flow, gain, cover, smooth_whole_mask(warp.mask * lower_face)]
         planes += [upsample_fields(part) for part in (warp.background, warp.shading, warp.uv)]
         if not warp.has_eyes:
-            return torch.cat((*planes, torch.zeros_like(cover).expand(-1, 8, -1, -1)), dim=1)
-        opacity, shown, offset, share, shade, white = warp.eyes.split((1, 1, 2, 1, 1, 3), dim=1)
-        changed = at_eyes(cover)
+            return torch.cat((*planes, torch.zeros_like(cover).expand(-1, EYE_PLANES, -1, -1)), dim=1)
+        opacity, shown, lid, shade, tint, white, position, radius = warp.eyes.split((1, 1, 1, 1, 3, 3, 2, 1), dim=1)
+        changed, lid = at_eyes(cover), smooth_step((lid - MASK_LOW) / (MASK_HIGH - MASK_LOW))
         drawn = smooth_step((MASK_HIGH - shown) / (MASK_HIGH - MASK_LOW)) * changed
         light = 1 - (shade - MIN_SHADE).clamp(min=0) * changed
-        factors = torch.cat(((1 - drawn) * light, drawn * (1 - share) * light), dim=1)
-        eyes = torch.cat((smooth_whole_mask(opacity), factors, offset, drawn * share * light * white * 255), dim=1)
-        return torch.cat((*planes, place_at_eyes(eyes)), dim=1)
+        factors = (1 - drawn) * light, drawn * (1 - lid) * light, drawn * lid * light * tint.exp()
+        eyes = smooth_whole_mask(opacity), *factors, white * 255, position, radius * EYES_HEIGHT
+        return torch.cat((*planes, place_at_eyes(torch.cat(eyes, dim=1))), dim=1)

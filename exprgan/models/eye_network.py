@@ -1,37 +1,31 @@
 """The third part of T (`warp_network`): lids, and eyeballs, which stay where they are while the lids move over them.
 
 A smooth flow that moves the lids drags iris and lashes along. So the eyeball is a layer of its own: where the target shows
-it, it is the photo's own pixel at the same place if the photo shows it there, and otherwise copied from another place in
-the photo's eye, or white. Beside it lies the warped skin. A photo of an open eye hides the skin of the upper lid, so where
-a lid closes, this layer also shows skin, copied from below the eye. Lids are thin, so a network of their own corrects T's
-flow there. Then the eye network sees both eyes in the photo and in the warped photo, in which the lids are at their final
-position. Both look at a window at each eye, the one on the picture's right mirrored.
+it, it is the photo's own pixel at the same place if the photo shows it there, and otherwise iris, copied from its sides, or
+white (`iris`). Beside it lies the warped skin. A photo of an open eye hides the skin of the upper lid, so where a lid
+closes, this layer also shows skin, copied from below the eye in the colour of the lid. Lids are thin, so a network of their
+own corrects T's flow there. Then the eye network sees both eyes in the photo and in the warped photo, in which the lids are
+at their final position. Both look at a window at each eye, the one on the picture's right mirrored.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backward_warp import FIELD_SCALE, backward_warp
+from .backward_warp import FIELD_SCALE, backward_warp, upsample_fields
 from .blocks import GROUPS, ResidualBlock, UNet, round_to_groups
+from .iris import find_irises, iris_coordinates, iris_opacity, iris_sources, lid_source
 from .unit_condition import condition_dim, swap_sides
 
 EYES_TOP, EYES_LEFT, EYES_HEIGHT, EYES_WIDTH = 3 / 16, 1 / 4, 1 / 4, 1 / 2
 """The part of the wide crop that holds both eyes, in its sides: a square window for each eye, side by side."""
 EYE_CHANNELS = (16, 32, 48)  # channels of the three scales, from `image_size` px down; multiplied by `width`
 FLOW_GAIN = 16.0  # factor on the input flow, which is small beside colours
-EYE_FIELDS = 9  # opacity, shown, offset in x and in y, white, shade; red, green and blue of white, alike everywhere
-HEAD_START = {"x": 0.0, "y": 0.0, "opacity": -4.0, "shown": 2.0, "white": -2.0, "shade": -3.0}
-"""The outputs of the eye network's head, with their biases at the start: no eyeball is drawn, what the photo shows is its
-own, and the rest is copied from its mirror image. x and y shift the place to copy from."""
-PUPIL_Y = 0.5075
-"""Height at which the pupils of an aligned face lie in a window, in its sides. What a lid hides of an iris is, mirrored
-there, what the photo shows of it; above the iris lies the skin of the other lid's mirror image, instead of which the
-eyeball is white."""
-LID_SKIN_Y = 0.645
-"""Likewise a height just below the lower lid: mirrored there, a lid that closes is the skin below the eye."""
-MAX_OFFSET = 0.08
-"""The largest shift of the place from which an eyeball's colours are copied, in sides of the wide crop."""
+EYE_FIELDS = 13
+"""Opacity, shown, lid, shade, tint (3); alike everywhere the colour of white (3); and `iris.iris_coordinates` (3)."""
+HEAD_START = {"opacity": -4.0, "shown": 2.0, "lid": -2.0, "shade": -3.0}
+"""The outputs of the eye network's head, with their biases at the start: nothing is drawn, and what the photo shows is its
+own. Beside them is a tint, at half the resolution."""
 OPACITY_FADE = 0.02
 """Sides of the wide crop over which the opacity fades to 0 at the border of each window. No lid of the training set comes
 that near to it."""
@@ -39,6 +33,11 @@ LID_FADE, MAX_LID_FLOW = 0.04, 0.06
 """The width of the fade of the lids' correction at the border of each window, and its largest value, in sides of the wide
 crop."""
 MAX_SHADE = 0.75  # largest part of the light of an eyeball that a lid takes; the renderer's is as large
+MAX_TINT, MAX_TINT_CORRECTION = 1.0, 0.35
+"""The largest |log factor| on red, green and blue of the skin below the eye that gives it the colour of the lid, and the
+largest correction that the network makes to it."""
+FILL_LEVELS, FILL_WEIGHT = 4, 0.01
+"""Halvings of a window by which the colour of the lid is continued, and the weight of each level against the finer one."""
 
 
 class EyeUNet(UNet):
@@ -99,12 +98,12 @@ class EyeNetwork(EyeUNet):
     """Predicts the eyeballs. Its part `lids` belongs to the flow, which comes first."""
 
     def __init__(self, code_dim: int, width: float = 1.0, num_units: int = 0):
-        super().__init__(2 * 3 * FIELD_SCALE**2 + 2, len(HEAD_START) * FIELD_SCALE**2, code_dim, width, num_units)
+        super().__init__(2 * 3 * FIELD_SCALE**2 + 2, len(HEAD_START) * FIELD_SCALE**2 + 3, code_dim, width, num_units)
         self.lids = LidNetwork(code_dim, width, num_units)
         with torch.no_grad():
             self.head.weight.mul_(0.05)  # type: ignore[operator]
             start = torch.tensor([*HEAD_START.values()]).repeat_interleave(FIELD_SCALE**2)
-            self.head.bias.copy_(start)  # type: ignore[operator]
+            self.head.bias.copy_(F.pad(start, (0, 3)))  # type: ignore[operator]
 
     def forward(self, x: Tensor, warped: Tensor, flow: Tensor, condition: Tensor, white: Tensor) -> Tensor:
         """Predicts `WarpPrediction.eyes`, (B, EYE_FIELDS, R / 4, R / 2).
@@ -113,24 +112,23 @@ class EyeNetwork(EyeUNet):
         photo; flow: (B, 2, S, S), which warped it; condition: (B, N), `WarpNetwork.condition`; white: (B, 3) in [0, 1], the
         colour of the sclera, `warp_network.eye_white`.
         """
-        outputs = F.pixel_shuffle(self.predict(torch.cat((x, warped), dim=1), flow, condition), FIELD_SCALE)
-        offset, rest = outputs[:, :2], torch.sigmoid(outputs[:, 2:])
-        opacity, shown, share, shade = rest.chunk(4, dim=1)
-        side, device = rest.shape[-1], rest.device
-        across, down = (torch.tanh(offset) * MAX_OFFSET).split(1, dim=1)
-        down = down + mirror_offset(PUPIL_Y, down)
-        opacity = opacity * _fade(side, OPACITY_FADE, device)
-        fields = torch.cat((opacity, shown, across, down, share, shade * MAX_SHADE), dim=1)
+        outputs = self.predict(torch.cat((x, warped), dim=1), flow, condition)
+        shares, tint = torch.sigmoid(F.pixel_shuffle(outputs[:, :-3], FIELD_SCALE)), torch.tanh(outputs[:, -3:])
+        opacity, shown, lid, shade = shares.split(1, dim=1)
+        side = shares.shape[-1]
+        with torch.no_grad():
+            windows, skin = torch.cat(_split(x)), torch.cat(_split(warped))
+            irises, visible = find_irises(windows)
+            irises = iris_coordinates(irises, side)
+        opacity = opacity * _fade(side, OPACITY_FADE, x.device) * visible[:, None, None, None]  # closed eyes stay closed
+        with torch.no_grad():
+            tint_of_skin = find_tint(windows, skin, opacity, irises)
+        tint = upsample_fields(tint * MAX_TINT_CORRECTION) + tint_of_skin
+        fields = torch.cat((opacity, shown, lid, shade * MAX_SHADE, tint, irises), dim=1)
         left, right = fields.unflatten(0, (2, -1))  # `chunk` would fix B in an export
-        mirrored = fields.new_tensor([1.0, 1.0, -1.0, 1.0, 1.0, 1.0])[:, None, None]
-        fields = torch.cat((left, right.flip(3) * mirrored), dim=3)
-        return torch.cat((fields, white[..., None, None].expand(-1, -1, *fields.shape[2:])), dim=1)
-
-
-def mirror_offset(height: float, x: Tensor) -> Tensor:
-    """The offset in y to the mirror image about a height of the windows, for E rows of x: (E, 1), in wide-crop sides."""
-    rows = (torch.arange(x.shape[-2], device=x.device, dtype=x.dtype) + 0.5) / x.shape[-2]
-    return (2 * EYES_HEIGHT) * (height - rows)[:, None]
+        mirrored = fields.new_tensor([*[1.0] * 7, -1.0, 1.0, 1.0])[:, None, None]
+        fields, irises = torch.cat((left, right.flip(3) * mirrored), dim=3).split((7, 3), dim=1)
+        return torch.cat((fields, white[..., None, None].expand(-1, -1, *fields.shape[2:]), irises), dim=1)
 
 
 def at_eyes(x: Tensor) -> Tensor:
@@ -157,14 +155,51 @@ def composite_eyes(skin: Tensor, x: Tensor, eyes: Tensor) -> Tensor:
 
 
 def shade_eyeballs(x: Tensor, eyes: Tensor, own: bool = True) -> Tensor:
-    """The eyeballs without lids, in their shade: like x; arguments as in `composite_eyes`.
+    """The eyeballs, and the lids that close over them, in their shade: like x; arguments as in `composite_eyes`.
 
     Without `own` none is a pixel of the same place.
     """
-    _, shown, offset, share, shade, white = eyes.split((1, 1, 2, 1, 1, 3), dim=1)
-    copied = backward_warp(x, offset / offset.new_tensor([EYES_WIDTH, EYES_HEIGHT])[:, None, None])
-    drawn = torch.lerp(copied, white * 2 - 1, share)
+    _, shown, lid, shade, tint, white, u, v, radius = eyes.split((1, 1, 1, 1, 3, 3, 1, 1, 1), dim=1)
+    sides = radius.new_tensor([0.5, 1.0])[:, None, None] * radius  # of x, in a radius
+
+    def copy(across: Tensor, down: Tensor) -> Tensor:
+        return backward_warp(x, torch.cat((across, down), dim=1) * sides)
+
+    left, right, down, weight = iris_sources(u, v)
+    iris = torch.lerp(copy(left, down), copy(right, down), weight)
+    eyeball = torch.lerp(white * 2 - 1, iris, iris_opacity(u, v))
+    skin = (copy(torch.zeros_like(u), lid_source(v)) + 1) * tint.exp() - 1
+    drawn = torch.lerp(eyeball, skin, lid)
     return ((torch.lerp(drawn, x, shown) if own else drawn) + 1) * (1 - shade) - 1
+
+
+def find_tint(windows: Tensor, skin: Tensor, opacity: Tensor, irises: Tensor) -> Tensor:
+    """The log of the colour of a closing lid, continued from the skin about it, in that of the place it is copied from.
+
+    windows, skin: (N, 3, E, E) in [-1, 1], the photo and the warped photo; opacity: (N, 1, E, E) in [0, 1], where it shows
+    no skin; irises: `iris.iris_coordinates`. The result is like windows.
+    """
+    u, v, radius = irises.split(1, dim=1)
+    below = backward_warp(windows, torch.cat((torch.zeros_like(u), lid_source(v)), dim=1) * radius)
+    below, skin = (below + 1) / 2, (skin + 1) / 2
+    weight = (1 - opacity).square() * (skin.mean(1, keepdim=True) + 0.02).square()  # lashes count less than skin
+    known = torch.cat((skin * weight, weight), dim=1)
+    color, total = _continue(known, FILL_LEVELS).split((3, 1), dim=1)
+    tint = (color / total.clamp(min=1e-12)).clamp(min=0.02).log() - _blur(_blur(below)).clamp(min=0.02).log()
+    return _blur(_blur(tint.clamp(-MAX_TINT, MAX_TINT)))
+
+
+def _continue(known: Tensor, levels: int) -> Tensor:
+    """Adds to weighted colours and their weights, (N, C, E, E), those of coarser levels, for where there are none."""
+    if levels == 0:
+        return known
+    coarse = _continue(F.avg_pool2d(known, 2), levels - 1)
+    return known + FILL_WEIGHT * F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def _blur(x: Tensor) -> Tensor:
+    """The mean over 5 x 5 px; beyond the border the edge pixels are repeated."""
+    return F.avg_pool2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
 
 
 def _split(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -55,10 +55,11 @@ class WarpPrediction(NamedTuple):
     shading: Tensor  # (B, 3, S, S): colour of a white tooth at each point
     uv: Tensor  # (B, 4, S, S) in cm: texture coordinates on the two rows of teeth, see `teeth_texture.composite_teeth`
     eyes: Tensor = NO_EYES
-    """(B, 9, R / 4, R / 2), at the eyes (`eye_network.at_eyes`), in [0, 1] but for the offset: the opacity of the visible
-    eyeball; how far the photo shows it at the same place; the offset of the point that the rest is copied from, x and y in
-    sides of the wide crop; how far that is white instead; the part of its light that a lid takes; and the colour of white,
-    alike everywhere. Empty for a T without an eye network."""
+    """(B, 13, R / 4, R / 2), at the eyes (`eye_network.at_eyes`): the opacity of the visible eyeball, or a lid that closes
+    over it; how far the photo shows it at the same place; how far the rest is skin of a lid; the part of its light that a
+    lid takes; the tint of that skin, the log of its colour in that below the eye, red, green and blue; the colour of
+    white, alike everywhere; and the position from the middle of the iris, u and v in its radii, and its radius in the
+    window's sides (`iris`). Opacity, shares, shade and colour are in [0, 1]. Empty for a T without an eye network."""
 
     @classmethod
     def identity(cls, image_size: int) -> "WarpPrediction":

@@ -114,7 +114,7 @@ def edit(editor: ExpressionEditor, photo: str | None, expression: str, intensity
         units: parts of the face to move on top, each from -1 to 1: {"smile": 0.4, "lids_left": -1}. Names: lids, squint,
             brows_inner, brows_outer, brows_lower, cheeks, nose, smile, frown, lips_apart, jaw, stretch, pucker, press; all
             but lips_apart, jaw, pucker and press also with _left or _right, the person's own side. Negative values take
-            away what is there; lids at -1 are half closed.
+            away what is there; lids at -1 are closed.
 
     Returns:
         The photo before and after, at most 1,024 px; a sentence on what the face now shows.

@@ -22,7 +22,7 @@ METHODS = {"detail": "Keep all detail of the photo", "tuned": "Keep it, after fi
 AS_IT_IS = "As it is"
 """The face without an expression, apart from what is fine-tuned."""
 DIAL_WORDS = {
-    "lids": "Eyelids: half closed to wide", "squint": "Squint", "brows_inner": "Inner brows up",
+    "lids": "Eyelids: closed to wide", "squint": "Squint", "brows_inner": "Inner brows up",
     "brows_outer": "Outer brows up", "brows_lower": "Brows down", "cheeks": "Cheeks up", "nose": "Nose wrinkled",
     "smile": "Smile", "frown": "Mouth corners down", "lips_apart": "Lips apart", "jaw": "Mouth open",
     "stretch": "Mouth wide", "pucker": "Lips puckered", "press": "Lips pressed",

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from exprgan.models.backward_warp import FIELD_SCALE, upsample_fields, warp_and_relight
-from exprgan.models.eye_network import LID_SKIN_Y, at_eyes, mirror_offset
+from exprgan.models.eye_network import at_eyes
 from exprgan.models.mouth_network import lower_face
 
 from .warp_batch import WarpBatch
@@ -19,9 +19,6 @@ MAX_EMPHASIS_PX = 0.2
 """Where emphasis moves the flow further, in px of the decoder's pictures, the lids are not compared with the target."""
 SHOWN_ASIDE = 0.1
 """Weight of what the photo shows of an eyeball where the target hides it."""
-WHITE_LID_PX = 4.0
-"""A lid that is white costs as much as one that is copied from so many px beside its place."""
-
 WARP_LOSSES: dict[str, tuple[Callable[[WarpBatch], Tensor], float]] = {}
 """Name -> the function and its weight."""
 EYE_LOSSES: set[str] = set()
@@ -161,15 +158,11 @@ def eye_color(batch: WarpBatch) -> Tensor:
     return ((batch.eyes.drawn - batch.eyes.target).abs() * weight).sum() / (3 * weight.sum() + 1)
 
 
-@register_warp_loss(0.1, of_eyes=True)
-def lid_skin(batch: WarpBatch) -> Tensor:
-    """Where a lid is copied: the mean distance of the place copied from to the skin below the eye, in px of the decoder's
-    pictures along each axis, plus WHITE_LID_PX times the share of white: by its colours alone the lid becomes grey."""
-    offset, white = batch.prediction.eyes[:, 2:5].split((2, 1), dim=1)
-    weight = batch.eyes.lid
-    wanted = torch.cat((torch.zeros_like(weight), mirror_offset(LID_SKIN_Y, weight).expand_as(weight)), dim=1)
-    error = (offset - wanted).abs().mean(1, keepdim=True) * batch.flow.shape[-1] + WHITE_LID_PX * white
-    return (error * weight).sum() / (weight.sum() + 1)
+@register_warp_loss(0.3, of_eyes=True)
+def lid_share(batch: WarpBatch) -> Tensor:
+    """Cross entropy of what is skin of a lid among all that is drawn."""
+    predicted, weight = batch.prediction.eyes[:, 2:3].clamp(1e-4, 1 - 1e-4), batch.eyes.drawn_there
+    return (F.binary_cross_entropy(predicted, batch.eyes.lid, reduction="none") * weight).sum() / (weight.sum() + 1)
 
 
 @register_warp_loss(2.0, of_eyes=True)
