@@ -31,9 +31,9 @@ MAX_WEIGHT, MAX_WEIGHTS = 2.0, {43: 1.0}
 DIALS: dict[str, Dial] = {
     "lids": Dial(5, 43, needs_eyes=True), "squint": Dial(7, scale=2.0, needs_eyes=True),
     "brows_inner": Dial(1), "brows_outer": Dial(2), "brows_lower": Dial(4), "cheeks": Dial(6),
-    "nose": Dial(9), "smile": Dial(12), "frown": Dial(15),
-    "lips_apart": Dial(25, sided=False), "jaw": Dial(26, scale=0.5, sided=False), "stretch": Dial(20),
-    "pucker": Dial(18, sided=False), "press": Dial(24, sided=False),
+    "nose": Dial(9), "smile": Dial(12), "frown": Dial(15, scale=2.0),
+    "lips_apart": Dial(25, scale=2.0, sided=False), "jaw": Dial(26, scale=0.5, sided=False), "stretch": Dial(20, scale=2.0),
+    "pucker": Dial(18, scale=2.0, sided=False), "press": Dial(24, scale=2.0, sided=False),
 }  # fmt: skip
 """Name -> dial. "lids" goes from closed, -1, to wide open, 1. A sided one has also NAME_left and NAME_right, the
 subject's own sides; their values take the place of that of NAME."""
