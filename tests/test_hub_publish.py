@@ -128,6 +128,22 @@ def test_calibration_and_results_of_the_same_weights_are_kept(run, weights):
     assert ExprGAN.from_pretrained(REPO).config.intensity_knots == 2 and not (weights / "results.json").exists()
 
 
+def test_reference_outputs_of_other_weights_are_written_anew(run, weights):
+    publish(run, weights)
+    reference = weights / "reference.safetensors"
+    first = reference.read_bytes()
+    changed = {
+        name: tensor + 1 if name == "G_enc.fc.bias" else tensor
+        for name, tensor in load_file(weights / "model.safetensors").items()
+    }
+    save_file(changed, weights / "model.safetensors")
+    publish(weights, weights)
+    assert reference.read_bytes() != first and ExprGAN.from_pretrained(weights, check=True)
+    second = reference.read_bytes()
+    publish(weights, weights)
+    assert reference.read_bytes() == second
+
+
 def test_no_uploaded_file_names_a_path_or_a_host(hub, run, weights, faces_dir, tmp_path):
     publish(run, weights, "--data", str(faces_dir))
     local_names = [str(tmp_path), str(faces_dir), socket.gethostname(), "private", "vgg.pth"]

@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
+from exprgan.errors import WeightsError
 from exprgan.folder_paths import find_path_problems
 from exprgan.models.blocks import CalibratedModule
 from exprgan.models.config import CONFIG_NAME, ExprGANConfig
@@ -19,7 +20,7 @@ from exprgan.models.hub_source import HUB_MODEL
 from exprgan.models.model_card import ABOUT_NAME, CARD_NAME, FIGURES, JUDGE_NAME, write_card
 from exprgan.models.networks import Decoder
 from exprgan.models.records import INHERITED, RESULTS_NAME, TRAINING_NAME
-from exprgan.models.self_test import REFERENCE_NAME, write_reference
+from exprgan.models.self_test import REFERENCE_NAME, check_reference, write_reference
 
 from ..core.checkpoints import Checkpoints
 from ..core.files import copy_together, durable_write, exclusive, read_json, write_bytes, write_json
@@ -199,8 +200,10 @@ def _complete(folder: Path, data: str, data_repo: str, repo: str, gallery: bool)
     if data:
         training["data"] = fingerprint(data) | ({"repo": data_repo} if data_repo else {})
         write_json(folder / TRAINING_NAME, training)
-    if not (folder / REFERENCE_NAME).is_file():
-        model = ExprGAN.from_pretrained(folder)  # as it will be read: rounded to fp16
+    model = ExprGAN.from_pretrained(folder)  # as it will be read: rounded to fp16
+    try:
+        check_reference(model, folder / REFERENCE_NAME, str(folder))
+    except WeightsError:  # there is none, or it is of other weights
         with durable_write(folder / REFERENCE_NAME) as part:
             write_reference(model, part)
     weights = folder / WEIGHTS_NAME
