@@ -249,7 +249,8 @@ def _fitting(weights: dict[str, Tensor], wanted: dict[str, Tensor], name: str) -
                                "another model")  # fmt: skip
         if tensor.shape != wanted[key].shape:
             shapes = f"{str(tuple(tensor.shape))[:60]} instead of {str(tuple(wanted[key].shape))[:60]}"
-            raise WeightsError(f"{key} in {name} is {shapes}; its config.json belongs to another model")
+            raise WeightsError(f"{key} in {name} is {shapes}; its config.json belongs to another model, or the weights to "
+                               "another version of exprgan")  # fmt: skip
         if tensor.is_floating_point() != wanted[key].is_floating_point():
             kinds = f"{tensor.dtype} instead of {wanted[key].dtype}".replace("torch.", "")
             raise WeightsError(f"{key} in {name} holds {kinds}; take another checkpoint")
