@@ -101,6 +101,30 @@ def test_weights_that_a_killed_run_left_are_deleted(tiny_model, bucket, tmp_path
     assert not [name for name in (*written(bucket, "/bucket/out"), *os.listdir(tmp_path / "out")) if "exprgan-" in name]
 
 
+def test_a_photo_that_cannot_be_downloaded_or_uploaded_stops_no_other(tiny_model, bucket, monkeypatch):
+    download, upload = type(bucket).get_file, type(bucket).put_file
+
+    def fail(action, name):
+        def act(self, source, target, *args, **settings):
+            if name in (Path(source).name, Path(target).name):
+                raise PermissionError(f"no access to {name}")
+            return action(self, source, target, *args, **settings)
+
+        return act
+
+    monkeypatch.setattr(type(bucket), "get_file", fail(download, "a.jpg"))
+    monkeypatch.setattr(type(bucket), "put_file", fail(upload, "b.png"))
+    report = edit_folder(tiny_model, "memory://bucket/photos", "memory://bucket/out", "happy", workers=1)
+    assert report.counts == {"edited": 2, "failed": 2, "unreadable": 1}
+    assert {record.file: record.message for record in report.outcomes if record.status == "failed"} == {
+        "a.jpg": "memory://bucket/photos cannot be reached: PermissionError: no access to a.jpg",
+        "trip/b.png": "memory://bucket/out cannot be reached: PermissionError: no access to b.png",
+    }
+    monkeypatch.undo()
+    again = edit_folder(tiny_model, "memory://bucket/photos", "memory://bucket/out", "happy", workers=1)
+    assert again.counts == {"edited": 4, "unreadable": 1}
+
+
 def test_names_that_lead_out_of_the_folder_are_left_out(tiny_model, bucket, monkeypatch):
     entries = {"/bucket/photos/../../evil.jpg": {"size": 3}, "/bucket/photos/a.jpg": {"size": 9}}
     monkeypatch.setattr(type(bucket), "find", lambda *_, **__: entries)

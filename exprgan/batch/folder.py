@@ -106,7 +106,7 @@ def edit_folder(
         KeyboardInterrupt: after Ctrl-C, once the photos under way are finished and recorded.
     """
     start = time.perf_counter()
-    folder, out = (os.fspath(path).rstrip("/") if is_url(path) else os.path.abspath(path) for path in (folder, out))
+    folder, out = (os.fspath(path).rstrip("/") if is_url(path) else os.fspath(path) for path in (folder, out))
     check_choice("fidelity", fidelity, FIDELITIES)
     check_choice("faces", faces, get_args(Faces))
     check_choice("engine", engine, get_args(Engine))
@@ -134,7 +134,8 @@ def edit_folder(
         upload()
         _delete_copies(out, there or ())
         # an item of Ray whose machine died is begun again, maybe after its result was written
-        settings = BatchSettings(folder, out, resumed=manifest.resumed or engine == "ray", follow_links=follow_links,
+        source, target = (path if is_url(path) else os.path.abspath(path) for path in (folder, out))
+        settings = BatchSettings(source, target, resumed=manifest.resumed or engine == "ray", follow_links=follow_links,
                                  **shared)  # fmt: skip
         named = {file: record.result for file, record in manifest.records.items() if record.result}
         results = name_results([*files], named)

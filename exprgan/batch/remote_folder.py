@@ -20,6 +20,10 @@ UPLOAD_S = 60.0
 Value = TypeVar("Value")
 
 
+class RemoteError(ExprGANError):
+    """A folder at a URL, or a file in it, cannot be reached."""
+
+
 def is_url(folder: str | os.PathLike[str]) -> bool:
     """Whether a folder is named by a URL."""
     return "://" in os.fspath(folder)
@@ -29,7 +33,7 @@ class RemoteFolder:
     """A folder at a URL. Files are named by their paths in it, with /.
 
     Raises:
-        ExprGANError: nothing reads such a URL, or the package that does is missing; by all methods: it cannot be reached.
+        RemoteError: nothing reads such a URL, or the package that does is missing; by all methods: it cannot be reached.
     """
 
     def __init__(self, url: str):
@@ -37,7 +41,7 @@ class RemoteFolder:
 
         self.url = url.rstrip("/")
         if self.url.partition(":")[0] in ("http", "https"):
-            raise ExprGANError(f"{url} is no folder: a web server does not say which photos it has. Download them first.")
+            raise RemoteError(f"{url} is no folder: a web server does not say which photos it has. Download them first.")
         self._system, self._root = self._try(lambda: url_to_fs(self.url))
 
     def sizes(self) -> dict[str, int]:
@@ -55,7 +59,7 @@ class RemoteFolder:
     def upload(self, source: Path, file: str) -> None:
         """Uploads a file, in place of one that is there."""
         if self.url.startswith("hf://"):
-            raise ExprGANError(f"{self.url} cannot be written photo by photo, as each would be a commit. Choose a folder "
+            raise RemoteError(f"{self.url} cannot be written photo by photo, as each would be a commit. Choose a folder "
                                "for the edited photos, and upload that: hf upload-large-folder")  # fmt: skip
         self._try(lambda: self._system.makedirs(self._path(file).rpartition("/")[0], exist_ok=True))
         self._try(lambda: self._system.put_file(str(source), self._path(file)))
@@ -74,7 +78,7 @@ class RemoteFolder:
         except Exception as error:  # each file system has its own
             if isinstance(error, FileNotFoundError) and missing is not None:
                 return missing
-            raise ExprGANError(f"{self.url} cannot be reached: {type(error).__name__}: {error}") from error
+            raise RemoteError(f"{self.url} cannot be reached: {type(error).__name__}: {error}") from error
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from ..models.exprgan import WEIGHTS_NAME, ExprGAN
 from ..photo.detection import choose_face
 from ..photo.image_io import is_marked, load_photo, save_photo
 from .manifest import BatchRecord, Status
-from .remote_folder import RemoteFolder, is_url, local_copy
+from .remote_folder import RemoteError, RemoteFolder, is_url, local_copy
 
 Faces = Literal["largest", "all"]
 """Which faces of a photo are edited."""
@@ -66,10 +66,13 @@ def edit_photo(editor: ExpressionEditor, settings: BatchSettings, file: str, res
     """Edits `file` in the folder of photos into `result` in that of results.
 
     Raises:
-        ExprGANError: the disk takes no more files at all, or a URL cannot be reached. Every other problem becomes a record.
+        ExprGANError: the disk takes no more files at all. Every other problem becomes a record.
     """
-    with local_copy(settings.folder, file) as folder, local_copy(settings.out, result, writes=True) as out:
-        return _edit_photo(editor, replace(settings, folder=folder, out=out), file, result)
+    try:
+        with local_copy(settings.folder, file) as folder, local_copy(settings.out, result, writes=True) as out:
+            return _edit_photo(editor, replace(settings, folder=folder, out=out), file, result)
+    except RemoteError as error:
+        return BatchRecord(file, "failed", message=" ".join(str(error).split()))
 
 
 def _edit_photo(editor: ExpressionEditor, settings: BatchSettings, file: str, result: str) -> BatchRecord:
