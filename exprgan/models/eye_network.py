@@ -116,14 +116,11 @@ class EyeNetwork(EyeUNet):
         shares, tint = torch.sigmoid(F.pixel_shuffle(outputs[:, :-3], FIELD_SCALE)), torch.tanh(outputs[:, -3:])
         opacity, shown, lid, shade = shares.split(1, dim=1)
         side = shares.shape[-1]
-        with torch.no_grad():
-            windows, skin = torch.cat(_split(x)), torch.cat(_split(warped))
-            irises, visible = find_irises(windows)
-            irises = iris_coordinates(irises, side)
+        windows, skin = (torch.cat(_split(part.detach())) for part in (x, warped))
+        circles, visible = find_irises(windows)
+        irises = iris_coordinates(circles, side)
         opacity = opacity * _fade(side, OPACITY_FADE, x.device) * visible[:, None, None, None]  # closed eyes stay closed
-        with torch.no_grad():
-            tint_of_skin = find_tint(windows, skin, opacity, irises)
-        tint = upsample_fields(tint * MAX_TINT_CORRECTION) + tint_of_skin
+        tint = upsample_fields(tint * MAX_TINT_CORRECTION) + find_tint(windows, skin, opacity.detach(), irises)
         fields = torch.cat((opacity, shown, lid, shade * MAX_SHADE, tint, irises), dim=1)
         left, right = fields.unflatten(0, (2, -1))  # `chunk` would fix B in an export
         mirrored = fields.new_tensor([*[1.0] * 7, -1.0, 1.0, 1.0])[:, None, None]
