@@ -182,3 +182,6 @@ def test_a_url_is_for_folders(tmp_path, capsys, face):
     face.save(tmp_path / "a.png")
     assert main(["edit", str(tmp_path / "a.png"), "happy", "--out", "s3://bucket/out"]) != 0
     assert "s3://bucket/out can be the folder of a folder's edited photos" in capsys.readouterr().err
+    for url in ("https://example.org/photos", "s3://bucket/a.JPG"):
+        assert main(["edit", url, "happy", "--out", str(tmp_path / "out")]) != 0
+        assert f"{url} is no folder of photos; for one photo: curl" in capsys.readouterr().err

@@ -8,8 +8,9 @@ from typing import Any
 
 from ..errors import ExprGANError
 from ..models.exprgan import ExprGAN
-from .folder import BatchProgress, edit_folder
+from .folder import PHOTO_SUFFIXES, BatchProgress, edit_folder
 from .manifest import BatchRecord
+from .remote_folder import is_url
 
 
 def edit_photos(args: argparse.Namespace, settings: dict[str, Any], load: Callable[[], ExprGAN]) -> None:
@@ -25,6 +26,8 @@ def edit_photos(args: argparse.Namespace, settings: dict[str, Any], load: Callab
         ExprGANError: as `edit_folder`, or nothing could be edited.
         SystemExit: with status 130, after Ctrl-C.
     """
+    if is_url(args.photo) and (args.photo.startswith("http") or args.photo.lower().endswith(PHOTO_SUFFIXES)):
+        raise ValueError(f"{args.photo} is no folder of photos; for one photo: curl -s {args.photo} | exprgan edit - ...")
     if args.out == "-":
         raise ValueError(f"{args.photo} is a folder; its edited photos need a folder too, not standard output")
     if args.out is None:
