@@ -10,9 +10,9 @@ from torch import Tensor
 from ..models.eye_network import EYES_HEIGHT, EYES_LEFT, EYES_TOP, EYES_WIDTH
 from ..models.iris import iris_opacity, iris_sources, lid_source
 from ..photo.alignment import compose, scale_of, translation
-from ..photo.blending import blend_planes, mask_bounds, planes_in_photo, smooth_step
+from ..photo.blending import blend_planes, mask_bounds, planes_in_photo
 from .color_curve import ColorCurve
-from .mouth_overlay import MASK_HIGH, MASK_LOW, opacity_at, smooth_mask
+from .mouth_overlay import opacity_at, sharpen_edge, smooth_mask
 from .photo_sampling import sample_photo
 
 MIN_SHADE = 0.04
@@ -54,8 +54,7 @@ class EyeOverlay:
         top, left, height, width = (round(part * side) for part in (EYES_TOP, EYES_LEFT, EYES_HEIGHT, EYES_WIDTH))
         changed, fields = cover[top : top + height, left : left + width], eyes[0].numpy()
         (shown, lid, shade), tint, color, (u, v, radius) = fields[1:4], fields[4:7], fields[7:10, 0, 0], fields[10:]
-        drawn = smooth_step((MASK_HIGH - shown) / (MASK_HIGH - MASK_LOW)) * changed
-        lid = smooth_step((lid - MASK_LOW) / (MASK_HIGH - MASK_LOW))
+        drawn, lid = (1 - sharpen_edge(shown, 1)) * changed, sharpen_edge(lid, 1)
         light = 1 - (shade - MIN_SHADE).clip(0) * changed
         opacity = smooth_mask(eyes[:1, :1])[0, 0].numpy()
         factors = (1 - drawn) * light, drawn * (1 - lid) * light, drawn * lid * light

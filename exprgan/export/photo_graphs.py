@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..editing.eye_overlay import MIN_SHADE
-from ..editing.mouth_overlay import MASK_HIGH, MASK_LOW, MAX_SHARPENING, sharpen_edge, smooth_whole_mask
+from ..editing.mouth_overlay import MAX_SHARPENING, sharpen_edge, smooth_whole_mask
 from ..editing.mouth_visibility import INPUT_PX, load_visibility
 from ..editing.warp_cleaning import clean_warp
 from ..models.backward_warp import upsample_fields
@@ -16,7 +16,6 @@ from ..models.iris import iris_opacity, iris_sources, lid_source
 from ..models.networks import FaceNetwork
 from ..models.teeth_texture import composite_teeth, tooth_rows
 from ..models.warp_network import NO_EYES, WarpNetwork, WarpPrediction
-from ..photo.blending import smooth_step
 
 EYE_PLANES = 12
 """The planes of `PhotoPainter` at the eyes: opacity; the factors on the photo's pixels, on iris and white, and on the skin
@@ -129,8 +128,8 @@ class PhotoPainter(nn.Module):
         if not warp.has_eyes:
             return torch.cat((*planes, torch.zeros_like(cover).expand(-1, EYE_PLANES, -1, -1)), dim=1)
         opacity, shown, lid, shade, tint, white, position, radius = warp.eyes.split((1, 1, 1, 1, 3, 3, 2, 1), dim=1)
-        changed, lid = at_eyes(cover), smooth_step((lid - MASK_LOW) / (MASK_HIGH - MASK_LOW))
-        drawn = smooth_step((MASK_HIGH - shown) / (MASK_HIGH - MASK_LOW)) * changed
+        changed, lid = at_eyes(cover), sharpen_edge(lid, 1)
+        drawn = (1 - sharpen_edge(shown, 1)) * changed
         light = 1 - (shade - MIN_SHADE).clamp(min=0) * changed
         factors = (1 - drawn) * light, drawn * (1 - lid) * light, drawn * lid * light * tint.exp()
         eyes = smooth_whole_mask(opacity), *factors, white * 255, position, radius * EYES_HEIGHT
