@@ -34,12 +34,15 @@ def test_the_linear_path_ends_at_the_highest_intensity():
 
 
 def test_the_emphasis_is_the_smallest_that_suffices():
-    assert smallest_emphasis(np.array([0.6, 0.7, 0.8, 0.9]), 0.77) == pytest.approx(1.3, abs=1e-3)
-    assert smallest_emphasis(np.array([0.9, 0.95, 0.97, 0.98]), 0.8) == EMPHASES[0]  # intense enough without emphasis
-    assert smallest_emphasis(np.array([0.6, 0.72, 0.65, 0.6]), 0.9) == pytest.approx(EMPHASES[0] + 0.2 * 10 / 12, abs=1e-3)
-    assert smallest_emphasis(np.array([0.68, 0.69, 0.7, 0.71]), 0.9) == EMPHASES[0]  # more movement, hardly more intensity
-    assert smallest_emphasis(np.array([0.6, 0.7, 0.71, 0.85]), 0.9) == pytest.approx(EMPHASES[1] - 0.2 * 2 / 10, abs=1e-3)
-    assert smallest_emphasis(np.array([0.3, 0.4, 0.5, 0.62]), 0.9) == pytest.approx(EMPHASES[-1] - 0.2 * 2 / 12, abs=1e-3)
+    def smallest(*intensities: float, target: float = 0.9) -> float:
+        return smallest_emphasis(np.array(intensities), target)
+
+    assert smallest(0.4, 0.5, 0.6, 0.7, 0.8, 0.9, target=0.77) == pytest.approx(1.3, abs=1e-3)
+    assert smallest(0.9, 0.92, 0.95, 0.97, 0.99, 1.0, target=0.8) == EMPHASES[0]  # intense enough with the smallest
+    assert smallest(0.6, 0.72, 0.65, 0.6, 0.6, 0.6) == pytest.approx(EMPHASES[0] + 0.2 * 10 / 12, abs=1e-3)
+    assert smallest(0.68, 0.69, 0.7, 0.71, 0.72, 0.73) == EMPHASES[0]  # more movement, hardly more intensity
+    assert smallest(0.6, 0.7, 0.71, 0.85, 0.9, 0.95) == pytest.approx(EMPHASES[1] - 0.2 * 2 / 10, abs=1e-3)
+    assert smallest(0.3, 0.35, 0.4, 0.5, 0.55, 0.62) == pytest.approx(EMPHASES[-1] - 0.2 * 2 / 7, abs=1e-3)
 
 
 def test_the_regressor_learns_intensity_from_the_sets_own_pictures(tiny_model, faces_dir):
@@ -80,7 +83,7 @@ def test_calibrate_changes_the_path_and_the_latent_prior_alone(tiny_model, faces
 
 
 def test_with_a_warp_network_the_path_stays_and_the_emphasis_is_found(tiny_config, faces_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr("train.eval.calibration.EMPHASES", (1.0, 1.5))
+    monkeypatch.setattr("train.eval.calibration.EMPHASES", (0.7, 1.5))
     monkeypatch.setattr("train.eval.calibration.MIN_TARGET_INTENSITY", 0.5)
     ExprGAN(dataclasses.replace(tiny_config, warp_width=0.5, intensity_knots=3)).save_pretrained(tmp_path)
     before, config = read_weights(tmp_path / "model.safetensors"), (tmp_path / "config.json").read_bytes()
@@ -88,7 +91,7 @@ def test_with_a_warp_network_the_path_stays_and_the_emphasis_is_found(tiny_confi
     assert (tmp_path / "config.json").read_bytes() == config
     assert changed(before, tmp_path) == {"warp_emphasis.per_expression", "latent_prior.mean", "latent_prior.cholesky"}
     factors = ExprGAN.from_pretrained(tmp_path).warp_emphasis.per_expression
-    assert ((factors >= 1) & (factors <= 1.5)).all()
+    assert ((factors >= 0.7) & (factors <= 1.5)).all()
 
     monkeypatch.setattr("train.eval.calibration.MIN_TARGET_INTENSITY", 1.1)
     with pytest.raises(ValueError, match=r"no picture of 'angry' has an intensity of 1\.1 or more"):

@@ -226,11 +226,12 @@ def test_the_emphasis_of_an_edit_is_that_of_its_expressions(t_editor, portrait, 
     control, emphasis = t_editor.model.F_ctrl, t_editor.model.warp_emphasis
     code, neutral = control.code, control.neutral()
     assert WarpEmphasis(6)(code("happy"), neutral) == DEFAULT_EMPHASIS
-    emphasis.per_expression.copy_(torch.tensor([1.0, 1.1, 1.2, 1.3, 1.4, 1.5], dtype=torch.float64))
+    emphasis.per_expression.copy_(torch.tensor([0.9, 1.1, 1.2, 1.3, 1.4, 1.5], dtype=torch.float64))
     assert emphasis(code("happy", 0.3), neutral) == pytest.approx(1.3)
     assert emphasis(code("happy", style=2), neutral) == pytest.approx(1.3)
-    assert emphasis(control.mix({"angry": 0.5, "surprise": 1.0}), neutral) == pytest.approx((0.5 * 1.0 + 1.5) / 1.5)
-    assert emphasis(code("angry"), code("happy", 0.4)) == 1  # the face shows an expression already
+    assert emphasis(control.mix({"angry": 0.5, "surprise": 1.0}), neutral) == pytest.approx((0.5 * 0.9 + 1.5) / 1.5)
+    assert emphasis(code("sad"), code("happy", 0.4)) == 1  # the face shows an expression already
+    assert emphasis(code("angry"), code("happy", 0.4)) == pytest.approx(0.9)
     assert emphasis(neutral, code("happy")) == emphasis(neutral, neutral) == DEFAULT_EMPHASIS
 
     subject, factors = t_editor.read(portrait, face), []

@@ -20,7 +20,7 @@ from exprgan.models.mouth_network import (
     MASK_HEIGHT_FADE_CM,
     TEETH_HEIGHT,
 )  # fmt: skip
-from exprgan.models.warp_network import WIDE_CROP_SCALE, WarpNetwork, WarpPrediction
+from exprgan.models.warp_network import GAIN_EMPHASIS, WIDE_CROP_SCALE, WarpNetwork, WarpPrediction
 from exprgan.photo.alignment import EYES, crop_from_photo, invert, photo_from_enlarged_crop
 from exprgan.photo.blending import face_mask
 
@@ -231,6 +231,23 @@ def test_the_nose_is_not_emphasised_beyond_the_default(network):
     nose, cheek = (slice(None), 30, 32), (slice(None), 30, 6)
     for ratio, area, factor in ((plain, nose, 1), (default, nose, 1.25), (strong, nose, 1.25), (strong, cheek, 1.5)):
         torch.testing.assert_close(ratio[area], torch.full((2,), float(factor)), atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_what_rises_is_emphasised_by_at_most_1_and_the_gain_always_alike(network):
+    network.head.weight.zero_()
+    network.head.bias[:] = torch.tensor([0.0, 8.0, 1.0, 1.0, 1.0])  # everything comes from far below
+    inputs = torch.zeros(2, 3, 64, 64), None, torch.zeros(2, 30)
+    trained, weak, strong = (network(*inputs, emphasis) for emphasis in (None, 0.7, 1.5))
+    both = network.predict_skin(*inputs, torch.tensor([0.7, 1.5])[:, None, None, None])
+    brow, cheek = (0, 1, 12, 20), (0, 1, 50, 6)
+    for at, factors in ((brow, (0.7, 1.0)), (cheek, (0.7, 1.5))):
+        for prediction, factor in zip((weak, strong), factors, strict=True):
+            assert prediction.flow[at] / trained.flow[at] == pytest.approx(factor)
+    for prediction in (weak, strong):
+        torch.testing.assert_close(prediction.gain, trained.gain * GAIN_EMPHASIS)
+    for index, emphasis in enumerate((0.7, 1.5)):  # one for each picture
+        torch.testing.assert_close(both.flow[index], network.predict_skin(*inputs, emphasis).flow[index])
 
 
 def test_the_mask_is_0_where_no_mouth_can_be(network):

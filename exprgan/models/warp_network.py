@@ -27,7 +27,8 @@ from .unit_condition import condition_dim, join_condition
 WIDE_CROP_SCALE = 32 / 27  # side of the wide crop in sides of the crop, large enough to hold a dropped jaw
 WARP_CHANNELS = (16, 40, 80, 128, 160)  # channels of the five scales, from `image_size` px down; multiplied by `width`
 MAX_FLOW, MAX_GAIN = 0.25, 0.7  # largest flow, in sides of the wide crop, and largest change of the logarithm of brightness
-DEFAULT_EMPHASIS = 1.25  # factor on flow and gain unless calibrated: a network trained on a pixel loss underestimates both
+DEFAULT_EMPHASIS = 1.25  # factor on flow unless calibrated: a network trained on a pixel loss underestimates it
+GAIN_EMPHASIS = 1.75  # factor on gain: renderings' over T's, rms; unsure where folds lie, T predicts the mean over places
 RAISED, EYES_END = 0.02, 0.45
 """Upward flow of RAISED or more above EYES_END (both in sides of the wide crop, EYES_END from its top) is not emphasised:
 wide eyes would become tall ones."""
@@ -109,9 +110,9 @@ class FlowPrediction(NamedTuple):
 
 
 class WarpEmphasis(CalibratedModule):
-    """The factor on T's flow and gain that makes an edit look as intense as the training set's full expressions.
+    """The factor on T's flow that makes an edit look as intense as the training set's full expressions.
 
-    Buffer `per_expression` (K,): a factor of at least 1 for each expression, measured by calibration on neutral faces.
+    Buffer `per_expression` (K,): a factor for each expression, measured by calibration on neutral faces.
     """
 
     per_expression: Tensor
@@ -124,17 +125,17 @@ class WarpEmphasis(CalibratedModule):
         """The factor for one edit with the code c (K * d,) of a face that shows `source_code`.
 
         It is the mean of the expressions' factors, weighted by their presence in c; DEFAULT_EMPHASIS for the neutral code;
-        and 1 if the face already shows an expression, where an emphasised way back would pull the nose.
+        and at most 1 if the face already shows an expression, where an emphasised way back would pull the nose.
         """
         presence = (c.reshape(len(self.per_expression), -1).amax(1) + 1).tolist()
         if not sum(presence):
             return DEFAULT_EMPHASIS
-        if source_code.max() > -1:
-            return 1.0
-        return sum(p * e for p, e in zip(presence, self.per_expression.tolist(), strict=True)) / sum(presence)
+        factor = sum(p * e for p, e in zip(presence, self.per_expression.tolist(), strict=True)) / sum(presence)
+        return min(1.0, factor) if source_code.max() > -1 else factor
 
 
 Decoded = tuple[Tensor, Tensor] | None  # reconstruction and x_hat
+Emphasis = float | Tensor | None
 
 
 class WarpNetwork(UNet):
@@ -178,7 +179,7 @@ class WarpNetwork(UNet):
         return join_condition(c, len(self.units), now, target)
 
     def forward(
-        self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: float = 1.0, skin: FlowPrediction | None = None
+        self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: Emphasis = None, skin: FlowPrediction | None = None
     ) -> WarpPrediction:
         """Predicts the warp from the photo to the edit; arguments as in `predict_flow`.
 
@@ -189,7 +190,7 @@ class WarpNetwork(UNet):
         none, flow = WarpPrediction.identity(self.image_size).to(x.device), self.add_lids(x, skin, c).flow
         return self.add_eyes(x, none._replace(flow=upsample_fields(flow), gain=upsample_fields(skin.gain)), c)
 
-    def predict_flow(self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: float | Tensor = 1.0) -> FlowPrediction:
+    def predict_flow(self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: Emphasis = None) -> FlowPrediction:
         """Predicts flow and gain; arguments as in `predict_skin`."""
         return self.add_lids(x, self.predict_skin(x, decoded, c, emphasis), c)
 
@@ -197,15 +198,16 @@ class WarpNetwork(UNet):
         """Corrects the flow of the lids, if T has an eye network."""
         return skin if self.eyes is None else skin._replace(flow=skin.flow + self.eyes.lids(x, skin.flow, c))
 
-    def predict_skin(self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: float | Tensor = 1.0) -> FlowPrediction:
-        """Predicts flow and gain before the lids are corrected, multiplied by `emphasis` (see `WarpEmphasis`).
+    def predict_skin(self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: Emphasis = None) -> FlowPrediction:
+        """Predicts flow and gain before the lids are corrected.
 
         Args:
             x: (B, 3, R, R) in [-1, 1], the photo over the wide crop.
             decoded: reconstruction and x_hat, (B, 3, S, S) each: the decoder's pictures over the crop, with the expression
                 of the photo and with the target. None: T does without them, as it was trained to do in part.
             c: the target code (B, K * d), with units if T takes them: `condition`.
-            emphasis: factor, 1 or more; or one for each picture, (B, 1, 1, 1).
+            emphasis: factor on the flow (see `WarpEmphasis`), or one for each picture, (B, 1, 1, 1); the gain is then
+                multiplied by GAIN_EMPHASIS. None: both as they were trained.
         """
         if decoded is None:
             pictures = x.new_zeros(x.shape[0], 6, self.image_size, self.image_size)
@@ -215,7 +217,8 @@ class WarpNetwork(UNet):
         maps = self.contract(torch.cat((F.pixel_unshuffle(x, FIELD_SCALE), pictures), dim=1), c)
         flow, gain = self.expand(maps, c).split((2, 3), dim=1)
         flow = torch.tanh(flow / 16) * MAX_FLOW
-        return FlowPrediction(emphasize(flow, emphasis), torch.tanh(gain / 4) * (MAX_GAIN * emphasis), pictures)
+        max_gain = MAX_GAIN if emphasis is None else MAX_GAIN * GAIN_EMPHASIS
+        return FlowPrediction(emphasize(flow, emphasis), torch.tanh(gain / 4) * max_gain, pictures)
 
     def complete(self, x: Tensor, prediction: FlowPrediction, c: Tensor) -> WarpPrediction:
         """Adds the mouth interior to a flow prediction; x and c as in `predict_flow`."""
@@ -241,9 +244,9 @@ class WarpNetwork(UNet):
         return F.pad(crop, (before, after, before, after), mode="replicate")
 
 
-def emphasize(flow: Tensor, emphasis: float | Tensor) -> Tensor:
-    """Multiplies a flow (B, 2, S, S) by an emphasis of 1 or more: less at the nose, and not where brows and lids rise."""
-    if not isinstance(emphasis, Tensor) and emphasis == 1:
+def emphasize(flow: Tensor, emphasis: Emphasis) -> Tensor:
+    """Multiplies a flow (B, 2, S, S) by an emphasis: by less at the nose, and by at most 1 where brows and lids rise."""
+    if emphasis is None:
         return flow
     side = flow.shape[-1]
     below_eyes = torch.linspace(0, 1, side, device=flow.device)[:, None] > EYES_END
@@ -251,7 +254,8 @@ def emphasize(flow: Tensor, emphasis: float | Tensor) -> Tensor:
     excess = emphasis - DEFAULT_EMPHASIS
     excess = excess.clamp(min=0) if isinstance(excess, Tensor) else max(0.0, excess)
     local = emphasis - excess * _nose_mask(side, flow.device)
-    return flow * (local + (1 - local) * raised)
+    beyond = (local - 1).clamp(min=0)
+    return flow * (local - beyond * raised)
 
 
 def sclera_color(x: Tensor) -> Tensor:

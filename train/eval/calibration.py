@@ -4,8 +4,8 @@ Buffers of the model are measured; its networks stay unchanged.
 
 - `F_ctrl.path`, without T: the path of codes along which the intensity of the decoder's pictures grows linearly. T is
   trained on codes of that path, so with T it stays.
-- `warp_emphasis.per_expression`, with T: the factors on T's flow and gain at which full edits look as intense as the
-  training set's most intense expressions.
+- `warp_emphasis.per_expression`, with T: the factors on T's flow at which full edits look as intense as the training
+  set's most intense expressions.
 - `latent_prior`: mean and covariance of atanh(g(x)), from which new people are sampled.
 """
 
@@ -34,7 +34,7 @@ PATH_LEVELS = np.linspace(0, 1, 9)
 """Positions on the straight path from all -1 to c_i = 1 at which intensity is measured."""
 PATH_KNOTS = 11
 """Points of the calibrated path, at evenly spaced intensities."""
-EMPHASES = (1.0, 1.2, 1.4, 1.6)
+EMPHASES = (0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
 """Factors that are measured; larger ones distort noses and brows."""
 TOLERANCE = 0.02
 """Accepted shortfall of intensity: it is invisible, while over-emphasised brows are not."""
@@ -42,8 +42,8 @@ MIN_SLOPE = 0.08
 """Least gain of intensity per unit of the factor; below it a larger factor only distorts."""
 PRIOR_PICTURES = 3000
 """Pictures that the latent prior is fitted to."""
-MIN_TARGET_INTENSITY = 0.85
-"""Real pictures of at least this intensity are the target of full edits: only the strongest, unlike the evaluation's
+MIN_TARGET_INTENSITY = 0.8
+"""Real pictures of at least this intensity are the target of full edits: stronger ones than the evaluation's
 `edit_set.MIN_FULL_INTENSITY` (0.6), which keeps more pictures to compare with."""
 
 

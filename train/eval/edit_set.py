@@ -21,7 +21,7 @@ from .evaluators import Evaluator, Prediction
 
 MIN_FULL_INTENSITY = 0.6
 """Real pictures of at least this intensity count as full expressions in every metric. Calibration aims at stronger ones
-only: `calibration.MIN_TARGET_INTENSITY` (0.85)."""
+only: `calibration.MIN_TARGET_INTENSITY` (0.8)."""
 NUM_NEW_PEOPLE = 100
 """Number of people to generate."""
 EVALUATED_INTENSITIES = (0.0, 0.25, 0.5, 0.75, 1.0)

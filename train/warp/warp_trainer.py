@@ -52,8 +52,8 @@ from .warp_losses import total_warp_loss
 
 MIN_BRIGHTNESS = 0.04
 """Added to brightness in [0, 1] before the logarithm: nearly black pixels say little about light."""
-NO_EMPHASIS_SHARE, MAX_EMPHASIS = 0.4, 1.6
-"""When mouth or eyes are trained alone: share of batches without emphasis, and the largest emphasis of the others."""
+NO_EMPHASIS_SHARE, EMPHASIS_RANGE = 0.4, (0.6, 1.6)
+"""When mouth or eyes are trained alone: share of batches without emphasis, and the range of emphases of the others."""
 WARM_UP_STEPS = 200
 """Steps over which the learning rate rises; at most a tenth of all."""
 MIN_RATE = 0.02
@@ -196,7 +196,7 @@ class WarpTrainer:
             flow, gain, _ = self.training.unwrapped().predict_skin(x, decoded, condition, emphasis)
         return EyePairs(x, target, true_flow, emphasize(true_flow, emphasis), mask, eyeballs, steady, flow, gain, condition)
 
-    def _draw_inputs(self, step: int) -> tuple[Tensor, Tensor, list[Tensor], Tensor, Decoded, Tensor, float]:
+    def _draw_inputs(self, step: int) -> tuple[Tensor, Tensor, list[Tensor], Tensor, Decoded, Tensor, float | None]:
         """Source, target, fields as `augment_pairs` returns them, `WarpBatch.steady`, and the further inputs of T."""
         generator = self.training.generator(step)
         pairs = draw_pairs(self.people, self.config.batch_size, generator, eyes_alone=self.config.part == "eyes")
@@ -210,11 +210,12 @@ class WarpTrainer:
             decoded = self._decode(crops, c) if is_decoded else None
         return x.contiguous(memory_format=self.layout), target, fields, pairs.steady, decoded, condition, emphasis
 
-    def _draw_emphasis(self, generator: torch.Generator) -> float:
+    def _draw_emphasis(self, generator: torch.Generator) -> float | None:
         """The emphasis of flow and gain. Mouth or eyes that are trained alone see all emphases that expressions have."""
         if self.config.part == "all" or torch.rand((), generator=generator) < NO_EMPHASIS_SHARE:
-            return 1.0
-        return 1 + torch.rand((), generator=generator).item() * (MAX_EMPHASIS - 1)
+            return None
+        lowest, highest = EMPHASIS_RANGE
+        return lowest + torch.rand((), generator=generator).item() * (highest - lowest)
 
     def _decode(self, crops: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """The decoder's pictures as the editor computes them: reconstruction and x_hat."""
