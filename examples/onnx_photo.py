@@ -54,9 +54,8 @@ def edit(photo: Image.Image, expression: str, intensity: float, networks: dict, 
 
     c = code(config, expression, intensity)
     strength, none, emphasis = (c.max() + 1) / 2, np.full_like(c, -1), 1.0
-    if strength > 0:
+    if strength > 0 and not shows_expression:
         emphasis = config["warp_emphasis"][config["expressions"].index(expression)]
-        emphasis = min(1.0, emphasis) if shows_expression else emphasis
     if strength >= WEAK:
         warp = predict(c, emphasis)
     else:  # between neutral and the weakest edit that T is asked for

@@ -20,7 +20,14 @@ from exprgan.models.mouth_network import (
     MASK_HEIGHT_FADE_CM,
     TEETH_HEIGHT,
 )  # fmt: skip
-from exprgan.models.warp_network import GAIN_EMPHASIS, WIDE_CROP_SCALE, WarpNetwork, WarpPrediction
+from exprgan.models.warp_network import (
+    FOLD_EMPHASIS,
+    FOLD_PX,
+    WIDE_CROP_SCALE,
+    WarpNetwork,
+    WarpPrediction,
+    emphasize_folds,
+)
 from exprgan.photo.alignment import EYES, crop_from_photo, invert, photo_from_enlarged_crop
 from exprgan.photo.blending import face_mask
 
@@ -233,10 +240,23 @@ def test_the_nose_is_not_emphasised_beyond_the_default(network):
         torch.testing.assert_close(ratio[area], torch.full((2,), float(factor)), atol=1e-4, rtol=0)
 
 
+def test_folds_are_emphasised_in_brightness_alone_and_light_is_not():
+    light = torch.linspace(-0.1, 0.1, 64).view(1, 1, 1, 64) + torch.tensor([0.0, 0.02, 0.05])[:, None, None]
+    gain = light.repeat(1, 1, 64, 1)
+    torch.testing.assert_close(emphasize_folds(gain)[..., 8:-8], gain[..., 8:-8], atol=1e-5, rtol=0)
+    folded = gain.clone()
+    folded[:, :, 30] -= 0.2
+    change = emphasize_folds(folded) - folded
+    torch.testing.assert_close(change[:, 0], change[:, 2])
+    expected = -0.2 * (FOLD_EMPHASIS - 1) * (1 - 1 / FOLD_PX)
+    torch.testing.assert_close(change[..., 30, 8:-8], torch.full((1, 3, 48), expected), atol=1e-5, rtol=0)
+    assert change[..., :20, 8:-8].abs().max() < 1e-5
+
+
 @torch.no_grad()
-def test_what_rises_is_emphasised_by_at_most_1_and_the_gain_always_alike(network):
+def test_what_rises_is_emphasised_by_at_most_1(network):
     network.head.weight.zero_()
-    network.head.bias[:] = torch.tensor([0.0, 8.0, 1.0, 1.0, 1.0])  # everything comes from far below
+    network.head.bias[:] = torch.tensor([0.0, 8.0, 0.0, 0.0, 0.0])  # everything comes from far below
     inputs = torch.zeros(2, 3, 64, 64), None, torch.zeros(2, 30)
     trained, weak, strong = (network(*inputs, emphasis) for emphasis in (None, 0.7, 1.5))
     both = network.predict_skin(*inputs, torch.tensor([0.7, 1.5])[:, None, None, None])
@@ -244,8 +264,6 @@ def test_what_rises_is_emphasised_by_at_most_1_and_the_gain_always_alike(network
     for at, factors in ((brow, (0.7, 1.0)), (cheek, (0.7, 1.5))):
         for prediction, factor in zip((weak, strong), factors, strict=True):
             assert prediction.flow[at] / trained.flow[at] == pytest.approx(factor)
-    for prediction in (weak, strong):
-        torch.testing.assert_close(prediction.gain, trained.gain * GAIN_EMPHASIS)
     for index, emphasis in enumerate((0.7, 1.5)):  # one for each picture
         torch.testing.assert_close(both.flow[index], network.predict_skin(*inputs, emphasis).flow[index])
 

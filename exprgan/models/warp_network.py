@@ -28,7 +28,9 @@ WIDE_CROP_SCALE = 32 / 27  # side of the wide crop in sides of the crop, large e
 WARP_CHANNELS = (16, 40, 80, 128, 160)  # channels of the five scales, from `image_size` px down; multiplied by `width`
 MAX_FLOW, MAX_GAIN = 0.25, 0.7  # largest flow, in sides of the wide crop, and largest change of the logarithm of brightness
 DEFAULT_EMPHASIS = 1.25  # factor on flow unless calibrated: a network trained on a pixel loss underestimates it
-GAIN_EMPHASIS = 1.75  # factor on gain: renderings' over T's, rms; unsure where folds lie, T predicts the mean over places
+FOLD_PX, FOLD_EMPHASIS = 15, 2.2
+"""Factor on the brightness of folds, that part of the gain which differs from its mean over FOLD_PX: the rms of renderings'
+over that of T, which predicts the mean over all places where a fold may lie."""
 RAISED, EYES_END = 0.02, 0.45
 """Upward flow of RAISED or more above EYES_END (both in sides of the wide crop, EYES_END from its top) is not emphasised:
 wide eyes would become tall ones."""
@@ -125,13 +127,14 @@ class WarpEmphasis(CalibratedModule):
         """The factor for one edit with the code c (K * d,) of a face that shows `source_code`.
 
         It is the mean of the expressions' factors, weighted by their presence in c; DEFAULT_EMPHASIS for the neutral code;
-        and at most 1 if the face already shows an expression, where an emphasised way back would pull the nose.
+        and 1 if the face already shows an expression, where an emphasised way back would pull the nose.
         """
         presence = (c.reshape(len(self.per_expression), -1).amax(1) + 1).tolist()
         if not sum(presence):
             return DEFAULT_EMPHASIS
-        factor = sum(p * e for p, e in zip(presence, self.per_expression.tolist(), strict=True)) / sum(presence)
-        return min(1.0, factor) if source_code.max() > -1 else factor
+        if source_code.max() > -1:
+            return 1.0
+        return sum(p * e for p, e in zip(presence, self.per_expression.tolist(), strict=True)) / sum(presence)
 
 
 Decoded = tuple[Tensor, Tensor] | None  # reconstruction and x_hat
@@ -206,8 +209,8 @@ class WarpNetwork(UNet):
             decoded: reconstruction and x_hat, (B, 3, S, S) each: the decoder's pictures over the crop, with the expression
                 of the photo and with the target. None: T does without them, as it was trained to do in part.
             c: the target code (B, K * d), with units if T takes them: `condition`.
-            emphasis: factor on the flow (see `WarpEmphasis`), or one for each picture, (B, 1, 1, 1); the gain is then
-                multiplied by GAIN_EMPHASIS. None: both as they were trained.
+            emphasis: factor on the flow (see `WarpEmphasis`), or one for each picture, (B, 1, 1, 1); folds are then
+                emphasised, too. None: flow and gain as they were trained.
         """
         if decoded is None:
             pictures = x.new_zeros(x.shape[0], 6, self.image_size, self.image_size)
@@ -217,8 +220,10 @@ class WarpNetwork(UNet):
         maps = self.contract(torch.cat((F.pixel_unshuffle(x, FIELD_SCALE), pictures), dim=1), c)
         flow, gain = self.expand(maps, c).split((2, 3), dim=1)
         flow = torch.tanh(flow / 16) * MAX_FLOW
-        max_gain = MAX_GAIN if emphasis is None else MAX_GAIN * GAIN_EMPHASIS
-        return FlowPrediction(emphasize(flow, emphasis), torch.tanh(gain / 4) * max_gain, pictures)
+        gain = torch.tanh(gain / 4) * MAX_GAIN
+        if emphasis is not None:
+            flow, gain = emphasize(flow, emphasis), emphasize_folds(gain)
+        return FlowPrediction(flow, gain, pictures)
 
     def complete(self, x: Tensor, prediction: FlowPrediction, c: Tensor) -> WarpPrediction:
         """Adds the mouth interior to a flow prediction; x and c as in `predict_flow`."""
@@ -256,6 +261,13 @@ def emphasize(flow: Tensor, emphasis: Emphasis) -> Tensor:
     local = emphasis - excess * _nose_mask(side, flow.device)
     beyond = (local - 1).clamp(min=0)
     return flow * (local - beyond * raised)
+
+
+def emphasize_folds(gain: Tensor) -> Tensor:
+    """Multiplies what is fine in the brightness of a gain (B, 3, S, S) by FOLD_EMPHASIS; hue and saturation stay."""
+    brightness = gain.mean(1, keepdim=True)
+    coarse = F.avg_pool2d(brightness, FOLD_PX, stride=1, padding=FOLD_PX // 2, count_include_pad=False)
+    return gain + (FOLD_EMPHASIS - 1) * (brightness - coarse)
 
 
 def sclera_color(x: Tensor) -> Tensor:

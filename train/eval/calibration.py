@@ -38,7 +38,7 @@ EMPHASES = (0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
 """Factors that are measured; larger ones distort noses and brows."""
 TOLERANCE = 0.02
 """Accepted shortfall of intensity: it is invisible, while over-emphasised brows are not."""
-MIN_SLOPE = 0.08
+MIN_SLOPE = 0.12
 """Least gain of intensity per unit of the factor; below it a larger factor only distorts."""
 PRIOR_PICTURES = 3000
 """Pictures that the latent prior is fitted to."""
