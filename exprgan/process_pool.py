@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import resource_tracker
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from loky import ProcessPoolExecutor
@@ -28,14 +28,17 @@ Engine = Literal["processes", "ray"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_function: Callable[[Any], Any]  # of a worker process
+
 
 def map_items(function: Callable[[Item], Result], items: Iterable[Item], workers: int,
               died: Callable[[Item, str], Result], keep: Callable[[Result], object] = lambda _: None,
               ) -> Generator[Result, None, None]:  # fmt: skip
     """Yields the results of `function`, in the order in which they are done.
 
-    Every process works on one item at a time, with one thread of torch. Function, items and results must be picklable.
-    The module that was started as a script is not run again in them. They end when this process does, however it ends.
+    Every process gets `function` once, with all it holds, and works on one item at a time, with one thread of torch.
+    Function, items and results must be picklable. The module that was started as a script is not run again in the
+    processes. They end when this one does, however it ends.
 
     Args:
         items: read as far as processes are free.
@@ -53,7 +56,7 @@ def map_items(function: Callable[[Item], Result], items: Iterable[Item], workers
             yield result
         return
     remaining = iter(items)
-    idle = [_create_process() for _ in range(workers)]
+    idle = [_create_process(function) for _ in range(workers)]
     running: dict[Future[Result], tuple[ProcessPoolExecutor, Item]] = {}
 
     def finish(future: Future[Result]) -> Result:
@@ -61,7 +64,7 @@ def map_items(function: Callable[[Item], Result], items: Iterable[Item], workers
         try:
             result = future.result()
         except BrokenProcessPool as error:
-            executor = _create_process()
+            executor = _create_process(function)
             result = died(item, "".join(re.findall(r"\{(.*)\}", str(error))))
         finally:
             idle.append(executor)
@@ -74,10 +77,10 @@ def map_items(function: Callable[[Item], Result], items: Iterable[Item], workers
                 executor = idle.pop()
                 with _interrupts_held():
                     try:
-                        future = executor.submit(function, item)
+                        future = executor.submit(_call, item)
                     except BrokenProcessPool:  # it died without work
-                        executor = _create_process()
-                        future = executor.submit(function, item)
+                        executor = _create_process(function)
+                        future = executor.submit(_call, item)
                     running[future] = executor, item
             if not running:
                 return
@@ -102,20 +105,27 @@ def default_workers() -> int:
     return max(1, min(cores, memory // BYTES_PER_WORKER))
 
 
-def _create_process() -> ProcessPoolExecutor:
+def _create_process(function: Callable[[Item], Result]) -> ProcessPoolExecutor:
     """One process, which is started with its first item: a pool of several would lose all their items with one."""
-    return ProcessPoolExecutor(1, initializer=_set_up_worker, initargs=(os.getpid(),), env=_ONE_THREAD)
+    return ProcessPoolExecutor(1, initializer=_set_up_worker, initargs=(os.getpid(), function), env=_ONE_THREAD)
 
 
-def _set_up_worker(parent: int) -> None:
+def _set_up_worker(parent: int, function: Callable[[Item], Result]) -> None:
     def exit_with_parent() -> None:
         while os.name == "nt" or os.getppid() == parent:
             time.sleep(0.5)
         os._exit(1)
 
+    global _function
+    _function = function
     threading.Thread(target=exit_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+
+
+def _call(item: Any) -> Any:
+    """Applies the function of this process."""
+    return _function(item)
 
 
 @contextmanager

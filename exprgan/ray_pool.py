@@ -1,6 +1,7 @@
 """Applies a function to items on all machines of a Ray cluster: what `process_pool` does on one. Needs the extra `ray`."""
 
 from collections.abc import Callable, Generator, Iterable
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -21,9 +22,10 @@ def map_on_cluster(function: Callable[[Item], Result], items: Iterable[Item], di
                    keep: Callable[[Result], object] = lambda _: None) -> Generator[Result, None, None]:  # fmt: skip
     """Yields the results of `function`, in the order in which they are done, as `process_pool.map_items` does.
 
-    Every CPU of the cluster works on one item at a time, with one thread of torch. The cluster is that of RAY_ADDRESS, or
-    the one that `ray start` began on this machine, or else one of this machine alone for as long as the items take. The
-    machines have exprgan installed in the same version, and see the same files under the same paths.
+    Every process gets `function` once, with all it holds. Every CPU of the cluster works on one item at a time, with one
+    thread of torch. The cluster is that of RAY_ADDRESS, or the one that `ray start` began on this machine, or else one of
+    this machine alone for as long as the items take. The machines have exprgan installed in the same version, and see the
+    same files under the same paths.
 
     Args:
         items: read as far as CPUs are free; with `function` and results they must be picklable.
@@ -43,7 +45,7 @@ def map_on_cluster(function: Callable[[Item], Result], items: Iterable[Item], di
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ExprGANError(f"The Ray cluster cannot be reached: {error}. See that `ray status` finds it, "
                                "or leave out --engine ray.") from error  # fmt: skip
-    task = ray.remote(num_cpus=1, max_retries=0)(_call)
+    task, shared = ray.remote(num_cpus=1, max_retries=0)(_call), [ray.put(function)]  # in a list it stays a reference
     remaining = iter(items)
     running: dict[Any, tuple[Item, int]] = {}
 
@@ -60,7 +62,7 @@ def map_on_cluster(function: Callable[[Item], Result], items: Iterable[Item], di
             raise error.cause from None
         except ray.exceptions.RayError as error:
             if tries < TRIES:
-                running[task.remote(function, item)] = item, tries + 1
+                running[task.remote(shared, item)] = item, tries + 1
                 return []
             result = died(item, type(error).__name__)
         keep(result)
@@ -70,7 +72,7 @@ def map_on_cluster(function: Callable[[Item], Result], items: Iterable[Item], di
         while True:
             cpus = int(ray.cluster_resources().get("CPU", 0)) or 1
             for item in islice(remaining, max(cpus - len(running), 0)):
-                running[task.remote(function, item)] = item, 1
+                running[task.remote(shared, item)] = item, 1
             if not running:
                 return
             for reference in ray.wait(list(running), timeout=WAIT_S)[0]:
@@ -84,9 +86,15 @@ def map_on_cluster(function: Callable[[Item], Result], items: Iterable[Item], di
             ray.shutdown()
 
 
-def _call(function: Callable[[Item], Result], item: Item) -> Result:
+def _call(shared: list[Any], item: Any) -> Any:
     torch.set_num_threads(1)
-    return function(item)
+    return _fetch(shared[0])(item)
+
+
+@lru_cache(maxsize=1)
+def _fetch(reference: Any) -> Callable[[Any], Any]:
+    """The function that a reference stands for, which a process fetches once."""
+    return _import_ray().get(reference)
 
 
 def _import_ray() -> Any:

@@ -93,14 +93,6 @@ def test_no_existing_file_is_overwritten_unless_a_stopped_run_wrote_it(tiny_mode
     assert bucket.cat_file("/bucket/out/trip/b.png") == result
 
 
-def test_weights_that_a_killed_run_left_are_deleted(tiny_model, bucket, tmp_path):
-    bucket.pipe_file("/bucket/out/.exprgan-abc/model.safetensors", b"weights")
-    (tmp_path / "out" / ".exprgan-abc").mkdir(parents=True)
-    for out in ("memory://bucket/out", tmp_path / "out"):
-        edit_folder(tiny_model, "memory://bucket/photos", out, "happy", workers=1)
-    assert not [name for name in (*written(bucket, "/bucket/out"), *os.listdir(tmp_path / "out")) if "exprgan-" in name]
-
-
 def test_a_photo_that_cannot_be_downloaded_or_uploaded_stops_no_other(tiny_model, bucket, monkeypatch):
     download, upload = type(bucket).get_file, type(bucket).put_file
 

@@ -4,41 +4,33 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from safetensors.torch import save
-
-from ..atomic_write import atomic_write
 from ..editing.results import FIDELITIES, Fidelity
 from ..editing.target import Target
 from ..editor import ExpressionEditor
 from ..errors import BadImageError, check_choice
 from ..expressions import canonical
 from ..folder_paths import is_inside
-from ..models.config import CONFIG_NAME
 from ..models.controller import check_intensity
-from ..models.exprgan import WEIGHTS_NAME, ExprGAN
+from ..models.exprgan import ExprGAN
 from ..photo.image_io import SUFFIXES
 from ..process_pool import Engine, default_workers, map_items
 from ..ray_pool import map_on_cluster
 from .manifest import SETTINGS, TABLE, BatchManifest, BatchRecord
 from .remote_folder import RemoteFolder, is_url, local_tables
-from .worker import RAW_SUFFIXES, BatchSettings, Faces, edit_photo, edit_with, file_size
+from .worker import RAW_SUFFIXES, BatchSettings, Faces, edit_photo, file_size
 
 PHOTO_SUFFIXES = (*SUFFIXES, *RAW_SUFFIXES, ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jxl", ".mpo",
                   ".tif", ".tiff")  # fmt: skip
 """Suffixes of the files that count as photos; some of them cannot be read, which their records say."""
-
-COPY_PREFIX = ".exprgan-"  # of the folder in which processes find the weights
 
 BatchProgress = Callable[[int, int, BatchRecord | None], None]
 """Called with the number of photos done, the number of all photos, and the last record; with None at the start."""
@@ -132,7 +124,6 @@ def edit_folder(
             (place, upload), there = stack.enter_context(local_tables(out, (TABLE, SETTINGS))), RemoteFolder(out).sizes()
         manifest = stack.enter_context(BatchManifest(place, shared | {"model": hash_model(model)}, out, there))
         upload()
-        _delete_copies(out, there or ())
         # an item of Ray whose machine died is begun again, maybe after its result was written
         source, target = (path if is_url(path) else os.path.abspath(path) for path in (folder, out))
         settings = BatchSettings(source, target, resumed=manifest.resumed or engine == "ray", follow_links=follow_links,
@@ -228,16 +219,6 @@ def hash_model(model: ExprGAN) -> str:
     return digest.hexdigest()[:16]
 
 
-def _delete_copies(out: str, files: Iterable[str]) -> None:
-    """Deletes the copies of weights that a killed process left in the folder of results, which has these files at a URL."""
-    if is_url(out):
-        for file in (file for file in files if file.startswith(COPY_PREFIX)):
-            RemoteFolder(out).delete(file)
-    else:
-        for folder in Path(out).glob(f"{COPY_PREFIX}*"):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 def _count_workers(model: ExprGAN) -> int:
     """One worker on a GPU, which several would share."""
     return default_workers() if next(model.parameters()).device.type == "cpu" else 1
@@ -251,29 +232,8 @@ def _edit_tasks(model: ExprGAN, settings: BatchSettings, tasks: Mapping[str, str
         message = f"The process that edited it died ({how}). Is the photo very large, or memory short?"
         return BatchRecord(task[0], "failed", message=message)
 
-    with ExitStack() as stack:
-        on_cluster = engine == "ray" and bool(tasks)
-        if count > 1 or on_cluster:
-            remote = RemoteFolder(settings.out) if on_cluster and is_url(settings.out) else None
-            place = manifest.out if on_cluster and not remote else None  # which all machines see
-            weights = stack.enter_context(tempfile.TemporaryDirectory(prefix=COPY_PREFIX, dir=place))
-            tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-            with atomic_write(Path(weights, WEIGHTS_NAME)) as part, atomic_write(Path(weights, CONFIG_NAME)) as config:
-                part.write_bytes(save(tensors))  # at full precision: save_pretrained would round them
-                config.write_text(model.config.to_json(), encoding="utf-8")
-            if remote:
-                for file in sorted(Path(weights).iterdir()):
-                    name = f"{file.parent.name}/{file.name}"
-                    remote.upload(file, name)
-                    stack.callback(remote.delete, name)
-                weights = f"{settings.out}/{Path(weights).name}"
-            edit = partial(edit_with, weights, str(next(model.parameters()).device), settings)
-        else:
-            edit = partial(_edit_here, ExpressionEditor(model), settings)
-        records = (map_on_cluster(edit, tasks.items(), died, manifest.add) if on_cluster
-                   else map_items(edit, tasks.items(), count, died, manifest.add))  # fmt: skip
-        yield from stack.enter_context(closing(records))
-
-
-def _edit_here(editor: ExpressionEditor, settings: BatchSettings, task: tuple[str, str]) -> BatchRecord:
-    return edit_photo(editor, settings, *task)
+    edit = partial(edit_photo, ExpressionEditor(model), settings)
+    records = (map_on_cluster(edit, tasks.items(), died, manifest.add) if engine == "ray" and tasks
+               else map_items(edit, tasks.items(), count, died, manifest.add))  # fmt: skip
+    with closing(records):
+        yield from records

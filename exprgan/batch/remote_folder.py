@@ -64,10 +64,6 @@ class RemoteFolder:
         self._try(lambda: self._system.makedirs(self._path(file).rpartition("/")[0], exist_ok=True))
         self._try(lambda: self._system.put_file(str(source), self._path(file)))
 
-    def delete(self, file: str) -> None:
-        """Deletes a file."""
-        self._try(lambda: self._system.rm_file(self._path(file)))
-
     def _path(self, file: str) -> str:
         return f"{self._root.rstrip('/')}/{file}"
 

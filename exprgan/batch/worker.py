@@ -1,11 +1,9 @@
 """Edits one photo of a batch, in this process or in a worker process of `map_items`."""
 
 import errno
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +11,10 @@ from ..editing.results import Fidelity
 from ..editor import ExpressionEditor
 from ..errors import BadImageError, ExprGANError, NoFaceError
 from ..folder_paths import is_inside
-from ..models.config import CONFIG_NAME
-from ..models.exprgan import WEIGHTS_NAME, ExprGAN
 from ..photo.detection import choose_face
 from ..photo.image_io import is_marked, load_photo, save_photo
 from .manifest import BatchRecord, Status
-from .remote_folder import RemoteError, RemoteFolder, is_url, local_copy
+from .remote_folder import RemoteError, local_copy
 
 Faces = Literal["largest", "all"]
 """Which faces of a photo are edited."""
@@ -62,12 +58,13 @@ def _weighted(item: tuple[str, float]) -> str:
     return f"{item[0]} {item[1]:g}"
 
 
-def edit_photo(editor: ExpressionEditor, settings: BatchSettings, file: str, result: str) -> BatchRecord:
-    """Edits `file` in the folder of photos into `result` in that of results.
+def edit_photo(editor: ExpressionEditor, settings: BatchSettings, task: tuple[str, str]) -> BatchRecord:
+    """Edits a photo, (file, result): `file` in the folder of photos into `result` in that of results.
 
     Raises:
         ExprGANError: the disk takes no more files at all. Every other problem becomes a record.
     """
+    file, result = task
     try:
         with local_copy(settings.folder, file) as folder, local_copy(settings.out, result, writes=True) as out:
             return _edit_photo(editor, replace(settings, folder=folder, out=out), file, result)
@@ -134,22 +131,3 @@ def file_size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def edit_with(weights: str, device: str, settings: BatchSettings, task: tuple[str, str]) -> BatchRecord:
-    """Runs `edit_photo` on (file, result) in a worker process, which loads the model in the folder `weights` once."""
-    try:
-        editor = _load_editor(weights, device)
-    except Exception as error:
-        raise ExprGANError(f"No process could be started to edit photos: {error}. Try with one job.") from error
-    return edit_photo(editor, settings, *task)
-
-
-@lru_cache(maxsize=1)
-def _load_editor(weights: str, device: str) -> ExpressionEditor:
-    if is_url(weights):
-        with tempfile.TemporaryDirectory() as place:
-            for name in (WEIGHTS_NAME, CONFIG_NAME):
-                RemoteFolder(weights).download(name, Path(place, name))
-            return _load_editor(place, device)
-    return ExpressionEditor(ExprGAN.from_pretrained(weights, device=device))
