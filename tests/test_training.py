@@ -65,6 +65,18 @@ def assert_equal(a, b):
         assert torch.equal(a[key], b[key]), key
 
 
+@pytest.mark.slow
+def test_compiled_networks_train_as_others_do(faces_dir, config):
+    steps = {}
+    for compiled in (False, True):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        settings = dataclasses.replace(config, compile=compiled, out=f"{config.out}-{compiled}")
+        state = latest_state(fit(str(faces_dir), settings))
+        steps[compiled] = state["ema"] | {"before": torch.zeros(())}
+    for name, value in steps[False].items():
+        torch.testing.assert_close(steps[True][name], value, atol=2e-3, rtol=1e-2)
+
+
 @pytest.mark.parametrize("player", PLAYERS)
 def test_every_parameter_gets_a_gradient_from_its_player_and_from_no_other(trainer, player):
     model = trainer.model

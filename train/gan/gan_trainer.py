@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -39,7 +40,7 @@ from .train_config import TrainConfig
 
 MAX_CONTRAST, MAX_BRIGHTNESS = 0.35, 0.25
 """How much the grey copies that Q reads differ in contrast (of 1) and brightness (of half the range)."""
-NO_RESULT = ("recipe", "out", "cpu", "check_face", "save_minutes", "keep", "sample_steps", "log_steps", "trackers")
+NO_RESULT = ("recipe", "out", "cpu", "compile", "check_face", "save_minutes", "keep", "sample_steps", "log_steps", "trackers")
 """Settings that the weights do not depend on."""
 
 
@@ -81,6 +82,9 @@ class Trainer:
         self.model.to(self.device, memory_format=torch.channels_last).train()
         self.model.classifier.eval().requires_grad_(False)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
+        if config.compile:
+            for name in chain.from_iterable(PLAYERS.values()):
+                getattr(self.model, name).compile()
         self.statistics = MicroBatchStatistics((self.model.D_img, self.model.D_z), config.accumulate)
         self.nonfinite_losses = torch.zeros((), device=self.device)
         """Number of losses so far that were not finite."""

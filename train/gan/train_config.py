@@ -67,6 +67,7 @@ class TrainConfig:
                               "the ratio; 0: --lr as it is")  # fmt: skip
     warm_up: int = option(0, "steps at the start of each stage in which the learning rate rises from 0")
     sync_batch_norm: bool = option(False, "batch norm over the pictures of all processes; by default over those of each")
+    compile: bool = option(False, "compile the networks by torch.compile, which takes minutes at the start of each stage")
     ema: float = option(0.999, "decay of the running average of G_enc's and G_dec's weights, which is what gets published")
     weight: str = option("", "loss weights that replace those registered in gan_losses.py: name=value,name=value")
     width: float = option(1.0, "width of G_enc and G_dec; 0.5 needs a quarter of the arithmetic")
