@@ -173,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--relative", action="store_true", help="add the units to those of the face, instead of replacing them")
     add("--out", type=_parse_path, help=picture)
 
-    add = add_verb("generate", _generate, "make pictures of new people", model, intensity, style)
+    add = add_verb("generate", _generate, "make pictures of new people", model, intensity, style, fidelity)
     add("expression", help="one of the model's expressions, or neutral")
     add("--count", type=int, default=8, help="number of people; default 8")
     add("--seed", type=int, help="the same seed makes the same people")
@@ -279,8 +279,8 @@ def _transfer(args: argparse.Namespace) -> None:
 
 
 def _generate(args: argparse.Namespace) -> None:
-    editor = ExpressionEditor(_load_model(args))
-    people = editor.generate(args.count, args.expression, args.intensity, style=args.style, seed=args.seed)
+    settings = {"style": args.style, "seed": args.seed, "fidelity": args.fidelity}
+    people = ExpressionEditor(_load_model(args)).generate(args.count, args.expression, args.intensity, **settings)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

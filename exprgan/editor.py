@@ -21,6 +21,7 @@ from .deadline import check
 from .editing.animation import ANIMATION_KINDS, Animation, Kind, aims_over_time, num_frames
 from .editing.color_curve import ColorCurve
 from .editing.dials import dials_of
+from .editing.generation import Generation
 from .editing.latent import Latent
 from .editing.mouth_visibility import MouthView
 from .editing.multi_face import EditRequest, EditRequests, ExpressionMix, GroupResult, requests_by_face
@@ -34,10 +35,9 @@ from .expressions import NEUTRAL
 from .models.backward_warp import FIELD_SCALE
 from .models.controller import check_intensity
 from .models.exprgan import ExprGAN
-from .models.latent_prior import Prior
 from .models.networks import Decoder
 from .models.warp_network import WIDE_CROP_SCALE
-from .photo.ai_metadata import mark_edited, mark_generated
+from .photo.ai_metadata import mark_edited
 from .photo.alignment import crop_face, crop_from_photo, invert, photo_from_enlarged_crop, transform
 from .photo.detection import Face, choose_face, find_faces
 from .photo.image_io import load_photo, to_image, to_tensor
@@ -45,7 +45,7 @@ from .torch_state import own_torch_state, replace_inference_tensors
 from .video.film_editing import FilmEditing
 
 
-class ExpressionEditor(FilmEditing):
+class ExpressionEditor(Generation, FilmEditing):
     """Edits photos with a model, whose weights are not changed, apart from their layout in memory.
 
     These arguments mean the same in all methods:
@@ -235,22 +235,6 @@ class ExpressionEditor(FilmEditing):
     def tune(self, photo: Any, *, face: int | Face | None = None, progress: TuningProgress | None = None) -> Subject:
         """Fits a copy of the decoder to one face, in some seconds, for "tuned" edits; `progress` gets the fraction done."""
         return tune(self.model, self.read(photo, face), progress)
-
-    @own_torch_state()
-    def generate(self, count: int, expression: ExpressionMix = "happy", intensity: float = 1.0, *, style: int | None = None,
-                 seed: int | None = None, prior: Prior = "people") -> list[Image.Image]:  # fmt: skip
-        """Generates new people, G_dec(z, c) with random z: `count` pictures of `image_size` px.
-
-        The same seed gives the same people, whatever the expression; None gives others each time. Prior "people" makes them
-        similar to the training people; "uniform" is the paper's P_z, see `Prior`.
-        """
-        if count < 1:
-            raise ValueError(f"count must be at least 1, not {count!r}")
-        code = self._code(expression, intensity, style)
-        generator = torch.Generator()
-        generator.seed() if seed is None else generator.manual_seed(seed)
-        z = self.model.latent_prior.sample(count, generator, prior)
-        return [mark_generated(picture) for picture in self.decode_many(z, code)]
 
     def animate(self, photo: Any, kind: Kind = "sweep", requests: EditRequests | None = "happy", intensity: float = 1.0, *,
                 start: EditRequest | None = None, style: int | None = None, units: Mapping[str, float] | None = None,

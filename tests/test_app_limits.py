@@ -39,14 +39,14 @@ class Served:
     def __init__(self, config, folder):
         self.editor, self.work, self.generated = ExpressionEditor(ExprGAN(config)), threading.Event(), []
         self.work.set()
-        generate = self.editor.generate
+        generate = self.editor.generate_rows
 
         def held(count, *args, **settings):
             self.generated.append(settings.get("seed"))
             self.work.wait(20)
             return generate(count, *args, **settings)
 
-        self.editor.generate = held
+        self.editor.generate_rows = held
         self.folder, self.app = folder, page.build_app(self.editor)
         self.url = page.serve(self.app, LOW, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
 

@@ -121,6 +121,24 @@ def test_the_same_seed_gives_the_same_people_with_any_expression(tiny_editor):
     np.testing.assert_allclose(to_tensor(tiny_editor.generate(1, "sad", seed=7)[0]), sad.detach(), atol=1 / 127)
 
 
+def test_new_people_are_acted_by_t_and_are_the_same_with_every_expression(t_editor):
+    names, model = ("happy", {"sad": 0.5}, "neutral"), t_editor.model
+    rows = t_editor.generate_rows(2, names, seed=7)
+    assert [len(row) for row in rows] == [3, 3] and rows[0][0].size == (64, 64)
+    for i, name in enumerate(names):
+        for row, picture in zip(rows, t_editor.generate(2, name, seed=7), strict=True):
+            assert np.array_equal(pixels(row[i]), pixels(picture)) and isinstance(picture, GeneratedImage)
+    z = torch.rand(2, 8, generator=torch.Generator().manual_seed(7)) * 2 - 1
+    for face, row in zip(t_editor.decode_many(z, model.F_ctrl.neutral()), rows, strict=True):
+        person = t_editor.read_crop(face.resize((64, 64), Image.Resampling.LANCZOS))
+        assert np.array_equal(pixels(row[0]), pixels(t_editor.edit(person, "happy").image))
+    papers = t_editor.generate(2, "happy", seed=7, fidelity="model")
+    assert papers[0].size == (32, 32) and not np.array_equal(pixels(papers[0]), pixels(rows[0][0].resize((32, 32))))
+    for wrong in ({"count": 0}, {"count": 1, "fidelity": "sharp"}):
+        with pytest.raises(ValueError):
+            t_editor.generate(**wrong)
+
+
 def test_several_faces_are_found_and_one_is_chosen(tiny_editor, portrait):
     canvas = Image.new("RGB", (1400, 900), "gray")
     canvas.paste(portrait, (0, 0))

@@ -389,8 +389,8 @@ def generate_people(editor: ExpressionEditor, seed: int | None, count: int, expr
         raise ValueError(f"count must be 1 to {MAX_PEOPLE}, not {count!r}")
     seed, count = int(seed), int(count)
     names = editor.model.config.expressions if expression == ALL_EXPRESSIONS else (expression,)
-    pictures = [editor.generate(count, name, intensity, seed=seed) for name in names]
-    return seed, [(i + 1, name, pictures[j][i]) for i in range(count) for j, name in enumerate(names)]
+    rows = enumerate(editor.generate_rows(count, names, intensity, seed=seed), 1)
+    return seed, [(number, name, picture) for number, row in rows for name, picture in zip(names, row, strict=True)]
 
 
 def save_in_same_format(image: Image.Image, photo: str, name: str) -> str:

@@ -144,8 +144,8 @@ class EditSet:
         """Generated people with each expression, by prior: NUM_NEW_PEOPLE * K images of the decoder."""
         images = {}
         for prior in get_args(Prior) if self.editor.model.latent_prior.is_fitted else ("uniform",):
-            columns = [self.editor.generate(NUM_NEW_PEOPLE, name, seed=0, prior=prior) for name in self.expressions]
-            images[prior] = torch.stack([_to_uint8(face) for person in zip(*columns, strict=True) for face in person])
+            rows = self.editor.generate_rows(NUM_NEW_PEOPLE, self.expressions, seed=0, prior=prior, fidelity="model")
+            images[prior] = torch.stack([_to_uint8(face) for row in rows for face in row])
         return images
 
     def predict(self, evaluator: Evaluator, key: tuple, images: Callable[[], Tensor]) -> Prediction:

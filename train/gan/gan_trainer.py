@@ -40,7 +40,18 @@ from .train_config import TrainConfig
 
 MAX_CONTRAST, MAX_BRIGHTNESS = 0.35, 0.25
 """How much the grey copies that Q reads differ in contrast (of 1) and brightness (of half the range)."""
-NO_RESULT = ("recipe", "out", "cpu", "compile", "check_face", "save_minutes", "keep", "sample_steps", "log_steps", "trackers")
+NO_RESULT = (
+    "recipe",
+    "out",
+    "cpu",
+    "compile",
+    "check_face",
+    "save_minutes",
+    "keep",
+    "sample_steps",
+    "log_steps",
+    "trackers",
+)
 """Settings that the weights do not depend on."""
 
 
