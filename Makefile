@@ -9,7 +9,7 @@
 # PYTHON=/path/to/python chooses the interpreter of a new .venv; otherwise the first Python >= 3.10 found.
 
 PYTHON ?=
-JOBS   ?= 2
+JOBS   ?= 3
 ARGS   ?=
 LOCKED ?=
 

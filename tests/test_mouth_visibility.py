@@ -183,7 +183,7 @@ def test_page_command_line_and_folders_say_that_a_mouth_is_covered(tiny_model, d
     settings = BatchSettings(
         str(tmp_path / "photos"), str(tmp_path / "done"), "happy", 1.0, None, "detail", None, "largest", False
     )
-    assert edit_photo(editor, settings, "me.jpg", "me.jpg").message == MOUTH_NOT_EDITED
+    assert edit_photo(editor, settings, ("me.jpg", "me.jpg")).message == MOUTH_NOT_EDITED
 
 
 def test_the_corners_of_the_mouth_come_from_the_detector(editor, portrait, face):

@@ -26,8 +26,12 @@ CACHED_INTENSITIES = (0.4, 0.6, 0.8, 1.0)
 it was trained on such pairs, are interpolated between neutral and the first."""
 WEAK_EXPONENT = 1.6  # exponent of that interpolation: how the slider's codes grow with intensity
 CACHE_SIZE = 8  # predictions kept for a face, 0.7 MB each at 128 px
+NOSE_END, LIPS_START = 0.5, 0.58
+"""Heights in sides of the wide crop, where the nose ends and lips start: units of the upper face move nothing below, though
+T raises the corners of the mouth with the cheeks, as smiles do."""
 DRAWN_MOUTH = 0.25
-"""Change in the weight of an action unit of the mouth from which the mouth interior is drawn; below, it fades in."""
+"""Change in the weight of an action unit of the mouth from which lips move and the mouth interior is drawn; below, both
+fade in."""
 
 
 class UnitChange(NamedTuple):
@@ -107,13 +111,15 @@ class _Warps:
         is_upper = torch.tensor([unit in UPPER_FACE for unit in self.network.units])
         if not moved.any():
             return base, base_condition
-        start = self.flow_at(self.neutral, change.start)
-        flow, gain = (fields + upsample_fields(b - a) for fields, a, b in zip(base[:2], start[:2], end[:2], strict=True))
-        warp, mouth_moved = base._replace(flow=flow, gain=gain), (moved * ~is_upper).max().item()
-        if mouth_moved:
+        start, mouth = self.flow_at(self.neutral, change.start), min(1.0, (moved * ~is_upper).max().item() / DRAWN_MOUTH)
+        rows = torch.linspace(0, 1, self.network.image_size, device=self.device)[:, None]
+        share = ((LIPS_START - rows) / (LIPS_START - NOSE_END)).clamp(mouth, 1)
+        flow, gain = (fields + upsample_fields((b - a) * share)
+                      for fields, a, b in zip(base[:2], start[:2], end[:2], strict=True))  # fmt: skip
+        warp = base._replace(flow=flow, gain=gain)
+        if mouth:
             small = FlowPrediction(F.avg_pool2d(flow, FIELD_SCALE), F.avg_pool2d(gain, FIELD_SCALE), end.decoded)
-            with_mouth = self.complete(small, condition)._replace(flow=flow, gain=gain)
-            warp = warp.lerp(with_mouth, min(1.0, mouth_moved / DRAWN_MOUTH))
+            warp = warp.lerp(self.complete(small, condition)._replace(flow=flow, gain=gain), mouth)
         return warp, condition if moved[is_upper].any() else base_condition
 
     def identity(self) -> WarpPrediction:
