@@ -60,7 +60,7 @@ def edit(photo: Image.Image, expression: str, intensity: float, networks: dict, 
         warp = predict(c, emphasis)
     else:  # between neutral and the weakest edit that T is asked for
         warp = predict(np.where(c > -1, np.float32(2 * WEAK - 1), c), emphasis)
-        start = predict(none, config["neutral_emphasis"]) if shows_expression else {}
+        start = predict(none, 1.0) if shows_expression else {}
         weight = np.float32((strength / WEAK) ** WEAK_EXPONENT)
         for name in ("flow", "gain", "mask"):
             warp[name] = start.get(name, 0) * (1 - weight) + warp[name] * weight

@@ -17,7 +17,7 @@ from ..facs import UPPER_FACE
 from ..models.backward_warp import FIELD_SCALE, upsample_fields
 from ..models.exprgan import ExprGAN
 from ..models.unit_condition import units_as_tensor
-from ..models.warp_network import Decoded, FlowPrediction, WarpPrediction
+from ..models.warp_network import DEFAULT_EMPHASIS, Decoded, FlowPrediction, WarpPrediction
 from ..torch_state import own_torch_state
 from .results import Subject
 
@@ -134,7 +134,8 @@ class _Warps:
 
     def flow_at(self, code: Tensor, target: Tensor | None = None) -> FlowPrediction:
         """T's own prediction, cached: those that were not used for longest are forgotten."""
-        emphasis = self.model.warp_emphasis(code, self.subject.reading.source_code)
+        own = self.model.warp_emphasis(code, self.subject.reading.source_code)
+        emphasis = own if target is None else DEFAULT_EMPHASIS
         key = emphasis, code.numpy().tobytes() + (b"" if target is None else target.numpy().tobytes())
         cache = self.subject.warp_cache
         prediction = cache.pop(key, None)  # other threads may add and remove entries

@@ -19,7 +19,7 @@ from ..errors import ExprGANError
 from ..models.backward_warp import FIELD_SCALE
 from ..models.config import CONFIG_NAME
 from ..models.exprgan import ExprGAN
-from ..models.warp_network import DEFAULT_EMPHASIS, WarpPrediction
+from ..models.warp_network import WarpPrediction
 from ..photo.ai_metadata import xmp_packet
 from ..photo.mtcnn import WINDOW_PX, load_networks
 from .photo_graphs import FaceReader, PhotoPainter, WarpPredictor
@@ -47,8 +47,8 @@ def export_onnx(model: ExprGAN, out: str | os.PathLike[str], *, half: bool = Fal
     - warp: T, see `WarpPredictor`.
     - painter: applies a prediction of T to a photo, see `PhotoPainter`.
     - config: config.json with S, K, d, z_dim, the names of the expressions, `intensity_path` (K, P, d), which is c_i at P
-      evenly spaced intensities, `warp_emphasis` (K,), `neutral_emphasis`, that of the code of all -1, and of a T that takes
-      action units `unit_table` (K, d + 1, U), see `UnitTable`.
+      evenly spaced intensities, `warp_emphasis` (K,), and of a T that takes action units `unit_table` (K, d + 1, U), see
+      `UnitTable`.
     - mark: the XMP packet that marks a file as edited by AI.
 
     Args:
@@ -74,7 +74,6 @@ def export_onnx(model: ExprGAN, out: str | os.PathLike[str], *, half: bool = Fal
     settings = dataclasses.asdict(model.config) | {
         "intensity_path": model.F_ctrl.path.tolist(),
         "warp_emphasis": model.warp_emphasis.per_expression.tolist(),
-        "neutral_emphasis": DEFAULT_EMPHASIS,
         "unit_table": [] if model.unit_table is None else model.unit_table.full.tolist(),
     }
     contents = {name: _to_bytes(*graph, half=half) for name, graph in graphs_of(model).items()}

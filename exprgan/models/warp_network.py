@@ -126,13 +126,11 @@ class WarpEmphasis(CalibratedModule):
     def forward(self, c: Tensor, source_code: Tensor) -> float:
         """The factor for one edit with the code c (K * d,) of a face that shows `source_code`.
 
-        It is the mean of the expressions' factors, weighted by their presence in c; DEFAULT_EMPHASIS for the neutral code;
-        and 1 if the face already shows an expression, where an emphasised way back would pull the nose.
+        It is the mean of the expressions' factors, weighted by their presence in c; and 1 on the way from an expression to
+        another one or to neutral, which would go too far.
         """
         presence = (c.reshape(len(self.per_expression), -1).amax(1) + 1).tolist()
-        if not sum(presence):
-            return DEFAULT_EMPHASIS
-        if source_code.max() > -1:
+        if not sum(presence) or source_code.max() > -1:
             return 1.0
         return sum(p * e for p, e in zip(presence, self.per_expression.tolist(), strict=True)) / sum(presence)
 
