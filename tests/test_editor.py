@@ -134,9 +134,14 @@ def test_new_people_are_acted_by_t_and_are_the_same_with_every_expression(t_edit
         assert np.array_equal(pixels(row[0]), pixels(t_editor.edit(person, "happy").image))
     papers = t_editor.generate(2, "happy", seed=7, fidelity="model")
     assert papers[0].size == (32, 32) and not np.array_equal(pixels(papers[0]), pixels(rows[0][0].resize((32, 32))))
-    for wrong in ({"count": 0}, {"count": 1, "fidelity": "sharp"}):
-        with pytest.raises(ValueError):
+    for wrong in ({"count": 0}, {"count": 1.5}, {"count": 1, "seed": "a"}, {"count": 1, "fidelity": "sharp"}):
+        with pytest.raises(ValueError, match=f"{[*wrong][-1]} must be"):
             t_editor.generate(**wrong)
+    with pytest.raises(ValueError, match=r"expressions must be several, such as \['happy'\]"):
+        t_editor.generate_rows(1, "happy")
+    for expression in (5, {"happy": "a"}):
+        with pytest.raises(ValueError, match="expression must be a name, or numbers by name"):
+            t_editor.edit(papers[0], expression)
 
 
 def test_several_faces_are_found_and_one_is_chosen(tiny_editor, portrait):

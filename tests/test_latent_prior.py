@@ -54,6 +54,9 @@ def test_the_same_seed_gives_the_same_people_of_either_prior(tiny_config):
     one, again, other = (editor.generate(2, "happy", seed=3, prior=prior) for prior in ("people", "people", "uniform"))
     assert [picture.tobytes() for picture in one] == [picture.tobytes() for picture in again]
     assert one[0].tobytes() != other[0].tobytes()
+    for count in (1, 2, 5):  # the same people, however many
+        few, many = (editor.model.latent_prior.sample(n, seeded(), "people") for n in (count, 12))
+        assert torch.equal(few, many[:count])
     with pytest.raises(ValueError, match="prior must be one of people, uniform, not 'nobody'"):
         editor.generate(1, prior="nobody")
 

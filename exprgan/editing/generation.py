@@ -1,6 +1,7 @@
 """Pictures of new people by an editor: a random z (paper, Fig. 5), and T, if there is one, for the expressions."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Protocol
 
 import torch
@@ -59,10 +60,14 @@ class Generation:
                 Otherwise T acts the expressions on the decoder's neutral picture, enlarged to twice that size.
         """
         check_choice("fidelity", fidelity, FIDELITIES)
+        if isinstance(expressions, str):
+            raise ValueError(f"expressions must be several, such as [{expressions!r}], not one name")
         F_ctrl, size = self.model.F_ctrl, self.model.config.image_size
         codes = [F_ctrl.mix(Target.of(self.model, mix, intensity, style).mix or {}, style=style) for mix in expressions]
-        if count < 1:
-            raise ValueError(f"count must be at least 1, not {count!r}")
+        if not isinstance(count, Integral) or count < 1:
+            raise ValueError(f"count must be a whole number of at least 1, not {count!r}")
+        if seed is not None and not isinstance(seed, Integral):
+            raise ValueError(f"seed must be a whole number or None, not {seed!r}")
         generator = torch.Generator()
         generator.seed() if seed is None else generator.manual_seed(seed)
         z = self.model.latent_prior.sample(count, generator, prior)

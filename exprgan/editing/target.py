@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -76,6 +77,8 @@ class Target:
                 raise ValueError(NOTHING_TO_SHOW)
             return cls(None, style, {name: intensity * value for name, value in dials.items()})
         parts = {expression: 1.0} if isinstance(expression, str) else expression
+        if not isinstance(parts, Mapping) or not all(isinstance(part, Real) for part in parts.values()):
+            raise ValueError(f'expression must be a name, or numbers by name, such as {{"happy": 0.6}}, not {expression!r}')
         mix = {name: intensity * part for name, part in parts.items()}
         model.F_ctrl.mix(mix, style=style)  # raises
         return cls(mix, style, dials)

@@ -46,7 +46,7 @@ def render_summary(results: dict[str, Any]) -> str:
     people = _escape(results["n"]["people"])
     text = (
         f"Share of full-intensity edits of {people} held-out people (`detail`, `model`), and of the set's own pictures "
-        "(`real`), that are read as wanted, of the expressions and neutral. "
+        "(`real`), that are read as wanted. The mean is that of the expressions, without neutral. "
     )
     text += (
         "Outside judges, which others trained on other pictures, stand first, our own network last. In brackets: 95 % "

@@ -18,6 +18,10 @@ Prior = Literal["people", "uniform"]
 MAX_ABS_Z = 0.999  # g(x) is clamped to this before atanh, which is unbounded at 1
 
 
+RANDN_BLOCK = 16
+"""torch.randn draws blocks of so many numbers, and the last ones anew if they fill no block."""
+
+
 class LatentPrior(CalibratedModule):
     """Samples z. Buffers: the mean of atanh(g(x)), (z_dim,), and the lower Cholesky factor of its covariance."""
 
@@ -47,9 +51,14 @@ class LatentPrior(CalibratedModule):
         self.cholesky.zero_()
 
     def sample(self, count: int, generator: torch.Generator, prior: Prior = "people") -> Tensor:
-        """Samples z: (count, z_dim) float32 in [-1, 1], on the CPU. ValueError: an unknown prior."""
+        """Samples z: (count, z_dim) float32 in [-1, 1], on the CPU; those of a smaller count come first in a larger one.
+
+        ValueError: an unknown prior.
+        """
         check_choice("prior", prior, get_args(Prior))
         if prior == "uniform" or not self.is_fitted:
             return torch.rand(count, len(self.mean), generator=generator) * 2 - 1
-        mean, cholesky = self.mean.float().cpu(), self.cholesky.float().cpu()
-        return torch.tanh(mean + torch.randn(count, len(mean), generator=generator) @ cholesky.T)
+        mean, cholesky = self.mean.double().cpu(), self.cholesky.double().cpu()
+        whole = -(-count // RANDN_BLOCK) * RANDN_BLOCK
+        noise = torch.randn(whole, len(mean), generator=generator)[:count].double()
+        return torch.tanh(mean + noise @ cholesky.T).float()  # in float64, or the last bit would depend on the count

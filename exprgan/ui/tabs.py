@@ -272,12 +272,21 @@ def describe_results(results: Path) -> str:
     if not results.is_file():
         return "The weights that came with this app were not measured."
     measured = json.loads(results.read_text(encoding="utf-8"))
-    text = (
+    sentences = [
         "The weights that came with this app were evaluated on {n[people]} people who were not in the training data, "
-        "in {n[edits]} edits at full strength. The intended expression was read in "
-        "{metrics[expression_accuracy][detail]:.0%} of them (in real photos: {metrics[expression_accuracy][real]:.0%}). "
-        "How alike an edited face is to its photo, from 0 for strangers to 1: {metrics[identity_cosine][detail]:.2f}. "
-        "The judge was {judges[0][network]}"
-    )
-    independence = "" if measured["judges"][0]["seen_in_training"] else "; the model was never trained with it"
-    return f"{text.format(**measured)}{independence}."
+        "in {n[edits]} edits at full strength.".format(**measured)
+    ]
+    for judge in measured.get("outside", []):
+        edits, real = (judge["metrics"]["read_as_wanted"].get(f"{kind}.mean", {}) for kind in ("detail", "real"))
+        if edits and real:
+            sentences.append(f"{judge['name']}, which others trained on other pictures, reads the intended expression in "
+                             f"{edits['value']:.0%} of them (in the set's own pictures: {real['value']:.0%}).")  # fmt: skip
+    metrics, own = measured["metrics"], measured["judges"][0]
+    independence = "" if own["seen_in_training"] else ", with which the model was never trained"
+    accuracy, likeness = metrics["expression_accuracy"], metrics["identity_cosine"]["detail"]
+    sentences += [
+        f"Our own judge is {own['network']}{independence}: it reads it in {accuracy['detail']:.0%} (in the set's own "
+        f"pictures: {accuracy['real']:.0%}).",
+        f"How alike it finds an edited face and its photo, from 0 for strangers to 1: {likeness:.2f}.",
+    ]
+    return " ".join(sentences)
