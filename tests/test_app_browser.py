@@ -37,6 +37,17 @@ def test_the_first_screen_has_result_expressions_and_slider_and_does_not_shift(b
         assert shifts(viewport) < 0.1  # counts as good
 
 
+def test_on_a_phone_the_menu_of_tabs_opens_over_the_result(browser, app_url):
+    visit = Visit(browser, app_url, PHONE)
+    for tab in ("About", "Edit", "Transfer", "Random people"):
+        visit.open(tab)
+        visit.page.get_by_role("tab", name=tab, selected=True).or_(visit.page.locator(".overflow-item-selected")).wait_for()
+        if tab in ("Edit", "Transfer"):
+            visit.page.locator(".block.result:visible").first.wait_for()
+    visit.page.locator(".people:visible").first.wait_for()
+    visit.page.close()
+
+
 def test_full_screen_enlarges_the_picture_and_leaves_the_page_as_it_was(visit):
     visit.result()
     frame = visit.page.locator(".frame:visible")
