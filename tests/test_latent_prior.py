@@ -1,6 +1,5 @@
 """The prior of z for new people."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -50,11 +49,11 @@ def test_a_constant_number_and_one_at_its_bound_can_be_fitted():
 
 
 def test_the_same_seed_gives_the_same_people_of_either_prior(tiny_config):
+    torch.manual_seed(0)  # with some random weights all people look alike
     editor = ExpressionEditor(ExprGAN(tiny_config))
     editor.model.latent_prior.fit(torch.rand(200, tiny_config.z_dim, generator=seeded()) * 0.4)
     one, again, other = (editor.generate(2, "happy", seed=3, prior=prior) for prior in ("people", "people", "uniform"))
-    levels = [np.stack([np.asarray(picture, int) for picture in pictures]) for pictures in (one, again)]
-    assert abs(levels[0] - levels[1]).max() <= 1  # where a buffer lies in memory may decide on the last bit of a sum
+    assert [picture.tobytes() for picture in one] == [picture.tobytes() for picture in again]
     assert one[0].tobytes() != other[0].tobytes()
     for count in (1, 2, 5):  # the same people, however many
         few, many = (editor.model.latent_prior.sample(n, seeded(), "people") for n in (count, 12))
