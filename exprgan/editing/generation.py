@@ -18,7 +18,7 @@ from .results import FIDELITIES, EditResult, Fidelity, Subject
 from .target import Target
 
 
-class Decoder(Protocol):
+class CropEditor(Protocol):
     """What of `ExpressionEditor` new people need."""
 
     model: ExprGAN
@@ -39,7 +39,7 @@ class Decoder(Protocol):
 class Generation:
     """The methods of `ExpressionEditor` that make people who do not exist."""
 
-    def generate(self: Decoder, count: int, expression: ExpressionMix = "happy", intensity: float = 1.0, *,
+    def generate(self: CropEditor, count: int, expression: ExpressionMix = "happy", intensity: float = 1.0, *,
                  style: int | None = None, seed: int | None = None, prior: Prior = "people",
                  fidelity: Fidelity = "detail") -> list[Image.Image]:  # fmt: skip
         """Makes a picture each of `count` new people; arguments as in `generate_rows`."""
@@ -48,7 +48,7 @@ class Generation:
         return [row[0] for row in rows]
 
     @own_torch_state()
-    def generate_rows(self: Decoder, count: int, expressions: Sequence[ExpressionMix], intensity: float = 1.0, *,
+    def generate_rows(self: CropEditor, count: int, expressions: Sequence[ExpressionMix], intensity: float = 1.0, *,
                       style: int | None = None, seed: int | None = None, prior: Prior = "people",
                       fidelity: Fidelity = "detail") -> list[list[Image.Image]]:  # fmt: skip
         """Makes a row of pictures of each of `count` new people, one for each expression.

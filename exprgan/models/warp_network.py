@@ -136,7 +136,7 @@ class WarpEmphasis(CalibratedModule):
 
 
 Decoded = tuple[Tensor, Tensor] | None  # reconstruction and x_hat
-Emphasis = float | Tensor | None
+Emphasis = float | Tensor | None  # see `WarpNetwork.predict_skin`
 
 
 class WarpNetwork(UNet):

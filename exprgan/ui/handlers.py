@@ -340,7 +340,7 @@ def read_both(editor: ExpressionEditor, photo: str | None, source: str | None,
 
 
 def generate(editor: ExpressionEditor, seed: int | None, count: int, expression: str, intensity: float) -> list:
-    """Makes up people, as pictures of 256 pixels.
+    """Makes up people, as pictures of 256 pixels with the bundled weights.
 
     Args:
         seed: the same number makes the same people, whatever they show.
