@@ -7,12 +7,14 @@ import signal
 from collections import Counter
 from functools import partial
 
+import fsspec
 import numpy as np
 import pytest
 from fake_oulu import FACES, frame, make_oulu
 from labelled import finder, photo, table
 from PIL import Image
 
+from exprgan.batch.remote_folder import RemoteError
 from exprgan.photo.alignment import EYES, transform
 from exprgan.photo.detection import find_faces
 from exprgan.photo.image_io import load_photo
@@ -222,6 +224,27 @@ def test_processes_write_the_same_folder_and_name_the_photo_that_kills_one(tmp_p
     assert report["unreadable"] == [f"happy/f.jpg: {problem}"] and report["written"] == 5
     prepare("folder", str(tmp_path / "src"), str(there), SOME)
     assert json.loads((there / "report.json").read_text())["written"] == 6
+
+
+def test_photos_at_a_url_are_prepared_as_those_of_a_folder(tmp_path, drawn, capsys):
+    photos, memory = tmp_path / "photos", fsspec.filesystem("memory")
+    for person in ("a", "b", "c", "d"):
+        for label in ("happy", "sad"):
+            photo(photos / person / label / "x.jpg")
+    (photos / "a/happy/notes.txt").write_text("no photo")
+    memory.put(f"{photos}/", "/set/photos/", recursive=True)
+    config = PrepareConfig(test_share=0.5)
+    prepare("folder", str(photos), str(tmp_path / "local"), config)
+    try:
+        prepare("folder", "memory://set/photos", str(tmp_path / "remote"), config)
+        assert "in memory://set/photos" in capsys.readouterr().out
+        with pytest.raises(DataError, match="memory://set/photos holds no labelled photos in the form of kdef"):
+            prepare("kdef", "memory://set/photos", str(tmp_path / "none"), config)
+        with pytest.raises(RemoteError, match="nowhere://photos cannot be reached"):
+            prepare("folder", "nowhere://photos", str(tmp_path / "none"), config)
+    finally:
+        memory.rm("/set", recursive=True)
+    assert files(tmp_path / "local") == files(tmp_path / "remote") and len(files(tmp_path / "remote")) == 10
 
 
 def test_of_several_faces_the_largest_is_taken(tmp_path):

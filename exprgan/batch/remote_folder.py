@@ -96,6 +96,24 @@ def local_copy(folder: str, file: str, writes: bool = False) -> Iterator[str]:
 
 
 @contextmanager
+def local_listing(folder: str, is_photo: Callable[[str], bool]) -> Iterator[Path]:
+    """A local folder with the names of a folder's files: photos are empty files in it, all others are downloaded.
+
+    A folder that is no URL is yielded itself.
+    """
+    if not is_url(folder):
+        yield Path(folder)
+        return
+    remote = RemoteFolder(folder)
+    with tempfile.TemporaryDirectory(prefix="exprgan-") as place:
+        for name in remote.sizes():
+            local = Path(place, name)
+            local.parent.mkdir(parents=True, exist_ok=True)
+            local.touch() if is_photo(name) else remote.download(name, local)
+        yield Path(place)
+
+
+@contextmanager
 def local_tables(folder: str, names: tuple[str, ...]) -> Iterator[tuple[Path, Callable[[], None]]]:
     """A local folder for these files of a folder at a URL, and what uploads them, at most every UPLOAD_S.
 

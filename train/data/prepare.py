@@ -12,6 +12,7 @@ from PIL import Image, PngImagePlugin
 from tqdm import tqdm
 
 from exprgan.atomic_write import delete_partial_files
+from exprgan.batch.remote_folder import is_url, local_copy, local_listing
 from exprgan.errors import BadImageError
 from exprgan.expressions import canonical
 from exprgan.folder_paths import find_path_problems
@@ -26,7 +27,7 @@ from ..core.files import durable_write, write_json, writes_folder
 from ..core.train_errors import DataError
 from .five_point_alignment import ALIGNMENTS
 from .metadata import MAX_LISTED, METADATA_NAME, raise_problems, write_metadata
-from .photo_sources import SOURCES, LabelledPhoto, MissingPhotos
+from .photo_sources import PHOTO_SUFFIXES, SOURCES, LabelledPhoto, MissingPhotos
 from .picture_pack import pack_if_large
 from .splits import split_people
 from .validation import SPLITS, find_row_problems, summarize_splits
@@ -77,19 +78,27 @@ def prepare(name: str, src: str, out: str, config: PrepareConfig) -> None:
 
     Args:
         name: a key of `SOURCES`.
-        src: folder of the photos.
+        src: folder of the photos, or its URL, of which each photo is downloaded where it is cropped.
         out: folder to write: images/, report.json and, last, metadata.csv.
 
     Raises:
         DataError: there is nothing to prepare, or the labels are incomplete or contradict each other.
         RunError: `out` cannot be written.
+        RemoteError: a URL cannot be reached.
     """
-    root, target = Path(src).absolute(), Path(out).absolute()
-    if not root.is_dir():
-        raise DataError(f"{src} is no folder; name the one that holds the photos")
-    if target.resolve().is_relative_to(root.resolve()):
-        raise DataError(f"{out} lies inside {src}, so the crops would count as photos; choose another folder to write")
-    rows, photos, report = _read_source(name, root, config)
+    target, folder = Path(out).absolute(), src
+    if not is_url(src):
+        root = Path(src).absolute()
+        if not root.is_dir():
+            raise DataError(f"{src} is no folder; name the one that holds the photos")
+        if target.resolve().is_relative_to(root.resolve()):
+            raise DataError(f"{out} lies inside {src}, so the crops would count as photos; choose another folder to write")
+        folder = str(root)
+    with local_listing(folder, lambda file: file.lower().endswith(PHOTO_SUFFIXES)) as listing:
+        try:
+            rows, photos, report = _read_source(name, listing, config)
+        except DataError as error:
+            raise DataError(str(error).replace(str(listing), src)) from error
     expected = SOURCES[name].expects
     print(f"{name}: {len(rows):,} pictures" + (f" of {expected:,} expected" if expected else "") + f" in {src}")
     print(summarize_splits(rows))
@@ -106,11 +115,12 @@ def prepare(name: str, src: str, out: str, config: PrepareConfig) -> None:
     if (rest := len(report["missing"]) - MAX_LISTED) > 0:
         print(f"missing: {rest:,} more, in {REPORT_NAME}")
     if not config.dry_run:
-        _write_folder(target, rows, photos, report, config)
+        _write_folder(target, rows, [_Crop(folder, photo, target / row["file_name"], config)
+                                     for row, photo in zip(rows, photos, strict=True)], report, config)  # fmt: skip
 
 
-def _read_source(name: str, src: Path, config: PrepareConfig) -> tuple[list[dict[str, str]], list[Path], dict[str, Any]]:
-    """Returns the rows of metadata.csv, the photo of each, and the first entries of the report."""
+def _read_source(name: str, src: Path, config: PrepareConfig) -> tuple[list[dict[str, str]], list[str], dict[str, Any]]:
+    """Returns the rows of metadata.csv, the path below `src` of each one's photo, and the first entries of the report."""
     entries = list(SOURCES[name].read(src, Path(config.labels) if config.labels else None))
     if not config.follow_links:
         names = {entry: entry.path.relative_to(src).as_posix() for entry in entries if isinstance(entry, LabelledPhoto)}
@@ -150,7 +160,7 @@ def _read_source(name: str, src: Path, config: PrepareConfig) -> tuple[list[dict
         "missing": [entry.text for entry in entries if isinstance(entry, MissingPhotos)],
         "skipped": dict(sorted(skipped.items())),
     }
-    return rows, [photo.path for photo in photos], report
+    return rows, [photo.path.relative_to(src).as_posix() for photo in photos], report
 
 
 def _person(src: Path, photo: LabelledPhoto) -> str:
@@ -166,13 +176,12 @@ def _splits(src: Path, photos: list[LabelledPhoto], test_share: float) -> dict[s
 
 @writes_folder(lambda out, *_: out)
 def _write_folder(
-    out: Path, rows: list[dict[str, str]], photos: list[Path], report: dict[str, Any], config: PrepareConfig
+    out: Path, rows: list[dict[str, str]], crops: list["_Crop"], report: dict[str, Any], config: PrepareConfig
 ) -> None:
     """Writes crops, report, pack, table: in this order, so that a folder with a table is complete."""
     written, eye_distances = [], []
     left_out: dict[str, Any] = defaultdict(list)
     (out / METADATA_NAME).unlink(missing_ok=True)  # of an earlier run: it is written again once all crops match it
-    crops = [_Crop(photo, out / row["file_name"], config) for row, photo in zip(rows, photos, strict=True)]
     workers = config.workers or min(default_workers(), len(crops) // PHOTOS_PER_WORKER)
     made = {}
     results = (map_on_cluster(_make_crop, crops, _report_death) if config.engine == "ray"
@@ -217,9 +226,10 @@ def _write_folder(
 
 @dataclass(frozen=True)
 class _Crop:
-    """A crop to make of a photo, in any process."""
+    """A crop to make of a photo in a folder, which may be at a URL, in any process."""
 
-    photo: Path
+    folder: str
+    photo: str
     path: Path
     config: PrepareConfig
 
@@ -237,7 +247,8 @@ def _make_crop(crop: _Crop) -> tuple[Path, _Outcome]:
     if info := _read_crop_info(crop.path, crop.config):
         return crop.path, _Outcome(info, reused=True)
     try:
-        return crop.path, _Outcome(_crop(crop.photo, crop.path, crop.config))
+        with local_copy(crop.folder, crop.photo) as folder:
+            return crop.path, _Outcome(_crop(Path(folder, crop.photo), crop.path, crop.config))
     except BadImageError as error:
         return crop.path, _Outcome(problem=str(error))
 
