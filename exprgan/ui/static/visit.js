@@ -127,7 +127,7 @@ const drawVisit = () => {
   row.append(...visit.thumbnails.map(({state, url}) => {
     const button = document.createElement('button'), picture = Object.assign(new Image(), {src: url, alt: ''});
     const label = Object.assign(document.createElement('span'), {textContent: state.title});
-    button.type = 'button';
+    Object.assign(button, {type: 'button', title: state.title}); // the label is cut after two lines
     button.append(picture, label);
     button.addEventListener('click', () => goBack(state));
     return button;
