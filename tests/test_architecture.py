@@ -30,6 +30,7 @@ TIERS = [
             "markdown",
             "expressions",
             "facs",
+            "wrinkles",
             "atomic_write",
             "file_lock",
             "torch_state",

@@ -157,5 +157,5 @@ def test_the_defaults_are_the_papers():
         "format": 2, "image_size": 128, "expressions": EXPRESSIONS, "code_dim_each": 5, "z_dim": 50,
         "encoder_width": 64, "decoder_width": 1024, "discriminator_width": 16, "face_width": 16, "face_size": 64,
         "action_units": (), "intensity_knots": 2, "grey_codes": False, "pooled_codes": False,
-        "warp_width": 0.0, "warp_decoded": True, "warp_units": (), "warp_eyes": False,
+        "warp_width": 0.0, "warp_decoded": True, "warp_units": (), "warp_eyes": False, "warp_wrinkles": False,
     }  # fmt: skip

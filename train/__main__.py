@@ -40,8 +40,9 @@ from .render.render_config import RenderConfig
 from .render.requirements import require_packages
 from .render.virtual_people import VirtualConfig, make_virtual
 from .warp.warp_trainer import WarpTrainConfig, train_warp
+from .warp.wrinkle_trainer import WrinkleTrainConfig, train_wrinkles
 
-DISTRIBUTED = ("facenet", "fit", "detail", "judge", "augment", "table1", "reproduce")
+DISTRIBUTED = ("facenet", "fit", "detail", "wrinkles", "judge", "augment", "table1", "reproduce")
 """Commands whose processes, several started together, share the work."""
 MESH = "mesh"
 """The source of `prepare` that makes a mesh file instead of a training folder."""
@@ -127,6 +128,14 @@ def _parser() -> argparse.ArgumentParser:
     add_flags(command, WarpTrainConfig)
     _ask_before_replacing(command, lambda args: args.weights)
     command.set_defaults(run=_detail)
+
+    command = commands.add_parser("wrinkles", help="train where T's wrinkles lie on a face, and write that into "
+                                  "published weights")  # fmt: skip
+    command.add_argument("pairs", metavar="PAIRS", help="a folder that `render --no-jitter --flow` wrote")
+    command.add_argument("--weights", required=True, help="a folder that `publish` wrote, whose T takes action units")
+    add_flags(command, WrinkleTrainConfig)
+    _ask_before_replacing(command, lambda args: args.weights)
+    command.set_defaults(run=_wrinkles)
 
     command = commands.add_parser("calibrate", help="make intensity linear, and full edits as intense as real expressions")
     command.add_argument("weights", help="a folder that `publish` wrote; model.safetensors and config.json are rewritten")
@@ -268,6 +277,12 @@ def _detail(args: argparse.Namespace) -> None:
     config = read_config(args, WarpTrainConfig)
     require_packages("cv2")  # of the extra, for `flow_composition`
     train_warp(args.pairs, args.weights, config)
+
+
+def _wrinkles(args: argparse.Namespace) -> None:
+    config = read_config(args, WrinkleTrainConfig)
+    require_packages("cv2", "scipy")  # of the extra, for the renderer's wrinkles
+    train_wrinkles(args.pairs, args.weights, config)
 
 
 def _render(args: argparse.Namespace) -> None:

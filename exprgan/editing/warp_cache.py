@@ -72,12 +72,13 @@ def predict_warp(model: ExprGAN, subject: Subject, code: Tensor, decode: Callabl
     """
     warps = _Warps(model, subject, decode)
     if units is None:
-        return warps.finish(*warps.by_code(code))
+        warp, condition = warps.by_code(code)
+        return warps.finish(warp, condition, condition)
     return warps.finish(*warps.by_units(code, units))
 
 
 class _Warps:
-    """The warps of one face, without eyes, each with the condition that its eyes need; None: it has those of the photo."""
+    """The warps of one face, without eyes and wrinkles, with the condition that these need; None: they are the photo's."""
 
     def __init__(self, model: ExprGAN, subject: Subject, decode: Callable[[Tensor], Tensor]):
         assert model.T is not None and subject.wide_crop is not None
@@ -101,16 +102,16 @@ class _Warps:
         own, weight = self.condition(weakest), (intensity / CACHED_INTENSITIES[0]) ** WEAK_EXPONENT
         return start.lerp(self.complete(self.flow_at(weakest), own), weight), own
 
-    def by_units(self, code: Tensor, change: UnitChange) -> tuple[WarpPrediction, Tensor | None]:
-        """The warp to a code with a change in action units."""
+    def by_units(self, code: Tensor, change: UnitChange) -> tuple[WarpPrediction, Tensor | None, Tensor | None]:
+        """The warp to a code with a change in action units, and the conditions of its eyes and of its wrinkles."""
         end, condition = self.flow_at(self.neutral, change.target), self.condition(self.neutral, change.target)
         if change.start is None:
-            return self.complete(end, condition), condition
+            return self.complete(end, condition), condition, condition
         base, base_condition = (self.identity(), None) if change.on_photo else self.by_code(code)
         moved = (change.target - change.start).abs().amax(1)
         is_upper = torch.tensor([unit in UPPER_FACE for unit in self.network.units])
         if not moved.any():
-            return base, base_condition
+            return base, base_condition, base_condition
         start, mouth = self.flow_at(self.neutral, change.start), min(1.0, (moved * ~is_upper).max().item() / DRAWN_MOUTH)
         rows = torch.linspace(0, 1, self.network.image_size, device=self.device)[:, None]
         share = ((LIPS_START - rows) / (LIPS_START - NOSE_END)).clamp(mouth, 1)
@@ -120,7 +121,7 @@ class _Warps:
         if mouth:
             small = FlowPrediction(F.avg_pool2d(flow, FIELD_SCALE), F.avg_pool2d(gain, FIELD_SCALE), end.decoded)
             warp = warp.lerp(self.complete(small, condition)._replace(flow=flow, gain=gain), mouth)
-        return warp, condition if moved[is_upper].any() else base_condition
+        return warp, condition if moved[is_upper].any() else base_condition, condition
 
     def identity(self) -> WarpPrediction:
         return WarpPrediction.identity(self.network.image_size).to(self.device)
@@ -155,10 +156,12 @@ class _Warps:
     def complete(self, prediction: FlowPrediction, condition: Tensor) -> WarpPrediction:
         return self.network.complete(self.wide_crop, prediction, condition)
 
-    def finish(self, warp: WarpPrediction, condition: Tensor | None) -> WarpPrediction:
-        """Adds the eyes."""
-        if condition is not None:
-            warp = self.network.add_eyes(self.wide_crop, warp, condition)
+    def finish(self, warp: WarpPrediction, eyes: Tensor | None, wrinkles: Tensor | None) -> WarpPrediction:
+        """Adds eyes, then wrinkles."""
+        if eyes is not None:
+            warp = self.network.add_eyes(self.wide_crop, warp, eyes)
+        if wrinkles is not None:
+            warp = self.network.add_wrinkles(self.wide_crop, warp, wrinkles)
         return WarpPrediction(*(part.float().cpu() for part in warp))
 
 

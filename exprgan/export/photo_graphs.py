@@ -60,7 +60,7 @@ class WarpPredictor(nn.Module):
         decoded = None if reconstruction is None or x_hat is None else (reconstruction, x_hat)
         condition = self.network.condition(c, now, target)
         prediction = self.network.predict_flow(x, decoded, condition, emphasis[:, None, None, None])
-        warp = self.network.add_eyes(x, self.network.complete(x, prediction, condition), condition)
+        warp = self.network.add_parts(x, self.network.complete(x, prediction, condition), condition)
         return tuple(warp) if warp.has_eyes else tuple(warp[:-1])
 
 

@@ -8,23 +8,27 @@ GROUPS = 8  # of every GroupNorm layer
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and a skip connection; the code scales and shifts the maps between them (FiLM)."""
+    """Two 3x3 convolutions and a skip connection; a code, if any, scales and shifts the maps between them (FiLM)."""
 
-    def __init__(self, channels: int, code_dim: int):
+    def __init__(self, channels: int, code_dim: int = 0):
         super().__init__()
         self.norm = nn.GroupNorm(GROUPS, channels)
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.film = nn.Linear(code_dim, 2 * channels)
+        self.film = nn.Linear(code_dim, 2 * channels) if code_dim else None
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         with torch.no_grad():
-            self.film.weight.mul_(0.2)
-            self.film.bias.zero_()
+            if self.film is not None:
+                self.film.weight.mul_(0.2)
+                self.film.bias.zero_()
             self.conv2.bias.zero_()  # type: ignore[union-attr]
 
-    def forward(self, h: Tensor, c: Tensor) -> Tensor:
+    def forward(self, h: Tensor, c: Tensor | None = None) -> Tensor:
         """h: (B, C, H, W), c: (B, K * d) -> (B, C, H, W)."""
-        scale, shift = self.film(c)[:, :, None, None].chunk(2, dim=1)
-        return h + self.conv2(leaky_relu_(self.conv1(leaky_relu_(self.norm(h))) * (1 + scale) + shift))
+        hidden = self.conv1(leaky_relu_(self.norm(h)))
+        if self.film is not None:
+            scale, shift = self.film(c)[:, :, None, None].chunk(2, dim=1)
+            hidden = hidden * (1 + scale) + shift
+        return h + self.conv2(leaky_relu_(hidden))
 
 
 class UNet(nn.Module):
@@ -38,18 +42,18 @@ class UNet(nn.Module):
     norm: nn.Module
     head: nn.Module
 
-    def contract(self, x: Tensor, c: Tensor) -> list[Tensor]:
+    def contract(self, x: Tensor, c: Tensor | None = None) -> list[Tensor]:
         """The maps of all scales, fine to coarse, in the type of the weights."""
         dtype = next(self.parameters()).dtype
-        x, c = x.to(dtype), c.to(dtype)
+        x, c = x.to(dtype), None if c is None else c.to(dtype)
         maps = [self.down_blocks[0](self.stem(x), c)]
         for downsample, block in zip(self.downsamplers, list(self.down_blocks)[1:], strict=True):
             maps.append(block(downsample(maps[-1]), c))
         return maps
 
-    def expand(self, maps: list[Tensor], c: Tensor) -> Tensor:
+    def expand(self, maps: list[Tensor], c: Tensor | None = None) -> Tensor:
         """The head's output for the maps of all scales, float32: bf16 is too coarse for positions."""
-        h, c = maps[-1], c.to(maps[-1].dtype)
+        h, c = maps[-1], None if c is None else c.to(maps[-1].dtype)
         for i in reversed(range(len(self.upsamplers))):
             h = F.interpolate(self.upsamplers[i](h), scale_factor=2, mode="bilinear", align_corners=False) + maps[i]
             h = self.up_blocks[i](h, c)

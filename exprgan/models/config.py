@@ -52,6 +52,8 @@ class ExprGANConfig:
 
     warp_eyes: bool = False
     """Whether T has an eye network (`eye_network`): eyeballs stay, and lids move over them."""
+    warp_wrinkles: bool = False
+    """Whether T draws wrinkles where action units fold the skin (`wrinkle_network`)."""
 
     def __post_init__(self):
         names = self.expressions
@@ -78,7 +80,7 @@ class ExprGANConfig:
                 raise ValueError(f"{field.name} must be a whole number from {least} to 8192, not {value!r}")
         for name in ("action_units", "warp_units"):
             object.__setattr__(self, name, _check_units(name, getattr(self, name)))
-        for name in ("grey_codes", "pooled_codes", "warp_decoded", "warp_eyes"):
+        for name in ("grey_codes", "pooled_codes", "warp_decoded", "warp_eyes", "warp_wrinkles"):
             if type(getattr(self, name)) is not bool:
                 raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
         if type(self.warp_width) not in (int, float) or not 0 <= self.warp_width <= 64:

@@ -66,7 +66,14 @@ class ExprGAN(
         self.classifier = FaceNetwork(num_expressions, config.face_width, config.face_size,
                                       num_units=len(config.action_units))  # fmt: skip
         self.T = (
-            WarpNetwork(config.image_size, self.F_ctrl.code_dim, config.warp_width, config.warp_units, config.warp_eyes)
+            WarpNetwork(
+                config.image_size,
+                self.F_ctrl.code_dim,
+                config.warp_width,
+                config.warp_units,
+                config.warp_eyes,
+                config.warp_wrinkles,
+            )
             if config.warp_width
             else None
         )

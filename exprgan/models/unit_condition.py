@@ -30,6 +30,12 @@ def join_condition(c: Tensor, num_units: int, now: Tensor | None = None, target:
     return torch.cat(parts, dim=1)
 
 
+def split_condition(condition: Tensor, num_units: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The inverse of `join_condition`, of a T that takes units: c, and both units (B, U, 2), 0 where they are not given."""
+    c, now, target = condition.split((condition.shape[1] - 4 * num_units - 2, *[2 * num_units + 1] * 2), dim=1)
+    return c, now[:, :-1].unflatten(1, (num_units, 2)), target[:, :-1].unflatten(1, (num_units, 2))
+
+
 def swap_sides(condition: Tensor, num_units: int) -> Tensor:
     """The condition (B, N) of the mirrored face: right and left are exchanged."""
     if not num_units:

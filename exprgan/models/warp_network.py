@@ -23,6 +23,7 @@ from .eye_network import EyeNetwork, at_eyes, composite_eyes, place_at_eyes
 from .mouth_network import CM_IN_WIDE_CROP, MouthNetwork, lower_face
 from .teeth_texture import composite_teeth
 from .unit_condition import condition_dim, join_condition
+from .wrinkle_network import WrinkleNetwork
 
 WIDE_CROP_SCALE = 32 / 27  # side of the wide crop in sides of the crop, large enough to hold a dropped jaw
 WARP_CHANNELS = (16, 40, 80, 128, 160)  # channels of the five scales, from `image_size` px down; multiplied by `width`
@@ -147,8 +148,9 @@ class WarpNetwork(UNet):
     """
 
     def __init__(
-        self, image_size: int, code_dim: int, width: float = 1.0, units: tuple[int, ...] = (), has_eyes: bool = False
-    ):
+        self, image_size: int, code_dim: int, width: float = 1.0, units: tuple[int, ...] = (), has_eyes: bool = False,
+        has_wrinkles: bool = False,
+    ):  # fmt: skip
         super().__init__()
         self.image_size, self.units, self.num_codes = image_size, units, code_dim
         code_dim = condition_dim(code_dim, len(units))
@@ -164,11 +166,12 @@ class WarpNetwork(UNet):
         self.head = nn.Conv2d(channels[0], 2 + 3, 3, padding=1)
         self.mouth = MouthNetwork(code_dim, width)
         self.eyes = EyeNetwork(self.num_codes, width, len(units)) if has_eyes else None
+        self.wrinkles = WrinkleNetwork(units) if has_wrinkles else None
         with torch.no_grad():  # at the start the flow is near 0
             self.head.weight.mul_(0.02)
             self.head.bias.zero_()  # type: ignore[union-attr]
             for name, block in self.named_modules():
-                if isinstance(block, ResidualBlock) and not name.startswith("eyes."):
+                if isinstance(block, ResidualBlock) and block.film is not None and not name.startswith("eyes."):
                     block.film.weight[:, self.num_codes :] = 0
 
     def condition(self, c: Tensor, now: Tensor | None = None, target: Tensor | None = None) -> Tensor:
@@ -187,7 +190,7 @@ class WarpNetwork(UNet):
         With `skin`, the result of `predict_skin`, only lids and eyeballs are predicted, and no mouth interior.
         """
         if skin is None:
-            return self.add_eyes(x, self.complete(x, self.predict_flow(x, decoded, c, emphasis), c), c)
+            return self.add_parts(x, self.complete(x, self.predict_flow(x, decoded, c, emphasis), c), c)
         none, flow = WarpPrediction.identity(self.image_size).to(x.device), self.add_lids(x, skin, c).flow
         return self.add_eyes(x, none._replace(flow=upsample_fields(flow), gain=upsample_fields(skin.gain)), c)
 
@@ -238,6 +241,16 @@ class WarpNetwork(UNet):
         flow, gain = prediction.flow.detach(), prediction.gain.detach()  # the eye network does not train flow and gain
         warped, small = warp_and_relight(x, flow, gain, at_eyes), F.avg_pool2d(flow, FIELD_SCALE)
         return prediction._replace(eyes=self.eyes(at_eyes(x), warped, small, c, eye_white(x)))
+
+    def add_wrinkles(self, x: Tensor, prediction: WarpPrediction, c: Tensor) -> WarpPrediction:
+        """Adds wrinkles to the gain of a prediction, if T draws them; x and c as in `predict_flow`."""
+        if self.wrinkles is None:
+            return prediction
+        return prediction._replace(gain=prediction.gain + self.wrinkles(x, prediction.flow.detach(), c))
+
+    def add_parts(self, x: Tensor, prediction: WarpPrediction, c: Tensor) -> WarpPrediction:
+        """Adds eyes, then wrinkles, which the eye network does not see."""
+        return self.add_wrinkles(x, self.add_eyes(x, prediction, c), c)
 
     def _place_in_wide_crop(self, crop: Tensor) -> Tensor:
         """Resamples pictures over the crop to their size in the wide crop, and repeats their edge pixels around them."""

@@ -46,6 +46,9 @@ class RenderedFace:
         neutral_depth: (H, W) float32 likewise, of the neutral patch.
         eyeballs: (H, W) float32 in 0..1, the opacity of the visible eyeballs, what the lids leave open of them.
         neutral_eyeballs: (H, W) float32 likewise, of the neutral patch.
+        canonical: (H, W, 3) float32: where the face's skin is seen, the (x, y) of the same point on the mesh's mean face,
+            in mesh units, and 1; elsewhere 0.
+        neutral_canonical: (H, W, 3) float32 likewise, of the neutral patch.
     """
 
     image: np.ndarray
@@ -58,6 +61,8 @@ class RenderedFace:
     neutral_depth: np.ndarray
     eyeballs: np.ndarray
     neutral_eyeballs: np.ndarray
+    canonical: np.ndarray
+    neutral_canonical: np.ndarray
 
 
 class FaceRenderer:
@@ -85,6 +90,7 @@ class FaceRenderer:
         covered = self._background.mask_face(neutral.interpolate(self.source), neutral.covered)
         self._depth_map = DepthMap(patch.points)
         self.depth = self.measure_depth(neutral)  # of the neutral patch
+        self.canonical = self.locate(neutral)  # of the neutral patch
         self.eyeballs = self._measure_eyeballs([lid.edges for lid in self._lids])  # of the neutral patch
         self._neutral_opening_px = float(find_mouth_opening(mesh, self.projected, covered).sum())
         self._normals = self._camera_normals(self.vertices)
@@ -156,12 +162,18 @@ class FaceRenderer:
         inpaint_mask = np.maximum(inpaint_mask, inside.alpha)
         return RenderedFace(picture, flow, inpaint_mask, self.pupils, self._place_landmarks(projected, edges), inside,
                             self._depth_map.extend(raster.depth, covered), self.depth,
-                            self._measure_eyeballs(edges), self.eyeballs)  # fmt: skip
+                            self._measure_eyeballs(edges), self.eyeballs,
+                            _locate(canonical, covered), self.canonical)  # fmt: skip
 
     def measure_depth(self, raster: Raster) -> np.ndarray:
         """Computes the depth of a whole patch, (H, W) float32 px, from the raster of its skin."""
         covered = self._background.mask_face(raster.interpolate(self.source), raster.covered)
         return self._depth_map.extend(raster.depth, covered)
+
+    def locate(self, raster: Raster) -> np.ndarray:
+        """Computes `RenderedFace.canonical` from the raster of a face's skin."""
+        covered = self._background.mask_face(raster.interpolate(self.source), raster.covered)
+        return _locate(raster.interpolate(self.mesh.neutral[: self.mesh.num_face_vertices, :2]), covered)
 
     def _measure_eyeballs(self, edges: list[LidEdges]) -> np.ndarray:
         """Measures the opacity of the visible eyeballs, (H, W) float32 in 0..1, by the lids of both sides."""
@@ -214,3 +226,8 @@ class FaceRenderer:
         right, left = self.patch.points[list(PUPILS), 0].astype(int)
         y = int(self.patch.points[NOSE_TIP, 1])
         return np.median(self.patch.image[y - 60 : y + 10, right - 10 : left + 10].reshape(-1, 3), axis=0)
+
+
+def _locate(canonical: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """Joins the (x, y) of the mean face, (H, W, 2), and the pixels, (H, W) bool, that the mesh covers with the face."""
+    return np.dstack([canonical, np.ones(covered.shape)]).astype(np.float32) * covered[..., None]

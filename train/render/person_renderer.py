@@ -30,7 +30,7 @@ from .training_crop import crop_image, crop_matrix, write_fields
 
 VERSION = 3
 """Is increased when the same settings give other pictures."""
-FIELDS_VERSION = 2
+FIELDS_VERSION = 3
 """Likewise, of the pictures and fields that are written with `--flow`."""
 
 RECORDS_FOLDER = ".people"

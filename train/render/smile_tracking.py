@@ -144,7 +144,8 @@ class TrackedSmile:
         return RenderedFace(picture, to_neutral, inpaint_mask.astype(np.float32), face.pupils,
                             projected[face.mesh.landmarks, :2], MouthInterior.empty(PATCH_SHAPE),
                             face.measure_depth(raster), face.depth,
-                            sample(face.eyeballs, grid + to_neutral), face.eyeballs)  # fmt: skip
+                            sample(face.eyeballs, grid + to_neutral), face.eyeballs,
+                            face.locate(raster), face.canonical)  # fmt: skip
 
     @cached_property
     def depth(self) -> np.ndarray:

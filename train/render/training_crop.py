@@ -16,6 +16,7 @@ from .pixel_fields import blur, pixel_grid, sample
 
 MAX_ROTATION_DEG, MAX_SCALE_CHANGE, MAX_SHIFT = 4.0, 0.05, 0.02
 FLOW_STEPS_PER_PX, DEPTH_STEPS_PER_PX = 32.0, 4.0  # both are rounded, which compresses better
+CANONICAL_STEPS_PER_UNIT = 64.0  # likewise
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,21 @@ def write_fields(path: Path, face: RenderedFace, matrix: np.ndarray, size: int) 
     the uv coordinates in cm on both rows of teeth, 0 where unknown, `known`, (S, S, 2) bool, and `depth` and
     `neutral_depth`, (S // 2, S // 2) float16, of the picture and of the neutral photo in the same crop, in px of the crop.
     `eyeballs` and `neutral_eyeballs`, (S, S) uint8, are the opacity of the visible eyeballs, 255 where no lid is.
+    `canonical` and `neutral_canonical`, (S // 4, S // 4, 3) float16, are places on the mean face, `RenderedFace.canonical`,
+    where (x, y) are multiplied by the share of the pixel that shows skin.
     """
     flow, inpaint_mask = crop_flow(face.flow, face.inpaint_mask, matrix, size)
     positions = _patch_positions(matrix, size)
     known = sample(cv2.erode(face.inside.known.astype(np.float32), np.ones((3, 3), np.uint8)), positions) > 0.99
     uv = sample(face.inside.uv, positions) * np.repeat(known, 2, axis=2)
     rounded = (np.round(flow * FLOW_STEPS_PER_PX) / FLOW_STEPS_PER_PX).astype(np.float16)
-    depth, neutral_depth = (_crop_depth(each, matrix, size) for each in (face.depth, face.neutral_depth))
+    scale = float(np.hypot(*matrix[:, 0]))
+    depth, neutral_depth = (
+        _crop_reduced(each, matrix, size, 2, DEPTH_STEPS_PER_PX, scale) for each in (face.depth, face.neutral_depth)
+    )
+    canonical, neutral_canonical = (
+        _crop_reduced(each, matrix, size, 4, CANONICAL_STEPS_PER_UNIT) for each in (face.canonical, face.neutral_canonical)
+    )
     eyeballs, neutral_eyeballs = (
         sample(blur(opacity, _crop_sigma(matrix)), positions) for opacity in (face.eyeballs, face.neutral_eyeballs)
     )
@@ -100,7 +109,8 @@ def write_fields(path: Path, face: RenderedFace, matrix: np.ndarray, size: int) 
     with path.open("wb") as file:
         np.savez_compressed(file, flow=rounded, invented=invented, places=uv.astype(np.float16), known=known,
                             depth=depth, neutral_depth=neutral_depth,
-                            eyeballs=eyeballs, neutral_eyeballs=neutral_eyeballs)  # fmt: skip
+                            eyeballs=eyeballs, neutral_eyeballs=neutral_eyeballs,
+                            canonical=canonical, neutral_canonical=neutral_canonical)  # fmt: skip
 
 
 def _crop_sigma(matrix: np.ndarray) -> float:
@@ -108,13 +118,23 @@ def _crop_sigma(matrix: np.ndarray) -> float:
     return 0.4 / float(np.hypot(*matrix[:, 0]))
 
 
-def _crop_depth(depth: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """Crops depth at half of the resolution, which loses nothing of it: (size // 2, size // 2) float16, px of the crop."""
-    half = size // 2 / size
-    matrix = np.hstack([matrix[:, :2] * half, (matrix[:, 2:] + 0.5) * half - 0.5])
-    scale = float(np.hypot(*matrix[:, 0]))
-    cropped = sample(blur(depth, 0.4 / scale), _patch_positions(matrix, size // 2)) * (scale / half)
-    return (np.round(cropped * DEPTH_STEPS_PER_PX) / DEPTH_STEPS_PER_PX).astype(np.float16)
+def _crop_reduced(
+    field: np.ndarray, matrix: np.ndarray, size: int, divisor: int, steps: float, unit: float = 1.0
+) -> np.ndarray:
+    """Crops a field that is smooth at a fraction of the resolution: (size // divisor, size // divisor, ...) float16.
+
+    Args:
+        field: (H, W) or (H, W, C) float32.
+        matrix: as in `crop_flow`.
+        size: of the whole crop in px.
+        divisor: of the crop's side.
+        steps: values are rounded to a multiple of 1 / steps.
+        unit: factor on the values.
+    """
+    part = size // divisor / size
+    matrix = np.hstack([matrix[:, :2] * part, (matrix[:, 2:] + 0.5) * part - 0.5])
+    cropped = sample(blur(field, _crop_sigma(matrix)), _patch_positions(matrix, size // divisor)) * unit
+    return (np.round(cropped * steps) / steps).astype(np.float16)
 
 
 def _patch_positions(matrix: np.ndarray, size: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -116,9 +116,14 @@ class WarpTrainer:
             raise ValueError("part eyes needs a T with an eye network; add --eyes")
         units = (config.again and shape.warp_units) or shape.action_units or tuple(ACTION_UNITS)
         units = units if config.units else ()
-        T = WarpNetwork(shape.image_size, self.model.F_ctrl.code_dim, config.width, units, config.eyes)
+        wrinkles = self.model.T.wrinkles if self.model.T is not None and units else None
+        T = WarpNetwork(
+            shape.image_size, self.model.F_ctrl.code_dim, config.width, units, config.eyes, wrinkles is not None
+        )
         if config.again:
             load_widened(T, self.model.T.state_dict())
+        elif wrinkles is not None:
+            T.wrinkles.load_state_dict(wrinkles.state_dict())
         self.unit_inputs = UnitInputs(self.model, T.units)
         warn_of_shortages(pairs, shape.expressions, verbose=self.accelerator.is_main_process)
         if self.accelerator.is_main_process and (warning := self.unit_inputs.warning):
@@ -132,6 +137,8 @@ class WarpTrainer:
         self.ema = copy.deepcopy(T).requires_grad_(False)
         T.requires_grad_(False)
         trained = {"all": T, "mouth": T.mouth, "eyes": T.eyes}[config.part].requires_grad_(True)
+        if T.wrinkles is not None:  # they have a training of their own, see `wrinkle_trainer`
+            T.wrinkles.requires_grad_(False)
         optimizer = torch.optim.AdamW(trained.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-4)
         self.training = SavedTraining(self.accelerator, "detail", config, T, optimizer, ema=self.ema,
                                       base=model_digest(self.model))  # fmt: skip
@@ -319,26 +326,42 @@ def model_digest(model: ExprGAN) -> str:
 
 def write_into(folder: Path, T: WarpNetwork, config: WarpTrainConfig,
                unit_table: Tensor | None = None) -> None:  # fmt: skip
-    """Replaces T in published weights (model.safetensors, config.json, training.json); the rest of the model stays.
+    """Replaces T in published weights, but for its wrinkles.
 
     unit_table: (K, d + 1, U), `UnitTable.full`, for a T that takes units.
     """
-    published = ExprGAN.from_pretrained(folder)
     parts = {"warp_width": config.width, "warp_decoded": config.decoded_share == 1, "warp_units": T.units,
-             "warp_eyes": T.eyes is not None}  # fmt: skip
-    model = ExprGAN(dataclasses.replace(published.config, **parts))
-    if model.unit_table is not None and unit_table is not None:
-        model.unit_table.full.copy_(unit_table)
-    replaced = ("T.", "unit_table.", "warp_emphasis.")  # the emphasis was calibrated for the T that is replaced
-    kept = {name: value for name, value in published.state_dict().items() if not name.startswith(replaced)}
-    model.load_state_dict(model.state_dict() | kept | {f"T.{name}": value.cpu() for name, value in T.state_dict().items()})
+             "warp_eyes": T.eyes is not None, "warp_wrinkles": T.wrinkles is not None}  # fmt: skip
+    state = {f"T.{name}": value.cpu() for name, value in T.state_dict().items()}
+    if T.units and unit_table is not None:
+        state["unit_table.full"] = unit_table
+    # the emphasis was calibrated for the T that is replaced
+    replace_parts(folder, parts, ("T.", "unit_table.", "warp_emphasis."), state, "detail", dataclasses.asdict(config))
+
+
+def replace_parts(folder: Path, settings: dict[str, Any], replaced: tuple[str, ...], state: dict[str, Tensor], name: str,
+                  record: dict[str, Any]) -> None:  # fmt: skip
+    """Replaces parts of the model in published weights: model.safetensors, config.json, training.json; the rest stays.
+
+    Args:
+        folder: of the weights.
+        settings: fields of config.json that change.
+        replaced: beginnings of the names of tensors that are not kept.
+        state: the new tensors; what is replaced and not in it has its values at the start.
+        name: of the training in training.json.
+        record: its settings.
+    """
+    published = ExprGAN.from_pretrained(folder)
+    model = ExprGAN(dataclasses.replace(published.config, **settings))
+    kept = {key: value for key, value in published.state_dict().items() if not key.startswith(replaced)}
+    model.load_state_dict(model.state_dict() | kept | state)
     with tempfile.TemporaryDirectory() as temporary:
         model.save_pretrained(temporary)
         stale = (REFERENCE_NAME,)  # no longer valid; the next `publish` writes it anew
         copy_together(Path(temporary), folder, (CONFIG_NAME, WEIGHTS_NAME), stale)
     forget_inherited(folder)  # T is trained with this decoder, on codes of this F_ctrl
     training = read_json(folder / TRAINING_NAME)
-    record = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "cpu")}
-    if config.again and "detail" in training:
-        record["before"] = training["detail"]
-    write_json(folder / TRAINING_NAME, training | {"detail": record})
+    record = {key: value for key, value in record.items() if key not in ("out", "cpu")}
+    if record.get("again") and name in training:
+        record["before"] = training[name]
+    write_json(folder / TRAINING_NAME, training | {name: record})

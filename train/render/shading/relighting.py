@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from exprgan.wrinkles import ABSORPTION_RANGE, CHANNEL_EXPONENTS
+
 from ..pixel_fields import blur
 
 LIGHT_DIRECTION = np.array([0.0, 0.45, 0.9], np.float32) / np.hypot(0.45, 0.9)  # of a studio: from the front and above
@@ -10,9 +12,7 @@ AMBIENT = 0.45
 SHADING_RATIO_RANGE = (0.65, 1.25)
 GRAZING_NORMAL_Z = (0.15, 0.5)  # between which relighting sets in: a mesh is unreliable at its edge
 SHADING_STRENGTH, LIP_REDUCTION = 0.9, 0.7  # lips shine and are modelled coarsely: 70 % less there
-WRINKLE_RANGE = (-0.15, 0.5)
 INNER_LIP_SHADE = 0.45
-CHANNEL_EXPONENTS = np.array([0.8, 1.1, 1.2], np.float32)  # of red, green, blue: in a fold of skin red darkens least
 TYPICAL_SKIN_LEVEL = 140.0  # on darker skin the same wrinkle takes a smaller part of what the eye sees
 DARK_SKIN_GAIN, MAX_DARK_SKIN_GAIN = 0.9, 1.7
 
@@ -42,14 +42,14 @@ def compute_shading_ratio(before: np.ndarray, after: np.ndarray, covered: np.nda
 
 def compute_wrinkle_ratio(absorption: np.ndarray) -> np.ndarray:
     """Computes the ratio of light that wrinkles leave where they absorb a part of it: (H, W) float32."""
-    return 1 - np.clip(blur(absorption, 1.2), *WRINKLE_RANGE)
+    return 1 - np.clip(blur(absorption, 1.2), *ABSORPTION_RANGE)
 
 
 def apply_light_ratio(image: np.ndarray, ratio: np.ndarray) -> np.ndarray:
     """Multiplies the light of an image (H, W, 3) in 0..255 by (H, W), in nearly linear light (gamma 2)."""
     if np.all(ratio == 1):
         return image
-    gain = cv2.exp(cv2.log(np.maximum(ratio, 1e-3))[..., None] * CHANNEL_EXPONENTS)
+    gain = cv2.exp(cv2.log(np.maximum(ratio, 1e-3))[..., None] * np.array(CHANNEL_EXPONENTS, np.float32))
     return np.sqrt(np.clip(np.square(image.clip(0, 255) / np.float32(255)) * gain, 0, 1)) * 255
 
 

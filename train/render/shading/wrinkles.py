@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
+from exprgan.wrinkles import HEIGHT, LEFT, TOP, WIDTH, WRINKLES, wrinkle_depths
+
 from ..face_model.action_units import UnitWeights, mean_weight
 from ..face_model.webmorph_template import measure_fractions
 from ..pixel_fields import blur
 
 PX_PER_UNIT = 20.0
-LEFT, TOP, WIDTH, HEIGHT = -12.0, 13.0, 24.0, 26.0  # extent of the maps in mesh units
 MAP_SHAPE = int(HEIGHT * PX_PER_UNIT), int(WIDTH * PX_PER_UNIT)
 
 FLANK_BRIGHTNESS, FLANK_WIDTH = 0.56, 2.6  # of the flanks, relative to darkness and width of the line
@@ -67,26 +68,10 @@ SOCKETS = [(side * x, 4.75, *radii) for side in (-1, 1) for x, *radii in ((1.55,
 NUM_CHIN_DIMPLES, CHIN_BOX = 26, (-1.3, 1.3, -7.0, -5.4)
 
 
-def compute_depths(units: UnitWeights) -> dict[str, float]:
-    """Computes the part of the light that each wrinkle absorbs at most."""
-    w = {unit: mean_weight(units, unit) for unit in (1, 2, 4, 6, 7, 9, 10, 12, 15, 17, 20)}
-    lifted = min(1.0, w[1])
-    return {
-        "sockets": 0.22 * w[4] * (1 - lifted),
-        "forehead": 0.26 * min(w[1], w[2]),
-        "mid_forehead": 0.26 * max(0.0, w[1] - w[2]),
-        "glabella": 0.48 * w[4] * (1 - 0.75 * lifted),
-        "nose_root": 0.36 * w[9],
-        "nasolabial": 0.30 * max(0.9 * w[12], w[9], 0.9 * w[10], 0.5 * w[20]),
-        "under_eye": 0.22 * max(w[6], 0.7 * w[7], 0.6 * w[9]),
-        "crow_feet": 0.25 * w[6],
-        "marionette": 0.28 * max(w[15], 0.4 * w[20]),
-        "chin": 0.30 * w[17],
-    }
-
-
 class Wrinkles:
     """The wrinkles of one person.
+
+    Attribute `maps`: of each of WRINKLES, `MAP_SHAPE` float32, 1 where it is darkest.
 
     Args:
         seed: the person's name; the same name has the same wrinkles. None draws them as the tables give them.
@@ -96,18 +81,19 @@ class Wrinkles:
     def __init__(self, seed: str | None = None, age: float | None = None):
         rng = Random(f"creases of {seed}") if seed is not None else None  # another prefix would change every rendered set
         gain = np.clip(1 + DEPTH_PER_YEAR * ((age or TYPICAL_AGE) - TYPICAL_AGE), *AGE_GAIN_RANGE)
-        self._maps = {name: _draw_wrinkle(groups, rng) for name, groups in WRINKLE_LINES.items()}
-        self._maps["chin"] += _draw_dimples(rng or Random(3))
-        self._maps["sockets"] = _draw_sockets()
+        self.maps = {name: _draw_wrinkle(groups, rng) for name, groups in WRINKLE_LINES.items()}
+        self.maps["chin"] += _draw_dimples(rng or Random(3))
+        self.maps["sockets"] = _draw_sockets()
         low, high = 1 - DEPTH_VARIATION, 1 + DEPTH_VARIATION
-        self._gains = {name: gain * (rng.uniform(low, high) if rng else 1.0) for name in self._maps}
+        self._gains = {name: gain * (rng.uniform(low, high) if rng else 1.0) for name in self.maps}
 
     def compute_map(self, units: UnitWeights, gain: float = 1.0) -> np.ndarray:
         """Computes the part of the light that wrinkles absorb, `MAP_SHAPE` float32; below 0 where flanks are lighter."""
         absorption = np.zeros(MAP_SHAPE, np.float32)
-        for name, depth in compute_depths(units).items():
+        depths = wrinkle_depths(lambda unit: mean_weight(units, unit))
+        for name, depth in zip(WRINKLES, depths, strict=True):
             if depth > 0.01:
-                absorption += self._maps[name] * np.float32(depth * gain * self._gains[name])
+                absorption += self.maps[name] * np.float32(depth * gain * self._gains[name])
         return absorption
 
 
