@@ -14,6 +14,9 @@ ABSORPTION_RANGE = (-0.15, 0.5)
 """The part of the light that wrinkles absorb together; the flanks of a wrinkle are lighter than the skin."""
 CHANNEL_EXPONENTS = (0.8, 1.1, 1.2)
 """Of red, green and blue: in a fold of skin red darkens least."""
+TYPICAL_SKIN_LEVEL, DARK_SKIN_GAIN, MAX_DARK_SKIN_GAIN = 140.0, 0.9, 1.7
+"""On skin darker than this mean of red, green and blue, 0..255, wrinkles are deeper by up to a factor: the same wrinkle
+takes a smaller part of what the eye sees there."""
 WRINKLES = (
     "sockets", "forehead", "mid_forehead", "glabella", "nose_root", "nasolabial", "under_eye", "crow_feet", "marionette",
     "chin",

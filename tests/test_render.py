@@ -19,7 +19,7 @@ from train.render.face_model.template_regression import predict_template
 from train.render.face_model.webmorph_template import FEATURE_LINES, NUM_POINTS, PUPILS, read_template, sample_line
 from train.render.face_renderer import FaceRenderer
 from train.render.pixel_fields import pixel_grid, warp
-from train.render.shading.wrinkles import Wrinkles
+from train.render.shading.wrinkle_maps import Wrinkles
 from train.render.training_crop import Jitter, crop_flow, crop_image, crop_matrix
 
 

@@ -99,6 +99,7 @@ def test_hair_and_hats_do_not_fold(network):
     places[:, 2] = 9.0
     found = find_skin(x, places)[0, 0]
     assert found.shape == (R // 4, R // 4) and found[: R // 16 - 2].max() < 0.2 and found[R // 16 + 3 :].min() > 0.95
+    assert found.max() <= 1 + 1e-5 and 1.2 < find_skin(x * 0.6 - 0.4, places).max() <= 1.7  # deeper on dark skin
     assert find_skin(x.mean(1, keepdim=True).expand(-1, 3, -1, -1), places).isfinite().all()
 
 

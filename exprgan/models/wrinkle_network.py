@@ -11,7 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..wrinkles import ABSORPTION_RANGE, CHANNEL_EXPONENTS, HEIGHT, LEFT, TOP, WIDTH, WRINKLES, wrinkle_depths
+from ..wrinkles import (
+    ABSORPTION_RANGE,
+    CHANNEL_EXPONENTS,
+    DARK_SKIN_GAIN,
+    HEIGHT,
+    LEFT,
+    MAX_DARK_SKIN_GAIN,
+    TOP,
+    TYPICAL_SKIN_LEVEL,
+    WIDTH,
+    WRINKLES,
+    wrinkle_depths,
+)
 from .backward_warp import FIELD_SCALE, backward_warp
 from .blocks import GROUPS, ResidualBlock, UNet
 from .unit_condition import split_condition
@@ -81,11 +93,11 @@ class WrinkleNetwork(UNet):
                 photo shows; without target units there are none.
         """
         places = self.locate(x)
-        skin = find_skin(x, places)
-        fields = F.interpolate(torch.cat((places[:, :2], skin), dim=1), x.shape[-2:], mode="bilinear", align_corners=False)
-        across, up, skin = backward_warp(fields, flow).split(1, dim=1)
+        depth = find_skin(x, places)
+        fields = F.interpolate(torch.cat((places[:, :2], depth), dim=1), x.shape[-2:], mode="bilinear", align_corners=False)
+        across, up, depth = backward_warp(fields, flow).split(1, dim=1)
         grid = torch.stack(((across - LEFT) * (2 / WIDTH) - 1, (TOP - up) * (2 / HEIGHT) - 1), dim=-1)[:, 0]
-        absorbed = F.grid_sample(self.absorption(condition), grid, mode="bilinear", align_corners=False) * skin
+        absorbed = F.grid_sample(self.absorption(condition), grid, mode="bilinear", align_corners=False) * depth
         exponents = x.new_tensor(CHANNEL_EXPONENTS, dtype=torch.float32)[:, None, None]
         return (1 - absorbed.clamp(*ABSORPTION_RANGE)).log() * (exponents / 2)  # light is the square of a pixel's value
 
@@ -108,9 +120,10 @@ class WrinkleNetwork(UNet):
 
 
 def find_skin(x: Tensor, places: Tensor) -> Tensor:
-    """Finds skin that may fold, by its colour and smoothness: (B, 1, R / 4, R / 4) in [0, 1].
+    """Finds skin that may fold, by its colour and smoothness, and the factor on the depth of its wrinkles.
 
-    x: (B, 3, R, R) in [-1, 1]; places: as `WrinkleNetwork.locate` gives them.
+    x: (B, 3, R, R) in [-1, 1]; places: as `WrinkleNetwork.locate` gives them. The result, (B, 1, R / 4, R / 4), is 0 beside
+    skin, and on it 1 or, on dark skin, up to MAX_DARK_SKIN_GAIN.
     """
     pixels = ((F.avg_pool2d(x.float(), FIELD_SCALE**2) + 1) / 2 + 0.04).log()
     luma, chroma = pixels.mean(1, keepdim=True), pixels - pixels.mean(1, keepdim=True)
@@ -133,4 +146,6 @@ def find_skin(x: Tensor, places: Tensor) -> Tensor:
         texture / MAX_TEXTURE,
     )
     skin = shown * (2 - 2 * torch.cat(distances, dim=1).amax(1, keepdim=True)).clamp(0, 1)
-    return F.avg_pool2d(F.pad(skin, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    level = (mean(pixels).exp() - 0.04).mean(1, keepdim=True) * 255
+    gain = (1 + DARK_SKIN_GAIN * (1 - level / TYPICAL_SKIN_LEVEL)).clamp(1, MAX_DARK_SKIN_GAIN)
+    return F.avg_pool2d(F.pad(skin * gain, (1, 1, 1, 1), mode="replicate"), 3, 1)

@@ -20,7 +20,7 @@ from .shading.lid_motion import LidEdges, LidLayer
 from .shading.lip_texture import compute_lip_sources, measure_lip_motion
 from .shading.mouth_interior import MouthInterior, estimate_exposure, find_mouth_opening, paint_mouth_interior
 from .shading.mouth_look import MouthLook
-from .shading.wrinkles import Wrinkles, to_map_px
+from .shading.wrinkle_maps import Wrinkles, to_map_px
 
 BROW_GAP_PX = 26.0  # of a typical face, from the upper lid to the brow's lower edge
 BROW_GAP_RANGE = (0.5, 1.1)

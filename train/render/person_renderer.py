@@ -24,7 +24,7 @@ from .render_config import RenderConfig
 from .sampling_plan import Picture, plan_neutral_photo, plan_smile
 from .shading.mouth_look import MouthLook
 from .shading.scene_light import relight
-from .shading.wrinkles import Wrinkles
+from .shading.wrinkle_maps import Wrinkles
 from .smile_tracking import TrackedSmile
 from .training_crop import crop_image, crop_matrix, write_fields
 

@@ -2,7 +2,7 @@
 
 For every pixel of a picture the renderer knows the place on the mesh's mean face. `WrinkleNetwork.locate` learns it, of
 faces with any expression, turned, relit and half covered. The wrinkles themselves are those of
-`render.shading.wrinkles`.
+`render.shading.wrinkle_maps`.
 """
 
 import copy
@@ -205,8 +205,8 @@ def draw_maps() -> Tensor:
     """The wrinkles of the renderer, without variation between people, as `WrinkleNetwork.maps` has them."""
     import cv2  # of the extra `render`
 
-    from ..render.shading.wrinkles import PX_PER_UNIT as RENDERED_PX
-    from ..render.shading.wrinkles import Wrinkles
+    from ..render.shading.wrinkle_maps import PX_PER_UNIT as RENDERED_PX
+    from ..render.shading.wrinkle_maps import Wrinkles
 
     drawn, divisor = Wrinkles().maps, RENDERED_PX / PX_PER_UNIT
     maps = [drawn[name] for name in WRINKLES]

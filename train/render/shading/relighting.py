@@ -3,7 +3,13 @@
 import cv2
 import numpy as np
 
-from exprgan.wrinkles import ABSORPTION_RANGE, CHANNEL_EXPONENTS
+from exprgan.wrinkles import (
+    ABSORPTION_RANGE,
+    CHANNEL_EXPONENTS,
+    DARK_SKIN_GAIN,
+    MAX_DARK_SKIN_GAIN,
+    TYPICAL_SKIN_LEVEL,
+)
 
 from ..pixel_fields import blur
 
@@ -13,8 +19,6 @@ SHADING_RATIO_RANGE = (0.65, 1.25)
 GRAZING_NORMAL_Z = (0.15, 0.5)  # between which relighting sets in: a mesh is unreliable at its edge
 SHADING_STRENGTH, LIP_REDUCTION = 0.9, 0.7  # lips shine and are modelled coarsely: 70 % less there
 INNER_LIP_SHADE = 0.45
-TYPICAL_SKIN_LEVEL = 140.0  # on darker skin the same wrinkle takes a smaller part of what the eye sees
-DARK_SKIN_GAIN, MAX_DARK_SKIN_GAIN = 0.9, 1.7
 
 
 def compute_wrinkle_gain(skin: np.ndarray) -> float:
