@@ -40,7 +40,7 @@ def find_irises(windows: Tensor) -> tuple[Tensor, Tensor]:
     """
     brightness = (windows[:, :1] + windows[:, 1:2] + 2) / 4  # red and green, in which skin and white are bright
     usual = windows.new_tensor([*PUPIL, IRIS_RADIUS])
-    found = usual.expand(len(windows), 3)
+    found = usual.expand(windows.shape[0], 3)  # `len` would fix N in an export
     for reach, count, radii in (COARSE, FINE):
         shifts = torch.linspace(-reach, reach, count, device=windows.device, dtype=windows.dtype)
         x, y, r = torch.meshgrid(shifts, shifts, windows.new_tensor(radii), indexing="ij")

@@ -147,5 +147,5 @@ def find_skin(x: Tensor, places: Tensor) -> Tensor:
     )
     skin = shown * (2 - 2 * torch.cat(distances, dim=1).amax(1, keepdim=True)).clamp(0, 1)
     level = (mean(pixels).exp() - 0.04).mean(1, keepdim=True) * 255
-    gain = (1 + DARK_SKIN_GAIN * (1 - level / TYPICAL_SKIN_LEVEL)).clamp(1, MAX_DARK_SKIN_GAIN)
+    gain = (1 + DARK_SKIN_GAIN * (1 - level / TYPICAL_SKIN_LEVEL)).clamp(1.0, MAX_DARK_SKIN_GAIN)
     return F.avg_pool2d(F.pad(skin * gain, (1, 1, 1, 1), mode="replicate"), 3, 1)
