@@ -1,14 +1,19 @@
 """The numbers on reading: calibration error, and groups of pictures that are turned, lit, grey or smile."""
 
 import csv
+import json
 import shutil
 
 import pytest
 import torch
 
+from exprgan import ExprGAN
 from exprgan.expressions import EXPRESSIONS
 from exprgan.models.networks import FaceReading
+from train.__main__ import main
+from train.eval.reading_calibration import Scaling
 from train.eval.reading_metrics import calibration_error, measure_reading
+from train.perceptual.face_trainer import prior_shift
 
 
 def test_the_calibration_error_is_the_mean_gap_of_certainty_and_accuracy():
@@ -53,3 +58,29 @@ def test_groups_are_measured_apart(faces_dir, tmp_path):
     assert numbers["real.accuracy, relit"] == 1 and "real.neutral, relit" not in numbers
     assert numbers["real.calibration error, relit"] == pytest.approx(0.1, abs=1e-4)
     assert not any("smiles" in name for name in numbers)
+
+
+def test_certainties_become_true_by_a_temperature_and_a_prior():
+    generator = torch.Generator().manual_seed(0)
+    expression = torch.where(torch.rand(6000, generator=generator) < 0.1, 2, torch.randint(2, (6000,), generator=generator))
+    true = 2 * torch.nn.functional.one_hot(expression, 3) + torch.randn(6000, 3, generator=generator)
+    odds = torch.tensor([0.45, 0.45, 0.1]).log()  # of normal scores of two classes, by Bayes' rule
+    logits = true * 2 + odds
+    scaling = Scaling.fit(logits, expression)
+    assert scaling.factor == pytest.approx(1, abs=0.06) and scaling.shift == pytest.approx(prior_shift(0.1), abs=0.15)
+    assert Scaling.fit(logits * 3, expression).factor == pytest.approx(scaling.factor / 3, rel=0.01)
+    certainty = scaling(logits.clone()).softmax(1)[:, 2]
+    assert certainty.mean() > logits.softmax(1)[:, 2].mean() + 0.05  # neutral is a third, not a tenth
+
+
+def test_the_reading_is_calibrated_on_people_left_out_one_by_one(tiny_model, faces_dir, tmp_path, capsys):
+    tiny_model.save_pretrained(tmp_path)
+    before = ExprGAN.from_pretrained(tmp_path)
+    assert main(["calibrate", str(tmp_path), "--data", str(faces_dir), "--reading"]) == 0
+    after = ExprGAN.from_pretrained(tmp_path)
+    names = {name for name, value in after.state_dict().items() if not torch.equal(value, before.state_dict()[name])}
+    assert names == {"classifier.expression.weight", "classifier.expression.bias"}
+    record = json.loads((tmp_path / "training.json").read_text())["reading"]
+    ratio = (after.classifier.expression.weight / before.classifier.expression.weight).median().item()
+    assert record["factor"] == pytest.approx(ratio, abs=1e-4) and 0 <= record["calibration error after"] <= 1
+    assert f"factor {record['factor']:.3f}" in capsys.readouterr().out

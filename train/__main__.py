@@ -19,6 +19,7 @@ from .data.validation import check
 from .eval.calibration import calibrate
 from .eval.dial_sheets import draw_dials
 from .eval.evaluate import evaluate
+from .eval.reading_calibration import calibrate_reading
 from .eval.reference_training import ReferenceConfig, train_reference
 from .gan.dry_run import print_plan
 from .gan.gan_trainer import fit
@@ -142,7 +143,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--data", required=True, help="folder with metadata.csv, with known intensities")
     command.add_argument("--people", type=int, default=24, help="number of people whose edits are measured")
     _ask_before_replacing(command, lambda args: args.weights)
-    command.set_defaults(run=lambda args: calibrate(args.weights, args.data, args.people))
+    command.add_argument("--reading", action="store_true", help="instead make the classifier's certainties true for the "
+                         "people of split test (docs/evaluation.md)")  # fmt: skip
+    command.set_defaults(run=lambda args: calibrate_reading(args.weights, args.data) if args.reading
+                         else calibrate(args.weights, args.data, args.people))  # fmt: skip
 
     command = commands.add_parser("judge", help="train the independent network that evaluates edits, on real pictures only")
     command.add_argument("data", help="folder with metadata.csv")

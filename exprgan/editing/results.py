@@ -34,7 +34,7 @@ FIDELITIES: tuple[Fidelity, ...] = get_args(Fidelity)
 PREVIEW_PX = 1024
 MOUTH_NOT_EDITED = "The mouth is covered or cannot be made out: only eyes and brows were edited."
 SURE = 0.5  # certainty from which a reading is given as one expression
-MIN_CERTAINTY = 0.8  # a face whose expression is read with less certainty is edited as if it were neutral
+MIN_CERTAINTY = 0.75  # a face whose expression is read with less certainty is edited as if it were neutral
 
 
 @dataclass(frozen=True, eq=False)

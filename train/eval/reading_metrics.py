@@ -38,13 +38,13 @@ def measure_reading(classifier: FaceNetwork, data: str, fold: int | None, image_
     )
     smiles = torch.tensor([style == SMILE_STYLE for style in faces.style])
     counts = ~((faces.intensity < WEAK_INTENSITY) & (faces.expression < len(expressions)))
-    certainty = _read(classifier, faces.images)
+    certainty = read_logits(classifier, faces.images).softmax(1)
     numbers = _numbers(certainty, faces.expression, counts, "") | _unit_numbers(classifier, faces)
     for name, group in (("turned", turned), ("relit", relit), ("real smiles", smiles)):
         if group.any():
             numbers |= _numbers(certainty[group], faces.expression[group], counts[group], f", {name}")
-    grey = (faces.images.float() * torch.tensor(LUMA)[:, None, None]).sum(1, keepdim=True).round().byte()
-    return numbers | _numbers(_read(classifier, grey.expand(-1, 3, -1, -1)), faces.expression, counts, ", grey")
+    grey = read_logits(classifier, grey_copies(faces.images)).softmax(1)
+    return numbers | _numbers(grey, faces.expression, counts, ", grey")
 
 
 @torch.inference_mode()
@@ -60,11 +60,17 @@ def _unit_numbers(classifier: FaceNetwork, faces: FaceFolder) -> Numbers:
     return {"real.units r": r, "real.unit error": (units - shown).abs().mean().item()}
 
 
-@torch.inference_mode()
-def _read(classifier: FaceNetwork, images: Tensor) -> Tensor:
-    """(N, 3, S, S) uint8 -> (N, K + 1) certainties."""
+@torch.no_grad()
+def read_logits(classifier: FaceNetwork, images: Tensor) -> Tensor:
+    """The logits of the K + 1 classes, neutral last: (N, 3, S, S) uint8 -> (N, K + 1)."""
     weights = next(classifier.parameters())
-    return torch.cat([classifier(from_bytes(x).to(weights)).expression.float().softmax(1).cpu() for x in images.split(64)])
+    return torch.cat([classifier(from_bytes(x).to(weights)).expression.float().cpu() for x in images.split(64)])
+
+
+def grey_copies(images: Tensor) -> Tensor:
+    """Pictures (N, 3, S, S) uint8 without their colours."""
+    grey = (images.float() * torch.tensor(LUMA)[:, None, None]).sum(1, keepdim=True).round().byte()
+    return grey.expand(-1, 3, -1, -1)
 
 
 def _numbers(certainty: Tensor, expression: Tensor, counts: Tensor, group: str) -> Numbers:

@@ -33,7 +33,7 @@ from .people_classes import PeopleClasses, cosines_with
 FACE_NAME = "face.safetensors"
 NEUTRAL_SHARE = 0.3
 """Least share of neutral pictures in what is drawn; photos of the world are neutral more often than one in seven."""
-NEUTRAL_PRIOR = 0.45
+NEUTRAL_PRIOR = 1 / 3
 """Share of neutral faces among photos to be read, to which the classifier's prior is moved after training."""
 PLAIN_INTENSITY = 0.4
 """Known intensity from which a picture counts wholly as its class; weaker ones count partly as neutral."""
