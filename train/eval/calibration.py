@@ -4,8 +4,8 @@ Buffers of the model are measured; its networks stay unchanged.
 
 - `F_ctrl.path`, without T: the path of codes along which the intensity of the decoder's pictures grows linearly. T is
   trained on codes of that path, so with T it stays.
-- `warp_emphasis.per_expression`, with T: the factors on T's flow at which full edits look as intense as the training
-  set's most intense expressions.
+- `warp_emphasis.per_expression`, with T: the factors on T's flow at which full edits, without wrinkles, look as intense as
+  the training set's most intense expressions.
 - `latent_prior`: mean and covariance of atanh(g(x)), from which new people are sampled.
 """
 
@@ -107,9 +107,12 @@ def _calibrate_emphasis(model: ExprGAN, faces: FaceFolder, regressor: IntensityR
     names, factors = model.config.expressions, model.warp_emphasis.per_expression
     editor = ExpressionEditor(model)
     subjects, columns = _neutral_subjects(editor, faces, people), []
+    assert model.T is not None
+    wrinkles, model.T.wrinkles = model.T.wrinkles, None  # they add to movement and do not replace it
     for emphasis in tqdm(EMPHASES, desc="calibrate"):
         factors.fill_(emphasis)
         columns.append([_mean_intensity(editor, regressor, subjects, name, 1.0) for name in names])
+    model.T.wrinkles = wrinkles
     measured = np.array(columns).T
     for i, row in enumerate(measured):
         factors[i] = round(smallest_emphasis(row, _full_intensity(faces, regressor, i)), 2)
