@@ -94,6 +94,9 @@ class Subject(Value):
     """Recent predictions of T, by emphasis and code (`warp_cache.predict_warp`). Copies in other photo sizes share it;
     whoever changes reconstruction or decoder starts a new one."""
 
+    places: list[Tensor] = field(default_factory=list, repr=False, compare=False)
+    """What T found of the photo for its wrinkles (`WrinkleNetwork.find`); empty before the first edit that has any."""
+
     @property
     def z(self) -> Tensor:
         """(z_dim,) float32 on the CPU: g(x), computed on first access. T does without it unless `warp_decoded` is set."""
@@ -105,7 +108,10 @@ class Subject(Value):
         return self.face.warning if self.face else ""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "_preview"} | {"warp_cache": {}}
+        return {name: value for name, value in super().__getstate__().items() if name != "_preview"} | {
+            "warp_cache": {},
+            "places": [],
+        }
 
     @property
     def preview(self) -> "Subject":

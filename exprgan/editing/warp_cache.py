@@ -160,8 +160,11 @@ class _Warps:
         """Adds eyes, then wrinkles."""
         if eyes is not None:
             warp = self.network.add_eyes(self.wide_crop, warp, eyes)
-        if wrinkles is not None:
-            warp = self.network.add_wrinkles(self.wide_crop, warp, wrinkles)
+        if wrinkles is not None and self.network.wrinkles is not None:
+            found = self.subject.places  # of the photo alone, so all its edits share them
+            places = found[0] if found else self.network.wrinkles.find(self.wide_crop)
+            found[:] = [places]
+            warp = self.network.add_wrinkles(places, warp, wrinkles)
         return WarpPrediction(*(part.float().cpu() for part in warp))
 
 

@@ -242,15 +242,18 @@ class WarpNetwork(UNet):
         warped, small = warp_and_relight(x, flow, gain, at_eyes), F.avg_pool2d(flow, FIELD_SCALE)
         return prediction._replace(eyes=self.eyes(at_eyes(x), warped, small, c, eye_white(x)))
 
-    def add_wrinkles(self, x: Tensor, prediction: WarpPrediction, c: Tensor) -> WarpPrediction:
-        """Adds wrinkles to the gain of a prediction, if T draws them; x and c as in `predict_flow`."""
-        if self.wrinkles is None:
-            return prediction
-        return prediction._replace(gain=prediction.gain + self.wrinkles(x, prediction.flow.detach(), c))
+    def add_wrinkles(self, places: Tensor, prediction: WarpPrediction, c: Tensor) -> WarpPrediction:
+        """Adds wrinkles to the gain of a prediction of a T that draws them.
+
+        places: of the photo, `WrinkleNetwork.find`; c as in `predict_flow`.
+        """
+        assert self.wrinkles is not None
+        return prediction._replace(gain=prediction.gain + self.wrinkles(places, prediction.flow.detach(), c))
 
     def add_parts(self, x: Tensor, prediction: WarpPrediction, c: Tensor) -> WarpPrediction:
-        """Adds eyes, then wrinkles, which the eye network does not see."""
-        return self.add_wrinkles(x, self.add_eyes(x, prediction, c), c)
+        """Adds eyes, then wrinkles, which the eye network does not see, if T has them; x and c as in `predict_flow`."""
+        prediction = self.add_eyes(x, prediction, c)
+        return prediction if self.wrinkles is None else self.add_wrinkles(self.wrinkles.find(x), prediction, c)
 
     def _place_in_wide_crop(self, crop: Tensor) -> Tensor:
         """Resamples pictures over the crop to their size in the wide crop, and repeats their edge pixels around them."""

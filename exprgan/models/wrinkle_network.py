@@ -83,22 +83,28 @@ class WrinkleNetwork(UNet):
         average = torch.stack((across.expand(side, side), down[:, None].expand(side, side)))
         return torch.cat((average + torch.tanh(shift / MAX_SHIFT) * MAX_SHIFT, shown), dim=1)
 
-    def forward(self, x: Tensor, flow: Tensor, condition: Tensor) -> Tensor:
+    def find(self, x: Tensor) -> Tensor:
+        """What `forward` needs of a photo: (B, 3, R, R) in [-1, 1] -> (B, 3, R / 4, R / 4).
+
+        Channels are x and y on the mean face in mesh units, and the factor on the depth of wrinkles, 0 where none can be.
+        """
+        places = self.locate(x)
+        return torch.cat((places[:, :2], find_skin(x, places)), dim=1)
+
+    def forward(self, places: Tensor, flow: Tensor, condition: Tensor) -> Tensor:
         """The change of log brightness by wrinkles, (B, 3, R, R).
 
         Args:
-            x: (B, 3, R, R) in [-1, 1], the photo over the wide crop.
-            flow: (B, 2, R, R) in sides, which warps it.
+            places: (B, 3, R / 4, R / 4), see `find`.
+            flow: (B, 2, R, R) in sides, which warps the photo.
             condition: (B, N), `WarpNetwork.condition`. Wrinkles are those of its target units which exceed those that the
                 photo shows; without target units there are none.
         """
-        places = self.locate(x)
-        depth = find_skin(x, places)
-        fields = F.interpolate(torch.cat((places[:, :2], depth), dim=1), x.shape[-2:], mode="bilinear", align_corners=False)
+        fields = F.interpolate(places, flow.shape[-2:], mode="bilinear", align_corners=False)
         across, up, depth = backward_warp(fields, flow).split(1, dim=1)
         grid = torch.stack(((across - LEFT) * (2 / WIDTH) - 1, (TOP - up) * (2 / HEIGHT) - 1), dim=-1)[:, 0]
         absorbed = F.grid_sample(self.absorption(condition), grid, mode="bilinear", align_corners=False) * depth
-        exponents = x.new_tensor(CHANNEL_EXPONENTS, dtype=torch.float32)[:, None, None]
+        exponents = flow.new_tensor(CHANNEL_EXPONENTS, dtype=torch.float32)[:, None, None]
         return (1 - absorbed.clamp(*ABSORPTION_RANGE)).log() * (exponents / 2)  # light is the square of a pixel's value
 
     def absorption(self, condition: Tensor) -> Tensor:
