@@ -19,7 +19,9 @@ from exprgan.export import onnx_files
 from exprgan.export.onnx_files import NAMES, OPSET, export_onnx, graphs_of
 from exprgan.export.photo_graphs import PhotoPainter
 from exprgan.export.plain_networks import PlainDecoder, PlainEncoder
+from exprgan.models.iris import find_irises
 from exprgan.models.warp_network import WIDE_CROP_SCALE, WarpPrediction
+from exprgan.models.wrinkle_network import WrinkleNetwork
 from exprgan.photo.alignment import invert, photo_from_enlarged_crop
 from exprgan.photo.image_io import is_marked
 
@@ -184,6 +186,35 @@ def edit_mask(edit):
     return (np.asarray(edit.image) != np.asarray(edit.subject.photo)).any(2)
 
 
+class Irises(torch.nn.Module):
+    def forward(self, windows):
+        return find_irises(windows)
+
+
+class Wrinkled(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = WrinkleNetwork((6, 12))
+
+    def forward(self, x, flow, condition):
+        return self.network(self.network.find(x), flow, condition)
+
+
+@pytest.mark.parametrize("part, shapes", [
+    (Irises, {"windows": (3, 32, 32)}),
+    (Wrinkled, {"x": (3, 64, 64), "flow": (2, 64, 64), "condition": (40,)}),
+])  # fmt: skip
+def test_parts_whose_shapes_are_computed_are_exported_for_any_number_of_faces(part, shapes):
+    torch.manual_seed(0)
+    module, faces = part().eval(), torch.export.Dim("N")
+    inputs = {name: torch.rand(2, *shape) for name, shape in shapes.items()}
+    program = torch.export.export(module, (), kwargs=inputs, dynamic_shapes={name: {0: faces} for name in inputs})
+    three = {name: torch.rand(3, *shape) for name, shape in shapes.items()}
+    for a, b in zip(module(**three), program.module()(**three), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_t_with_all_its_inputs_takes_any_number_of_faces(tiny_config):
     torch.manual_seed(0)
     config = dataclasses.replace(tiny_config, warp_width=0.25, warp_decoded=True, warp_eyes=True, warp_units=(6, 12),
