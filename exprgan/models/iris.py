@@ -83,7 +83,7 @@ def iris_coordinates(irises: Tensor, side: int) -> Tensor:
 
 def iris_opacity(u: Tensor, v: Tensor) -> Tensor:
     """The opacity of the iris over the white at positions in radii, with a soft rim."""
-    return smooth_step((1 - torch.hypot(u, v)) / RIM + 0.5)
+    return smooth_step((1 - (u.square() + v.square()).sqrt()) / RIM + 0.5)  # ONNX has no hypot
 
 
 def iris_sources(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
