@@ -414,3 +414,19 @@ def test_glasses_are_drawn_about_the_eyes_and_leave_the_pupils_free():
         assert (cover[:, 0, y, x - 40 : x].amax(1) > 0.3).all() and (cover[:, 0, y, x : x + 40].amax(1) > 0.3).all()
     assert (cover[:, 0, :, 128].amax(1) > 0.3).all() and not cover[:, :, :60].any() and not cover[:, :, 150:].any()
     assert len({tuple(one.flatten().tolist()) for one in shade}) == 20
+
+
+@pytest.mark.parametrize("flags", [("--again",), ("--width", "0.25", "--units")])
+def test_a_t_that_is_trained_keeps_the_wrinkles_in_the_weights(folder, tiny_config, tmp_path_factory, flags):
+    torch.manual_seed(0)
+    place = tmp_path_factory.mktemp("wrinkled")
+    config = dataclasses.replace(tiny_config, warp_width=0.25, action_units=(1, 2), warp_units=(1, 2), warp_wrinkles=True)
+    model = ExprGAN(config)
+    model.T.wrinkles.maps.uniform_()
+    model.save_pretrained(place)
+    before = ExprGAN.from_pretrained(place).T.state_dict()
+    arguments = ["detail", str(folder), "--weights", str(place), "--out", f"{place}-run", "--steps", "2", "--cpu"]
+    assert main([*arguments, "--batch-size", "2", *flags]) == 0
+    after = ExprGAN.from_pretrained(place).T.state_dict()
+    assert not torch.equal(before["head.weight"], after["head.weight"])
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("wrinkles."))

@@ -10,7 +10,6 @@ from PIL import Image
 
 from exprgan import ExpressionEditor, ExprGAN
 from exprgan.models.unit_condition import join_condition, split_condition
-from exprgan.models.warp_network import WarpNetwork
 from exprgan.models.wrinkle_network import WrinkleNetwork, find_skin
 from exprgan.wrinkles import HEIGHT, LEFT, TOP, WIDTH, WRINKLES, wrinkle_depths
 from train.__main__ import main
@@ -204,10 +203,3 @@ def test_pairs_without_places_are_named(pairs, weights, capsys):
     assert main(["wrinkles", str(pairs), "--weights", str(weights), "--out", f"{pairs}-run", "--cpu"]) == 1
     error = capsys.readouterr().err
     assert "A/glad.png: it has no places on the mean face" in error and "render it again" in error
-
-
-def test_a_t_that_is_trained_on_keeps_its_wrinkles():
-    torch.manual_seed(0)
-    old = WarpNetwork(32, 30, 0.25, UNITS, has_wrinkles=True)
-    names = {name for name, _ in old.named_parameters() if name.startswith("wrinkles.")}
-    assert names and "wrinkles.maps" in old.state_dict() and not any("film" in name for name in names)

@@ -17,9 +17,9 @@ from torch import Tensor
 from exprgan.models.exprgan import ExprGAN
 
 from ..core.files import writes_folder
+from ..core.published_parts import replace_parts
 from ..data import FaceFolder
 from ..perceptual.face_trainer import prior_shift
-from ..warp.warp_trainer import replace_parts
 from .reading_metrics import calibration_error, grey_copies, read_logits
 
 MAX_ITERATIONS = 100

@@ -3,10 +3,9 @@
 import copy
 import dataclasses
 import hashlib
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +15,7 @@ from torch import Tensor
 from exprgan.editing.results import MIN_CERTAINTY
 from exprgan.facs import ACTION_UNITS
 from exprgan.models.backward_warp import FIELD_SCALE, backward_warp, upsample_fields
-from exprgan.models.config import CONFIG_NAME
-from exprgan.models.exprgan import WEIGHTS_NAME, ExprGAN
-from exprgan.models.records import TRAINING_NAME
-from exprgan.models.self_test import REFERENCE_NAME
+from exprgan.models.exprgan import ExprGAN
 from exprgan.models.warp_network import (
     MAX_GAIN,
     WIDE_CROP_SCALE,
@@ -33,11 +29,11 @@ from exprgan.photo.alignment import EYES
 
 from ..core.allocator import keep_freed_memory
 from ..core.config_flags import check_finite, option
-from ..core.files import copy_together, read_json, write_json, writes_folder
+from ..core.files import writes_folder
 from ..core.precision import enable_fast_kernels, supported_precision
+from ..core.published_parts import replace_parts
 from ..core.saved_training import SavedTraining
 from ..core.training_loop import cosine_decay, set_learning_rate, update_ema
-from ..core.training_record import forget_inherited
 from ..data.metadata import print_warnings
 from ..data.style_codes import code_for
 from ..data.transforms import augment_lighting
@@ -337,31 +333,3 @@ def write_into(folder: Path, T: WarpNetwork, config: WarpTrainConfig,
         state["unit_table.full"] = unit_table
     # the emphasis was calibrated for the T that is replaced
     replace_parts(folder, parts, ("T.", "unit_table.", "warp_emphasis."), state, "detail", dataclasses.asdict(config))
-
-
-def replace_parts(folder: Path, settings: dict[str, Any], replaced: tuple[str, ...], state: dict[str, Tensor], name: str,
-                  record: dict[str, Any]) -> None:  # fmt: skip
-    """Replaces parts of the model in published weights: model.safetensors, config.json, training.json; the rest stays.
-
-    Args:
-        folder: of the weights.
-        settings: fields of config.json that change.
-        replaced: beginnings of the names of tensors that are not kept.
-        state: the new tensors; what is replaced and not in it has its values at the start.
-        name: of the training in training.json.
-        record: its settings.
-    """
-    published = ExprGAN.from_pretrained(folder)
-    model = ExprGAN(dataclasses.replace(published.config, **settings))
-    kept = {key: value for key, value in published.state_dict().items() if not key.startswith(replaced)}
-    model.load_state_dict(model.state_dict() | kept | state)
-    with tempfile.TemporaryDirectory() as temporary:
-        model.save_pretrained(temporary)
-        stale = (REFERENCE_NAME,)  # no longer valid; the next `publish` writes it anew
-        copy_together(Path(temporary), folder, (CONFIG_NAME, WEIGHTS_NAME), stale)
-    forget_inherited(folder)  # T is trained with this decoder, on codes of this F_ctrl
-    training = read_json(folder / TRAINING_NAME)
-    record = {key: value for key, value in record.items() if key not in ("out", "cpu")}
-    if record.get("again") and name in training:
-        record["before"] = training[name]
-    write_json(folder / TRAINING_NAME, training | {name: record})

@@ -28,6 +28,7 @@ from ..core.allocator import keep_freed_memory
 from ..core.config_flags import check_finite, option
 from ..core.files import writes_folder
 from ..core.precision import enable_fast_kernels, supported_precision
+from ..core.published_parts import replace_parts
 from ..core.saved_training import SavedTraining
 from ..core.train_errors import DataError
 from ..core.training_loop import cosine_decay, set_learning_rate, update_ema
@@ -36,7 +37,7 @@ from ..data.picture_checks import open_picture
 from ..data.transforms import augment_lighting
 from .pair_transforms import random_affine
 from .turned_pairs import TurnedView, random_turns, sample
-from .warp_trainer import MAX_GRADIENT, MIN_RATE, WARM_UP_STEPS, replace_parts
+from .warp_trainer import MAX_GRADIENT, MIN_RATE, WARM_UP_STEPS
 
 SHOWN_WEIGHT = 0.5
 """Weight of the cross entropy of whether a pixel shows the face beside the error of its place in mesh units."""
