@@ -49,6 +49,9 @@ TEXTURE_PX = 5
 class WrinkleNetwork(UNet):
     """Finds places on the mean face and draws wrinkles there.
 
+    Args:
+        units: T's action units, in the order of its condition; wrinkles of others are never drawn.
+
     Buffer `maps` (W, H, W'): of each of WRINKLES, the part of the light that it absorbs where its depth is 1.
     """
 
