@@ -6,9 +6,16 @@ from random import Random
 
 import pytest
 
+from exprgan.editing.dials import DIALS
 from exprgan.expressions import EXPRESSIONS
 from train.render.face_model.action_units import ACTION_UNITS
-from train.render.face_model.unit_combinations import MAX_ASYMMETRY, MIN_WEIGHT, SIDEWAYS_UNITS, sample_combination
+from train.render.face_model.unit_combinations import (
+    MAX_ASYMMETRY,
+    MIN_WEIGHT,
+    SIDEWAYS_UNITS,
+    SINGLE_UNITS,
+    sample_combination,
+)
 from train.render.head_pose import MAX_PITCH_DEG, MAX_YAW_DEG, HeadPose
 from train.render.photo_manifest import Person
 from train.render.render_config import RenderConfig
@@ -17,6 +24,7 @@ from train.render.scene import Scene
 from train.render.shading.mouth_look import MouthLook
 from train.render.shading.scene_light import Light
 
+MAX_DIAL_WEIGHT = max(dial.scale for dial in DIALS.values())
 LIT_SEED = 4  # a scene with all three
 CONFIG = RenderConfig(photos="photos", mesh="mesh.npz", number=4, varied=3, combinations=20)
 
@@ -35,9 +43,19 @@ def test_combinations_use_known_units_within_their_range(combinations):
     for units in combinations:
         assert units and set(units) <= set(ACTION_UNITS)
         for right, left in units.values():
-            assert min(right, left) >= 0 and MIN_WEIGHT * (1 - MAX_ASYMMETRY) <= max(right, left) <= 1.4
+            highest = MAX_DIAL_WEIGHT if len(units) == 1 else 1.25
+            assert min(right, left) >= 0 and max(right, left) >= MIN_WEIGHT * (1 - MAX_ASYMMETRY)
+            assert max(right, left) <= highest * (1 + MAX_ASYMMETRY)
     assert sample_combination(Random(3)) == sample_combination(Random(3))
-    assert len({frozenset(units) for units in combinations}) > 200
+    assert len({frozenset(units) for units in combinations}) > 130
+
+
+def test_half_of_the_combinations_move_one_unit_as_far_as_its_dial_does():
+    singles = [units for seed in range(3000) if len(units := sample_combination(Random(seed))) == 1]
+    assert len(singles) / 3000 == pytest.approx(0.5, abs=0.06)
+    furthest = {unit: max(max(sides) for units in singles for sides in [units.get(unit, (0, 0))]) for unit in SINGLE_UNITS}
+    for dial in DIALS.values():
+        assert furthest[dial.unit] > 0.85 * dial.scale
 
 
 def test_some_combinations_move_one_side_only_and_the_jaw_never_both(combinations):

@@ -28,7 +28,7 @@ from .shading.wrinkle_maps import Wrinkles
 from .smile_tracking import TrackedSmile
 from .training_crop import crop_image, crop_matrix, write_fields
 
-VERSION = 3
+VERSION = 4
 """Is increased when the same settings give other pictures."""
 FIELDS_VERSION = 3
 """Likewise, of the pictures and fields that are written with `--flow`."""
