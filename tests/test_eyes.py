@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from test_iris import eye
-from test_warp_training import SIDE, config, fields, folder, seeded, weights  # noqa: F401, fixtures
+from test_warp_training import SIDE, config, fields, folder, seeded, train, weights  # noqa: F401, fixtures
 
 from exprgan import ExpressionEditor, ExprGAN
 from exprgan.editing.color_curve import ColorCurve
@@ -31,7 +31,7 @@ from train.warp.flow_composition import compose_flow, invert_flow
 from train.warp.pair_dataset import draw_pairs, load_people
 from train.warp.unit_inputs import load_widened
 from train.warp.warp_batch import LASH_PX, WarpBatch
-from train.warp.warp_losses import EYE_LOSSES, WARP_LOSSES, total_warp_loss
+from train.warp.warp_losses import WARP_LOSSES, total_warp_loss
 from train.warp.warp_trainer import WarpTrainer, augment_pairs
 
 UNITS = (5, 43)
@@ -271,7 +271,7 @@ def test_the_true_eyes_have_the_smallest_losses(closes):
     losses = {}
     for name, eyes in (("true", true), ("none", none), ("unmoved", unmoved), ("other", other)):
         batch = batch_of(x, target, before, after, eyes)
-        losses[name] = {loss: WARP_LOSSES[loss][0](batch).item() for loss in EYE_LOSSES}
+        losses[name] = {name: loss.function(batch).item() for name, loss in WARP_LOSSES.items() if loss.part == "eyes"}
     worse = {"none": ("eye_mask", "eye_pixel", "eye_edges"), "other": ("eye_color", "lid_share"),
              "unmoved": ("eye_pixel", "eye_shown" if closes else "eye_mask")}  # fmt: skip
     for other, names in worse.items():
@@ -309,9 +309,9 @@ def test_a_run_trains_eyes_and_eyes_alone(eye_folder, weights, tmp_path, monkeyp
     trainer = WarpTrainer(str(eye_folder), str(weights), config(tmp_path, steps=20, eyes=True, lr=3e-3))
     first = WARP_LOSSES["eye_mask"][0](trainer.draw_batch(0)).item()
     batch = trainer.draw_batch(0)
-    assert (
-        total_warp_loss(batch)[1].keys() >= EYE_LOSSES and batch.visible[batch.eyeballs[:, 1:, ::2, ::2] > 0.99].max() == 0
-    )
+    of_eyes = {name for name, loss in WARP_LOSSES.items() if loss.part == "eyes"}
+    assert total_warp_loss(batch)[1].keys() >= of_eyes
+    assert batch.visible[batch.eyeballs[:, 1:, ::2, ::2] > 0.99].max() == 0
     trainer.fit()
     written = ExprGAN.from_pretrained(weights)
     assert written.config.warp_eyes and WARP_LOSSES["eye_mask"][0](trainer.draw_batch(0)).item() < 0.9 * first
@@ -321,8 +321,19 @@ def test_a_run_trains_eyes_and_eyes_alone(eye_folder, weights, tmp_path, monkeyp
     alone.fit()
     changed = {name.split(".")[0] for name, value in alone.T.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"eyes"} and alone.config.eyes
+    skin = WarpTrainer(str(eye_folder), str(weights), config(tmp_path, out=str(tmp_path / "s"), again=True, part="skin"))
+    before = {name: value.clone() for name, value in skin.T.state_dict().items()}
+    train(skin, 2)
+    changed = {name.split(".")[0] for name, value in skin.T.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed >= {"stem", "head", "down_blocks"} and not changed & {"mouth", "eyes"}
+    batch = skin.draw_batch(0)
+    assert not batch.prediction.mask.any() and not batch.prediction.has_eyes
+    assert set(total_warp_loss(batch, "skin")[1]) == {name for name, loss in WARP_LOSSES.items() if loss.part == "skin"}
+    inside = (batch.mask > 0.999).expand_as(batch.target)
+    assert inside.any()  # no mouth is compared
+    torch.testing.assert_close(batch.edited[inside], batch.target[inside], atol=4e-3, rtol=0)
     batch = alone.draw_batch(0)
-    assert total_warp_loss(batch, eyes_alone=True)[1].keys() == EYE_LOSSES and not batch.prediction.mask.any()
+    assert total_warp_loss(batch, "eyes")[1].keys() == of_eyes and not batch.prediction.mask.any()
     with pytest.raises(ValueError, match="part eyes needs a T with an eye network; add --eyes"):
         WarpTrainer(str(eye_folder), str(weights), config(tmp_path, out=str(tmp_path / "x"), part="eyes"))
 

@@ -183,16 +183,20 @@ class WarpNetwork(UNet):
         return join_condition(c, len(self.units), now, target)
 
     def forward(
-        self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: Emphasis = None, skin: FlowPrediction | None = None
-    ) -> WarpPrediction:
+        self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: Emphasis = None, skin: FlowPrediction | None = None,
+        skin_alone: bool = False,
+    ) -> WarpPrediction:  # fmt: skip
         """Predicts the warp from the photo to the edit; arguments as in `predict_flow`.
 
-        With `skin`, the result of `predict_skin`, only lids and eyeballs are predicted, and no mouth interior.
+        With `skin`, the result of `predict_skin`, only lids and eyeballs are predicted, and with `skin_alone` only flow and
+        gain: no mouth interior in either case.
         """
-        if skin is None:
-            return self.add_parts(x, self.complete(x, self.predict_flow(x, decoded, c, emphasis), c), c)
-        none, flow = WarpPrediction.identity(self.image_size).to(x.device), self.add_lids(x, skin, c).flow
-        return self.add_eyes(x, none._replace(flow=upsample_fields(flow), gain=upsample_fields(skin.gain)), c)
+        prediction = self.predict_flow(x, decoded, c, emphasis) if skin is None else self.add_lids(x, skin, c)
+        if skin is None and not skin_alone:
+            return self.add_parts(x, self.complete(x, prediction, c), c)
+        fields = {"flow": upsample_fields(prediction.flow), "gain": upsample_fields(prediction.gain)}
+        warp = WarpPrediction.identity(self.image_size).to(x.device)._replace(**fields)
+        return warp if skin_alone else self.add_eyes(x, warp, c)
 
     def predict_flow(self, x: Tensor, decoded: Decoded, c: Tensor, emphasis: Emphasis = None) -> FlowPrediction:
         """Predicts flow and gain; arguments as in `predict_skin`."""

@@ -74,7 +74,8 @@ class WarpTrainConfig:
     decoded_share: float = option(1.0, "share of batches in which T sees the decoder's pictures; below 1 it learns to do "
                                   "without them, and only tuned edits show them to it")  # fmt: skip
     eyes: bool = option(False, "T has an eye network: eyeballs stay, lids move over them, what they uncover is drawn")
-    part: Literal["all", "mouth", "eyes"] = option("all", "train all of T, or the mouth, or eyes and lids only")
+    part: Literal["all", "skin", "mouth", "eyes"] = option("all", "train all of T, or one part: flow and gain of the skin, "
+                                                           "the mouth, or eyes and lids")  # fmt: skip
     ema: float = option(0.998, "decay of the running average of T's weights, which is what gets written")
     mixed_precision: Literal["no", "bf16", "fp16"] = option("bf16", "type of the networks' arithmetic")
     save_minutes: float = option(4.0, "minutes between checkpoints")
@@ -132,9 +133,10 @@ class WarpTrainer:
         T.to(self.device, memory_format=self.layout)
         self.ema = copy.deepcopy(T).requires_grad_(False)
         T.requires_grad_(False)
-        trained = {"all": T, "mouth": T.mouth, "eyes": T.eyes}[config.part].requires_grad_(True)
-        if T.wrinkles is not None:  # they have a training of their own, see `wrinkle_trainer`
-            T.wrinkles.requires_grad_(False)
+        trained = {"all": T, "skin": T, "mouth": T.mouth, "eyes": T.eyes}[config.part].requires_grad_(True)
+        others = [T.mouth, T.eyes] if config.part == "skin" else []
+        for frozen in filter(None, [*others, T.wrinkles]):  # wrinkles have a training of their own, see `wrinkle_trainer`
+            frozen.requires_grad_(False)
         optimizer = torch.optim.AdamW(trained.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-4)
         self.training = SavedTraining(self.accelerator, "detail", config, T, optimizer, ema=self.ema,
                                       base=model_digest(self.model))  # fmt: skip
@@ -159,7 +161,7 @@ class WarpTrainer:
         warm_up = WARM_UP_STEPS if config.minutes else min(WARM_UP_STEPS, config.steps / 10 + 1)
         decay = MIN_RATE + (1 - MIN_RATE) * cosine_decay(min(loop.fraction, 1.0))
         set_learning_rate(self.optimizer, config.lr * decay * min(1.0, (loop.step + 1) / warm_up))
-        loss, values = total_warp_loss(self.draw_batch(loop.step), eyes_alone=config.part == "eyes")
+        loss, values = total_warp_loss(self.draw_batch(loop.step), config.part)
         self.training.advance(loss, values, max_norm=MAX_GRADIENT)
         update_ema(self.ema, self.training.unwrapped(), config.ema, loop.step)
         return values
@@ -169,12 +171,14 @@ class WarpTrainer:
         if self.config.part == "eyes":
             return self._draw_eyes(step)
         x, target, fields, steady, decoded, condition, emphasis = self._draw_inputs(step)
+        true_flow, *others, eyeballs = fields
         with self.accelerator.autocast():
-            prediction = self.T(x, decoded, condition, emphasis)
+            prediction = self.T(x, decoded, condition, emphasis, skin_alone=self.config.part == "skin")
         prediction = WarpPrediction(*(part.float() for part in prediction))
         flow, gain, *mouth = prediction[:6]
         edited = WarpPrediction(flow, gain, *(part.detach() for part in mouth)).apply(x)
-        true_flow, *others, eyeballs = fields
+        if self.config.part == "skin":  # which draws no mouth interior
+            edited = torch.lerp(edited, target, others[0])
         if eyeballs.shape[1]:  # they have losses of their own
             edited = torch.lerp(edited, target, eyeballs[:, 1:])
         emphasized = emphasize(true_flow, emphasis)
@@ -215,7 +219,7 @@ class WarpTrainer:
 
     def _draw_emphasis(self, generator: torch.Generator) -> float | None:
         """The emphasis of flow and gain. Mouth or eyes that are trained alone see all emphases that expressions have."""
-        if self.config.part == "all" or torch.rand((), generator=generator) < NO_EMPHASIS_SHARE:
+        if self.config.part in ("all", "skin") or torch.rand((), generator=generator) < NO_EMPHASIS_SHARE:
             return None
         lowest, highest = EMPHASIS_RANGE
         return lowest + torch.rand((), generator=generator).item() * (highest - lowest)
