@@ -1,6 +1,7 @@
 """Calibration: strength is read, and the slider becomes linear in it."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -8,11 +9,16 @@ import pytest
 import torch
 
 from exprgan import ExprGAN
+from exprgan.expressions import EXPRESSIONS
 from exprgan.models.config import read_config
+from exprgan.models.controller import Controller
 from exprgan.models.exprgan import read_weights
+from exprgan.models.networks import Decoder
 from train.__main__ import main
 from train.data import FaceFolder
 from train.eval.calibration import EMPHASES, PATH_LEVELS, calibrate, linear_path, smallest_emphasis
+from train.eval.decoder_calibration import FACTORS, remove_tints
+from train.eval.edit_metrics import SKIN_BOX, crop_box
 from train.eval.intensity_regressor import IntensityRegressor, extract_features
 
 
@@ -96,6 +102,56 @@ def test_with_a_warp_network_the_path_stays_and_the_emphasis_is_found(tiny_confi
     monkeypatch.setattr("train.eval.calibration.MIN_TARGET_INTENSITY", 1.1)
     with pytest.raises(ValueError, match=r"no picture of 'angry' has an intensity of 1\.1 or more"):
         calibrate(str(tmp_path), str(faces_dir), 2)
+
+
+def test_the_decoder_gets_intense_and_keeps_the_colours_of_neutral_pictures(tiny_config, faces_dir, tmp_path, capsys):
+    torch.manual_seed(0)
+    ExprGAN(dataclasses.replace(tiny_config, pooled_codes=True)).save_pretrained(tmp_path)
+    before = read_weights(tmp_path / "model.safetensors")
+    assert main(["calibrate", str(tmp_path), "--data", str(faces_dir), "--decoder", "--people", "2"]) == 0
+    assert changed(before, tmp_path) == {"G_dec.fc.weight", "G_dec.fc.bias"}
+    record = json.loads((tmp_path / "training.json").read_text())["decoder"]
+    assert all(FACTORS[0] <= record[name] <= FACTORS[-1] for name in EXPRESSIONS)
+    assert record["tint after"] < record["tint before"]
+    assert f"happy {record['happy']:.2f}" in capsys.readouterr().out
+    model, z = ExprGAN.from_pretrained(tmp_path), torch.rand(3, 8)
+    old = ExprGAN(model.config)
+    old.load_state_dict({name: tensor.to(old.state_dict()[name].dtype) for name, tensor in before.items()})
+    neutral = model.F_ctrl.neutral().expand(3, -1)
+    torch.testing.assert_close(model.G_dec(z, neutral), old.G_dec(z, neutral), atol=0.01, rtol=0)  # of fp16
+
+
+def test_single_elements_get_the_mean_colours_of_neutral_pictures():
+    torch.manual_seed(1)
+    decoder, F_ctrl, z = Decoder(32, 8, 30, 32, pooled_numbers=5), Controller(), torch.rand(6, 8)
+    with torch.no_grad():
+        for weights in (decoder.fc.weight[:, 8:], *(block.weight[:, block.in_channels :] for block in decoder.blocks)):
+            weights *= 0.002  # small changes, as those of a face are
+        decoder.fc.bias += 3  # on one side of the first ReLU
+
+    def changes(c):
+        pictures = decoder(z, c.expand(6, -1)), decoder(z, F_ctrl.neutral().expand(6, -1))
+        colors = [crop_box(x_hat, SKIN_BOX).mean((-2, -1)).mean(0) * 127.5 for x_hat in pictures]
+        return colors[0] - colors[1]
+
+    codes = [F_ctrl.code(name, style=k) for name in EXPRESSIONS for k in range(5)]
+    before = [changes(c) for c in codes]
+    tints = remove_tints(decoder, F_ctrl, z)
+    after = [changes(c) for c in codes]
+    for tint, both in zip(tints, (before, after), strict=True):
+        assert tint == pytest.approx(torch.stack(both).square().mean().sqrt().item(), rel=1e-3)
+    assert tints[1] < 0.1 * tints[0]
+
+
+def test_codes_are_drawn_with_absent_classes_as_the_decoder_understands_them(tiny_config):
+    y = torch.eye(6)[[2, 4]]
+    for pooled in (False, True):
+        model = ExprGAN(dataclasses.replace(tiny_config, pooled_codes=pooled))
+        c = model.random_code(y, torch.Generator().manual_seed(3)).view(2, 6, 5)
+        drawn = model.F_ctrl.random(y, torch.Generator().manual_seed(3)).view(2, 6, 5)
+        present = y.bool()
+        assert torch.equal(c[present], drawn[present]) and (c[present] > 0).all()
+        assert torch.equal(c[~present], drawn[~present] * 0 - 1 if pooled else drawn[~present])
 
 
 def test_without_known_intensities_it_says_what_is_missing(tiny_model, faces_dir, tmp_path, capsys):

@@ -6,7 +6,6 @@ import torch
 from benchmarks.direct import concatenating_conv, direct_copy
 from exprgan.models.networks import (
     MAX_MATMUL_PX,
-    SHARED_BLOCKS,
     ConditionedConv,
     Decoder,
     Encoder,
@@ -93,13 +92,38 @@ def test_pooled_codes_reach_full_strength_by_one_element_or_all():
     torch.testing.assert_close(pool_elements(2 * u[None] - 1, 3), expected[None], atol=1e-4, rtol=0)
 
 
-def test_elements_share_their_weights_in_the_last_blocks():
+def test_elements_share_their_weights_in_all_blocks():
     c = torch.tensor([[-1.0, 1, -1, -1, -1, -1]])
     first, *blocks = block_codes(c, 3, 7)
     assert torch.equal(first, pool_elements(c, 3)) and len(blocks) == 7
-    assert all(torch.equal(code, first) for code in blocks[:-SHARED_BLOCKS])
-    assert all(torch.allclose(code, torch.tensor([[1.0] * 3 + [-1.0] * 3]), atol=1e-4) for code in blocks[-SHARED_BLOCKS:])
+    assert all(torch.allclose(code, torch.tensor([[1.0] * 3 + [-1.0] * 3]), atol=1e-4) for code in blocks)
     assert block_codes(c, 0, 7) == [c] * 8
+
+
+def test_a_code_is_emphasised_and_an_element_shifted_in_the_first_layer_and_neutral_stays():
+    torch.manual_seed(2)
+    decoder, z, neutral = Decoder(16, 7, 6, 16, pooled_numbers=3), torch.rand(2, 7), -torch.ones(2, 6)
+    codes = [
+        torch.tensor([[*c]] * 2)
+        for c in ((1.0, 1, 1, -1, -1, -1), (-1.0, -1, -1, 0.2, 0.2, 0.2), (-1.0, -1, -1, -1, 1, -1))
+    ]
+
+    def changes():
+        return [decoder.first_layer(z, c) - decoder.first_layer(z, neutral) for c in codes]
+
+    start, before, x_hat = decoder.first_layer(z, neutral), changes(), decoder(z, codes[0])
+    torch.testing.assert_close(decoder.from_first_layer(decoder.first_layer(z, codes[0]), codes[0]), x_hat)
+    decoder.emphasize(torch.tensor([1.5, 2.0]))
+    torch.testing.assert_close(decoder.first_layer(z, neutral), start, atol=1e-5, rtol=0)
+    for change, factor, old in zip(changes(), (1.5, 2.0, 2.0), before, strict=True):
+        torch.testing.assert_close(change, factor * old, atol=1e-4, rtol=1e-4)
+
+    emphasised, shifts = changes(), torch.randn(6, len(start[0]))
+    decoder.shift_elements(shifts)
+    torch.testing.assert_close(decoder.first_layer(z, neutral), start, atol=1e-5, rtol=0)
+    added = [change - old for change, old in zip(changes(), emphasised, strict=True)]
+    for part, expected in zip(added, (shifts[:3].mean(0), 0.6 * shifts[3:].mean(0), shifts[4]), strict=True):
+        torch.testing.assert_close(part, expected.expand_as(part), atol=1e-3, rtol=0)
 
 
 def test_a_decoder_with_averaged_elements_keeps_equal_codes_and_shows_single_ones_in_full():

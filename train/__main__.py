@@ -17,6 +17,7 @@ from .data.picture_pack import pack_folder
 from .data.prepare import PrepareConfig, prepare
 from .data.validation import check
 from .eval.calibration import calibrate
+from .eval.decoder_calibration import calibrate_decoder
 from .eval.dial_sheets import draw_dials
 from .eval.evaluate import evaluate
 from .eval.reading_calibration import calibrate_reading
@@ -143,10 +144,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--data", required=True, help="folder with metadata.csv, with known intensities")
     command.add_argument("--people", type=int, default=24, help="number of people whose edits are measured")
     _ask_before_replacing(command, lambda args: args.weights)
-    command.add_argument("--reading", action="store_true", help="instead make the classifier's certainties true for the "
-                         "people of split test (docs/evaluation.md)")  # fmt: skip
-    command.set_defaults(run=lambda args: calibrate_reading(args.weights, args.data) if args.reading
-                         else calibrate(args.weights, args.data, args.people))  # fmt: skip
+    kinds = command.add_mutually_exclusive_group()
+    kinds.add_argument("--reading", action="store_true", help="instead make the classifier's certainties true for the "
+                       "people of split test (docs/evaluation.md)")  # fmt: skip
+    kinds.add_argument("--decoder", action="store_true", help="instead make the decoder's full expressions as intense as "
+                       "real ones, without tints (docs/experiments.md)")  # fmt: skip
+    command.set_defaults(run=_calibrate)
 
     command = commands.add_parser("judge", help="train the independent network that evaluates edits, on real pictures only")
     command.add_argument("data", help="folder with metadata.csv")
@@ -281,6 +284,13 @@ def _detail(args: argparse.Namespace) -> None:
     config = read_config(args, WarpTrainConfig)
     require_packages("cv2")  # of the extra, for `flow_composition`
     train_warp(args.pairs, args.weights, config)
+
+
+def _calibrate(args: argparse.Namespace) -> None:
+    if args.reading:
+        calibrate_reading(args.weights, args.data)
+    else:
+        (calibrate_decoder if args.decoder else calibrate)(args.weights, args.data, args.people)
 
 
 def _wrinkles(args: argparse.Namespace) -> None:

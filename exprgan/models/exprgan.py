@@ -85,6 +85,18 @@ class ExprGAN(
         """Predicts the code of pictures of known expression: x (B, 3, H, W), y (B, K) one-hot -> c_hat (B, K * d)."""
         return self.D_img.read_code(x, y)
 
+    def random_code(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draws codes by eq. 3 (`Controller.random`): y (B, K) one-hot -> c (B, K * d).
+
+        With pooled codes the numbers of absent classes are -1: for such a G_dec only that is absent, and what eq. 3 draws
+        from -1 to 0 shows something of all other expressions.
+        """
+        c = self.F_ctrl.random(y, generator)
+        if not self.config.pooled_codes:
+            return c
+        is_present = y.bool().repeat_interleave(self.F_ctrl.numbers_each, dim=1)
+        return torch.where(is_present, c, -1.0)
+
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """Edits: x (B, 3, H, W) in [-1, 1] and c (B, K * d) -> x_hat = G_dec(G_enc(x), c), like x."""
         return self.G_dec(self.G_enc(x), c)

@@ -18,9 +18,6 @@ MAX_MATMUL_PX = 16
 """Side in px up to which a matrix product beats a convolution in G_dec, and half of it in G_enc (docs/performance.md)."""
 CODE_REPEATS = 8
 """How often c is repeated beside g(x) at G_dec's first layer: floor(50 / 6) in the authors' code, kept for any z_dim."""
-SHARED_BLOCKS = 4
-"""Last blocks of G_dec in which the elements of each pooled c_i share their weights: these set colours, and an element that
-few pictures have would else come to tint them (docs/experiments.md)."""
 UNIT_CELLS = 4
 """Cells a side of the last maps that the face network's head of action units sees."""
 UNIT_SHARPNESS = 8.0
@@ -51,14 +48,15 @@ def pool_elements(c: Tensor, numbers_each: int) -> Tensor:
 def block_codes(c: Tensor, numbers_each: int, num_blocks: int) -> list[Tensor]:
     """The codes of G_dec's first layer and its blocks, (B, K * d) each: c, or with `numbers_each` > 0 its `pool_elements`.
 
-    The last SHARED_BLOCKS then have the mean of each pooled c_i in place of its elements.
+    All blocks then have the mean of each pooled c_i in place of its elements, which so share their weights: an element that
+    few pictures have would else come to tint them (docs/experiments.md).
     """
     if not numbers_each:
         return [c] * (1 + num_blocks)
     c = pool_elements(c, numbers_each)
     elements = c.unflatten(1, (-1, numbers_each))
     shared = elements.mean(-1, keepdim=True).expand_as(elements).flatten(1)
-    return [c] * (1 + num_blocks - SHARED_BLOCKS) + [shared] * SHARED_BLOCKS
+    return [c, *[shared] * num_blocks]
 
 
 class ConditionedConv(nn.Module):
@@ -143,6 +141,25 @@ class Decoder(nn.Module):
             elements = weight.unflatten(1, (-1, numbers_each))
             elements.copy_(elements.mean(2, keepdim=True).expand_as(elements))
 
+    @torch.no_grad()
+    def emphasize(self, factors: Tensor) -> None:
+        """Multiplies what each c_i changes in the first layer, from neutral, by a factor: (K,)."""
+        elements = (self.fc.weight.shape[1] - self.z_dim) // CODE_REPEATS
+        of_elements = factors.to(self.fc.weight).repeat_interleave(elements // len(factors)).repeat(CODE_REPEATS)
+        codes = self.fc.weight[:, self.z_dim :]
+        self.fc.bias += codes @ (of_elements - 1)
+        codes *= of_elements
+
+    @torch.no_grad()
+    def shift_elements(self, shifts: Tensor) -> None:
+        """Changes what each element at 1, beside others of -1, adds to the first layer's output: (K * d, 4 * 4 * `width`).
+
+        Neutral stays as it is.
+        """
+        steps = shifts.T / (2 * max(self.pooled_numbers, 1) * CODE_REPEATS)
+        self.fc.weight[:, self.z_dim :] += steps.repeat(1, CODE_REPEATS)
+        self.fc.bias += steps.sum(1) * CODE_REPEATS
+
     def optimize_layout(self) -> None:
         """Stores the kernels, unchanged, in the order in which `forward` multiplies them, so that it need not copy them."""
         for block in self.blocks:
@@ -150,8 +167,17 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         """z: (B, z_dim), c: (B, K * d), both in [-1, 1] -> x_hat: (B, 3, H, W) in [-1, 1]."""
-        c, *codes, last_code = block_codes(c, self.pooled_numbers, len(self.blocks))
-        h = F.relu(self.fc(torch.cat((z, c.repeat(1, CODE_REPEATS)), dim=1)))
+        return self.from_first_layer(self.first_layer(z, c), c)
+
+    def first_layer(self, z: Tensor, c: Tensor) -> Tensor:
+        """The output of the first layer, before ReLU: (B, 4 * 4 * `width`)."""
+        c = block_codes(c, self.pooled_numbers, len(self.blocks))[0]
+        return self.fc(torch.cat((z, c.repeat(1, CODE_REPEATS)), dim=1))
+
+    def from_first_layer(self, h: Tensor, c: Tensor) -> Tensor:
+        """x_hat of what `first_layer` returned."""
+        _, *codes, last_code = block_codes(c, self.pooled_numbers, len(self.blocks))
+        h = F.relu(h)
         h = h.unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
         *hidden, last = self.blocks
         for block, code in zip(hidden, codes, strict=True):

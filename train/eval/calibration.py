@@ -90,7 +90,7 @@ def _calibrate_path(model: ExprGAN, faces: FaceFolder, regressor: IntensityRegre
     names, d = model.config.expressions, model.config.code_dim_each
     model.F_ctrl = Controller(names, d)
     editor = ExpressionEditor(model)
-    subjects = _neutral_subjects(editor, faces, people)
+    subjects = neutral_subjects(editor, faces, people)
     measured = np.array([
         [_mean_intensity(editor, regressor, subjects, name, level, "model") for level in PATH_LEVELS]
         for name in tqdm(names, desc="calibrate")
@@ -106,7 +106,7 @@ def _calibrate_emphasis(model: ExprGAN, faces: FaceFolder, regressor: IntensityR
     """Sets warp_emphasis.per_expression; returns intensities of full edits at each of EMPHASES, (K, factors)."""
     names, factors = model.config.expressions, model.warp_emphasis.per_expression
     editor = ExpressionEditor(model)
-    subjects, columns = _neutral_subjects(editor, faces, people), []
+    subjects, columns = neutral_subjects(editor, faces, people), []
     assert model.T is not None
     wrinkles, model.T.wrinkles = model.T.wrinkles, None  # they add to movement and do not replace it
     for emphasis in tqdm(EMPHASES, desc="calibrate"):
@@ -154,7 +154,7 @@ def linear_path(intensities: np.ndarray) -> np.ndarray:
     return np.interp(np.linspace(rising[0], rising[-1], PATH_KNOTS), rising, PATH_LEVELS[: end + 1])
 
 
-def _neutral_subjects(editor: ExpressionEditor, faces: FaceFolder, people: int) -> list[Subject]:
+def neutral_subjects(editor: ExpressionEditor, faces: FaceFolder, people: int) -> list[Subject]:
     """A neutral picture each of people spread over the set."""
     neutral = (faces.expression == len(faces.expressions)) & (faces.intensity.nan_to_num(0.0) == 0)
     first = {subject: index for index, subject in reversed(list(enumerate(faces.subject.tolist()))) if neutral[index]}

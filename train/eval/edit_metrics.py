@@ -174,7 +174,7 @@ def style_diversity(edit_set: EditSet) -> Numbers:
         numbers[f"{kind}.all"] = _mean_difference(images.flatten(0, 1))
         numbers |= {f"{kind}.{part}": _mean_difference(_crop_part(images, part).flatten(0, 1)) for part in FACE_PARTS}
         numbers[f"{kind}.between people"] = _mean_difference(images.permute(1, 2, 0, 3, 4, 5).flatten(0, 1))
-        color = _crop_box(images, SKIN_BOX).mean((-2, -1)).flatten(0, 1)
+        color = crop_box(images, SKIN_BOX).mean((-2, -1)).flatten(0, 1)
         numbers[f"{kind}.skin color"] = _mean_difference(color)
         numbers[f"{kind}.skin chroma"] = _mean_difference(color - color.mean(-1, keepdim=True))
     return numbers
@@ -266,10 +266,10 @@ def _neutrality(prediction: Prediction, kind: str) -> Numbers:
 
 def _crop_part(images: Tensor, part: str) -> Tensor:
     """One of FACE_PARTS of images (..., S, S)."""
-    return _crop_box(images, FACE_PARTS[part])
+    return crop_box(images, FACE_PARTS[part])
 
 
-def _crop_box(images: Tensor, box: tuple[float, float, float, float]) -> Tensor:
+def crop_box(images: Tensor, box: tuple[float, float, float, float]) -> Tensor:
     """A box of images (..., S, S): left, right, top, bottom, as shares of the side."""
     left, right, top, bottom = (round(share * images.shape[-1]) for share in box)
     return images[..., top:bottom, left:right]

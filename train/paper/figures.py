@@ -108,7 +108,7 @@ def draw_new_people(gallery: Gallery, count: int = 8, seed: int = 0) -> EditedIm
     model, generator = gallery.editor.model, torch.Generator().manual_seed(seed)
     z = model.latent_prior.sample(count, generator)
     y = torch.eye(len(gallery.expressions))
-    rows = [gallery.editor.decode_many(z, model.F_ctrl.random(one_hot.expand(count, -1), generator)) for one_hot in y]
+    rows = [gallery.editor.decode_many(z, model.random_code(one_hot.expand(count, -1), generator)) for one_hot in y]
     column_names = [f"person {i + 1}" for i in range(count)]
     return contact_sheet(rows, row_names=gallery.expressions, column_names=column_names,
                          title="Fig. 5: New people, g(x) replaced by noise, codes drawn at random")  # fmt: skip

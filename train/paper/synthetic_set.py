@@ -150,7 +150,7 @@ class _Sampler:
     def _code(self, i: int) -> Tensor:
         """A code sampled by eq. 3, (K * d,); the mean of its |c| is the mean of |z_y|, the picture's intensity."""
         y = torch.eye(len(self.expressions))[[i % len(self.expressions)]]
-        return self.editor.model.F_ctrl.random(y, self._generator("c", i))[0]
+        return self.editor.model.random_code(y, self._generator("c", i))[0]
 
 
 def _check_settings(out: Path, weights: str, config: SyntheticConfig, data: str) -> None:
