@@ -115,11 +115,11 @@ def _calibrate_emphasis(model: ExprGAN, faces: FaceFolder, regressor: IntensityR
     model.T.wrinkles = wrinkles
     measured = np.array(columns).T
     for i, row in enumerate(measured):
-        factors[i] = round(smallest_emphasis(row, _full_intensity(faces, regressor, i)), 2)
+        factors[i] = round(smallest_emphasis(row, full_intensity(faces, regressor, i)), 2)
     return measured
 
 
-def _full_intensity(faces: FaceFolder, regressor: IntensityRegressor, expression: int) -> float:
+def full_intensity(faces: FaceFolder, regressor: IntensityRegressor, expression: int) -> float:
     """Mean intensity, as the regressor reads it, of the set's most intense pictures of an expression."""
     full = faces.select((faces.expression == expression) & (faces.intensity >= MIN_TARGET_INTENSITY))
     if not len(full):

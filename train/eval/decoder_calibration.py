@@ -21,14 +21,12 @@ from exprgan.models.networks import Decoder
 from ..core.files import writes_folder
 from ..core.published_parts import replace_parts
 from ..data import FaceFolder
-from .calibration import neutral_subjects
+from .calibration import full_intensity, neutral_subjects
 from .edit_metrics import SKIN_BOX, crop_box
 from .intensity_regressor import IntensityRegressor
 
 FACTORS = (1.0, 1.2, 1.4, 1.6, 1.8)
-"""Factors on what a code changes that are measured; larger ones draw ghosts of eyes."""
-MIN_INTENSITY = 0.5
-"""Intensity from which pictures of the set count for what the regressor reads of full expressions, along a line."""
+"""Factors on what a code changes that are measured; larger ones draw ghosts of eyes, and cost likeness."""
 TINT_BOXES = (SKIN_BOX, (0.3, 0.7, 0.02, 0.12), (0.0, 0.08, 0.05, 0.3), (0.92, 1.0, 0.05, 0.3))
 """Boxes of every aligned crop whose mean colour no element of c changes: cheeks and nose, forehead, and both sides of the
 head; left, right, top, bottom, as shares of its side."""
@@ -43,7 +41,7 @@ def calibrate_decoder(weights: str, data: str, people: int = 24) -> dict[str, fl
     """Corrects G_dec's first layer in published weights.
 
     1. What c_i changes is multiplied by the smallest factor at which the expression at full intensity is read as intense as
-       the set's own pictures of intensity 1 by the regressor of intensity, or by the largest of FACTORS.
+       the set's most intense pictures by the regressor of intensity, or by the largest of FACTORS.
     2. To what an element at its maximum adds to the layer's output, the smallest change is added that gives TINT_BOXES the
        mean colour that they have in neutral pictures, to first order.
 
@@ -57,14 +55,14 @@ def calibrate_decoder(weights: str, data: str, people: int = 24) -> dict[str, fl
         the mean change of the colour of cheeks and nose, in levels of 255.
 
     Raises:
-        ValueError: the folder has no neutral picture, or an expression without known intensities of MIN_INTENSITY and more.
+        ValueError: the folder has no neutral picture, or an expression without known intensities, or none of 0.8 and more.
     """
     model = ExprGAN.from_pretrained(weights)
     faces = FaceFolder.load(data, "train", model.config.image_size, model.config.expressions)
     regressor, editor, names = IntensityRegressor.fit(model.classifier, faces), ExpressionEditor(model), faces.expressions
     z = torch.stack([subject.z for subject in neutral_subjects(editor, faces, people)]).clone()
     measured = np.array([_full_intensities(editor, regressor, z, factor) for factor in tqdm(FACTORS, desc="decoder")])
-    targets = [_read_full_intensity(faces, regressor, i) for i in range(len(names))]
+    targets = [full_intensity(faces, regressor, i) for i in range(len(names))]
     factors = [round(float(np.interp(target, np.maximum.accumulate(row), FACTORS)), 2)
                for target, row in zip(targets, measured.T, strict=True)]  # fmt: skip
     model.G_dec.emphasize(torch.tensor(factors))
@@ -74,17 +72,6 @@ def calibrate_decoder(weights: str, data: str, people: int = 24) -> dict[str, fl
     replace_parts(Path(weights), {}, (), state, "decoder", numbers)
     print(", ".join(f"{name} {value:.2f}" for name, value in numbers.items()))
     return numbers
-
-
-def _read_full_intensity(faces: FaceFolder, regressor: IntensityRegressor, expression: int) -> float:
-    """What the regressor reads of the set's pictures of an expression at intensity 1, by a line through those of
-    MIN_INTENSITY and more."""
-    shown = faces.select((faces.expression == expression) & (faces.intensity >= MIN_INTENSITY))
-    if len(shown.intensity.unique()) < 2:
-        raise ValueError(f"no two pictures of {faces.expressions[expression]!r} have different intensities of at least "
-                         f"{MIN_INTENSITY}, to aim at")  # fmt: skip
-    slope, offset = np.polyfit(shown.intensity.numpy(), regressor(shown.images, shown.expression), 1)
-    return float(slope + offset)
 
 
 def _full_intensities(editor: ExpressionEditor, regressor: IntensityRegressor, z: Tensor, factor: float) -> list[float]:
