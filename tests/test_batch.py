@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -347,7 +348,11 @@ def list_children(pid: int) -> list[int]:
     listing = Path(f"/proc/{pid}/task/{pid}/children")
     if not listing.exists():
         pytest.skip("this system does not list a process's children")
-    return [int(child) for task in listing.parents[1].iterdir() for child in (task / "children").read_text().split()]
+    children = []
+    for task in listing.parents[1].iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            children += map(int, (task / "children").read_text().split())
+    return children
 
 
 def list_workers(pid: int) -> list[int]:

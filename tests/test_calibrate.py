@@ -104,7 +104,10 @@ def test_with_a_warp_network_the_path_stays_and_the_emphasis_is_found(tiny_confi
         calibrate(str(tmp_path), str(faces_dir), 2)
 
 
-def test_the_decoder_gets_intense_and_keeps_the_colours_of_neutral_pictures(tiny_config, faces_dir, tmp_path, capsys):
+def test_the_decoder_gets_intense_and_keeps_the_colours_of_neutral_pictures(
+    tiny_config, faces_dir, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("train.eval.calibration.MIN_TARGET_INTENSITY", 0.5)
     torch.manual_seed(0)
     ExprGAN(dataclasses.replace(tiny_config, pooled_codes=True)).save_pretrained(tmp_path)
     before = read_weights(tmp_path / "model.safetensors")
