@@ -147,7 +147,7 @@ class Decoder(nn.Module):
         elements = (self.fc.weight.shape[1] - self.z_dim) // CODE_REPEATS
         of_elements = factors.to(self.fc.weight).repeat_interleave(elements // len(factors)).repeat(CODE_REPEATS)
         codes = self.fc.weight[:, self.z_dim :]
-        self.fc.bias += codes @ (of_elements - 1)
+        self.fc.bias.add_(codes @ (of_elements - 1))
         codes *= of_elements
 
     @torch.no_grad()
@@ -158,7 +158,7 @@ class Decoder(nn.Module):
         """
         steps = shifts.T / (2 * max(self.pooled_numbers, 1) * CODE_REPEATS)
         self.fc.weight[:, self.z_dim :] += steps.repeat(1, CODE_REPEATS)
-        self.fc.bias += steps.sum(1) * CODE_REPEATS
+        self.fc.bias.add_(steps.sum(1) * CODE_REPEATS)
 
     def optimize_layout(self) -> None:
         """Stores the kernels, unchanged, in the order in which `forward` multiplies them, so that it need not copy them."""
