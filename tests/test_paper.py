@@ -64,6 +64,15 @@ def test_a_set_is_balanced_labelled_marked_and_readable_as_training_data(weights
     assert not list(out.rglob(".*"))
 
 
+def test_intensities_are_those_of_the_class_that_is_shown_whatever_absent_classes_have(tiny_config, tmp_path):
+    intensities = []
+    for pooled in (False, True):
+        folder = tmp_path / f"weights-{pooled}"
+        ExprGAN(dataclasses.replace(tiny_config, pooled_codes=pooled)).save_pretrained(folder)
+        intensities.append(FaceFolder.load(make_set(str(folder), small_set(tmp_path / f"{pooled}")), "train", 32).intensity)
+    assert torch.equal(*intensities) and 0.3 < intensities[0].mean() < 0.7
+
+
 def test_an_interrupted_set_is_continued_and_is_the_same_as_one_made_at_once(weights, tmp_path, monkeypatch):
     complete = make_set(weights, small_set(tmp_path / "complete", count=70))
     save, calls = synthetic_set.save_sheet, []

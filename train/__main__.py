@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     kinds.add_argument("--reading", action="store_true", help="instead make the classifier's certainties true for the "
                        "people of split test (docs/evaluation.md)")  # fmt: skip
     kinds.add_argument("--decoder", action="store_true", help="instead make the decoder's full expressions as intense as "
-                       "real ones, without tints (docs/experiments.md)")  # fmt: skip
+                       "the set's, without tints (docs/experiments.md)")  # fmt: skip
     command.set_defaults(run=_calibrate)
 
     command = commands.add_parser("judge", help="train the independent network that evaluates edits, on real pictures only")

@@ -1,4 +1,4 @@
-"""`calibrate --decoder`: makes the decoder's full expressions look as intense as codes say, in the person's own colours.
+"""`calibrate --decoder`: makes the decoder's full expressions as intense as the set's, in the person's own colours.
 
 A decoder trained on the mean error of pixels shows less of an expression than its training pictures do, and the elements of
 c_i come to tint faces, as each occurs in few pictures of a batch. Both are measured on training people and corrected in
@@ -30,9 +30,7 @@ FACTORS = (1.0, 1.2, 1.4, 1.6, 1.8)
 TINT_BOXES = (SKIN_BOX, (0.3, 0.7, 0.02, 0.12), (0.0, 0.08, 0.05, 0.3), (0.92, 1.0, 0.05, 0.3))
 """Boxes of every aligned crop whose mean colour no element of c changes: cheeks and nose, forehead, and both sides of the
 head; left, right, top, bottom, as shares of its side."""
-
-
-MIN_SLOPE = 0.02
+PINV_RTOL = 0.02
 """Combinations of colours that the layer moves by less than this part of what it moves best are left as they are."""
 
 
@@ -107,7 +105,7 @@ def remove_tints(G_dec: Decoder, F_ctrl: Controller, z: Tensor) -> tuple[float, 
         colors = _tint_colors(G_dec.from_first_layer(layer, code.expand(len(z), -1)))
         slopes = torch.stack([torch.autograd.grad(color, layer, retain_graph=True)[0].sum(0) for color in colors.mean(0)])
         change = neutral - colors.detach().mean(0)
-        shifts.append(torch.linalg.pinv(slopes, rtol=MIN_SLOPE) @ change)
+        shifts.append(torch.linalg.pinv(slopes, rtol=PINV_RTOL) @ change)
         tints.append(change[:3])
     G_dec.shift_elements(torch.stack(shifts))
     with torch.no_grad():

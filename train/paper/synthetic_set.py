@@ -115,7 +115,7 @@ class _Sampler:
             person, source = self.faces.subjects[self.faces.subject[index]], self.faces.file_names[index]
         return {
             "file_name": self.file_name(i), "subject": person, "expression": self._expression(i), "split": "train",
-            "intensity": f"{self._code(i).abs().mean():.4f}", "kind": f"synthetic {self.config.kind}", "source": source,
+            "intensity": f"{self._intensity(i):.4f}", "kind": f"synthetic {self.config.kind}", "source": source,
         }  # fmt: skip
 
     def codes(self, start: int) -> tuple[Tensor, Tensor]:
@@ -148,9 +148,13 @@ class _Sampler:
         return int(torch.randint(len(self.faces), (1,), generator=self._generator("x", i)))
 
     def _code(self, i: int) -> Tensor:
-        """A code sampled by eq. 3, (K * d,); the mean of its |c| is the mean of |z_y|, the picture's intensity."""
+        """A code sampled by eq. 3, (K * d,)."""
         y = torch.eye(len(self.expressions))[[i % len(self.expressions)]]
         return self.editor.model.random_code(y, self._generator("c", i))[0]
+
+    def _intensity(self, i: int) -> float:
+        """The mean of |z_y| of eq. 3, which are the numbers of the class that picture i shows."""
+        return self._code(i).view(len(self.expressions), -1)[i % len(self.expressions)].mean().item()
 
 
 def _check_settings(out: Path, weights: str, config: SyntheticConfig, data: str) -> None:
