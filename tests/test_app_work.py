@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 import time
+from collections import deque
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -108,7 +109,7 @@ def test_only_one_handler_does_heavy_work(monkeypatch):
 @pytest.fixture
 def event():
     """Puts an event of gradio's queue in the context, whose answer somebody waits for; yields it."""
-    event = SimpleNamespace(_id="e", session_hash="s", alive=True, enqueue_time=time.monotonic())
+    event = SimpleNamespace(_id="e", session_hash="s", alive=True, enqueue_time=time.monotonic(), concurrency_id="work")
     event.messages = SimpleNamespace(qsize=lambda: 0)
 
     class Queue(SimpleNamespace):
@@ -116,7 +117,7 @@ def event():
             return 0  # none waits, and so it is false
 
     event.queue = Queue(event_ids_to_events={"e": event}, pending_event_ids_session={"s": {"e"}},
-                        pending_messages_per_session={"s": event.messages})  # fmt: skip
+                        pending_messages_per_session={"s": event.messages}, event_queue_per_concurrency_id={})  # fmt: skip
     tokens = LocalContext.blocks.set(SimpleNamespace(_queue=event.queue)), LocalContext.event_id.set("e")
     yield event
     LocalContext.blocks.reset(tokens[0])
@@ -184,3 +185,26 @@ def test_a_request_that_waited_long_is_asked_to_come_back(event):
     event.enqueue_time -= workers.MAX_WAIT_S + 0.1
     with pytest.raises(ExprGANError, match=r"Please try again in \d+ s\."):
         workers.run_limited(lambda: pytest.fail("started"))
+
+
+def test_a_film_waits_for_the_one_before_as_long_as_it_may_run(event):
+    event.concurrency_id = "film"
+    event.queue.event_queue_per_concurrency_id["film"] = SimpleNamespace(queue=[], concurrency_limit=1)
+    event.enqueue_time -= workers.MAX_WAIT_S + 50
+    assert workers.run_limited(lambda: "film", 60) == "film"
+    event.enqueue_time -= 60
+    with pytest.raises(ExprGANError, match="Please try again in 2 s"):
+        workers.run_limited(lambda: pytest.fail("started"), 60)
+
+
+def test_the_time_to_come_back_is_that_of_the_queue(event, monkeypatch):
+    monkeypatch.setattr(workers, "_recent_seconds", {"work": deque([1.0, 3.0]), "film": deque([200.0])})
+    for name, limit in (("work", 2), ("film", 1)):
+        event.queue.event_queue_per_concurrency_id[name] = SimpleNamespace(queue=[1, 2, 3], concurrency_limit=limit)
+    event.enqueue_time -= workers.MAX_WAIT_S + 0.1
+    with pytest.raises(ExprGANError, match="Please try again in 4 s"):
+        workers.run_limited(lambda: None)
+    event.concurrency_id = "film"
+    event.enqueue_time -= 300
+    with pytest.raises(ExprGANError, match="Please try again in 800 s"):
+        workers.run_limited(lambda: None, 300)

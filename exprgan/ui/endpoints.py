@@ -15,11 +15,11 @@ from ..editor import ExpressionEditor
 from ..errors import ExprGANError
 from .input_checks import check_input
 from .session_memory import forget_least_used
-from .workers import NUM_WORKERS, run_limited
+from .workers import MAIN_QUEUE, NUM_WORKERS, run_limited
 
 APOLOGY = "Sorry, something went wrong here, not with you. Please try again, or try another photo."
 
-COMPUTE = {"concurrency_id": "work", "concurrency_limit": NUM_WORKERS, "trigger_mode": "always_last"}
+COMPUTE = {"concurrency_id": MAIN_QUEUE, "concurrency_limit": NUM_WORKERS, "trigger_mode": "always_last"}
 """Options of an event that computes: all of them share one queue, and of many moves of a slider the last counts."""
 INTERNAL = {"show_progress": "hidden", "api_visibility": "private"}
 """Options of an event that is no endpoint of the API and shows no progress."""

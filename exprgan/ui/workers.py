@@ -4,7 +4,7 @@ import contextvars
 import math
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -20,7 +20,10 @@ NUM_WORKERS = 2
 TIMEOUT_S = 30
 """The longest a handler may run, from its start: ten times what the largest photo needs on two cores."""
 MAX_WAIT_S = 8
-"""A request that waited longer in the queue is answered with `BUSY` instead of being computed."""
+"""A request that waited longer in the queue is answered with `BUSY` instead of being computed. In a queue of its own, of films
+or animations, where each may take long, it may wait as long as it may run."""
+MAIN_QUEUE = "work"
+"""`concurrency_id` of all others."""
 HEAVY_WAIT_S = 3
 """The longest that heavy work waits for other heavy work to end, in which time it occupies a worker."""
 UNREAD_S = 10
@@ -28,7 +31,7 @@ UNREAD_S = 10
 STOP_S, POLL_S = 1.0, 0.2
 """Time in which work that is stopped ends, and the interval at which a visitor who left is noticed."""
 
-TOO_LONG = "This took longer than {:.0f} seconds and was cancelled. Please try again, or try a smaller photo."
+TOO_LONG = "This took longer than {:.0f} seconds and was cancelled. Please try again, or with a smaller photo or a shorter film."
 ABANDONED = "Nobody waited for this answer, so it was not computed."
 BUSY = "Many visitors are here at the moment. Please try again in {} s."
 HEAVY_BUSY = "Another visitor's faces are being edited, and that takes a while. Please try again in {} s."
@@ -37,7 +40,8 @@ POOL = ThreadPoolExecutor(NUM_WORKERS + 2, thread_name_prefix="handler")
 _heavy = threading.Semaphore()
 _heavy_until = 0.0
 _at_end: contextvars.ContextVar[ExitStack | None] = contextvars.ContextVar("at_end", default=None)
-_recent_seconds: deque[float] = deque([1.0], maxlen=20)
+_recent_seconds: defaultdict[str, deque[float]] = defaultdict(lambda: deque([1.0], maxlen=20))
+"""By queue: how long the latest handlers ran, in s."""
 
 
 def run_limited(work: Callable[[], Any], timeout_s: float | None = None) -> Any:
@@ -53,7 +57,8 @@ def run_limited(work: Callable[[], Any], timeout_s: float | None = None) -> Any:
     visitor, deadline = _Visitor(), Deadline(timeout_s, TOO_LONG.format(timeout_s))
     if visitor.has_left():
         raise StoppedError(ABANDONED)
-    if visitor.waited_s > MAX_WAIT_S:
+    max_wait_s = MAX_WAIT_S if visitor.queue_id == MAIN_QUEUE else timeout_s
+    if visitor.waited_s > max_wait_s:
         raise ExprGANError(BUSY.format(visitor.retry_s()))
 
     def perform() -> Any:
@@ -61,7 +66,7 @@ def run_limited(work: Callable[[], Any], timeout_s: float | None = None) -> Any:
         with deadline.running(), ExitStack() as stack:
             _at_end.set(stack)
             result = work()
-        _recent_seconds.append(time.monotonic() - start)
+        _recent_seconds[visitor.queue_id].append(time.monotonic() - start)
         return result
 
     begun = time.monotonic()
@@ -69,7 +74,7 @@ def run_limited(work: Callable[[], Any], timeout_s: float | None = None) -> Any:
     while not wait([future], POLL_S).done:
         if visitor.has_left():
             deadline.cancel(ABANDONED)
-        elif not future.running() and time.monotonic() - begun > MAX_WAIT_S - visitor.waited_s:
+        elif not future.running() and time.monotonic() - begun > max_wait_s - visitor.waited_s:
             deadline.cancel(BUSY.format(visitor.retry_s()))
         elif deadline.seconds_left > -STOP_S:
             continue
@@ -103,6 +108,7 @@ class _Visitor:
         self._event = None
         if self._queue is not None:
             self._event = self._queue.event_ids_to_events.get(LocalContext.event_id.get(None))
+        self.queue_id = self._event.concurrency_id if self._event else MAIN_QUEUE
         self.waited_s = time.monotonic() - self._event.enqueue_time if self._event else 0.0
         self._unread_since = self._event.enqueue_time if self._event else 0.0
         self._read_before = 1  # the message that this event starts
@@ -124,6 +130,8 @@ class _Visitor:
 
     def retry_s(self) -> int:
         """When a request made then may expect an answer: in how many seconds those that wait now are answered."""
-        waiting = 0 if self._queue is None else len(self._queue)
-        mean = sum(_recent_seconds) / len(_recent_seconds)
-        return max(2, math.ceil((waiting + 1) * mean / NUM_WORKERS))
+        queues = {} if self._queue is None else self._queue.event_queue_per_concurrency_id
+        own = queues.get(self.queue_id)
+        waiting, at_once = (len(own.queue), own.concurrency_limit or 1) if own else (0, NUM_WORKERS)
+        recent = _recent_seconds[self.queue_id]
+        return max(2, math.ceil((waiting + 1) * sum(recent) / len(recent) / at_once))
