@@ -9,12 +9,16 @@ import av
 import numpy as np
 from PIL import Image
 
+from exprgan.video.clip_reader import ClipReader
+from exprgan.video.film_writer import FilmFormat, join_segments, write_segment
+
 TIME_BASE = Fraction(1, 15360)
 BACKGROUND = (120, 120, 125)
 
 
 def write_clip(path: Path, pictures: Iterable[Image.Image], *, steps: Sequence[int] = (600,), sound: str = "aac",
-               rotation: int = 0, codec: str = "libx264", pix_fmt: str = "yuv420p") -> Path:  # fmt: skip
+               sound_rate: int = 44100, rotation: int = 0, codec: str = "libx264",
+               pix_fmt: str = "yuv420p") -> Path:  # fmt: skip
     """Writes pictures of one size; `steps` are durations of frames in 1/15360 s, repeated: 600 is 25.6 frames a second."""
     with av.open(str(path), "w") as container:
         video, audio, pts = None, None, 0
@@ -25,18 +29,18 @@ def write_clip(path: Path, pictures: Iterable[Image.Image], *, steps: Sequence[i
                 video.time_base = video.codec_context.time_base = TIME_BASE
                 if rotation:
                     video.set_display_rotation(rotation)
-                audio = container.add_stream(sound, rate=44100, layout="mono") if sound else None
+                audio = container.add_stream(sound, rate=sound_rate, layout="mono") if sound else None
             frame = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
             frame.pts, frame.time_base = pts, TIME_BASE
             container.mux(video.encode(frame))
             pts += steps[i % len(steps)]
         container.mux(video.encode())
         if audio:
-            resample = av.AudioResampler(format=audio.format.name, layout="mono", rate=44100)
-            for k in range(int(pts * TIME_BASE * 44100 / 1024)):
+            resample = av.AudioResampler(format=audio.format.name, layout="mono", rate=sound_rate)
+            for k in range(int(pts * TIME_BASE * sound_rate / 1024)):
                 tone = np.sin(np.arange(k * 1024, (k + 1) * 1024) * 0.06).astype(np.float32)[None] * 0.2
                 frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
-                frame.sample_rate, frame.pts = 44100, k * 1024
+                frame.sample_rate, frame.pts = sound_rate, k * 1024
                 for resampled in resample.resample(frame):
                     container.mux(audio.encode(resampled))
             container.mux(audio.encode(None))
@@ -63,3 +67,24 @@ def sound_packets(path: Path) -> list[tuple[float, bytes]]:
     """Time in s and content of every packet of sound."""
     with av.open(str(path)) as container:
         return [(float(packet.pts * packet.time_base), bytes(packet)) for packet in container.demux(audio=0) if packet.size]
+
+
+def read(path):
+    with ClipReader(path) as reader:
+        return list(reader.frames())
+
+
+def pixels(image):
+    return np.asarray(image.convert("RGB"), np.int16)
+
+
+def copy_film(source: Path, out: Path, every: int = 7) -> Path:
+    """Writes the frames of a film as segments, unchanged, and joins them."""
+    with ClipReader(source) as reader:
+        frames, segments = list(reader.frames()), []
+        for start in range(0, len(frames), every):
+            segments.append(out.with_name(f"{start:04d}.nut"))
+            pictures = [(frame.image, frame.pts, frame.duration) for frame in frames[start : start + every]]
+            write_segment(segments[-1], pictures, FilmFormat.like(reader))
+        join_segments(segments, reader, out)
+    return out

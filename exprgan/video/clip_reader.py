@@ -53,8 +53,9 @@ class Colors:
 class ClipReader:
     """A film that was opened: its facts, and its frames. A context manager.
 
-    A turned film is read upright. Frames of more than 8 bits a channel are rounded to 8. The colours of a film, HDR
-    included, are neither converted nor tone-mapped: `colors` describes them, and a film written with the same looks alike.
+    A turned or mirrored film is read as players show it. Frames of more than 8 bits a channel are rounded to 8. The colours
+    of a film, HDR included, are neither converted nor tone-mapped: `colors` describes them, and a film that is written with
+    the same looks alike.
 
     Args:
         path: a film in any format that the FFmpeg libraries of PyAV read.
@@ -93,13 +94,14 @@ class ClipReader:
         """Closes the file."""
         self._container.close()
 
-    def frames(self, after: int | None = None) -> Iterator[Frame]:
+    def frames(self, after: int | None = None, step: float = 0.0) -> Iterator[Frame]:
         """Yields the frames in the order of their times; with `after`, those later than this pts.
 
-        A part that is damaged is left out. Where the file ends too early, the frames end; `warning` says so.
+        With `step` those at least so many seconds apart; the others are decoded, but not converted. A part that is damaged
+        is left out. Where the file ends too early, the frames end; `warning` says so.
         """
         self._seek(after)
-        pts = self._first_pts - 1 if after is None else after
+        pts, last = self._first_pts - 1 if after is None else after, float("-inf")
         for frame in self._decode():
             check()
             time = self._pts_of(frame)
@@ -107,6 +109,9 @@ class ClipReader:
                 continue
             pts = pts + 1 if time is None or time <= pts else time  # times must increase
             seconds = float((pts - self._first_pts) * self.time_base)
+            if seconds - last < step:
+                continue
+            last = seconds
             yield Frame(self._to_image(frame), pts, frame.duration or 0, seconds)
 
     @property
@@ -144,8 +149,8 @@ class ClipReader:
             factor = self._max_side / max(width, height)
             width, height = (max(MIN_SIDE_PX, 2 * round(side * factor / 2)) for side in (width, height))
         self._size = width, height
-        self._quarter_turns = round(first.rotation / 90) % 4
-        self.size = (height, width) if self._quarter_turns % 2 else (width, height)
+        self._is_transposed, self._row_step, self._column_step = _read_orientation(first)
+        self.size = (height, width) if self._is_transposed else (width, height)
         """Width and height of the upright frames in px."""
         self.time_base: Fraction = stream.time_base or Fraction(1, 90_000)
         """Unit of `Frame.pts` in s."""
@@ -155,7 +160,7 @@ class ClipReader:
         self.seconds = float(duration or Fraction(self._container.duration or 0, self._av.time_base))
         """Duration as the file declares it; 0 if it does not."""
         aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
-        self.pixel_aspect = 1 / aspect if self._quarter_turns % 2 else aspect
+        self.pixel_aspect = 1 / aspect if self._is_transposed else aspect
         """Width of a pixel in its heights."""
         matrix = int(first.colorspace)
         guessed = BT709 if first.height >= HD_HEIGHT else BT601
@@ -212,7 +217,19 @@ class ClipReader:
             interpolation=exact_scaling(reformatter), src_color_range=source_range,
             dst_color_range=reformatter.ColorRange.JPEG,
         )  # fmt: skip
-        return Image.fromarray(np.ascontiguousarray(np.rot90(rgb.to_ndarray(), self._quarter_turns)))
+        pixels = rgb.to_ndarray().swapaxes(0, 1) if self._is_transposed else rgb.to_ndarray()
+        return Image.fromarray(np.ascontiguousarray(pixels[:: self._row_step, :: self._column_step]))
+
+
+def _read_orientation(frame: Any) -> tuple[bool, int, int]:
+    """How a picture becomes upright: whether rows and columns are exchanged, then the steps through each, 1 or -1."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return False, 1, 1
+    a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).tolist()  # upright x = a x + c y, y = b x + d y
+    is_transposed = abs(c) > abs(a)
+    row, column = (b, c) if is_transposed else (d, a)
+    return is_transposed, -1 if row < 0 else 1, -1 if column < 0 else 1
 
 
 def open_clip(av: Any, path: Path) -> Any:

@@ -26,6 +26,8 @@ SEGMENT_S = 4
 SPEED_FRAMES = 50
 """Number of frames over which the speed is measured."""
 PARTS_SUFFIX, JOB_FILE, LOCK_FILE = ".parts", "job.json", ".lock"
+EXTRA_S = 0.5
+"""Seconds by which a film may be longer than `max_seconds`: a camera does not stop on the second."""
 HASHED_BYTES = 1 << 20
 """Bytes at the start and at the end of a clip by which it is recognised, beside its size."""
 
@@ -95,7 +97,7 @@ def make_film(
     Args:
         settings: all that the pictures depend on beside the clip, as JSON knows it.
         keep_parts: False deletes the segments if the run is stopped by an error.
-        max_seconds: a longer clip is refused.
+        max_seconds: a clip that is longer by more than EXTRA_S is refused.
 
     Raises:
         ValueError: `out` does not end in .mp4, or is the clip.
@@ -104,8 +106,8 @@ def make_film(
         ExprGANError: a file cannot be written, or another run writes the same film.
     """
     check_output(out, clip.path)
-    if max_seconds is not None and clip.seconds > max_seconds:
-        raise BadVideoError(f"{clip.path.name} is {clip.seconds:.0f} s long; at most {max_seconds:.0f} s are edited here.")
+    if max_seconds is not None and clip.seconds > max_seconds + EXTRA_S:
+        raise BadVideoError(f"{clip.path.name} is {clip.seconds:.1f} s long; at most {max_seconds:g} s are edited here.")
     with _Parts.opened(out, {"clip": fingerprint(clip.path), **settings}, keep_parts) as parts:
         done = parts.resume(painter)
         report = _Reporter(clip.num_frames, done.frames, parts.note, progress)
@@ -116,8 +118,8 @@ def make_film(
         def pictures(segment: Iterator[Frame]) -> Iterator[tuple[Image.Image, int, int]]:
             nonlocal count, edited, last, end
             for frame in segment:
-                if max_seconds is not None and frame.time > max_seconds:
-                    raise BadVideoError(f"{clip.path.name} is longer than {max_seconds:.0f} s, which is the limit here.")
+                if max_seconds is not None and frame.time > max_seconds + EXTRA_S:
+                    raise BadVideoError(f"{clip.path.name} is longer than {max_seconds:g} s, which is the limit here.")
                 picture, is_edited = painter.paint(frame)
                 yield picture, frame.pts, frame.duration
                 count, edited, last = count + 1, edited + is_edited, frame

@@ -117,8 +117,9 @@ class _Sound:
             self.out = target.add_stream_from_template(stream)
         else:
             layout = "mono" if stream.codec_context.channels == 1 else "stereo"
-            self.out = target.add_stream("aac", rate=stream.rate, layout=layout)
-            self._resample = av.AudioResampler(format="fltp", layout=layout, rate=stream.rate)
+            rate = min(av.Codec("aac", "w").audio_rates, key=lambda rate: abs(rate - stream.rate))
+            self.out = target.add_stream("aac", rate=rate, layout=layout)
+            self._resample = av.AudioResampler(format="fltp", layout=layout, rate=rate)
 
     def packets(self, packet: Any) -> Iterator[Any]:
         """The packets to be written for one that was read; the last one read is empty."""
