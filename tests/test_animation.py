@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
 from exprgan import ExprGANError, NoFaceError
-from exprgan.editing.animation import Animation, in_srgb, num_frames, rise_and_fall
+from exprgan.editing.animation import Animation, num_frames, rise_and_fall
 from exprgan.editing.target import Aim
 from exprgan.models.warp_network import WIDE_CROP_SCALE
 from exprgan.photo.ai_metadata import DIGITAL_SOURCE, SOFTWARE
@@ -154,18 +154,6 @@ def test_an_animation_can_be_scaled_down_before_it_is_edited(editor, subject, sw
     assert small.size == (150, 150) and sweep.at_most(400) is sweep
     shrunk = sweep[10].resize((150, 150), Image.Resampling.LANCZOS)
     assert np.abs(pixels(shrunk) - pixels(small[10])).mean() < 2
-
-
-def test_a_colour_profile_is_converted_to_srgb():
-    photo = Image.new("RGB", (32, 32), (200, 40, 40))
-    wide = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))  # a profile that fits no RGB photo
-    assert in_srgb(photo).getpixel((0, 0)) == (200, 40, 40)
-    photo.info["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    assert np.abs(np.subtract(in_srgb(photo).getpixel((0, 0)), (200, 40, 40))).max() <= 1
-    for broken in (b"no profile", wide.tobytes()):
-        photo.info["icc_profile"] = broken
-        assert in_srgb(photo).getpixel((0, 0)) == (200, 40, 40)
-    assert not in_srgb(photo).info
 
 
 @pytest.mark.parametrize("frames", [2, 3, 25, 50])

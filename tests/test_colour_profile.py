@@ -1,4 +1,4 @@
-"""Colours that a file states by a CMYK or grey profile, or by a PNG's gamma: as a viewer shows them, in sRGB."""
+"""Colours that a file states by a profile, or by a PNG's gamma: as a viewer shows them, in sRGB."""
 
 import io
 import itertools
@@ -6,8 +6,10 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 
+from exprgan.photo.alignment import crop_face
+from exprgan.photo.colour_profile import in_srgb
 from exprgan.photo.image_io import load_photo
 
 D50 = struct.pack(">3i", *(round(value * 65536) for value in (0.9642, 1, 0.8249)))
@@ -35,6 +37,17 @@ def cmyk_profile() -> bytes:
     identity = struct.pack(">9i", *(np.eye(3, dtype=int).ravel() * 65536))
     lut = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + bytes(range(256)) * 4 + nodes + bytes(range(256)) * 3
     return icc_profile(b"prtr", b"CMYK", b"Lab ", {b"A2B0": lut, b"wtpt": b"XYZ " + bytes(4) + D50})
+
+
+def p3_profile() -> bytes:
+    """Display P3, with gamma 2.2."""
+    primaries = {"r": (0.5151, 0.2412, -0.0011), "g": (0.2920, 0.6922, 0.0419), "b": (0.1571, 0.0666, 0.7841)}
+    curve = b"curv" + bytes(4) + struct.pack(">IH2x", 1, round(2.2 * 256))
+    tags = {b"wtpt": b"XYZ " + bytes(4) + D50}
+    for name, xyz in primaries.items():
+        tags[f"{name}XYZ".encode()] = b"XYZ " + bytes(4) + struct.pack(">3i", *(round(value * 65536) for value in xyz))
+        tags[f"{name}TRC".encode()] = curve
+    return icc_profile(b"mntr", b"RGB ", b"XYZ ", tags)
 
 
 def grey_profile(gamma: float) -> bytes:
@@ -117,3 +130,27 @@ def test_the_darkest_16_bit_levels_keep_their_differences():
 def test_a_gamma_that_says_nothing_else_changes_nothing(info):
     image = Image.fromarray(np.arange(256 * 3, dtype=np.uint8).reshape(16, 16, 3))
     assert load_photo(as_file(image, "PNG", pnginfo=info)).tobytes() == image.tobytes()
+
+
+def test_a_wide_photo_keeps_its_profile_in_crops_and_becomes_srgb_where_none_is_kept():
+    photo = Image.new("RGB", (64, 64), (200, 40, 40))
+    assert in_srgb(photo).getpixel((0, 0)) == (200, 40, 40)
+    photo.info["icc_profile"] = p3_profile()
+    crop = crop_face(photo, np.eye(2, 3), 32)
+    assert crop.info == photo.info and crop.getpixel((9, 9)) == (200, 40, 40)
+    red, green, blue = in_srgb(crop).getpixel((9, 9))
+    assert red > 208 and green < 30 and blue < 40 and not in_srgb(crop).info
+    photo.info["icc_profile"] += b"mpet"  # may take minutes
+    assert in_srgb(photo).getpixel((9, 9)) == (200, 40, 40)
+
+
+def test_a_colour_profile_is_converted_to_srgb():
+    photo = Image.new("RGB", (32, 32), (200, 40, 40))
+    wide = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))  # a profile that fits no RGB photo
+    assert in_srgb(photo).getpixel((0, 0)) == (200, 40, 40)
+    photo.info["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert np.abs(np.subtract(in_srgb(photo).getpixel((0, 0)), (200, 40, 40))).max() <= 1
+    for broken in (b"no profile", wide.tobytes()):
+        photo.info["icc_profile"] = broken
+        assert in_srgb(photo).getpixel((0, 0)) == (200, 40, 40)
+    assert not in_srgb(photo).info

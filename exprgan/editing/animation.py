@@ -7,19 +7,18 @@ The last frame leads into the first.
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms
+from PIL import Image
 from torch import Tensor
 
 from ..deadline import check
 from ..models.exprgan import ExprGAN
+from ..photo.colour_profile import in_srgb
 from ..photo.video_writer import WRITERS, FrameProgress, check_suffix
 from .multi_face import Box, FacePatch, composite, edit_patches
 from .results import EditResult, Reading, Subject, scale_down
@@ -177,15 +176,3 @@ def num_frames(seconds: float, fps: float) -> int:
     if not 0 < float(seconds) <= MAX_SECONDS:
         raise ValueError(f"seconds must be more than 0 and at most {MAX_SECONDS}, not {seconds!r}")
     return max(2, round(seconds * fps))
-
-
-def in_srgb(photo: Image.Image) -> Image.Image:
-    """The photo converted from its colour profile, if it has a valid one, to sRGB, the colour space of videos."""
-    profile = photo.info.get("icc_profile")
-    result = photo.copy()
-    if profile:
-        with suppress(ImageCms.PyCMSError, OSError):  # an unreadable profile is ignored
-            source = ImageCms.ImageCmsProfile(BytesIO(profile))
-            result = ImageCms.profileToProfile(photo, source, ImageCms.createProfile("sRGB")) or result
-    result.info = {}
-    return result

@@ -84,7 +84,7 @@ def photo_from_enlarged_crop(photo_from_crop: np.ndarray, crop_px: int, scale: f
 def crop_face(photo: Image.Image, matrix: np.ndarray, size: int, supersampling: int = SUPERSAMPLING) -> Image.Image:
     """Cuts a crop of side `size` px out of an RGB photo; `matrix`: crop from photo.
 
-    Where the crop reaches past the photo, the photo's edge pixels are repeated.
+    Where the crop reaches past the photo, the photo's edge pixels are repeated. It keeps the photo's colour profile.
     """
     step = 1 / scale_of(matrix)  # photo px per crop px
     sampling = supersampling if step > 1 else 1
@@ -95,7 +95,9 @@ def crop_face(photo: Image.Image, matrix: np.ndarray, size: int, supersampling: 
     part_from_crop = scale_input(compose(part_from_photo, photo_from_crop), 1 / sampling)
     crop = part.transform((size * sampling, size * sampling), Image.Transform.AFFINE, tuple(part_from_crop.ravel()),
                           Image.Resampling.BICUBIC)  # fmt: skip
-    return crop if sampling == 1 else crop.resize((size, size), Image.Resampling.LANCZOS)
+    crop = crop if sampling == 1 else crop.resize((size, size), Image.Resampling.LANCZOS)
+    crop.info = photo.info.copy()
+    return crop
 
 
 def _extract_region(photo: Image.Image, corners: np.ndarray, shrink: int) -> tuple[Image.Image, np.ndarray]:

@@ -1,8 +1,9 @@
-"""Converts colours to sRGB as a viewer does: through a CMYK or grey ICC profile, or from the gamma of a PNG."""
+"""Converts colours to sRGB as a viewer does: through an ICC profile, or from the gamma of a PNG."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -33,6 +34,18 @@ def apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
     if image.mode == "RGBA":
         converted.putalpha(image.getchannel("A"))
     return converted
+
+
+def in_srgb(photo: Image.Image) -> Image.Image:
+    """An RGB photo converted from its colour profile, if it has a valid one, to sRGB: for videos and sheets."""
+    profile = photo.info.get("icc_profile")
+    result = photo.copy()
+    if profile and b"mpet" not in profile:  # as in `apply_profile`
+        with suppress(ImageCms.PyCMSError, OSError):  # an unreadable profile is ignored
+            source = ImageCms.ImageCmsProfile(BytesIO(profile))
+            result = ImageCms.profileToProfile(photo, source, ImageCms.createProfile("sRGB")) or result
+    result.info = {}
+    return result
 
 
 def read_gamma(info: Mapping[str | tuple[int, int], Any]) -> float | None:

@@ -4,6 +4,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..editor import ExpressionEditor
 from ..photo.ai_metadata import mark_edited
+from ..photo.colour_profile import in_srgb
 from .handlers import EXAMPLES
 from .photo_session import PhotoSession, face_square, save_result
 from .words import short_name, title
@@ -32,6 +33,6 @@ def download_sheet(editor: ExpressionEditor, photo: str | None, face: int, sessi
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(22)
     for i, (label, picture) in enumerate(tiles):
         x, y = i % COLUMNS * TILE_PX, i // COLUMNS * (TILE_PX + LABEL_PX)
-        sheet.paste(ImageOps.fit(picture.crop(square), (TILE_PX, TILE_PX), Image.Resampling.LANCZOS), (x, y))
+        sheet.paste(ImageOps.fit(in_srgb(picture.crop(square)), (TILE_PX, TILE_PX), Image.Resampling.LANCZOS), (x, y))
         pen.text((x + TILE_PX / 2, y + TILE_PX + LABEL_PX / 2), label, fill="#1c1917", font=font, anchor="mm")
     return save_result(mark_edited(sheet), ".jpg", f"{short_name(session.path)}-all-expressions")

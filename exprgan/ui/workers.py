@@ -20,10 +20,10 @@ NUM_WORKERS = 2
 TIMEOUT_S = 30
 """The longest a handler may run, from its start: ten times what the largest photo needs on two cores."""
 MAX_WAIT_S = 8
-"""A request that waited longer in the queue is answered with `BUSY` instead of being computed. In a queue of its own, of films
-or animations, where each may take long, it may wait as long as it may run."""
+"""A request that waited longer in the queue is answered with `BUSY` instead of being computed. In the queues of films and
+animations, where each may take long, it may wait as long as it may run."""
 MAIN_QUEUE = "work"
-"""`concurrency_id` of all others."""
+"""`concurrency_id` of the queue of all other requests."""
 HEAVY_WAIT_S = 3
 """The longest that heavy work waits for other heavy work to end, in which time it occupies a worker."""
 UNREAD_S = 10
@@ -31,7 +31,9 @@ UNREAD_S = 10
 STOP_S, POLL_S = 1.0, 0.2
 """Time in which work that is stopped ends, and the interval at which a visitor who left is noticed."""
 
-TOO_LONG = "This took longer than {:.0f} seconds and was cancelled. Please try again, or with a smaller photo or a shorter film."
+TOO_LONG = (
+    "This took longer than {:.0f} seconds and was cancelled. Please try again, or with a smaller photo or a shorter film."
+)
 ABANDONED = "Nobody waited for this answer, so it was not computed."
 BUSY = "Many visitors are here at the moment. Please try again in {} s."
 HEAVY_BUSY = "Another visitor's faces are being edited, and that takes a while. Please try again in {} s."

@@ -98,14 +98,11 @@ def calm_units(editor: ExpressionReader, clip: ClipReader, face: int | None) -> 
 
     It is sought in the first CALM_S of the clip; empty if the face is not found there.
     """
-    tracker, looked = FaceTracker(FrameEditor(editor).encode, face), -LOOK_S
+    tracker = FaceTracker(FrameEditor(editor).encode, face)
     units: dict[int, tuple[float, float]] = {}
-    for frame in clip.frames():
+    for frame in clip.frames(step=LOOK_S):
         if frame.time > CALM_S:
             break
-        if frame.time - looked < LOOK_S:
-            continue
-        looked = frame.time
         track, _ = tracker.update(frame.image, frame.time)
         if track is None or track.is_held:
             continue

@@ -1,5 +1,6 @@
 """Films by an editor: one person in a film gets another expression, or a photo those of a person in a film."""
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 from ..editing.multi_face import EditRequest
 from ..editing.results import Subject, scale_down
 from ..models.controller import check_intensity
+from ..photo.colour_profile import in_srgb
 from ..photo.detection import Face
 from .clip_reader import ClipReader
 from .drive_painter import MAX_SIDE, DrivePainter, calm_units
@@ -78,12 +80,13 @@ class FilmEditing:
         """
         strength = check_intensity(strength, "strength")
         subject = self.read(photo, face)
+        subject = dataclasses.replace(subject, photo=in_srgb(subject.photo))
         side = max_side or MAX_SIDE
         subject = scale_down([subject], side)[0] if side < max(subject.photo.size) else subject
         picture = hashlib.sha256(subject.photo.tobytes()).hexdigest()
         settings = {"drive": picture, "box": subject.photo_from_crop.tolist(), "strength": strength, "face": clip_face,
                     "model": model_fingerprint(self.model)}  # fmt: skip
-        with ClipReader(clip) as reader:
+        with ClipReader(clip, MAX_SIDE) as reader:
             painter = DrivePainter(self, subject, strength, calm_units(self, reader, clip_face), clip_face)
             film = FilmFormat.like(reader, subject.photo.size)
             return make_film(reader, Path(out), painter, film, settings, progress=progress, **options)
