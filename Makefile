@@ -29,7 +29,7 @@ app: $(venv)/.app-$(if $(LOCKED),locked,installed)
 
 # A worker keeps to its share of the cores (tests/conftest.py); a file's tests stay together, so its fixtures are made once.
 test: $(venv)/.test-installed
-	CUDA_VISIBLE_DEVICES= $(python) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	CUDA_VISIBLE_DEVICES= $(python) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(venv)/.test-installed
 	$(python) -m ruff check .

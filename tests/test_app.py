@@ -20,6 +20,7 @@ from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from exprgan import ExprGANError
 from exprgan.photo.detection import Face, find_faces
 from exprgan.photo.image_io import is_marked, load_photo
 from exprgan.ui import animation_panel, endpoints, film_panel, handlers, looks, page, sheet, words
@@ -186,11 +187,19 @@ def test_an_invalid_animation_is_answered_with_a_sentence(client, data_dir, wron
 
 
 def test_a_slow_machine_makes_fewer_frames(monkeypatch):
-    clock = iter((0.0, 5.0))
+    clock = iter((0.0, 3.0, 3.0, 8.0))
     monkeypatch.setattr(animation_panel, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     rates = []
     animation_panel.choose_frame_rate(lambda fps: rates.append(fps) or list(range(40)))
     assert rates == [animation_panel.MAX_FPS, animation_panel.MIN_FPS]
+    with pytest.raises(ExprGANError, match="would take about 40 seconds, and 30 are allowed"):
+        animation_panel.choose_frame_rate(lambda fps: list(range(40)))
+
+
+def test_the_names_of_two_photos_fit_into_that_of_a_file():
+    name = words.short_name(f"/tmp/{'写真' * 40}.jpg")
+    assert name == "写真" * 15 and len(f"{name}-like-{name}.mp4".encode()) < 255
+    assert words.short_name("a/me.jpg") == "me"
 
 
 def test_a_transfer_says_which_expression_it_read(client, data_dir):

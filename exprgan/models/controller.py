@@ -93,7 +93,7 @@ class Controller(CalibratedModule):
             if style is None:
                 c[i] = self._along_path(i, intensity)
             else:
-                c[i, style] = 2 * intensity - 1
+                c[i, int(style)] = 2 * intensity - 1  # 1.0 is in the range, too
         return c.flatten()
 
     def neutral(self) -> Tensor:

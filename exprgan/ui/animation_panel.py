@@ -10,10 +10,12 @@ from ..deadline import check
 from ..editing.animation import Animation, Kind
 from ..editing.results import Fidelity
 from ..editor import ExpressionEditor
+from ..errors import ExprGANError
 from .endpoints import INTERNAL, page_event
 from .handlers import edit, expression_mix, read_faces, with_args_of
 from .photo_session import PhotoSession, new_path
 from .words import short_name
+from .workers import TIMEOUT_S
 
 MAX_SIDE_PX = {"mp4": 720, "gif": 400, "webp": 480}
 """Format -> the longest side."""
@@ -22,6 +24,9 @@ MAX_FPS, MIN_FPS = 20, 8
 RENDER_TIME_S = 12
 MAX_SECONDS = 3
 """The longest rise and fall of an expression. A tour has one for every expression."""
+TOO_MUCH = (
+    f"This film would take about {{:.0f}} seconds, and {TIMEOUT_S} are allowed. Choose fewer faces, or one expression."
+)
 NOTHING_TO_ANIMATE = "There is nothing to animate: choose an expression, or fine-tune the face first."
 
 
@@ -73,11 +78,17 @@ def animate(editor: ExpressionEditor, photo: str | None, expression: str, intens
 
 
 def choose_frame_rate(make_animation: Callable[[float], Animation]) -> Animation:
-    """The animation at the highest frame rate that `RENDER_TIME_S` allows: one frame is timed, and half are distinct."""
+    """The animation at the highest frame rate that `RENDER_TIME_S` allows: one frame is timed, and half are distinct.
+
+    Raises:
+        ExprGANError: even at MIN_FPS it would take longer than `TIMEOUT_S`.
+    """
     smooth = make_animation(MAX_FPS)
     start = time.monotonic()
     smooth[len(smooth) // 5]
     needed = (time.monotonic() - start) * len(smooth) / 2
+    if needed * MIN_FPS / MAX_FPS > TIMEOUT_S:
+        raise ExprGANError(TOO_MUCH.format(needed * MIN_FPS / MAX_FPS))
     return smooth if needed <= RENDER_TIME_S else make_animation(max(MIN_FPS, int(MAX_FPS * RENDER_TIME_S / needed)))
 
 

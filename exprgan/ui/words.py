@@ -34,8 +34,9 @@ MAX_TURN = 0.2
 """How far the nose may lie beside the middle of the eyes, in eye distances; 0.05 in the example photos."""
 MIN_WIDTH_PX = 60
 """The width of the smallest face that is edited without a remark."""
-MAX_NAME = 60
-"""The longest part of a photo's name, in characters, that a result's name repeats."""
+MAX_NAME, MAX_NAME_BYTES = 60, 90
+"""The longest part of a photo's name, in characters and in bytes, that a result's name repeats. A file's name has at most
+255 bytes, and some results repeat the names of two photos."""
 
 
 def adjective(expression: str) -> str:
@@ -126,4 +127,5 @@ def result_name(photo: str, settings: Mapping[str, Any], count: int = 1) -> str:
 def short_name(path: str) -> str:
     """The name of a file without suffix and without what a file system may refuse, at most `MAX_NAME` characters."""
     stem = re.split(r"[\\/]", path)[-1].rpartition(".")[0]
-    return re.sub(r"[^\w\- ]+", "_", stem)[:MAX_NAME].strip() or "photo"
+    name = re.sub(r"[^\w\- ]+", "_", stem)[:MAX_NAME].encode()[:MAX_NAME_BYTES]
+    return name.decode(errors="ignore").strip() or "photo"
