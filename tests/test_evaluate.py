@@ -207,6 +207,7 @@ def test_distances_of_sets_are_those_of_their_gaussians():
     moved = b * torch.tensor([1.0, 2.0, 1.0, 1.0]) + torch.tensor([3.0, 0.0, 0.0, 0.0])
     assert frechet_distance(a, moved) == pytest.approx(9 + 1, rel=0.1)  # |means|^2 + (2 - 1)^2
     assert kernel_distance(a, moved) > 1
+    assert math.isnan(frechet_distance(a[:1], b)) and math.isnan(kernel_distance(a, b[:1]))
 
 
 def test_an_evaluator_is_measured_on_real_pictures(edit_set):

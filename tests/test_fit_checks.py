@@ -60,6 +60,10 @@ def test_the_logged_rate_and_held_out_numbers_are_those_of_the_run(faces_dir, co
     with torch.inference_mode():
         error = (model.G_dec(model.G_enc(x), model.Q(x, y)) - x).abs().mean().item()
     assert logged[-1]["held_out/pixel"] == pytest.approx(error, abs=1e-4)
+    for condition, c in (("none", torch.zeros(len(y), y.shape[1] * 5)), ("label", (2 * y - 1).repeat_interleave(5, 1))):
+        with torch.inference_mode():
+            error = (model.G_dec(model.G_enc(x), c) - x).abs().mean().item()
+        assert held_out_metrics(model, faces, condition)["held_out/pixel"] == pytest.approx(error, abs=1e-4)
 
 
 def test_the_learning_rate_rises_decays_and_follows_the_batch():

@@ -237,7 +237,9 @@ def test_impossible_tables_are_refused(weights, tmp_path, faces_dir):
 # Figures
 
 
-def test_the_figures_of_the_paper_are_drawn(weights, tmp_path, faces_dir):
+def test_the_figures_of_the_paper_are_drawn(weights, tmp_path, faces_dir, monkeypatch):
+    transfers, transfer = [], ExpressionEditor.transfer
+    monkeypatch.setattr(ExpressionEditor, "transfer", lambda *args, by=None: transfers.append(by) or transfer(*args, by=by))
     assert sorted(FIGURES) == [2, 3, 4, 5, 6, 7]
     command = ["figures", "--weights", weights, "--data", str(faces_dir), "--caae", weights]
     assert main([*command, "--out", str(tmp_path / "all")]) == 0
@@ -246,6 +248,7 @@ def test_the_figures_of_the_paper_are_drawn(weights, tmp_path, faces_dir):
         with Image.open(path) as picture:
             assert min(picture.size) > 100
         assert is_marked(path)
+    assert set(transfers) == {"code"}  # Figure 4 shows c, also for weights whose T transfers action units
     with_caae = Image.open(tmp_path / "all" / "figure-2.png")
     [path] = draw_figures([2], weights, str(faces_dir), str(tmp_path / "without"))
     assert Image.open(path).height == with_caae.height - 2 * 32  # one row per person less

@@ -1,5 +1,6 @@
 """`dials`: pictures of held-out people with each dial at several values, and what is read in them."""
 
+import re
 from pathlib import Path
 
 from PIL import Image
@@ -55,7 +56,8 @@ def draw_dials(weights: str, data: str, out: str, people: int = 6, fold: int | N
     if people < 1:
         raise ValueError(f"people must be at least 1, not {people!r}")
     faces = FaceFolder.load(data, "test", config.image_size, config.expressions, fold)
-    subjects = dict(zip(faces.subjects, pick_neutral_subjects(editor, faces, people), strict=False))
+    names_of_people = (re.sub(r"[^\w-]", "_", name) for name in faces.subjects)  # a name must not lead out of the folder
+    subjects = dict(zip(names_of_people, pick_neutral_subjects(editor, faces, people), strict=False))
     folder, rows = Path(out), [COLUMNS]
 
     def save(picture: Image.Image, *place: str) -> str:

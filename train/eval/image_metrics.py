@@ -1,5 +1,7 @@
 """Distances between images and between sets of features, as plain numbers of plain arrays."""
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -34,7 +36,12 @@ def ssim(first: Tensor, second: Tensor) -> np.ndarray:
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """Fréchet distance of Gaussians fitted to features (N, F) and (M, F); FID if a network computed the features."""
+    """Fréchet distance of Gaussians fitted to features (N, F) and (M, F); FID if a network computed the features.
+
+    NaN for fewer than two of either.
+    """
+    if min(len(first), len(second)) < 2:
+        return math.nan
     a, b = first.double().numpy(), second.double().numpy()
     values, vectors = np.linalg.eigh(np.cov(a, rowvar=False))
     root = vectors * np.sqrt(values.clip(0)) @ vectors.T

@@ -284,7 +284,7 @@ class Trainer:
             editor = ExpressionEditor(self.ema.eval())
             sheet = expression_sheet(editor, pick_neutral_subjects(editor, self.held_out, count=6), "decoder")
             self.tracker.log_sheet(stage, sheet, self.step, self.total_steps)
-            self.tracker.log(stage, held_out_metrics(self.ema, self.held_out), self.total_steps)
+            self.tracker.log(stage, held_out_metrics(self.ema, self.held_out, self.config.condition), self.total_steps)
 
     def _save(self) -> None:
         stages = self.config.stage_names

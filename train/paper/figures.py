@@ -1,6 +1,7 @@
 """`figures`: the paper's Figures 2 to 7, from any weights and data. A figure is one decorated function of a `Gallery`."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -95,7 +96,8 @@ def draw_transfer(gallery: Gallery, count: int = 6) -> EditedImage:
     top = [gallery.expressive_subject(people[(count + i) % len(people)], i) for i in range(len(gallery.expressions))]
     left = [gallery.expressive_subject(people[i % len(people)], i + 3) for i in range(count)]
     rows = [[None, *(subject.crop for subject in top)]]
-    rows += [[face.crop, *(gallery.editor.transfer(face, source).crop for source in top)] for face in left]
+    transfer = partial(gallery.editor.transfer, by="code")
+    rows += [[face.crop, *(transfer(face, source).crop for source in top)] for face in left]
     column_names = ["", *(f"reads as\n{subject.reading.expression}" for subject in top)]
     row_names = ["expression\nfrom", *(f"on\nface {i + 1}" for i in range(len(left)))]
     return contact_sheet(rows, row_names=row_names, column_names=column_names, gaps=[1],

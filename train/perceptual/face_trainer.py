@@ -136,7 +136,8 @@ def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
             if training.save_if_due() and accelerator.is_main_process:
                 loop.write(f"{loop.step} steps; held-out people: {_sentence(evaluate_face_network(network, test))}")
     with torch.no_grad():
-        drawn_neutral = (train.expression[drawn] == len(train.expressions)).float().mean().item()
+        labelled = train.expression[drawn] >= 0  # the others teach no prior
+        drawn_neutral = (train.expression[drawn][labelled] == len(train.expressions)).float().mean().nan_to_num().item()
         network.expression.bias[-1] += prior_shift(drawn_neutral)
     results = evaluate_face_network(network, test)
     if accelerator.is_main_process:
