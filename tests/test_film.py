@@ -251,6 +251,16 @@ def edit(editor, clip, out, **options):
     return editor.edit_video(clip, [(0, "neutral"), (0.6, ("happy", 0.9))], out, **options)
 
 
+@pytest.mark.parametrize("keyframes", [[(0, "neutral"), (0.1, "happy"), (0.2, "neutral")], [(0, "fear"), (0.2, "neutral")]])
+def test_eyes_come_and_go_with_the_expression(people, tmp_path, keyframes):
+    editor = ExpressionEditor(ExprGAN.from_pretrained(ROOT / "weights"))
+    path = write_clip(tmp_path / "clip.mp4", turning(people[0], 7), sound="")
+    result = editor.edit_video(path, keyframes, tmp_path / "out.mp4")
+    before, after = read(path), read(result.path)
+    changes = [abs(pixels(a.image) - pixels(b.image)).mean() for a, b in zip(before, after, strict=True)]
+    assert result.edited == 7 and max(changes) > 1.3 * changes[0 if keyframes[0][1] == "neutral" else -1]
+
+
 def test_an_edited_film_is_complete_and_marked(editor, clip, tmp_path):
     reports = []
     result = edit(editor, clip, tmp_path / "out.mp4", progress=reports.append)

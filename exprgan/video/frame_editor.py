@@ -155,6 +155,7 @@ class FrameEditor:
             return prediction
         speed = float((prediction.flow - before.flow).square().mean().sqrt()) / step
         weight = smoothing(FIELD_CUTOFF_HZ + FIELD_BETA * speed, step)
+        before, prediction = before.with_eyes_of(prediction), prediction.with_eyes_of(before)
         return WarpPrediction(*(torch.lerp(a, b, weight) for a, b in zip(before, prediction, strict=True)))
 
     @own_torch_state()
