@@ -4,12 +4,10 @@ import argparse
 import errno
 import io
 import os
-import stat
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, get_args
 
@@ -17,12 +15,14 @@ from .atomic_write import atomic_write
 from .batch.command import edit_photos
 from .batch.remote_folder import is_url
 from .cli_settings import (
+    is_pipe,
     names_faces,
     parse_faces,
     parse_one_face,
     parse_request,
     parse_requests,
     parse_settings,
+    read_pipe,
 )
 from .editing.animation import ANIMATION_KINDS
 from .editing.dials import DIALS, dials_of, split_side
@@ -36,7 +36,6 @@ from .film_command import drive_photo, edit_clip, parse_clip
 from .models.controller import check_intensity
 from .models.exprgan import ExprGAN
 from .models.hub_source import HUB_MODEL, default_model
-from .photo.decode_limits import read_stream
 from .photo.detection import choose_face, find_faces
 from .photo.image_io import SUFFIXES, encode_image, load_photo, save_photo
 from .photo.video_writer import check_suffix
@@ -190,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _find(args: argparse.Namespace) -> None:
-    out, source = _output_path(args, "faces"), _read_pipe(args.photo)
+    out, source = _output_path(args, "faces"), read_pipe(args.photo)
     photo = load_photo(source)
     faces = find_faces(photo)
     choose_face(faces)  # raises NoFaceError if there is none
@@ -220,7 +219,7 @@ def _edit(args: argparse.Namespace) -> None:
     requests, label = parse_requests(args.expression, args.face)
     settings, label = parse_settings(args, requests, label)
     requests = settings.pop("expression")
-    out, source = _output_path(args, label), _read_pipe(args.photo)
+    out, source = _output_path(args, label), read_pipe(args.photo)
     editor = ExpressionEditor(_load_model(args))
     faces = requests if names_faces(requests) else args.face
     subjects = editor.read_all(source, None if faces == "all" else faces) if faces else {0: editor.read(source)}
@@ -239,7 +238,7 @@ def _animate(args: argparse.Namespace) -> None:
     out = _output_path(args, "tour" if args.kind == "tour" else label, ".mp4")
     if isinstance(out, Path):
         check_suffix(out)
-    source = _read_pipe(args.photo)
+    source = read_pipe(args.photo)
     start = args.start and parse_request(args.start)
     editor = ExpressionEditor(_load_model(args))
     animation = editor.animate(source, args.kind, settings.pop("expression"), **settings, face=args.face, start=start,
@@ -260,7 +259,7 @@ def _transfer(args: argparse.Namespace) -> None:
     if args.photo == args.source == STREAM:
         raise ValueError("only one of the two photos can come from standard input; name the other")
     out = _output_path(args, f"like-{'stdin' if args.source == STREAM else args.source.stem}")
-    photo, friend = _read_pipe(args.photo), _read_pipe(args.source)
+    photo, friend = read_pipe(args.photo), read_pipe(args.source)
     editor = ExpressionEditor(_load_model(args))
     source = editor.read(friend, args.source_face)
     expression = source.reading.expression
@@ -346,35 +345,16 @@ def _parse_path_or_url(text: str) -> Path | str:
     return text if is_url(text) else _parse_path(text)
 
 
-def _is_pipe(photo: Path | str) -> bool:
-    """Tests for what can be read only once and has no name of its own: standard input, pipes, <(...) and devices."""
-    if isinstance(photo, str) or photo.parts[:2] == ("/", "dev"):
-        return True
-    with suppress(OSError, ValueError):  # load_photo will say what is wrong with it
-        mode = os.stat(photo).st_mode
-        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-    return False
-
-
-def _read_pipe(photo: Path | str) -> Path | bytes:
-    """Reads a pipe or standard input to its end; returns the path of anything else."""
-    if isinstance(photo, str):
-        if sys.stdin is None:
-            raise ExprGANError("Standard input is closed. Send a photo to it, or name one.")
-        return read_stream(sys.stdin.buffer)
-    if not _is_pipe(photo):
-        return photo
-    with open(photo, "rb") as file:
-        return read_stream(file)
-
-
 def _output_path(args: argparse.Namespace, label: str, suffix: str | None = None) -> Path | str:
     """--out, or by default a name beside the photo: me-happy.jpg for me.jpg; PNG for formats that cannot be written."""
     if args.out == STREAM and (sys.stdout is None or sys.stdout.isatty()):
         raise ValueError("standard output is a terminal, or closed; send it to a file or pipe, or name a file with --out")
-    if args.out is None and _is_pipe(args.photo):
+    if args.out is None and is_pipe(args.photo):
         raise ValueError(f"{args.photo} gives the result no name; add --out FILE, or --out - for standard output")
-    return args.out or args.photo.with_name(f"{args.photo.stem}-{label}{suffix or _written_suffix(args.photo)}")
+    out = args.out or args.photo.with_name(f"{args.photo.stem}-{label}{suffix or _written_suffix(args.photo)}")
+    if isinstance(out, Path) and isinstance(args.photo, Path) and out.exists() and out.samefile(args.photo):
+        raise ValueError(f"{out} is the photo itself; choose another name for the result")
+    return out
 
 
 def _written_suffix(photo: Path | bytes) -> str:

@@ -1,11 +1,18 @@
-"""The settings of an edit on the command line: faces, expressions, units and looks."""
+"""The settings of an edit on the command line: photos from pipes, faces, expressions, units and looks."""
 
 import argparse
+import os
+import stat
+import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeGuard
 
 from .editing.dials import check_dials
 from .editing.look import Look, look_label
 from .editing.multi_face import EditRequest, EditRequests
+from .errors import ExprGANError
+from .photo.decode_limits import read_stream
 
 
 def parse_face(text: str) -> int:
@@ -89,3 +96,25 @@ def parse_request(text: str) -> EditRequest:
         return (name, float(intensity)) if colon else name
     except ValueError:
         raise ValueError(f"{text!r} must be an expression and its intensity from 0 to 1, such as sad:0.6") from None
+
+
+def is_pipe(photo: Path | str) -> bool:
+    """Tests for what can be read only once and has no name of its own: standard input, pipes, <(...) and devices."""
+    if isinstance(photo, str) or photo.parts[:2] == ("/", "dev"):
+        return True
+    with suppress(OSError, ValueError):  # load_photo will say what is wrong with it
+        mode = os.stat(photo).st_mode
+        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    return False
+
+
+def read_pipe(photo: Path | str) -> Path | bytes:
+    """Reads a pipe or standard input to its end; returns the path of anything else."""
+    if isinstance(photo, str):
+        if sys.stdin is None:
+            raise ExprGANError("Standard input is closed. Send a photo to it, or name one.")
+        return read_stream(sys.stdin.buffer)
+    if not is_pipe(photo):
+        return photo
+    with open(photo, "rb") as file:
+        return read_stream(file)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,6 +71,8 @@ class ExpressionEditor(Generation, FilmEditing):
 
     @own_torch_state()
     def __init__(self, model: ExprGAN):
+        if not isinstance(model, ExprGAN):
+            raise TypeError(f"model must be an ExprGAN, not {model!r}; load one with ExprGAN.from_pretrained")
         replace_inference_tensors(model)
         self.model = model.eval().requires_grad_(False)
         self.model.G_dec.optimize_layout()
@@ -91,8 +94,16 @@ class ExpressionEditor(Generation, FilmEditing):
         return find_faces(load_photo(photo))
 
     def read(self, photo: Any, face: int | Face | None = None) -> Subject:
-        """Detects and aligns one face and reads its expression; a `Subject` is returned unchanged."""
+        """Detects and aligns one face and reads its expression; a `Subject` is returned unchanged.
+
+        Raises:
+            ValueError: a face was asked for, and the photo is a `Subject`, which is one face.
+        """
         if isinstance(photo, Subject):
+            if face is not None:
+                raise ValueError(
+                    "face chooses one in a photo, and this is a Subject, one face that was read; leave face out"
+                )
             return photo
         photo = load_photo(photo)
         if not isinstance(face, Face):
@@ -252,6 +263,8 @@ class ExpressionEditor(Generation, FilmEditing):
             face: one face, several, or "all"; if None those of `requests`, or the largest.
         """
         check_choice("kind", kind, ANIMATION_KINDS)
+        if start is not None and kind != "morph":
+            raise ValueError(f"start is where a morph begins, and kind is {kind!r}; leave it out, or choose 'morph'")
         check_choice("fidelity", fidelity, FIDELITIES)
         frames = num_frames(seconds, fps)
         by_face = requests_by_face(requests, intensity)
@@ -276,8 +289,8 @@ class ExpressionEditor(Generation, FilmEditing):
 
         Gives `steps` pictures of `image_size` px by the decoder, with one expression; the two ends equal `edit(...).crop`.
         """
-        if steps < 2:
-            raise ValueError(f"steps must be at least 2, the two ends, not {steps!r}")
+        if not isinstance(steps, Integral) or steps < 2:
+            raise ValueError(f"steps must be a whole number of at least 2, the two ends, not {steps!r}")
         code = self._code(expression, intensity, None)
         z_a, z_b = (self.read(photo).z for photo in (photo_a, photo_b))
         return self.decode_many(torch.lerp(z_a, z_b, torch.linspace(0, 1, steps)[:, None]), code)
@@ -287,8 +300,9 @@ class ExpressionEditor(Generation, FilmEditing):
         """Finds the at most `count` pictures nearest to a photo: of the same expression by c, of similar appearance by x.
 
         Args:
-            folder: a folder of pictures, of which those that cannot be read or show no face are skipped, or a list of
-                photos and `Subject`s. Aligned crops are passed as a list: `[editor.read_crop(path) for path in paths]`.
+            folder: a folder of JPEG, PNG and WebP pictures, of which those that cannot be read or show no face are
+                skipped, or a list of photos and `Subject`s. Aligned crops are passed as a list:
+                `[editor.read_crop(path) for path in paths]`.
             by: "c", the code that Q reads; "y", the classifier's probabilities; "x", the pixels of the aligned crop.
 
         Raises:

@@ -174,6 +174,8 @@ def test_a_rise_and_fall_is_smooth_and_leads_into_itself(frames):
         ({"seconds": 10**6}, "at most 600"),
         ({"requests": "bored"}, "unknown expression 'bored'"),
         ({"intensity": -1}, "intensity must lie between"),
+        ({"kind": "sweep", "start": "sad"}, "start is where a morph begins, and kind is 'sweep'"),
+        ({"fps": "25"}, "seconds and fps must be numbers"),
         ({"kind": "morph", "start": "bored"}, "unknown expression 'bored'"),
         ({"style": 9}, "style must be one of"),
         ({"fidelity": "best"}, "fidelity must be one of"),

@@ -214,6 +214,7 @@ def test_a_second_process_is_refused_and_names_the_first(tiny_model, photos, tmp
         ({"expression": {"happy": 1.5}}, ValueError, "must lie between"),
         ({"intensity": 2}, ValueError, "intensity must lie between"),
         ({"style": 9}, ValueError, "style must be one of"),
+        ({"expression": ("happy", 0.8)}, ValueError, "expression must be a name"),
         ({"fidelity": "perfect"}, ValueError, "fidelity must be one of .*'perfect'"),
         ({"faces": "none"}, ValueError, "faces must be one of largest, all, not 'none'"),
         ({"workers": 0}, ValueError, "workers must be at least 1, not 0"),

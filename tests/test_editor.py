@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from exprgan import EXPRESSIONS, ExpressionEditor, ExprGAN, Face, NoFaceError
+from exprgan.editing.dials import check_dials
 from exprgan.models.hub_source import BUNDLED_WEIGHTS
 from exprgan.models.warp_network import DEFAULT_EMPHASIS, WarpEmphasis
 from exprgan.photo.ai_metadata import EditedImage, GeneratedImage
@@ -170,11 +171,35 @@ def test_a_photo_without_a_face_is_named(tiny_editor):
         ({"intensity": 1.2}, r"between 0 .* and 1"),
         ({"style": 9}, "style must be one of"),
         ({"fidelity": "best"}, "fidelity must be one of detail, tuned, model, not 'best'"),
+        ({"face": 0}, "this is a Subject, one face that was read; leave face out"),
+        ({"photo": "portrait", "face": "all"}, "face must be a whole number from 0, from left to right, not 'all'"),
     ],
 )
-def test_a_wrong_argument_is_named(tiny_editor, subject, wrong, message):
+def test_a_wrong_argument_is_named(tiny_editor, subject, portrait, wrong, message):
+    arguments = {"photo": subject, "expression": "happy"} | wrong
+    arguments["photo"] = portrait if arguments["photo"] == "portrait" else arguments["photo"]
     with pytest.raises(ValueError, match=message):
-        tiny_editor.edit(**({"photo": subject, "expression": "happy"} | wrong))
+        tiny_editor.edit(**arguments)
+
+
+def test_wrong_arguments_of_other_methods_are_named(tiny_editor, subject):
+    with pytest.raises(TypeError, match="model must be an ExprGAN, not 'weights'"):
+        ExpressionEditor("weights")
+    for call, message in (
+        (lambda: tiny_editor.interpolate(subject, subject, 2.5), "steps must be a whole number of at least 2"),
+        (lambda: tiny_editor.generate(1, "happy", seed=2**64), r"seed must be a whole number from 0 to 2\^64 - 1"),
+        (lambda: tiny_editor.edit_many({0: subject}, {0: ("happy", 0.2, 0.3)}), "an expression, or that and its intensity"),
+        (lambda: tiny_editor.edit(subject, units={}, style=9), "takes no action units"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_numbers_of_numpy_are_numbers(tiny_editor, subject):
+    assert tiny_editor.edit(subject, "happy", np.float32(0.5), style=np.int64(1)).code.max() == pytest.approx(0)
+    assert tiny_editor.edit(subject, "happy", style=1.0).code.max() == 1
+    assert list(tiny_editor.edit_many({0: subject}, {np.int64(0): "happy"}).edits) == [0]
+    assert check_dials({"smile": np.float64(0.5)}) == {"smile": 0.5}
 
 
 def test_an_aligned_crop_is_read_without_detection(tiny_editor, faces_dir):

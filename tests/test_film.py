@@ -413,6 +413,16 @@ def test_without_pyav_a_sentence_says_what_to_install(clip, monkeypatch):
         ClipReader(clip)
 
 
+def test_wrong_faces_and_sizes_are_named_and_numbers_of_numpy_are_numbers(editor, people, clip, tmp_path):
+    with pytest.raises(ValueError, match="whole number from 0, from left to right, not -1"):
+        edit(editor, clip, tmp_path / "out.mp4", face=-1)
+    for side in (-5, 0, 5):
+        with pytest.raises(ValueError, match="max_side must be at least 16 px"):
+            editor.drive(people[0], clip, tmp_path / "out.mp4", max_side=side)
+    numbers = {"intensity": np.float32(0.5), "style": np.int64(1), "face": np.int64(0)}
+    assert edit(editor, clip, tmp_path / "out.mp4", **numbers).edited == 24
+
+
 def test_what_a_run_depends_on_is_compared(clip, tmp_path):
     assert film.fingerprint(clip) == film.fingerprint(clip)
     other = tmp_path / "other.mp4"

@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 
 from exprgan import ExprGAN, ExprGANConfig, WeightsError
 from exprgan.cli import main
-from exprgan.models.hub_source import HubSource
+from exprgan.models.hub_source import BUNDLED_WEIGHTS, HubSource
 from exprgan.models.self_test import REFERENCE_NAME, write_reference
 
 REPO, WEIGHTS = "org/exprgan", "model.safetensors"
@@ -72,6 +72,9 @@ def test_a_branch_a_tag_or_a_commit_can_be_named_in_both_ways(hub, repo, files):
     for name in (f"{REPO}@", f"{REPO}@v1"):
         with pytest.raises(ValueError, match="one revision behind the @"):
             ExprGAN.from_pretrained(name, revision="v2")
+    for name, revision in ((f"{BUNDLED_WEIGHTS}@v1", None), (str(BUNDLED_WEIGHTS), "v1")):
+        with pytest.raises(ValueError, match="is a folder here, which has no revision 'v1'"):
+            ExprGAN.from_pretrained(name, revision=revision)
 
 
 def test_a_private_model_needs_a_token(hub, repo, files, monkeypatch):

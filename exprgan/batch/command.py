@@ -32,6 +32,8 @@ def edit_photos(args: argparse.Namespace, settings: dict[str, Any], load: Callab
         raise ValueError(f"{args.photo} is a folder; its edited photos need a folder too, not standard output")
     if args.out is None:
         raise ValueError(f"{args.photo} is a folder; name another one for the edited photos with --out")
+    if args.jobs is not None and args.jobs < 1:
+        raise ValueError(f"--jobs must be at least 1, not {args.jobs}")
     if args.face not in (None, "all"):
         raise ValueError("--face of a folder's photos is all; without it, the largest face of each is edited")
     if len(args.expression) > 1 or any(sign in word for word in args.expression for sign in "=:"):

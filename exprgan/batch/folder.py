@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+from ..editing.dials import check_dials
 from ..editing.results import FIDELITIES, Fidelity
 from ..editing.target import Target
 from ..editor import ExpressionEditor
@@ -67,7 +68,8 @@ def edit_folder(
     """Edits every photo in a folder and its subfolders, each into a file of the same name under `out`.
 
     Can be stopped at any moment, also by a kill: the same call continues where it stopped. A photo that cannot be edited
-    is skipped, with the reason in `out`/edits.csv. No existing file is ever overwritten. An `out` within `folder` is not
+    is skipped, with the reason in `out`/edits.csv. No existing file is ever overwritten, so a photo that changed after it
+    was edited is edited anew only once its result was deleted. An `out` within `folder` is not
     read. Formats that are not written (TIFF, AVIF, GIF, BMP) become PNG.
 
     `folder` and `out` may be links. In them, a link to a photo of the same folder counts as a photo, and a link to one of
@@ -111,13 +113,14 @@ def edit_folder(
 
     model = model if isinstance(model, ExprGAN) else ExprGAN.from_pretrained(model)
     names = model.config.expressions
+    Target.of(model, expression, intensity, style, units)  # raises ValueError
     if isinstance(expression, str):
         expression = canonical(expression, names)
     elif expression is not None:
         expression = {canonical(name, names): check_intensity(weight) for name, weight in expression.items()}
-    Target.of(model, expression, intensity, style, units)  # raises ValueError
-    shared: dict[str, Any] = {"expression": expression, "intensity": intensity, "style": style,
-                              "units": dict(units) if units else None, "fidelity": fidelity, "faces": faces}  # fmt: skip
+    style, units = style if style is None else int(style), check_dials(units) if units else None
+    shared: dict[str, Any] = {"expression": expression, "intensity": intensity, "style": style, "units": units,
+                              "fidelity": fidelity, "faces": faces}  # fmt: skip
     with ExitStack() as stack:
         place, upload, there = Path(out), lambda: None, None
         if is_url(out):

@@ -39,7 +39,7 @@ class BatchRecord:
     intensity: float = 0.0
     faces: int = 0  # number of faces that were edited
     seconds: float = 0.0
-    bytes: int = 0  # size of the photo; the record is outdated once the file has another
+    bytes: int = 0  # size of the photo; without a result the record is outdated once the file has another
     message: str = ""  # the error, and what to do about it
 
 

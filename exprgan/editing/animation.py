@@ -8,6 +8,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -171,6 +172,8 @@ def rise_and_fall(frames: int) -> list[float]:
 
 def num_frames(seconds: float, fps: float) -> int:
     """The number of frames of one rise and fall. ValueError: an argument is out of range."""
+    if not isinstance(fps, Real) or not isinstance(seconds, Real):
+        raise ValueError(f"seconds and fps must be numbers, not {seconds!r} and {fps!r}")
     if not 1 <= float(fps) <= MAX_FPS:
         raise ValueError(f"fps must be 1 to {MAX_FPS} frames a second, not {fps!r}")
     if not 0 < float(seconds) <= MAX_SECONDS:

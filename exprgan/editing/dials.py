@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import NamedTuple
 
 import torch
@@ -61,7 +62,7 @@ def check_dials(values: Mapping[str, float], dials: Mapping[str, Dial] = DIALS) 
                              "the side of the person")  # fmt: skip
         if side and not dials[base].sided:
             raise ValueError(f"{base} has no sides; leave {name.removeprefix(base)} out")
-        number = float(value) if type(value) in (int, float) else math.nan
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
         if not -1 <= number <= 1:
             raise ValueError(f"{name} must be a number from -1 to 1, not {value!r}")
         checked[str(name)] = number

@@ -66,10 +66,10 @@ class Generation:
         codes = [F_ctrl.mix(Target.of(self.model, mix, intensity, style).mix or {}, style=style) for mix in expressions]
         if not isinstance(count, Integral) or count < 1:
             raise ValueError(f"count must be a whole number of at least 1, not {count!r}")
-        if seed is not None and not isinstance(seed, Integral):
-            raise ValueError(f"seed must be a whole number or None, not {seed!r}")
+        if seed is not None and (not isinstance(seed, Integral) or not 0 <= seed < 2**64):
+            raise ValueError(f"seed must be a whole number from 0 to 2^64 - 1, or None, not {seed!r}")
         generator = torch.Generator()
-        generator.seed() if seed is None else generator.manual_seed(seed)
+        generator.seed() if seed is None else generator.manual_seed(int(seed))
         z = self.model.latent_prior.sample(count, generator, prior)
         if fidelity == "model" or self.model.T is None:
             columns = [self.decode_many(z, code) for code in codes]

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,6 @@ def look_label(source: str | os.PathLike[str]) -> str:
 
 def check_number(name: str, value: object) -> float:
     """A number of a look in [0, 1]."""
-    if type(value) not in (int, float):
+    if not isinstance(value, Real) or isinstance(value, bool):
         raise ValueError(f"{name} must be a number from 0 to 1, not {value!r}")
-    return check_intensity(value, name)  # type: ignore[arg-type]
+    return check_intensity(float(value), name)

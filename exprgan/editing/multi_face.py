@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, floor
+from numbers import Integral
 from typing import cast
 
 import numpy as np
@@ -91,7 +92,7 @@ def requests_by_face(
         return {None: _with_intensity(requests, intensity)}
     if not requests:
         raise ValueError('requests names no face; pass an expression for all, or one each: {0: "happy", 2: ("sad", 0.6)}')
-    by_index: dict = {key: request for key, request in requests.items() if isinstance(key, int)}
+    by_index: dict = {int(key): request for key, request in requests.items() if isinstance(key, Integral)}
     if not by_index:
         return {None: (cast(ExpressionMix, requests), intensity)}
     if len(by_index) < len(requests):
@@ -169,6 +170,8 @@ def _label(pen: ImageDraw.ImageDraw, text: str, corner: tuple[int, int], height:
 
 
 def _with_intensity(request: EditRequest | None, intensity: float) -> tuple[ExpressionMix | None, float]:
+    if isinstance(request, tuple) and len(request) != 2:
+        raise ValueError(f'a request must be an expression, or that and its intensity, ("sad", 0.6), not {request!r}')
     return request if isinstance(request, tuple) else (request, intensity)
 
 

@@ -75,6 +75,7 @@ class Target:
         if expression is None:
             if units is None:
                 raise ValueError(NOTHING_TO_SHOW)
+            model.F_ctrl.mix({}, style=style)  # raises
             return cls(None, style, {name: intensity * value for name, value in dials.items()})
         parts = {expression: 1.0} if isinstance(expression, str) else expression
         if not isinstance(parts, Mapping) or not all(isinstance(part, Real) for part in parts.values()):

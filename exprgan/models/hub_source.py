@@ -44,7 +44,7 @@ class HubSource:
     """A local folder, or a repository on the Hub; `name` is a path, "org/name" or "org/name@revision".
 
     The other fields are as in `huggingface_hub.hf_hub_download`, apart from `error_class`, the class of the errors raised.
-    ValueError: an @ without a revision behind it, or two revisions.
+    ValueError: an @ without a revision behind it, two revisions, or a revision of a folder.
     """
 
     name: str
@@ -58,12 +58,13 @@ class HubSource:
 
     def __post_init__(self):
         name, at, revision = self.name.partition("@")
-        if self.is_folder or not at:
-            return
-        if not revision or self.revision not in (None, revision):
-            raise ValueError(f"{self.name!r} must name one revision behind the @, and revision= no other")
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "revision", revision)
+        if at and not self.is_folder:
+            if not revision or self.revision not in (None, revision):
+                raise ValueError(f"{self.name!r} must name one revision behind the @, and revision= no other")
+            object.__setattr__(self, "name", name)
+            object.__setattr__(self, "revision", revision)
+        if self.revision is not None and self.is_folder:
+            raise ValueError(f"{self.name} is a folder here, which has no revision {self.revision!r}; leave that out")
 
     @property
     def is_folder(self) -> bool:

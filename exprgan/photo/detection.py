@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import atan2, degrees, dist
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -124,7 +125,14 @@ def find_faces(photo: Image.Image) -> list[Face]:
 
 
 def choose_face(faces: Sequence[Face], index: int | None = None) -> Face:
-    """Returns the face of an index, by default the widest; raises NoFaceError if there are not so many."""
+    """Returns the face of an index, by default the widest.
+
+    Raises:
+        NoFaceError: there are not so many.
+        ValueError: the index is no whole number.
+    """
+    if index is not None and not isinstance(index, Integral):
+        raise ValueError(f"face must be a whole number from 0, from left to right, not {index!r}")
     if not faces:
         raise NoFaceError("No face was found in this photo. Use one in which a face is seen from the front, upright, "
                           "well lit, and at least 60 pixels wide.")  # fmt: skip

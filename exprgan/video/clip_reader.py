@@ -67,9 +67,7 @@ class ClipReader:
     """
 
     def __init__(self, path: str | os.PathLike[str], max_side: int | None = None):
-        if max_side is not None and max_side < MIN_SIDE_PX:
-            raise ValueError(f"max_side must be at least {MIN_SIDE_PX} px, not {max_side!r}")
-        self.path, self._max_side = Path(path), max_side
+        self.path, self._max_side = Path(path), check_max_side(max_side)
         self._av = import_av()
         if not self.path.is_file():
             raise BadVideoError(f"There is no film {self.path}. Name a file.")
@@ -230,6 +228,13 @@ def _read_orientation(frame: Any) -> tuple[bool, int, int]:
     is_transposed = abs(c) > abs(a)
     row, column = (b, c) if is_transposed else (d, a)
     return is_transposed, -1 if row < 0 else 1, -1 if column < 0 else 1
+
+
+def check_max_side(max_side: int | None) -> int | None:
+    """The longest side of a film in px, or None; ValueError if it is too small."""
+    if max_side is not None and max_side < MIN_SIDE_PX:
+        raise ValueError(f"max_side must be at least {MIN_SIDE_PX} px, not {max_side!r}")
+    return max_side
 
 
 def open_clip(av: Any, path: Path) -> Any:

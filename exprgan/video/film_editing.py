@@ -4,15 +4,17 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..editing.dials import check_dials
 from ..editing.multi_face import EditRequest
 from ..editing.results import Subject, scale_down
 from ..models.controller import check_intensity
 from ..photo.colour_profile import in_srgb
 from ..photo.detection import Face
-from .clip_reader import ClipReader
+from .clip_reader import ClipReader, check_max_side
 from .drive_painter import MAX_SIDE, DrivePainter, calm_units
 from .edit_painter import EditPainter
 from .film import FilmResult, Progress, make_film, model_fingerprint
@@ -58,7 +60,9 @@ class FilmEditing:
             ValueError: `out` is no .mp4 or is the clip itself, or a value is out of range.
             ExprGANError: PyAV is missing, `out` cannot be written, or another process writes it.
         """
-        aim_at = aim_over_time(self.model, expression, check_intensity(intensity), style, units)
+        intensity, face = check_intensity(intensity), _check_face(face)
+        style, units = style if style is None else int(style), None if units is None else check_dials(units)
+        aim_at = aim_over_time(self.model, expression, intensity, style, units)
         max_side = options.pop("max_side", None)
         settings = {"edit": expression, "intensity": intensity, "style": style, "units": units, "face": face,
                     "max_side": max_side, "model": model_fingerprint(self.model)}  # fmt: skip
@@ -81,7 +85,7 @@ class FilmEditing:
         strength = check_intensity(strength, "strength")
         subject = self.read(photo, face)
         subject = dataclasses.replace(subject, photo=in_srgb(subject.photo))
-        side = max_side or MAX_SIDE
+        side, clip_face = check_max_side(max_side) or MAX_SIDE, _check_face(clip_face)
         subject = scale_down([subject], side)[0] if side < max(subject.photo.size) else subject
         picture = hashlib.sha256(subject.photo.tobytes()).hexdigest()
         settings = {"drive": picture, "box": subject.photo_from_crop.tolist(), "strength": strength, "face": clip_face,
@@ -90,3 +94,10 @@ class FilmEditing:
             painter = DrivePainter(self, subject, strength, calm_units(self, reader, clip_face), clip_face)
             film = FilmFormat.like(reader, subject.photo.size)
             return make_film(reader, Path(out), painter, film, settings, progress=progress, **options)
+
+
+def _check_face(face: int | None) -> int | None:
+    """The index of a person in a film; ValueError if it is none."""
+    if face is not None and (not isinstance(face, Integral) or face < 0):
+        raise ValueError(f"a person in a film is a whole number from 0, from left to right, not {face!r}")
+    return None if face is None else int(face)
