@@ -63,6 +63,22 @@ def test_full_screen_enlarges_the_picture_and_leaves_the_page_as_it_was(visit):
     assert frame.bounding_box() == before
 
 
+def test_full_screen_can_be_left_on_a_phone_without_its_api(browser, app_url):
+    visit = Visit(browser, app_url, PHONE)
+    visit.result()
+    page, button = visit.page, visit.page.get_by_role("button", name="Full screen")
+    page.evaluate("delete Element.prototype.requestFullscreen")
+    button.click()
+    page.locator(".viewer.overlay").wait_for()
+    for part in (page.locator(".frame:visible"), button):
+        box = part.bounding_box()
+        point = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+        assert page.evaluate("([x, y]) => Boolean(document.elementFromPoint(x, y)?.closest('.viewer'))", point), part
+    button.click()
+    page.locator(".viewer:not(.overlay)").locator("visible=true").wait_for()
+    page.close()
+
+
 def test_the_result_stays_in_view_while_more_is_set(browser, app_url):
     for viewport in (DESKTOP, PHONE):
         visit = Visit(browser, app_url, viewport)
