@@ -90,6 +90,10 @@ def test_the_result_stays_in_view_while_more_is_set(browser, app_url):
         visit.page.wait_for_timeout(300)
         assert in_view(visit.page.locator(".frame:visible"), viewport["height"]), viewport
         assert in_view(method, viewport["height"]), viewport
+        if viewport == PHONE:  # turned, the result moves away with the page
+            visit.page.set_viewport_size({"width": PHONE["height"], "height": PHONE["width"]})
+            method.scroll_into_view_if_needed()
+            assert visit.page.locator(".frame:visible").bounding_box()["y"] < -100
         visit.page.close()
 
 
