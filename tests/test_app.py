@@ -23,7 +23,7 @@ from PIL import Image
 from exprgan import ExprGANError
 from exprgan.photo.detection import Face, find_faces
 from exprgan.photo.image_io import is_marked, load_photo
-from exprgan.ui import animation_panel, endpoints, film_panel, handlers, looks, page, sheet, words
+from exprgan.ui import animation_panel, endpoints, film_panel, handlers, looks, page, sheet, views, words
 from exprgan.ui.photo_session import PhotoSession, example_faces
 
 ROOT = Path(__file__).parent.parent
@@ -276,6 +276,11 @@ def test_numbers_out_of_range_are_answered_with_a_sentence(client, count, seed):
     with pytest.raises(AppError) as error:
         client.predict(seed, count, "happy", 1, api_name="/generate")
     assert endpoints.APOLOGY not in str(error.value) and "Traceback" not in str(error.value)
+
+
+def test_without_a_photo_there_are_no_faces_to_choose():
+    _, face, faces, scope, session = views.read_photo(None, None)
+    assert (face, faces["tiles"], scope["visible"], session) == (0, [], False, None)
 
 
 def test_a_photo_without_a_face_is_answered_with_a_sentence(client, tmp_path):

@@ -18,7 +18,7 @@ from .words import AS_IT_IS, adjective, chips, describe, result_name, short_name
 def read_photo(editor: ExpressionEditor, photo: str | None) -> tuple:
     """A sentence on the largest face, its number, the faces to choose from, and the session."""
     if photo is None:
-        return ADD_PHOTO, 0, tiles([]), gr.skip(), None
+        return ADD_PHOTO, 0, tiles([]), gr.update(visible=False), None
     session = PhotoSession(editor, photo)
     subject, number = session.subject(editor, session.largest), session.largest + 1
     several = len(session.faces) > 1
