@@ -139,6 +139,13 @@ def test_all_that_is_set_is_visible_removable_and_gone_with_the_next_photo(visit
     visit.own_photo(data_dir / "portrait.jpg")
     page = visit.page
     page.get_by_role("button", name="More: mix").click()
+    visit.choose_expression("Neutral")
+    intensity = page.locator(".choice .intensity:visible")
+    assert "without-effect" in intensity.get_attribute("class")
+    visit.choose("Sad")
+    page.locator(".chips", has_text="mixed with sad, 50%").wait_for()
+    assert "without-effect" not in intensity.get_attribute("class")
+    visit.choose_expression("Happy")
     visit.choose("Sad")
     page.locator(".chips", has_text="mixed with sad, 50%").wait_for()
     visit.choose("Draw the face anew")

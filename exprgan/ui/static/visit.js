@@ -82,7 +82,7 @@ exprgan.shown = (state, picture, viewer) => {
     exprgan.choosers.chooseFace?.(state.face);
     exprgan.choosers.setUnits?.(state.settings.units ?? {});
     const intensity = document.querySelector('.choice .intensity');
-    intensity?.classList.toggle('without-effect', state.settings.expression === 'neutral');
+    intensity?.classList.toggle('without-effect', state.settings.expression === 'neutral' && !state.settings.second);
   }
   steps();
   markShown();
