@@ -323,20 +323,27 @@ def test_the_words_are_plain(visit):
 def test_a_photo_can_be_dropped_or_pasted_anywhere_and_a_tab_has_an_address(visit, data_dir):
     example, page = visit.result(), visit.page
     data = json.dumps([*(data_dir / "portrait.jpg").read_bytes()])
-    event = f"""kind => {{
+    event = f"""(kind, type = 'image/jpeg') => {{
       const data = new DataTransfer();
-      data.items.add(new File([new Uint8Array({data})], 'me.jpg', {{type: 'image/jpeg'}}));
+      data.items.add(new File([new Uint8Array({data})], 'me.jpg', {{type}}));
       const options = {{bubbles: true, cancelable: true, dataTransfer: data, clipboardData: data}};
-      const dropped = kind === 'drop' ? new DragEvent(kind, options) : new ClipboardEvent(kind, options);
+      const dropped = kind === 'paste' ? new ClipboardEvent(kind, options) : new DragEvent(kind, options);
       document.querySelector('#title').dispatchEvent(dropped);
     }}"""
+    page.evaluate(event, "dragover")
+    assert page.locator("body.dropping").count()
     page.evaluate(event, "drop")
+    assert not page.locator("body.dropping").count()
+    page.evaluate(f"({event})('dragover', 'video/mp4')")
+    assert not page.locator("body.dropping").count()
     first = visit.result(unlike=example)
     visit.choose_expression("Sad")
     page.evaluate(event, "paste")
     visit.result(unlike=first)
     visit.open("About")
     page.wait_for_url("**/?tab=About")
+    page.evaluate(event, "dragover")  # there is no place for a photo
+    assert not page.locator("body.dropping").count()
     page.go_back()
     page.locator(".strip button").first.wait_for()
     assert "tab=" not in page.url

@@ -78,18 +78,24 @@ document.addEventListener('paste', event => {
 });
 exprgan.choosePhoto = () => bestPlace()?.querySelector('input[type=file]')?.click();
 const hasFiles = event => [...(event.dataTransfer?.types ?? [])].includes('Files');
+// While a file is dragged its type is known and its name is not; it has no type where the system does not know it.
+const mayBePicture = event => {
+  const items = [...(event.dataTransfer?.items ?? [])].filter(item => item.kind === 'file');
+  return !items.length || items.some(item => !item.type || item.type.startsWith('image/'));
+};
 document.addEventListener('dragover', event => {
   if (!hasFiles(event)) return;
   event.preventDefault();
-  document.body.classList.add('dropping');
+  if (places().length && mayBePicture(event)) document.body.classList.add('dropping');
 }, true);
 ['dragleave', 'dragend', 'drop'].forEach(name => document.addEventListener(name, event => {
   if (name !== 'dragleave' || !event.relatedTarget) document.body.classList.remove('dropping');
 }, true));
 document.addEventListener('drop', event => {
   const file = hasFiles(event) && [...event.dataTransfer.files].find(isPicture);
-  if (!file || !places().length) return;
-  event.preventDefault();
+  if (!file) return;
+  event.preventDefault(); // the browser would open it in place of the page
+  if (!places().length) return;
   event.stopPropagation();
   feed(bestPlace(event.target), file);
 }, true);
