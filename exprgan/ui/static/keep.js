@@ -122,9 +122,13 @@ exprgan.check = async () => {
   note.setAttribute('role', 'status');
   document.body.append(note);
   for (;;) {
-    try { await server(); break; } catch { await new Promise(done => setTimeout(done, 700)); }
+    try {
+      if (await server() !== known) return window.location.reload();
+      break;
+    } catch { await new Promise(done => setTimeout(done, 700)); }
   }
-  window.location.reload();
+  note.remove();
+  waiting = false;
 };
 ['pointerdown', 'keydown', 'focus'].forEach(name => window.addEventListener(name, exprgan.check, {capture: true, passive: true}));
 exprgan.address = () => window.location.search;
