@@ -153,6 +153,7 @@ def test_all_that_is_set_is_visible_removable_and_gone_with_the_next_photo(visit
     visit.wait_for_status(words.DRAWN)
     page.get_by_role("button", name="Remove: mixed with sad").click()
     page.wait_for_function("() => document.querySelectorAll('.chips li').length === 1")
+    assert page.locator(".chips button:focus").count() == 1
     assert page.get_by_role("radio", name="Nothing").is_checked()
     visit.own_photo(data_dir / "portrait2.jpg")
     page.wait_for_function("() => !document.querySelectorAll('.chips li').length")
@@ -234,6 +235,7 @@ def test_highlights_are_true_after_every_way_to_change_a_setting(visit, two):
     page.locator(".chips", has_text="separately").wait_for()
     page.locator(".mark").nth(1).click()
     visit.wait_for_status("Face 2 now")
+    assert page.locator(".mark:focus").get_attribute("aria-label") == "Face 2"
     assert (
         visit.chosen(".faces") == ["Face 2"]
         and page.locator(".mark[aria-pressed=true]").get_attribute("aria-label") == "Face 2"
@@ -262,6 +264,7 @@ def test_steps_thumbnails_and_going_on_from_a_result(visit, data_dir):
     page.locator(".visit button").nth(1).click()
     page.locator(".after-tag", has_text="Happy, 100%").wait_for()
     page.wait_for_timeout(900)  # Happy is the last result now
+    assert page.locator(".visit button:first-child:focus").inner_text() == "Happy, 100%"
     page.get_by_role("slider", name="Intensity").press("Home")  # as the tiny model leaves no face to go on with
     page.wait_for_function("() => document.querySelectorAll('.visit button').length === 3")
     page.get_by_role("button", name="Go on from this result").click()

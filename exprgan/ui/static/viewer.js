@@ -185,19 +185,25 @@ exprgan.viewer = (element, props, watch) => {
   find('.own').addEventListener('click', exprgan.choosePhoto);
 
   const drawMarks = () => {
-    const several = (state?.boxes?.length ?? 0) > 1;
-    marks.replaceChildren(...(several ? state.boxes : []).map(([x0, y0, x1, y1], i) => {
-      const mark = document.createElement('button');
-      mark.type = 'button';
-      mark.className = 'mark';
-      mark.setAttribute('aria-label', `Face ${i + 1}`);
+    const boxes = (state?.boxes?.length ?? 0) > 1 ? state.boxes : [];
+    if (marks.children.length !== boxes.length) { // a button that stays keeps the keyboard's focus
+      marks.replaceChildren(...boxes.map((_, i) => {
+        const mark = document.createElement('button');
+        mark.type = 'button';
+        mark.className = 'mark';
+        mark.setAttribute('aria-label', `Face ${i + 1}`);
+        mark.addEventListener('click', () => exprgan[tab === 'Edit' ? 'chooseFace' : 'chooseTransferFace'](i + 1));
+        return mark;
+      }));
+    }
+    boxes.forEach(([x0, y0, x1, y1], i) => {
+      const mark = marks.children[i];
       mark.setAttribute('aria-pressed', i + 1 === state.face);
       Object.assign(mark.style, {left: `${100 * x0}%`, top: `${100 * y0}%`, width: `${100 * (x1 - x0)}%`, height: `${100 * (y1 - y0)}%`});
-      mark.addEventListener('click', () => exprgan[tab === 'Edit' ? 'chooseFace' : 'chooseTransferFace'](i + 1));
-      return mark;
-    }));
+    });
   };
   const drawChips = () => {
+    const focused = [...chips.children].findIndex(item => item.contains(document.activeElement));
     chips.replaceChildren(...(state?.chips ?? []).map(([name, words]) => {
       const item = document.createElement('li'), remove = document.createElement('button');
       item.textContent = words;
@@ -209,6 +215,7 @@ exprgan.viewer = (element, props, watch) => {
       return item;
     }));
     chips.hidden = !chips.children.length;
+    if (focused >= 0) ([...chips.children].slice(0, focused + 1).at(-1)?.querySelector('button') ?? frame).focus({preventScroll: true});
   };
   const update = () => {
     const value = props.value?.after ? props.value : null, samePhoto = value && state?.before.url === value.before.url;

@@ -110,30 +110,32 @@ const thumbnail = async (state, picture) => {
   const left = Math.min(Math.max((x0 + x1) / 2 * w - side / 2, 0), w - side), top = Math.min(Math.max((y0 + y1) / 2 * h - side / 2, 0), h - side);
   const canvas = Object.assign(document.createElement('canvas'), {width: 96, height: 96});
   canvas.getContext('2d').drawImage(picture, left, top, side, side, 0, 0, 96, 96);
-  const entry = {state, url: canvas.toDataURL('image/jpeg', 0.85)};
-  const known = visit.thumbnails.findIndex(other => other.state.photo.path === state.photo.path && same(other.state.settings, state.settings));
-  if (known >= 0) visit.thumbnails.splice(known, 1);
-  visit.thumbnails = [entry, ...visit.thumbnails].slice(0, MAX_THUMBNAILS);
+  const url = canvas.toDataURL('image/jpeg', 0.85);
+  const known = visit.thumbnails.find(other => other.state.photo.path === state.photo.path && same(other.state.settings, state.settings));
+  const entry = known ?? {state, url, button: thumbnailButton(state, url)};
+  visit.thumbnails = [entry, ...visit.thumbnails.filter(other => other !== entry)].slice(0, MAX_THUMBNAILS);
   drawVisit();
 };
+const thumbnailButton = (state, url) => {
+  const button = document.createElement('button'), picture = Object.assign(new Image(), {src: url, alt: ''});
+  const label = Object.assign(document.createElement('span'), {textContent: state.title});
+  Object.assign(button, {type: 'button', title: state.title}); // the label is cut after two lines
+  button.append(picture, label);
+  button.addEventListener('click', () => goBack(state));
+  return button;
+};
 const drawVisit = () => {
-  const place = document.querySelector('.visit');
+  const place = document.querySelector('.visit'), focused = document.activeElement;
   if (!place) return;
   const row = document.createElement('div'), heading = Object.assign(document.createElement('p'), {className: 'heading'});
   heading.textContent = 'In this visit';
   row.className = 'tiles';
   row.setAttribute('role', 'group');
   row.setAttribute('aria-label', 'Results of this visit');
-  row.append(...visit.thumbnails.map(({state, url}) => {
-    const button = document.createElement('button'), picture = Object.assign(new Image(), {src: url, alt: ''});
-    const label = Object.assign(document.createElement('span'), {textContent: state.title});
-    Object.assign(button, {type: 'button', title: state.title}); // the label is cut after two lines
-    button.append(picture, label);
-    button.addEventListener('click', () => goBack(state));
-    return button;
-  }));
+  row.append(...visit.thumbnails.map(({button}) => button));
   place.replaceChildren(heading, row);
   place.hidden = !visit.thumbnails.length;
+  if (row.contains(focused)) focused.focus({preventScroll: true}); // a button that moves loses the keyboard's focus
   markShown();
 };
 const markShown = () => document.querySelectorAll('.visit button').forEach((button, i) => {
