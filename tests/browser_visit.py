@@ -91,6 +91,21 @@ class Visit:
         self.page.wait_for_function("() => !document.querySelector('.strip.stale')")
         return url
 
+    def refuse_edits(self, times: int = 1) -> None:
+        """Makes the page's next edits fail as on a busy server, with an error 503 on the console."""
+        is_edit = "event => event.inputs.length === 12 && event.outputs.length === 3"
+        events = self.page.evaluate(f"() => window.gradio_config.dependencies.filter({is_edit}).map(event => event.id)")
+        left = [times]
+
+        def answer(route):
+            if left[0] and route.request.post_data_json["fn_index"] in events:
+                left[0] -= 1
+                route.fulfill(status=503, json={"detail": "Many visitors are here."})
+            else:
+                route.fallback()
+
+        self.page.route("**/gradio_api/queue/join*", answer)
+
     def fetch(self, url: str) -> bytes:
         return self.page.request.get(url).body()
 

@@ -153,6 +153,11 @@ def test_dials_and_looks_on_the_page(browser, unit_url, tmp_path):
     visit.result(unlike=tuned)
     page.locator(".chips", has_text="eyelids").wait_for()
     assert page.get_by_role("slider", name="Smile, right").input_value() == "0.05"
+    visit.refuse_edits()
+    page.get_by_role("slider", name="Smile, right").press("End")
+    page.locator(".toast-body").first.wait_for()
+    page.wait_for_function("() => document.querySelector('.dial [aria-label=\"Smile, right\"]').value === '0.05'")
+    visit.errors = [error for error in visit.errors if "503" not in error]
     saved = visit.download("Save this look")
     look = Look.load(saved.path())
     assert look == Look("happy", units={"smile": 0.05, "lids_left": -1.0})

@@ -108,7 +108,8 @@ def edit_tab(editor: ExpressionEditor) -> Link:
     gr.on([control.input for control in (*settings.values(), scope)], **edit_event)
     changed, chosen = (button.click(None, controls, controls, js="(...values) => exprgan.changed(values)",
                                     api_visibility="private") for button in (change, choose))  # fmt: skip
-    changed.success(**edit_event | INTERNAL)
+    edited = changed.success(**edit_event | INTERNAL)
+    edited.failure(None, None, units, js="() => exprgan.editFailed()", api_visibility="private")
     chosen.success(**edit_event | INTERNAL).success(**strip_event)
     if editor.dials:
         opened.success(**edit_event | INTERNAL)

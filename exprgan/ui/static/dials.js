@@ -81,8 +81,8 @@ exprgan.dials = (element, props, watch) => {
     draw();
   });
   reset.addEventListener('click', () => { units = {}; send(); });
-  exprgan.choosers.setUnits = shown => {
-    if (asked !== null && asked !== JSON.stringify(shown)) return;
+  exprgan.choosers.setUnits = (shown, isForced = false) => {
+    if (!isForced && asked !== null && asked !== JSON.stringify(shown)) return;
     asked = null;
     units = {...shown};
     if (!separate && hasSides()) {

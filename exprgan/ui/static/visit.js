@@ -61,7 +61,13 @@ exprgan.photoRead = values => {
   if (!settings.face) settings.face = now.face;
   document.querySelector('.block.strip')?.classList.add('stale'); // until its pictures are of this photo
   exprgan.remember(settings);
+  exprgan.choosers.setUnits?.(settings.units, true);
   return NAMES.map(name => settings[name]);
+};
+// The dials go back to what the result shows.
+exprgan.editFailed = () => {
+  exprgan.choosers.setUnits?.(exprgan.units(), true);
+  return [exprgan.units()];
 };
 exprgan.reopened = () => visit.file;
 exprgan.openWith = settings => { visit.open = settings; };
