@@ -1,7 +1,9 @@
 """The page in Chromium, which is shut off from all other machines: what a visitor does, one test for each kind of fault."""
 
 import json
+import os
 import re
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -275,6 +277,25 @@ def test_steps_thumbnails_and_going_on_from_a_result(visit, data_dir):
         "() => document.querySelector('.visit button:last-child').getAttribute('aria-pressed') === 'true'"
     )
     assert visit.download("Save in full size").suggested_filename == "portrait-surprise-100.jpg"
+
+
+def test_a_photo_that_was_deleted_does_not_keep_the_next_from_being_edited(visit, data_dir, two):
+    visit.own_photo(two)
+    page = visit.page
+    page.locator(".mark").nth(1).click()
+    visit.wait_for_status("Face 2 now")
+    page.locator(".visit button").first.wait_for()
+    first = visit.own_photo(data_dir / "portrait.jpg")
+    for path in Path(os.environ["GRADIO_TEMP_DIR"]).rglob(two.name):
+        path.unlink()
+    page.locator(".visit button").last.click()
+    visit.wait_for_status("Nothing was edited")
+    visit.refuse_edits()
+    visit.add_photo(data_dir / "portrait2.jpg")
+    page.locator(".strip button").nth(6).wait_for()  # though the first edit was refused
+    page.locator(".strip button", has_text="Sad").click()
+    visit.result(unlike=first)
+    visit.errors = [error for error in visit.errors if "503" not in error and two.name not in error]
 
 
 def test_results_are_named_after_what_was_done(visit, data_dir):

@@ -110,7 +110,6 @@ def edit_tab(editor: ExpressionEditor) -> Link:
                                     api_visibility="private") for button in (change, choose))  # fmt: skip
     edited = changed.success(**edit_event | INTERNAL)
     edited.failure(None, None, units, js="() => exprgan.editFailed()", api_visibility="private")
-    chosen.success(**edit_event | INTERNAL).success(**strip_event)
     if editor.dials:
         opened.success(**edit_event | INTERNAL)
     reopen.click(None, None, photo, js="() => exprgan.reopened()", api_visibility="private")
@@ -120,9 +119,13 @@ def edit_tab(editor: ExpressionEditor) -> Link:
     reset = was_read.success(
         None, controls, controls, js="(...values) => exprgan.photoRead(values)", api_visibility="private"
     )
-    reset.success(**edit_event | INTERNAL).success(**strip_event)
+    for face_chosen in (chosen, reset):
+        edited = face_chosen.success(**edit_event | INTERNAL)
+        edited.success(**strip_event)
+        edited.failure(**strip_event)  # gradio's `then` is not called after a failure
     failed = (None, tiles([]), handlers.NOT_EDITED, 0, tiles([]), gr.update(visible=False), None)
     was_read.failure(lambda: failed, None, [result, strip, *read_outputs], **INTERNAL)
+    was_read.failure(None, None, None, js="() => exprgan.photoFailed()", api_visibility="private")
     return link
 
 

@@ -43,9 +43,9 @@ exprgan.restore = async () => {
   if (!entry || Date.now() - entry.time > HOUR_MS) return exprgan.forget();
   exprgan.restoring = true;
   const settings = JSON.parse(kept(SETTINGS_KEY) ?? 'null');
-  if (settings) exprgan.openWith(settings);
   const place = await until(() => document.querySelector('.bench:has(.strip) .photo'));
   if (await until(() => place.querySelector('input[type=file]'))) feed(place, entry.file);
+  exprgan.openWith(settings);
 };
 const until = async (find, tries = 100) => {
   for (let i = 0; i < tries; i++) {
@@ -70,7 +70,9 @@ const places = () => [...document.querySelectorAll('.photo')].filter(place => pl
 const bestPlace = target => target?.closest?.('.photo') ?? places().find(place => !place.querySelector('img')) ?? places()[0];
 document.addEventListener('change', event => {
   const file = event.target.matches?.('.bench:has(.strip) .photo input[type=file]') && event.target.files[0];
-  if (isPicture(file)) exprgan.keepPhoto(file);
+  if (!isPicture(file)) return;
+  exprgan.openWith(null); // settings of another photo that was to be opened
+  exprgan.keepPhoto(file);
 }, true);
 document.addEventListener('paste', event => {
   const file = [...(event.clipboardData?.files ?? [])].find(isPicture);

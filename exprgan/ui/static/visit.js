@@ -2,6 +2,7 @@
 
 const NAMES = ['expression', 'intensity', 'second', 'part', 'style', 'fidelity', 'face', 'scope', 'others', 'units'];
 const DEFAULTS = {intensity: 1, second: '', part: 0.5, style: 0, fidelity: 'detail', scope: 'one', others: {}, units: {}};
+// `photo`: the path of the one that is shown, "example", or "" where none could be read; null before the first result.
 const visit = {photo: null, steps: [], at: -1, thumbnails: [], current: null, next: null, open: null, timer: null, start: null};
 const MAX_THUMBNAILS = 24;
 
@@ -64,6 +65,7 @@ exprgan.photoRead = values => {
   exprgan.choosers.setUnits?.(settings.units, true);
   return NAMES.map(name => settings[name]);
 };
+exprgan.photoFailed = () => Object.assign(visit, {open: null, photo: ''});
 // The dials go back to what the result shows.
 exprgan.editFailed = () => {
   exprgan.choosers.setUnits?.(exprgan.units(), true);
