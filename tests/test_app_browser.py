@@ -277,6 +277,15 @@ def test_steps_thumbnails_and_going_on_from_a_result(visit, data_dir):
         "() => document.querySelector('.visit button:last-child').getAttribute('aria-pressed') === 'true'"
     )
     assert visit.download("Save in full size").suggested_filename == "portrait-surprise-100.jpg"
+    before = visit.result()
+    page.locator("#people button").nth(1).click()
+    visit.result(unlike=before)
+    name = visit.download("Save in full size").suggested_filename
+    page.wait_for_timeout(900)
+    page.reload()
+    page.locator(".photo:visible img").wait_for()
+    page.locator(".after-tag", has_text="Surprised, 100%").wait_for()
+    assert visit.download("Save in full size").suggested_filename == name and "portrait" not in name
 
 
 def test_a_photo_that_was_deleted_does_not_keep_the_next_from_being_edited(visit, data_dir, two):

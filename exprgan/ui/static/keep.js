@@ -15,15 +15,32 @@ const database = action => new Promise((done, failed) => {
 }).catch(() => undefined);
 
 exprgan.remember = settings => keep(SETTINGS_KEY, JSON.stringify(settings));
+let keptSize = null;
 exprgan.keepPhoto = file => {
   keep(TAB_KEY, 'open');
+  keptSize = file.size;
   database(store => store.put({file, time: Date.now()}, STORE));
   drawForget(true);
 };
-exprgan.forget = () => {
+const drop = () => {
   [TAB_KEY, SETTINGS_KEY].forEach(name => keep(name, null));
+  keptSize = null;
   database(store => store.clear());
   drawForget(false);
+};
+// The photo that is edited is the one that is kept, wherever it came from: an example, the camera, an earlier result. A file
+// that was chosen is kept already. `isShown` says whether it is still edited.
+exprgan.photoShown = async (photo, isShown) => {
+  if (!photo) return drop();
+  const answer = await fetch(photo.url).catch(() => null);
+  if (answer?.ok && Number(answer.headers.get('content-length')) === keptSize) return answer.body.cancel();
+  const picture = answer?.ok ? await answer.blob().catch(() => null) : null;
+  if (!isShown()) return;
+  if (picture) exprgan.keepPhoto(new File([picture], photo.orig_name ?? 'photo', {type: picture.type}));
+  else drop();
+};
+exprgan.forget = () => {
+  drop();
   document.querySelector('.bench:has(.strip) .photo button[aria-label="Clear"], .bench:has(.strip) .photo button[title="Clear"]')?.click();
 };
 const drawForget = on => {

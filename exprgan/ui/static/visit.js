@@ -78,7 +78,10 @@ exprgan.shown = (state, picture, viewer) => {
   visit.current = state;
   visit.viewer = viewer;
   const key = state && (state.photo?.path ?? 'example');
-  if (state && key !== visit.photo) Object.assign(visit, {photo: key, steps: [], at: -1, start: null});
+  if (state && key !== visit.photo) {
+    if (visit.photo !== null || state.photo) exprgan.photoShown(state.photo, () => visit.photo === key);
+    Object.assign(visit, {photo: key, steps: [], at: -1, start: null});
+  }
   if (state?.settings) {
     if (state.photo) exprgan.remember(state.settings);
     visit.start ??= {...state.settings, ...DEFAULTS};
