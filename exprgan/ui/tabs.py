@@ -99,8 +99,8 @@ def edit_tab(editor: ExpressionEditor) -> Link:
                 reuse = gr.Button("Go on from this result")
                 download_button("All in one picture", download_sheet, editor, [photo, face, session])
                 link = Link(settings | {"units": units}, edit_event | INTERNAL)
-    change, choose, reopen = (
-        gr.Button(visible="hidden", elem_id=f"edit-{name}") for name in ("change", "choose", "reopen")
+    change, choose, reopen, forget = (
+        gr.Button(visible="hidden", elem_id=f"edit-{name}") for name in ("change", "choose", "reopen", "forget")
     )
 
     strip_event = page_event(views.show_expressions, editor, [photo, face, session], [strip, session]) | INTERNAL
@@ -113,6 +113,8 @@ def edit_tab(editor: ExpressionEditor) -> Link:
     if editor.dials:
         opened.success(**edit_event | INTERNAL)
     reopen.click(None, None, photo, js="() => exprgan.reopened()", api_visibility="private")
+    forget.click(None, [result, strip], [photo, result, strip, faces], js="(...values) => exprgan.forgotten(values)",
+                 api_visibility="private")  # fmt: skip
     reuse.click(**page_event(handlers.download_edit, editor, inputs, [photo]), show_progress_on=reuse)
     was_read = path.change(**page_event(views.read_photo, editor, [photo], read_outputs), show_progress_on=status)
     was_read.success(**film_removed)

@@ -41,7 +41,8 @@ exprgan.photoShown = async (photo, isShown) => {
 };
 exprgan.forget = () => {
   drop();
-  document.querySelector('.bench:has(.strip) .photo button[aria-label="Clear"], .bench:has(.strip) .photo button[title="Clear"]')?.click();
+  exprgan.forgetVisit();
+  document.querySelector('#edit-forget').click();
 };
 const drawForget = on => {
   const place = document.querySelector('.bench:has(.strip) .privacy');
@@ -57,7 +58,7 @@ const HOUR_MS = 3600_000;
 exprgan.restore = async () => {
   if (kept(TAB_KEY) !== 'open') return database(store => store.clear());
   const entry = await database(store => store.get(STORE));
-  if (!entry || Date.now() - entry.time > HOUR_MS) return exprgan.forget();
+  if (!entry || Date.now() - entry.time > HOUR_MS) return drop();
   exprgan.restoring = true;
   const settings = JSON.parse(kept(SETTINGS_KEY) ?? 'null');
   const place = await until(() => document.querySelector('.bench:has(.strip) .photo'));

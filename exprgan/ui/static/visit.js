@@ -57,7 +57,7 @@ exprgan.reset = () => visit.start && ask(visit.start.face === visit.current?.set
 exprgan.photoRead = values => {
   const now = Object.fromEntries(NAMES.map((name, i) => [name, values[i]]));
   const opened = visit.open;
-  visit.open = null;
+  Object.assign(visit, {open: null, isForgetting: false});
   const settings = {...now, ...DEFAULTS, intensity: now.intensity || 1, ...opened};
   if (!settings.face) settings.face = now.face;
   document.querySelector('.block.strip')?.classList.add('stale'); // until its pictures are of this photo
@@ -65,16 +65,27 @@ exprgan.photoRead = values => {
   exprgan.choosers.setUnits?.(settings.units, true);
   return NAMES.map(name => settings[name]);
 };
-exprgan.photoFailed = () => Object.assign(visit, {open: null, photo: ''});
+exprgan.photoFailed = () => Object.assign(visit, {open: null, photo: '', isForgetting: false});
 // The dials go back to what the result shows.
 exprgan.editFailed = () => {
   exprgan.choosers.setUnits?.(exprgan.units(), true);
   return [exprgan.units()];
 };
 exprgan.reopened = () => visit.file;
+// The page forgets all photos. A result that was asked for before may still arrive, until the empty photo has been read.
+exprgan.forgetVisit = () => {
+  clearTimeout(visit.timer);
+  const empty = {photo: '', steps: [], at: -1, thumbnails: [], current: null, open: null, start: null, file: null};
+  Object.assign(visit, empty, {isForgetting: true});
+  drawVisit();
+  steps();
+};
+// Photo, result, strip and faces; an example stays.
+exprgan.forgotten = ([result, strip]) => [null, ...(result && !result.photo ? [result, strip] : [null, {tiles: []}]), {tiles: []}];
 exprgan.openWith = settings => { visit.open = settings; };
 
 exprgan.shown = (state, picture, viewer) => {
+  if (visit.isForgetting && state?.photo) return;
   visit.current = state;
   visit.viewer = viewer;
   const key = state && (state.photo?.path ?? 'example');
