@@ -40,6 +40,18 @@ def test_a_damaged_checkpoint_is_skipped_with_a_note(tmp_path, capsys):
         checkpoints.latest()
 
 
+def test_what_is_saved_after_damaged_checkpoints_stays_and_they_go(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    save(checkpoints, 0)
+    damaged = save(checkpoints, 50, 60, stage=1)
+    for path in damaged:
+        path.write_bytes(b"")
+    assert checkpoints.latest()["step"] == 0
+    first, second = save(checkpoints, 5, 10)
+    assert first.exists() and second.exists() and not any(path.exists() for path in damaged)
+    assert checkpoints.latest()["step"] == 10
+
+
 def test_without_a_checkpoint_the_latest_is_none(tmp_path):
     assert Checkpoints(tmp_path / "new").latest() is None
 

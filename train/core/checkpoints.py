@@ -17,7 +17,7 @@ from .train_errors import RunError
 
 
 class Checkpoints:
-    """RUN/checkpoints: `<stage number>-<stage>-<steps done in it>-<start of its SHA-256>.pt`, in the order of their names.
+    """RUN/checkpoints: `<stage number>-<stage>-<steps done in it>-<start of its SHA-256>.pt`, ordered by stage and step.
 
     Args:
         run: the run folder.
@@ -28,7 +28,9 @@ class Checkpoints:
         self.folder, self.keep = Path(run) / "checkpoints", keep
 
     def save(self, stage: int, name: str, step: int, state: dict[str, Any]) -> Path:
-        """Writes a checkpoint, then deletes those that are no longer kept.
+        """Writes a checkpoint, then deletes those that are no longer kept, and all that are not before it.
+
+        What lies at the same step or after it is of an earlier start of the run, or damaged.
 
         Args:
             stage: number of the stage that it continues with.
@@ -44,17 +46,17 @@ class Checkpoints:
         content, stem = buffer.getvalue(), f"{stage}-{name}-{step:06d}"
         path = self.folder / f"{stem}-{_digest(content)}.pt"
         write_bytes(path, content)
-        for old in self.paths():  # of the same step, from an earlier start of the run
-            if old.name.startswith(f"{stem}-") and old != path:
+        for old in self.paths():
+            if _position(old) >= (stage, step) and old != path:
                 old.unlink()
-        unfinished = [old for old in self.paths() if int(old.stem.split("-")[-2])]
+        unfinished = [old for old in self.paths() if _position(old)[1]]
         for old in unfinished[: -self.keep]:
             old.unlink()
         return path
 
     def paths(self) -> list[Path]:
         """All checkpoints, oldest first."""
-        return sorted(self.folder.glob("[0-9]-*-*-*.pt"))
+        return sorted(self.folder.glob("[0-9]-*-*-*.pt"), key=_position)
 
     def delete_partial_files(self) -> None:
         """Deletes the temporary files of processes that were killed while writing."""
@@ -102,6 +104,12 @@ def check_continuation(out: str | Path, current: Mapping[str, Any], previous: Ma
         )
     if difference and verbose:
         print(f"note: {out} continues with other settings: {difference}", file=sys.stderr)
+
+
+def _position(path: Path) -> tuple[int, int]:
+    """Stage and step in a checkpoint's name."""
+    stage, *_, step, _ = path.stem.split("-")
+    return int(stage), int(step)
 
 
 def _digest(content: bytes) -> str:
