@@ -122,6 +122,18 @@ def test_a_training_that_was_stopped_ends_in_the_same_network(training, tmp_path
     assert not (part / "checkpoints").exists()
 
 
+@pytest.mark.parametrize("training", TRAININGS)
+def test_no_weights_that_are_not_finite_are_written(training, tmp_path, capsys):
+    line = f"{TRAININGS[training]} --out {tmp_path / 'out'} --steps 3 --lr 1e30"
+    for save_minutes in ("2", "0.000001"):  # the result alone, and a checkpoint every step
+        assert main(f"{line} --save-minutes {save_minutes}".split()) == 1
+        error = capsys.readouterr().err
+        assert f"a loss or a weight of {training} is not finite after" in error and "a lower --lr" in error
+        assert not (tmp_path / "out" / RESULTS[training]).exists()
+    for path in Checkpoints(tmp_path / "out").paths():
+        assert all(tensor.isfinite().all() for tensor in torch.load(path)["model"].values())
+
+
 def test_a_checkpoint_does_not_change_the_precision(tmp_path):
     class Network(torch.nn.Linear):
         def forward(self, x):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .checkpoints import Checkpoints, check_continuation
 from .processes import call_once
 from .train_errors import RunError
-from .training_loop import TrainingLoop
+from .training_loop import LOG_STEPS, TrainingLoop
 
 NO_RESULT = ("out", "cpu", "save_minutes")
 """Settings that the result does not depend on."""
@@ -47,6 +47,7 @@ class SavedTraining:
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         if state:
             self.optimizer.load_state_dict(state["optimizer"])
+        self._nonfinite_losses = torch.zeros((), device=accelerator.device)
 
     def generator(self, step: int | None = None) -> torch.Generator:
         """Random numbers of a step, by default the present one, on this process: a function of seed, step and process."""
@@ -63,24 +64,42 @@ class SavedTraining:
             max_norm: gradients are clipped to this norm; 0: they are not.
 
         Raises:
-            RunError: as `TrainingLoop.advance`.
+            RunError: as `check_finite`, every LOG_STEPS steps.
         """
+        self._nonfinite_losses += ~loss.detach().isfinite()
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         if max_norm:
             self.accelerator.clip_grad_norm_(self.model.parameters(), max_norm)
         self.optimizer.step()
         self.loop.advance(values or {"loss": loss})
+        if self.loop.step % LOG_STEPS == 0:
+            self.check_finite()
+
+    def check_finite(self) -> None:
+        """Checks the losses so far and the weights, on all processes; call it before results are written.
+
+        Raises:
+            RunError: one of them, on any process, is not finite.
+        """
+        networks = filter(None, (self.unwrapped(), self.ema))
+        wrong = [~tensor.isfinite().all() for network in networks for tensor in network.state_dict().values()]
+        if self.accelerator.reduce(self._nonfinite_losses + torch.stack(wrong).sum(), "sum") > 0:
+            last = self.checkpoints.paths()
+            more = f"; it goes on from {last[-1]}, or from step 0 if {self.checkpoints.folder} is deleted" if last else ""
+            raise RunError(f"a loss or a weight of {self.name} is not finite after {self.loop.step} steps; start the same "
+                           f"command again with a lower --lr{more}")  # fmt: skip
 
     def save_if_due(self) -> bool:
-        """Writes a checkpoint every `config.save_minutes`; returns whether it was time to."""
+        """Writes a checkpoint every `config.save_minutes`; returns whether it was time to. Raises as `save`."""
         due = self.loop.checkpoint_due(self.config.save_minutes)
         if due:
             self.save()
         return due
 
     def save(self) -> None:
-        """Writes a checkpoint, on the main process."""
+        """Writes a checkpoint, on the main process. RunError: as `check_finite`; the earlier checkpoints remain."""
+        self.check_finite()
         if self.accelerator.is_main_process:
             self.checkpoints.save(0, self.name, self.loop.step, {
                 "settings": self.settings, "base": self.base, "step": self.loop.step, "seconds": self.loop.seconds,

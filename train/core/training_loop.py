@@ -21,8 +21,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from .train_errors import RunError
-
 LOG_STEPS = 20
 """Steps between two readings of the losses, each of which waits for the device."""
 AGREE_SECONDS, MAX_AGREE_STEPS = 2.0, 100
@@ -70,9 +68,6 @@ class TrainingLoop:
 
         Args:
             losses: scalars by name, shown every LOG_STEPS steps.
-
-        Raises:
-            RunError: one of the losses shown is not finite.
         """
         now = time.monotonic()
         self.step, self._own_seconds, self._last = self.step + 1, self._own_seconds + now - self._last, now
@@ -83,8 +78,6 @@ class TrainingLoop:
         self.bar.update()
         if losses and self.step % LOG_STEPS == 0:
             values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
-            if not all(map(math.isfinite, values.values())):
-                raise RunError(f"a loss is not finite at step {self.step}; start again with a lower --lr")
             self.show(values)
 
     def _agree(self) -> None:

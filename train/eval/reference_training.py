@@ -125,6 +125,7 @@ def train_reference(data: str, config: ReferenceConfig) -> Path:
             training.advance(loss, max_norm=MAX_GRADIENT)
             if training.save_if_due() and accelerator.is_main_process:
                 loop.write(f"{loop.step} steps; held-out people: expression_accuracy {_accuracy(network, test):.3f}")
+    training.check_finite()
     path = Path(config.out) / JUDGE_NAME
     if accelerator.is_main_process:
         info = {"steps": steps_before + loop.step, "batch_size": config.batch_size, "seed": config.seed,

@@ -135,6 +135,7 @@ def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
             training.advance(loss + UNIT_WEIGHT * unit_loss(units.float(), shown.to(units.device, non_blocking=True)))
             if training.save_if_due() and accelerator.is_main_process:
                 loop.write(f"{loop.step} steps; held-out people: {_sentence(evaluate_face_network(network, test))}")
+    training.check_finite()
     with torch.no_grad():
         labelled = train.expression[drawn] >= 0  # the others teach no prior
         drawn_neutral = (train.expression[drawn][labelled] == len(train.expressions)).float().mean().nan_to_num().item()
