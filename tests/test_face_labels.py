@@ -9,13 +9,17 @@ import torch
 from accelerate.state import AcceleratorState
 
 from exprgan.facs import ACTION_UNITS
+from exprgan.models.networks import FaceNetwork
 from train.core.train_errors import DataError
 from train.data import FaceFolder
 from train.data.metadata import read_metadata, write_metadata
+from train.eval.reference_network import ReferenceNetwork
+from train.eval.reference_training import ReferenceHeads
 from train.perceptual.face_trainer import (
     NEUTRAL_PRIOR,
     NEUTRAL_SHARE,
     PLAIN_INTENSITY,
+    FaceHeads,
     FaceTrainConfig,
     indices_with_neutral,
     load_face_network,
@@ -126,6 +130,19 @@ def test_where_people_are_unknown_the_network_learns_expressions_alone(faces_dir
     assert "has no column 'subject', so people are unknown: no identity is learned" in printed.err
     assert "cosine_same_person" not in results and "cosine_other_person" in results
     assert load_face_network(config.out, 6).expression.out_features == 7
+
+
+@pytest.mark.parametrize("heads", [FaceHeads, ReferenceHeads])
+@pytest.mark.parametrize("known", [True, False])
+def test_all_that_is_trained_gets_a_gradient_as_several_processes_need(heads, known):
+    network = FaceNetwork(6, 2, 32) if heads is FaceHeads else ReferenceNetwork(6, 4, 16)
+    people, indices = PeopleClasses(torch.tensor([0, 0, 1, 1] if known else [0, 1, 2, 3])), torch.arange(4)
+    trained = heads(network, people)
+    logits, cosines, others = trained(torch.randn(4, 3, network.size, network.size))
+    (logits.sum() + people.loss(cosines, indices) + others.sum()).backward()
+    idle = {name for name, parameter in trained.named_parameters() if parameter.grad is None}
+    assert idle == (set() if known else {"network.identity.weight", "network.identity.bias"})
+    assert all(parameter.requires_grad == (name not in idle) for name, parameter in trained.named_parameters())
 
 
 def test_the_only_picture_of_a_person_is_no_class(faces_dir):

@@ -24,7 +24,7 @@ from ..data.face_folder import batch_indices
 from ..data.fingerprint import fingerprint
 from ..data.validation import check_before_training
 from ..perceptual.people_classes import PeopleClasses, cosines_with
-from .reference_network import EMBEDDING_DIM, ReferenceNetwork, load_reference_network, save_reference_network
+from .reference_network import ReferenceNetwork, load_reference_network, save_reference_network
 
 LABEL_SMOOTHING = 0.05
 MIN_CLEAR_INTENSITY = 0.35
@@ -74,7 +74,7 @@ class ReferenceHeads(nn.Module):
 
     def __init__(self, network: ReferenceNetwork, people: PeopleClasses):
         super().__init__()
-        self.network, self.people = network, people.new_head(EMBEDDING_DIM)
+        self.network, self.people = network, people.new_head(network.identity)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """x: (B, 3, size, size) in [-1, 1] -> logits (B, K + 1), cosines with the people (B, people), None without any, and

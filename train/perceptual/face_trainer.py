@@ -81,7 +81,7 @@ class FaceHeads(nn.Module):
     def __init__(self, network: FaceNetwork, people: PeopleClasses):
         super().__init__()
         self.network = network
-        self.people = people.new_head(network.identity.out_features)
+        self.people = people.new_head(network.identity)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """x: (B, 3, H, W) in [-1, 1] -> expression logits (B, K + 1), cosines with the people (B, people), None without

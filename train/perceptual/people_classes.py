@@ -39,9 +39,16 @@ class PeopleClasses:
             f"note: {alone:,} pictures are the only ones of their person and teach no identity; {others}" if alone else ""
         )
 
-    def new_head(self, width: int) -> nn.Linear | None:
-        """A vector of `width` for each person, to take cosines with; None if there are no people."""
-        return nn.Linear(width, self.count, bias=False) if self.count else None
+    def new_head(self, identity: nn.Linear) -> nn.Linear | None:
+        """A vector for each person, to take cosines with; None if there are no people, and then the layer is frozen.
+
+        Without people it gets no gradient, for which several processes would wait.
+
+        Args:
+            identity: the layer whose outputs, as unit vectors, are the embeddings.
+        """
+        identity.requires_grad_(self.count > 0)
+        return nn.Linear(identity.out_features, self.count, bias=False) if self.count else None
 
     def loss(self, cosines: Tensor | None, indices: Tensor) -> Tensor | float:
         """The cross entropy of (B, count) cosines and the people in the pictures at (B,) indices, which are on the CPU."""
