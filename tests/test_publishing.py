@@ -18,6 +18,7 @@ from exprgan.models.model_card import write_card
 from exprgan.models.records import read_training
 from train.__main__ import main
 from train.core.checkpoints import Checkpoints
+from train.core.published_parts import replace_parts
 from train.core.train_errors import DataError
 from train.data.metadata import read_metadata, write_metadata
 from train.gan.fine_tuning import check_before_fine_tuning
@@ -74,6 +75,25 @@ def test_publishing_the_same_run_again_keeps_what_was_added(run, tmp_path):
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     assert json.loads((weights / "training.json").read_text())["detail"]["steps"] == 7
     assert "`detail` mode" in (weights / "README.md").read_text()
+
+
+def test_publishing_the_same_run_again_keeps_layers_that_calibrate_changed_and_all_records(run, tmp_path):
+    weights = tmp_path / "weights"
+    assert publish(run, weights) == 0
+    state = {key: tensor + 1 for key, tensor in ExprGAN.from_pretrained(weights).state_dict().items()
+             if key.startswith(("G_dec.fc.", "classifier.expression."))}  # fmt: skip
+    assert len(state) == 4
+    for name in ("decoder", "reading", "wrinkles"):
+        layer = {"decoder": "G_dec", "reading": "classifier"}.get(name, "none")
+        part = {key: tensor for key, tensor in state.items() if key.startswith(layer)}
+        replace_parts(weights, {}, (), part, name, {"seed": 3})
+    assert publish(run, weights) == 0
+    after = ExprGAN.from_pretrained(weights, check=True).state_dict()
+    assert all(torch.allclose(after[key], tensor, atol=1e-2) for key, tensor in state.items())
+    training = json.loads((weights / "training.json").read_text())
+    assert all(training[name] == {"seed": 3} for name in ("decoder", "reading", "wrinkles"))
+    assert publish(run, weights, "--replace") == 0  # nothing is replaced: they are the same networks
+    assert json.loads((weights / "training.json").read_text()) == training
 
 
 def test_other_weights_are_replaced_on_request_only_and_their_prose_is_set_aside(run, later_run, tmp_path, capsys):

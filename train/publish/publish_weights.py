@@ -40,6 +40,8 @@ HUB_MODEL_QUOTED = f'\\"{HUB_MODEL}\\"'
 """The name of the model as a string of Python in the notebook's JSON."""
 METADATA_KEY = "exprgan"
 """The one key of model.safetensors' metadata, whose value is JSON. safetensors writes several keys in random order."""
+CHANGED_LAYERS = {"decoder": "G_dec.fc.", "reading": "classifier.expression."}
+"""Layers that `calibrate --decoder` and `--reading` change after training, by the record in training.json that says so."""
 
 
 def publish(run: str, out: str, data: str = "", hub: HubConfig = NO_UPLOAD, replace: bool = False, *, data_repo: str = "",
@@ -47,7 +49,7 @@ def publish(run: str, out: str, data: str = "", hub: HubConfig = NO_UPLOAD, repl
     """Writes a run's latest checkpoint as a folder that `ExprGAN.from_pretrained` reads, and uploads it if asked to.
 
     If `out` holds the same networks already, what was added to them is kept: T, the results of `calibrate` and `evaluate`,
-    and what people wrote.
+    their records in training.json, and what people wrote.
 
     Args:
         run: the run folder; or a folder that `publish` wrote, which is then completed in place.
@@ -122,9 +124,11 @@ def _write_run(run: str, folder: Path, name: str, replace: bool) -> dict[str, in
     model.load_state_dict(state["model"] | state["ema"])  # the running average of G_enc and G_dec, the rest as it is
     if {settings.get("condition") for settings in state["settings"].values()} == {"none"}:
         _zero_code_weights(model.G_dec, model.config.z_dim)
+    previous = read_json(folder / TRAINING_NAME)
     with tempfile.TemporaryDirectory() as temporary:
         model.save_pretrained(temporary)
-        is_same = _same_networks(model, Path(temporary) / WEIGHTS_NAME, folder / WEIGHTS_NAME)
+        changed = tuple(layer for name, layer in CHANGED_LAYERS.items() if name in previous)
+        is_same = _same_networks(model, Path(temporary) / WEIGHTS_NAME, folder / WEIGHTS_NAME, changed)
         if not is_same:
             if (folder / WEIGHTS_NAME).is_file():
                 if not replace:
@@ -137,8 +141,7 @@ def _write_run(run: str, folder: Path, name: str, replace: bool) -> dict[str, in
     }
     training = {"steps": state["history"], "settings": settings}
     if is_same:
-        previous = read_json(folder / TRAINING_NAME)
-        training |= {name: previous[name] for name in ("data", "cost", "detail", INHERITED) if name in previous}
+        training = previous | training
     if state.get("before") is not None:
         training["before"] = state["before"]
         if not is_same:
@@ -147,11 +150,15 @@ def _write_run(run: str, folder: Path, name: str, replace: bool) -> dict[str, in
     return state["history"]
 
 
-def _same_networks(model: ExprGAN, path: Path, other: Path) -> bool:
-    """Whether two weights files of `model` hold the same tensors, except for T and what is calibrated, after training."""
+def _same_networks(model: ExprGAN, path: Path, other: Path, changed: tuple[str, ...]) -> bool:
+    """Whether two weights files of `model` hold the same tensors, except for T and what is calibrated, after training.
+
+    Args:
+        changed: beginnings of the names of further tensors that were changed after training.
+    """
     if not other.is_file():
         return False
-    added = ("T.", *(f"{name}." for name, part in model.named_modules() if isinstance(part, CalibratedModule)))
+    added = ("T.", *(f"{name}." for name, part in model.named_modules() if isinstance(part, CalibratedModule)), *changed)
     tensors, others = ({name: tensor for name, tensor in read_weights(file).items() if not name.startswith(added)}
                        for file in (path, other))  # fmt: skip
     return tensors.keys() == others.keys() and all(
