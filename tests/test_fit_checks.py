@@ -1,6 +1,7 @@
 """What `fit` refuses, logs and draws: settings of a finished run, face networks at chance, rates, codes."""
 
 import dataclasses
+import shutil
 import types
 
 import pytest
@@ -15,6 +16,7 @@ from train.core.files import write_weights
 from train.core.train_errors import RunError
 from train.core.training_loop import TrainingLoop
 from train.data import FaceFolder
+from train.data.metadata import read_metadata, write_metadata
 from train.gan.distributed import prepare_losses, synchronise_batch_norm
 from train.gan.gan_losses import PLAYERS, is_active, stage_weights
 from train.gan.gan_trainer import Trainer, fit
@@ -119,7 +121,7 @@ def test_processes_agree_on_the_time_every_two_seconds_after_the_same_steps(monk
     assert loop.seconds == pytest.approx(50 * 0.25 + 0.5 * len(agreements))
 
 
-def test_a_finished_run_asked_for_other_settings_is_refused(faces_dir, config, capsys):
+def test_a_finished_run_asked_for_other_settings_or_data_is_refused(faces_dir, config, tmp_path, capsys):
     config = dataclasses.replace(config, stages="controller", steps="1,0,0")
     run = fit(str(faces_dir), config)
     before = (run / "config.json").read_bytes(), sorted(path.name for path in Checkpoints(run).paths())
@@ -128,10 +130,15 @@ def test_a_finished_run_asked_for_other_settings_is_refused(faces_dir, config, c
     with pytest.raises(RunError, match=r"is finished, and other settings .*\(lr 0.001 instead of 0.0002, steps '4,0,0'"):
         fit(str(faces_dir), dataclasses.replace(config, lr=1e-3, steps="4,0,0"))
     assert before == ((run / "config.json").read_bytes(), sorted(path.name for path in Checkpoints(run).paths()))
+    other = shutil.copytree(faces_dir, tmp_path / "other")
+    write_metadata(other, read_metadata(other)[:-1])
+    with pytest.raises(RunError, match=r"is finished, and other settings .*\(metadata\.csv '\w{12}' instead of '\w{12}'\)"):
+        fit(str(other), config)
     with pytest.raises(RunError, match="a run whose first stages are controller, not as in --stages refine"):
         fit(str(faces_dir), dataclasses.replace(config, stages="refine,controller"))
-    fit(str(faces_dir), dataclasses.replace(config, stages="controller,refine", steps="1,0,1"))  # one more stage
-    assert "continues with other settings: stages 'controller,refine' instead of" in capsys.readouterr().err
+    fit(str(other), dataclasses.replace(config, stages="controller,refine", steps="1,0,1"))  # one more stage
+    error = capsys.readouterr().err
+    assert "continues with other settings: metadata.csv" in error and "stages 'controller,refine' instead of" in error
     assert latest_state(run)["history"] == {"controller": 1, "refine": 1}
 
 

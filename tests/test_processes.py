@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from train.__main__ import main
 from train.core.checkpoints import Checkpoints
 from train.core.saved_training import SavedTraining
 from train.core.train_errors import RunError
-from train.data.metadata import write_metadata
+from train.data.metadata import read_metadata, write_metadata
 from train.perceptual.face_trainer import FaceTrainConfig, train_face_network
 
 ROOT = Path(__file__).parent.parent
@@ -150,7 +151,7 @@ def test_a_checkpoint_does_not_change_the_precision(tmp_path):
     assert types == [torch.bfloat16, torch.bfloat16]
 
 
-def test_a_training_that_ended_is_not_continued_with_other_settings(tmp_path, monkeypatch):
+def test_a_training_that_ended_is_not_continued_with_other_settings_or_data(tmp_path, monkeypatch):
     config = FaceTrainConfig(out=str(tmp_path / "a"), width=2, image_size=32, batch_size=4, mixed_precision="no", cpu=True,
                              steps=3, save_minutes=1e-9)  # fmt: skip
     monkeypatch.setattr("train.perceptual.face_trainer.write_weights", lambda *args: 1 / 0)  # stopped at the end
@@ -159,6 +160,10 @@ def test_a_training_that_ended_is_not_continued_with_other_settings(tmp_path, mo
     paths = Checkpoints(config.out).paths()
     with pytest.raises(RunError, match=r"is finished, and other settings .* \(lr 0.01 instead of 0.001\)"):
         train_face_network(str(FACES), dataclasses.replace(config, lr=0.01))
-    with pytest.raises(RunError, match="a run of another network or on other data"):
+    other = shutil.copytree(FACES, tmp_path / "faces")
+    write_metadata(other, read_metadata(other)[:-1])
+    with pytest.raises(RunError, match=r"is finished, and other settings .*\(metadata\.csv '\w{12}' instead of"):
+        train_face_network(str(other), config)
+    with pytest.raises(RunError, match="a run of another network or of other people"):
         train_face_network(str(FACES), dataclasses.replace(config, width=3, steps=4))
     assert len(paths) == 2 and Checkpoints(config.out).paths() == paths

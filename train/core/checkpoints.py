@@ -15,6 +15,9 @@ from .config_flags import describe_difference
 from .files import write_bytes
 from .train_errors import RunError
 
+DATA_SETTING = "metadata.csv"
+"""Name, among a run's settings, of the digest of its data's table; checkpoints of earlier versions have none."""
+
 
 class Checkpoints:
     """RUN/checkpoints: `<stage number>-<stage>-<steps done in it>-<start of its SHA-256>.pt`, ordered by stage and step.

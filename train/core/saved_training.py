@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from .checkpoints import Checkpoints, check_continuation
+from .checkpoints import DATA_SETTING, Checkpoints, check_continuation
 from .processes import call_once
 from .train_errors import RunError
 from .training_loop import LOG_STEPS, TrainingLoop
@@ -29,16 +29,18 @@ class SavedTraining:
         optimizer: of its parameters.
         ema: the running average of the model, saved with it.
         base: names the weights that the training builds on; a run that builds on others is not continued.
+        data: digest of the training folder's metadata.csv, which is compared as settings are; of a run without, it is not.
 
     Raises:
-        RunError: the folder holds a run of another network, on other data or other weights, or a finished one of other
-            settings; or all its checkpoints are damaged.
+        RunError: the folder holds a run of another network, of other people or other weights, or a finished one of other
+            settings or data; or all its checkpoints are damaged.
     """
 
     def __init__(self, accelerator: Accelerator, name: str, config: Any, model: nn.Module,
-                 optimizer: torch.optim.Optimizer, *, ema: nn.Module | None = None, base: str = ""):  # fmt: skip
+                 optimizer: torch.optim.Optimizer, *, ema: nn.Module | None = None, base: str = "",
+                 data: str = ""):  # fmt: skip
         self.accelerator, self.name, self.config, self.ema, self.base = accelerator, name, config, ema, base
-        self.checkpoints, self.settings = Checkpoints(config.out), dataclasses.asdict(config)
+        self.checkpoints, self.settings = Checkpoints(config.out), dataclasses.asdict(config) | {DATA_SETTING: data}
         state = call_once(self.checkpoints.latest) or {}  # another machine need not see the folder
         self.loop = TrainingLoop(accelerator, name, steps=config.steps, minutes=config.minutes,
                                  step=state.get("step", 0), seconds=state.get("seconds", 0.0))  # fmt: skip
@@ -128,6 +130,6 @@ class SavedTraining:
                 self.ema.load_state_dict(state["ema"])
         except (RuntimeError, KeyError) as error:
             raise RunError(
-                f"{out} holds a run of another network or on other data; choose another --out, or delete "
+                f"{out} holds a run of another network or of other people; choose another --out, or delete "
                 f"{self.checkpoints.folder} to start again"
             ) from error

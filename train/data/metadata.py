@@ -1,6 +1,7 @@
 """metadata.csv: the table of a training folder, in the Hub's imagefolder form. Only this module reads and writes it."""
 
 import csv
+import hashlib
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -93,6 +94,19 @@ def read_metadata(root: Path) -> list[dict[str, str]]:
     rows = read_unchecked_metadata(root)
     raise_problems(root / METADATA_NAME, [problem for _, problem in find_outside_files(rows, root)])
     return rows
+
+
+def metadata_digest(root: str | Path) -> str:
+    """The first 12 hexadecimal digits of metadata.csv's SHA-256, by which a run knows that its data are others.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    path = Path(root) / METADATA_NAME
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); name a training folder") from error
 
 
 def find_outside_files(rows: Sequence[dict[str, str]], root: Path) -> list[tuple[str, str]]:

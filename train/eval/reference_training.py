@@ -22,6 +22,7 @@ from ..core.training_loop import cosine_decay, set_learning_rate
 from ..data import FaceFolder
 from ..data.face_folder import batch_indices
 from ..data.fingerprint import fingerprint
+from ..data.metadata import metadata_digest
 from ..data.validation import check_before_training
 from ..perceptual.people_classes import PeopleClasses, cosines_with
 from .reference_network import ReferenceNetwork, load_reference_network, save_reference_network
@@ -107,7 +108,7 @@ def train_reference(data: str, config: ReferenceConfig) -> Path:
         accelerator.print(people.note)
     heads = ReferenceHeads(network, people).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(heads.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=0.05)
-    training = SavedTraining(accelerator, "judge", config, heads, optimizer)
+    training = SavedTraining(accelerator, "judge", config, heads, optimizer, data=metadata_digest(data))
     with training.loop as loop:
         while loop.fraction < 1:
             rate = min(loop.fraction / WARM_UP + 0.01, cosine_decay(loop.fraction))

@@ -16,7 +16,7 @@ from exprgan.models.exprgan import ExprGAN, ExprGANConfig
 from exprgan.models.records import read_training
 
 from ..core.allocator import keep_freed_memory
-from ..core.checkpoints import Checkpoints, check_continuation
+from ..core.checkpoints import DATA_SETTING, Checkpoints, check_continuation
 from ..core.files import write_json, writes_folder
 from ..core.precision import enable_fast_kernels, supported_precision
 from ..core.processes import call_once
@@ -25,6 +25,7 @@ from ..core.training_loop import TrainingLoop, set_learning_rate, update_ema
 from ..data import FaceFolder
 from ..data.contact_sheets import expression_sheet, pick_neutral_subjects
 from ..data.face_folder import batch_indices
+from ..data.metadata import metadata_digest
 from ..data.style_codes import code_for
 from ..data.transforms import augment
 from ..data.validation import check_before_training
@@ -79,6 +80,7 @@ class Trainer:
         set_seed(config.seed)
         self.model = new_model(config)
         self._load_faces(data)
+        self.data_digest = metadata_digest(data)
         self.checkpoints = Checkpoints(config.out, config.keep)
         self.stage, self.step, self.seconds = 0, 0, 0.0
         """Index of the stage, and steps and seconds done in it."""
@@ -296,7 +298,8 @@ class Trainer:
             self.checkpoints.save(self.stage, name, self.step, {
                 "model_config": dataclasses.asdict(self.model.config),
                 "stage": self.stage, "step": self.step, "seconds": self.seconds, "history": self.history,
-                "settings": self.settings, "before": self.previous_training, "statistics": statistics,
+                "settings": self.settings, "data": self.data_digest, "before": self.previous_training,
+                "statistics": statistics,
                 "model": self.model.state_dict(),
                 "ema": {key: value for key, value in self.ema.state_dict().items() if key.split(".")[0] in PLAYERS["G"]},
                 "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
@@ -320,7 +323,7 @@ class Trainer:
             optimizer.load_state_dict(state["optimizers"][name])
 
     def _check_settings(self, state: dict) -> None:
-        """Says that a run continues with other settings; raises RunError if it is finished, or its stages were others."""
+        """Says that a run goes on with other settings or data; raises RunError if it is finished, or its stages differ."""
         config = self.config
         previous: dict = next(reversed(state["settings"].values()), {})
         done = previous.get("stages", config.stages).split(",")[: state["stage"]]
@@ -328,7 +331,9 @@ class Trainer:
             raise RunError(f"{self.out} holds a run whose first stages are {','.join(done)}, not as in --stages "
                            f"{config.stages}; choose another --out")  # fmt: skip
         finished = state["stage"] >= len(config.stage_names)
-        check_continuation(self.out, dataclasses.asdict(config), previous, NO_RESULT, finished=finished,
+        current = dataclasses.asdict(config) | {DATA_SETTING: self.data_digest}
+        previous = previous | {DATA_SETTING: state.get("data", self.data_digest)}
+        check_continuation(self.out, current, previous, NO_RESULT, finished=finished,
                            verbose=self.accelerator.is_main_process)  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from ..core.train_errors import RunError
 from ..core.training_loop import cosine_decay, set_learning_rate
 from ..data import FaceFolder
 from ..data.face_folder import batch_indices
+from ..data.metadata import metadata_digest
 from ..data.transforms import augment, augment_scene
 from ..data.validation import check_before_training
 from .people_classes import PeopleClasses, cosines_with
@@ -114,7 +115,7 @@ def train_face_network(data: str, config: FaceTrainConfig) -> dict[str, float]:
         accelerator.print(people.note)
     heads = FaceHeads(network, people).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(heads.parameters(), lr=config.lr, weight_decay=0.01)
-    training = SavedTraining(accelerator, "facenet", config, heads, optimizer)
+    training = SavedTraining(accelerator, "facenet", config, heads, optimizer, data=metadata_digest(data))
     with training.loop as loop:
         while loop.fraction < 1:
             set_learning_rate(training.optimizer, config.lr * cosine_decay(loop.fraction))

@@ -34,7 +34,7 @@ from ..core.precision import enable_fast_kernels, supported_precision
 from ..core.published_parts import replace_parts
 from ..core.saved_training import SavedTraining
 from ..core.training_loop import cosine_decay, set_learning_rate, update_ema
-from ..data.metadata import print_warnings
+from ..data.metadata import metadata_digest, print_warnings
 from ..data.style_codes import code_for
 from ..data.transforms import augment_lighting
 from ..data.validation import warn_of_shortages
@@ -139,7 +139,7 @@ class WarpTrainer:
             frozen.requires_grad_(False)
         optimizer = torch.optim.AdamW(trained.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-4)
         self.training = SavedTraining(self.accelerator, "detail", config, T, optimizer, ema=self.ema,
-                                      base=model_digest(self.model))  # fmt: skip
+                                      base=model_digest(self.model), data=metadata_digest(pairs))  # fmt: skip
         self._eye_pool = EyePool(self._draw_eye_pairs)
         self.T, self.optimizer, self.loop = self.training.model, self.training.optimizer, self.training.loop
 

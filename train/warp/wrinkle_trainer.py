@@ -32,7 +32,7 @@ from ..core.published_parts import replace_parts
 from ..core.saved_training import SavedTraining
 from ..core.train_errors import DataError
 from ..core.training_loop import cosine_decay, set_learning_rate, update_ema
-from ..data.metadata import is_varied, raise_problems, read_metadata
+from ..data.metadata import is_varied, metadata_digest, raise_problems, read_metadata
 from ..data.picture_checks import open_picture
 from ..data.transforms import augment_lighting
 from .pair_transforms import random_affine
@@ -179,7 +179,8 @@ def train_wrinkles(pairs: str, weights: str, config: WrinkleTrainConfig) -> Path
     places = _Places(network).to(accelerator.device).requires_grad_(True)
     average = copy.deepcopy(places).requires_grad_(False)
     optimizer = torch.optim.AdamW(places.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-4)
-    training = SavedTraining(accelerator, "wrinkles", config, places, optimizer, ema=average)
+    training = SavedTraining(accelerator, "wrinkles", config, places, optimizer, ema=average,
+                             data=metadata_digest(pairs))  # fmt: skip
     pictures, size = PlacedPictures.load(pairs, "train").to(accelerator.device), FIELD_SCALE * model.config.image_size
     with training.loop as loop:
         while loop.fraction < 1:
