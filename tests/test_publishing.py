@@ -225,6 +225,31 @@ def test_fine_tuning_takes_one_person_and_its_card_names_base_credits_and_parts_
     assert "Made for the decoder of the weights" not in (weights / "README.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("--width 0.5", "--width 0.5 does not fit the weights {}, which have width 0.03125; leave it out"),
+        ("--width 0.0312 --z-dim 50", "--z-dim 50 does not fit"),
+        ("--image-size 128", "which have image-size 32"),
+        ("--expressions happy,sad", "--expressions happy,sad does not fit"),
+        ("--no-grey-codes", "--no-grey-codes does not fit the weights {}, which have grey-codes True"),
+        ("--no-pooled-codes --z-dim 8", "")
+    ],
+)  # fmt: skip
+def test_fine_tuning_refuses_settings_that_are_not_those_of_the_weights(given, sentence, faces_dir, tiny_config, tmp_path,
+                                                                        capsys):  # fmt: skip
+    weights = tmp_path / "base"
+    ExprGAN(dataclasses.replace(tiny_config, grey_codes=True)).save_pretrained(weights)
+    line = f"fit {faces_dir} --init {weights} --out {tmp_path / 'mine'} --identity-size 32 --cpu --dry-run {given}"
+    assert main(line.split()) == bool(sentence)
+    printed = capsys.readouterr()
+    if sentence:
+        assert printed.err.startswith("error: ") and sentence.format(weights) in printed.err
+    else:
+        config = json.loads(printed.out)["config"]
+        assert config["width"] == 1 / 32 and config["image_size"] == 32 and config["grey_codes"]
+
+
 def test_a_damaged_folder_is_refused_by_fine_tuning_too(faces_dir, tmp_path):
     data = one_person(faces_dir, tmp_path / "me")
     (data / read_metadata(data)[0]["file_name"]).write_bytes(b"no picture")

@@ -23,6 +23,7 @@ from .eval.evaluate import evaluate
 from .eval.reading_calibration import calibrate_reading
 from .eval.reference_training import ReferenceConfig, train_reference
 from .gan.dry_run import print_plan
+from .gan.fine_tuning import check_given_settings
 from .gan.gan_trainer import fit
 from .gan.train_config import TrainConfig
 from .paper.figures import FIGURES, draw_figures
@@ -276,7 +277,9 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def _fit(args: argparse.Namespace) -> None:
-    config = TrainConfig.from_recipe(**typed_options(args, TrainConfig))
+    options = typed_options(args, TrainConfig)
+    check_given_settings(options)
+    config = TrainConfig.from_recipe(**options)
     print_plan(args.data, config) if args.dry_run else fit(args.data, config)
 
 

@@ -16,7 +16,7 @@ def print_plan(data: str, config: TrainConfig) -> None:
     The JSON holds configuration, device, data, network sizes, and for every stage its length, losses and players.
     """
     trainer = Trainer(data, config)
-    accelerator = trainer.accelerator
+    accelerator, config = trainer.accelerator, trainer.config
     checkpoints = Checkpoints(config.out).paths()
     plan = {
         "config": dataclasses.asdict(config),

@@ -33,7 +33,7 @@ from ..perceptual.face_trainer import check_face_network, load_face_network
 from ..perceptual.feature_maps import create_face_maps
 from .batch_statistics import MicroBatchStatistics
 from .distributed import prepare_losses, select_player, synchronise_batch_norm
-from .fine_tuning import check_before_fine_tuning
+from .fine_tuning import FULL_DECODER_WIDTH, check_before_fine_tuning, settings_of_model
 from .gan_losses import PLAYERS, TrainBatch, stage_weights
 from .held_out import held_out_metrics
 from .tracking import RunTracker, tracker_names
@@ -79,6 +79,8 @@ class Trainer:
             enable_fast_kernels()
         set_seed(config.seed)
         self.model = new_model(config)
+        if config.init:  # which some of the settings are those of
+            self.config = config = dataclasses.replace(config, **settings_of_model(self.model.config))
         self._load_faces(data)
         self.data_digest = metadata_digest(data)
         self.checkpoints = Checkpoints(config.out, config.keep)
@@ -333,7 +335,8 @@ class Trainer:
         finished = state["stage"] >= len(config.stage_names)
         current = dataclasses.asdict(config) | {DATA_SETTING: self.data_digest}
         previous = previous | {DATA_SETTING: state.get("data", self.data_digest)}
-        check_continuation(self.out, current, previous, NO_RESULT, finished=finished,
+        of_networks = settings_of_model(self.model.config)  # which are the same
+        check_continuation(self.out, current, previous, (*NO_RESULT, *of_networks), finished=finished,
                            verbose=self.accelerator.is_main_process)  # fmt: skip
 
 
@@ -359,7 +362,7 @@ def new_model(config: TrainConfig) -> ExprGAN:
         model = ExprGAN(ExprGANConfig(
             image_size=config.image_size, z_dim=config.z_dim, expressions=config.expression_names,
             grey_codes=config.grey_codes, pooled_codes=config.pooled_codes,
-            encoder_width=round(64 * config.width), decoder_width=round(1024 * config.width),
+            encoder_width=round(64 * config.width), decoder_width=round(FULL_DECODER_WIDTH * config.width),
         ))  # fmt: skip
     if config.face:
         model.classifier = load_face_network(config.face, len(model.config.expressions))
