@@ -51,9 +51,17 @@ def test_the_logged_rate_and_held_out_numbers_are_those_of_the_run(faces_dir, co
     logged = []
     monkeypatch.setattr("train.gan.tracking.RunTracker.log", lambda self, stage, values, step: logged.append(values))
     config = dataclasses.replace(config, stages="controller", steps="5,0,0", lr=1e-3, lr_end=0.5)
+    advance = TrainingLoop.advance
+
+    def advance_unagreed(loop):  # as with several processes, between two agreements on the time
+        seconds = loop.seconds
+        advance(loop)
+        loop.seconds = seconds
+
+    monkeypatch.setattr(TrainingLoop, "advance", advance_unagreed)
     run = fit(str(faces_dir), config)
     assert [values["lr"] for values in logged if "lr" in values] == pytest.approx([1e-3, 9e-4, 8e-4, 7e-4, 6e-4])
-    assert all(values["pictures_per_second"] > 0 for values in logged if "lr" in values)
+    assert all(0 < values["pictures_per_second"] < 1e5 for values in logged if "lr" in values)
     state, model = latest_state(run), ExprGAN(ExprGANConfig(**latest_state(run)["model_config"]))
     model.load_state_dict(state["model"] | state["ema"])
     faces = FaceFolder.load(faces_dir, "test", 32)

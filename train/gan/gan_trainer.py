@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import time
 from itertools import chain
 from pathlib import Path
 
@@ -177,7 +178,7 @@ class Trainer:
         with TrainingLoop(
             self.accelerator, stage, steps=steps, minutes=minutes, step=self.step, seconds=self.seconds
         ) as loop:
-            logged = loop.step, loop.seconds
+            logged = loop.step, time.monotonic()  # loop.seconds may stand still until processes agree on it
             while loop.fraction < 1:
                 lr = config.learning_rate(loop.fraction, loop.step, self.pictures_per_step)
                 for optimizer in self.optimizers.values():
@@ -190,8 +191,8 @@ class Trainer:
                     self._check_finite(stage)
                     values = self.accelerator.reduce(torch.stack(list(losses.values())), "mean").tolist()
                     means = dict(zip(losses, values, strict=True))
-                    rate = (loop.step - logged[0]) * self.pictures_per_step / max(loop.seconds - logged[1], 1e-9)
-                    logged = loop.step, loop.seconds
+                    before, logged = logged, (loop.step, time.monotonic())
+                    rate = (loop.step - before[0]) * self.pictures_per_step / max(logged[1] - before[1], 1e-9)
                     self.tracker.log(stage, means | {"lr": lr, "pictures_per_second": rate}, self.total_steps)
                     loop.show({name: mean for name, mean in list(means.items())[:4] if "/" not in name})
                 if self.step % config.sample_steps == 0:
