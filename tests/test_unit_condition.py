@@ -79,6 +79,7 @@ def unit_folder(folder):  # noqa: F811
     """The pairs of `folder` with the units of the smiles, and a random combination of A."""
     rows = read_metadata(folder)
     for row in rows:
+        row["expression"] = row["expression"].replace("neutral", "Neutral")  # any word for it will do
         row["action_units"] = "" if row["kind"] == "photo" else json.dumps({"12": [0.9, 0.4], "25": [1, 1]})
     Image.fromarray(soft_noise(7)).save(folder / "A" / "wink.png")
     np.savez(folder / "A" / "wink.png.npz", **fields(np.zeros((SIDE, SIDE, 2), np.float16)))

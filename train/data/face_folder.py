@@ -19,7 +19,7 @@ from exprgan.facs import ACTION_UNITS
 
 from ..core.threads import map_threads
 from ..core.train_errors import DataError
-from .metadata import has_class, is_varied, raise_problems, read_metadata, unit_weights
+from .metadata import has_class, is_neutral, is_varied, raise_problems, read_metadata, unit_weights
 from .picture_pack import PACK_FROM, MappedPictures, PicturePack, PictureReader, to_array
 from .style_codes import Label
 from .validation import empty_split_problem, find_row_problems, select_rows
@@ -92,7 +92,7 @@ class FaceFolder:
             ),
             subject=torch.tensor([subject_index[row["subject"]] for row in rows]),
             intensity=torch.tensor([float((row.get("intensity") or "").strip() or "nan") for row in rows]),
-            units=torch.from_numpy(np.stack([_unit_weights(row) for row in rows])),
+            units=torch.from_numpy(np.stack([_unit_weights(row, expressions) for row in rows])),
             style=tuple((row.get("style") or "").strip() for row in rows),
             subjects=subjects,
             expressions=expressions,
@@ -155,11 +155,11 @@ def _epoch_order(num_items: int, seed: int) -> Tensor:
     return torch.randperm(num_items, generator=torch.Generator().manual_seed(seed))
 
 
-def _unit_weights(row: dict[str, str]) -> np.ndarray:
+def _unit_weights(row: dict[str, str], expressions: tuple[str, ...]) -> np.ndarray:
     """(U, 2) float32: the column `action_units`; 0 for a neutral photo, and NaN for others without it."""
     weights = unit_weights(row)
     if weights is None:
-        return np.full((len(ACTION_UNITS), 2), 0 if row["expression"] == NEUTRAL else np.nan, np.float32)
+        return np.full((len(ACTION_UNITS), 2), 0 if is_neutral(row, expressions) else np.nan, np.float32)
     return np.array([weights.get(unit, (0, 0)) for unit in ACTION_UNITS], np.float32)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exprgan.csv_cells import format_row, unescape_cell
+from exprgan.expressions import EXPRESSIONS, NEUTRAL, canonical
 from exprgan.folder_paths import find_path_problems
 
 from ..core.files import write_text
@@ -72,6 +73,14 @@ def print_warnings(warnings: list[str], remedy: str = "", limit: int | None = MA
 def has_class(row: dict[str, str]) -> bool:
     """Whether a picture has an expression or is neutral; a random combination of action units has an empty cell."""
     return bool(row["expression"].strip())
+
+
+def is_neutral(row: dict[str, str], expressions: tuple[str, ...] = EXPRESSIONS) -> bool:
+    """Whether a picture is neutral, by any word for it that is none of the expressions."""
+    try:
+        return canonical(row["expression"], expressions) == NEUTRAL
+    except ValueError:  # of no class, or an unknown one
+        return False
 
 
 def unit_weights(row: dict[str, str]) -> dict[int, tuple[float, float]] | None:

@@ -26,7 +26,7 @@ from exprgan.folder_paths import find_path_problems
 from exprgan.models.unit_condition import units_as_tensor
 
 from ..core.train_errors import DataError
-from ..data.metadata import has_class, is_varied, raise_problems, read_metadata, unit_weights
+from ..data.metadata import has_class, is_neutral, is_varied, raise_problems, read_metadata, unit_weights
 from ..data.picture_checks import open_picture
 from ..data.style_codes import Label
 from .eyeball_fields import continue_flow, keep_band, read_eyeballs, restore_band
@@ -181,7 +181,8 @@ def load_people(
     Raises:
         DataError: the folder is not of this kind, or has nobody to train on; the message says what is wrong.
     """
-    root, rows, table = Path(root), {}, read_metadata(Path(root))
+    root, rows = Path(root), {}
+    table = [row | {"expression": NEUTRAL} if is_neutral(row, expressions) else row for row in read_metadata(root)]
     field_files = (_field_file(root, row).relative_to(root).as_posix() for row in table)
     raise_problems(root, [f"{name!r} {problem}" for name, problem in find_path_problems(field_files, root).items()])
     for row in table:
