@@ -133,6 +133,12 @@ def test_pictures_that_cannot_be_trained_on_are_not_packed(folder, capsys):
     assert not [path for path in (folder / "packed").iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.parametrize("size", ["0", "-32"])
+def test_a_size_without_pixels_is_refused(size, folder, capsys):
+    assert main(["pack", str(folder), "--image-size", size]) == 1
+    assert f"image_size must be above 0, not {size}" in capsys.readouterr().err
+
+
 def test_a_damaged_pack_is_named(packed):
     path = packed / "packed" / "32-00001.npy"
     path.write_bytes(path.read_bytes()[:-1])

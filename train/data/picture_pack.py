@@ -192,7 +192,10 @@ def pack_folder(root: str, image_size: int = 128) -> None:
     Raises:
         DataError: there is no valid metadata.csv, or pictures cannot be trained on; the message lists them.
         RunError: the folder cannot be written.
+        ValueError: the size is not above 0.
     """
+    if image_size <= 0:
+        raise ValueError(f"image_size must be above 0, not {image_size}; name the side in px that training takes")
     names = list(dict.fromkeys(row["file_name"] for row in read_metadata(Path(root))))
     if not names:
         raise DataError(f"{Path(root, METADATA_NAME)} has no rows, so there is nothing to pack")
