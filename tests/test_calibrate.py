@@ -166,6 +166,13 @@ def test_without_known_intensities_it_says_what_is_missing(tiny_model, faces_dir
     assert "calibration needs the column `intensity`" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [["--people", "0"], ["--people", "-1", "--decoder"]])
+def test_it_measures_at_least_one_person(more, tiny_model, faces_dir, tmp_path, capsys):
+    tiny_model.save_pretrained(tmp_path)
+    assert main(["calibrate", str(tmp_path), "--data", str(faces_dir), *more]) == 1
+    assert f"people must be above 0, not {more[1]}" in capsys.readouterr().err
+
+
 def test_without_neutral_pictures_it_says_so(tiny_model, faces_dir, tmp_path, capsys):
     tiny_model.save_pretrained(tmp_path / "weights")
     folder = shutil.copytree(faces_dir, tmp_path / "faces")

@@ -60,7 +60,8 @@ def calibrate(weights: str, data: str, people: int = 24) -> np.ndarray:
         Mean intensities of edits: (K, levels) on the straight path, or with T (K, factors) at full intensity.
 
     Raises:
-        ValueError: the folder has no neutral picture, or an expression without known intensities.
+        ValueError: the folder has no neutral picture, or an expression without known intensities; or `people` is not
+            above 0.
     """
     model = ExprGAN.from_pretrained(weights)
     faces = FaceFolder.load(data, "train", model.config.image_size, model.config.expressions)
@@ -155,7 +156,9 @@ def linear_path(intensities: np.ndarray) -> np.ndarray:
 
 
 def neutral_subjects(editor: ExpressionEditor, faces: FaceFolder, people: int) -> list[Subject]:
-    """A neutral picture each of people spread over the set."""
+    """A neutral picture each of people spread over the set. ValueError: there is none, or `people` is not above 0."""
+    if people <= 0:
+        raise ValueError(f"people must be above 0, not {people}; name how many people's edits are to be measured")
     neutral = (faces.expression == len(faces.expressions)) & (faces.intensity.nan_to_num(0.0) == 0)
     first = {subject: index for index, subject in reversed(list(enumerate(faces.subject.tolist()))) if neutral[index]}
     if not first:
