@@ -148,6 +148,15 @@ def test_affectnet_is_read_in_its_three_forms(tmp_path):
         read("affectnet", old, labels)
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no array"])
+def test_a_damaged_annotation_of_affectnet_is_named(content, tmp_path):
+    photo(tmp_path / "train_set" / "images" / "7.jpg")
+    (tmp_path / "train_set" / "annotations").mkdir()
+    (tmp_path / "train_set" / "annotations" / "7_exp.npy").write_bytes(content)
+    with pytest.raises(DataError, match=r"7_exp\.npy is damaged \(.*\); unpack it again"):
+        read("affectnet", tmp_path)
+
+
 def test_a_new_source_is_one_function(tmp_path, drawn, monkeypatch):
     monkeypatch.setitem(SOURCES, "mine", None)  # taken out again at the end
 

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -189,7 +190,11 @@ def affectnet(src: Path, labels: Path | None) -> Entries:
             if not annotation.is_file():
                 yield MissingPhotos(f"{path.relative_to(src)} has no annotations/{annotation.name}")
                 continue
-            label = _label_by_number(str(np.load(annotation, allow_pickle=False)), _AFFECTNET, annotation)
+            try:
+                number = str(np.load(annotation, allow_pickle=False))
+            except (EOFError, ValueError, BadZipFile) as error:
+                raise DataError(f"{annotation} is damaged ({error}); unpack it again") from error
+            label = _label_by_number(number, _AFFECTNET, annotation)
             yield LabelledPhoto(path, "", label, None, split)
         elif path.parent.name.isdecimal():
             yield LabelledPhoto(path, "", _label_by_number(path.parent.name, _AFFECTNET, path.parent), None, split)
