@@ -257,6 +257,19 @@ def test_a_damaged_folder_is_refused_by_fine_tuning_too(faces_dir, tmp_path):
         check_before_fine_tuning(str(data), EXPRESSIONS)
 
 
+def test_fine_tuning_warns_of_what_the_fold_lacks_and_of_copies_with_two_labels(faces_dir, tmp_path, capsys):
+    folder = shutil.copytree(faces_dir, tmp_path / "faces")
+    rows = [row | {"fold": "0" if row["split"] == "train" else "1"} for row in read_metadata(folder)]
+    test = [row for row in rows if row["fold"] == "1"]
+    write_metadata(folder, [row | {"split": "train"} for row in rows if row["fold"] == "0" or row["expression"] != "fear"])
+    a, b = [row["file_name"] for row in test if row["expression"] in ("happy", "sad")][:2]
+    shutil.copyfile(folder / a, folder / b)
+    assert check_before_fine_tuning(str(folder), EXPRESSIONS, 1)
+    error = capsys.readouterr().err
+    assert "warning: fold 1 has no pictures of fear" in error and "are the same picture, but differ in expression" in error
+    assert "all but fold 1 has few people" in error and "split 'train'" not in error
+
+
 def test_weights_without_a_record_are_a_base_too(tiny_model, tmp_path):
     tiny_model.save_pretrained(tmp_path / "base")
     run = save_run(tmp_path / "run", tiny_model, before=read_training(str(tmp_path / "base")))

@@ -1,6 +1,7 @@
 """Training that continues from published weights (`fit --init`): which settings are theirs, and what its data must have."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from exprgan.models.config import CONFIG_NAME, ExprGANConfig, read_config
@@ -8,8 +9,8 @@ from exprgan.models.hub_source import HubSource
 
 from ..core.config_flags import parse_expressions
 from ..core.train_errors import RunError
-from ..data.metadata import print_warnings, raise_problems
-from ..data.validation import empty_split_problem, inspect_folder, warn_of_shortages
+from ..data.metadata import print_warnings, raise_problems, read_metadata
+from ..data.validation import empty_split_problem, find_shortages, inspect_folder
 
 FULL_DECODER_WIDTH = 1024
 """`decoder_width` at --width 1."""
@@ -64,10 +65,11 @@ def check_before_fine_tuning(data: str, expressions: tuple[str, ...], fold: int 
     Raises:
         DataError: the folder is invalid; the message lists the problems.
     """
-    errors = inspect_folder(data, expressions, fold, training=False).errors
+    findings = inspect_folder(data, expressions, fold, training=False)
     no_test = empty_split_problem("test", fold)
-    raise_problems(data, [error for error in errors if error != no_test])
-    warn_of_shortages(data, expressions)
-    if no_test in errors:
+    raise_problems(data, [error for error in findings.errors if error != no_test])
+    shortages = find_shortages(read_metadata(Path(data)), expressions, fold)
+    print_warnings(shortages.errors + shortages.warnings + findings.warnings, f"`python -m train check {data}` lists all")
+    if no_test in findings.errors:
         print_warnings([f"{no_test}; those trained on are shown and measured instead of held-out people"])
-    return no_test not in errors
+    return no_test not in findings.errors
