@@ -11,6 +11,7 @@ from PIL import Image
 
 from exprgan import BadImageError
 from exprgan.ui import film_panel, live_panel
+from exprgan.video import film
 from exprgan.video.clip_reader import ClipReader
 
 pytestmark = pytest.mark.browser
@@ -115,6 +116,7 @@ def test_wrong_frames_of_a_camera_are_refused(tiny_editor):
 
 def test_a_film_too_long_or_missing_is_refused_and_leaves_nothing(tiny_editor, clip, visitors, monkeypatch):
     monkeypatch.setattr(film_panel, "MAX_SECONDS", 0.1)
+    monkeypatch.setattr(film, "EXTRA_S", 0.0)
     settings = {"photo": None, "action": "edit", "expression": "happy", "intensity": 1.0, "keyframes": ""}
     for path, message in ((None, "Add a film"), (str(clip), "at most")):
         with pytest.raises(Exception, match=message):

@@ -75,5 +75,5 @@ def test_an_interpolation_begins_and_ends_with_the_two_people(tiny_editor, subje
         assert np.abs(np.asarray(picture, np.int16) - expected).max() <= 1
     middle = tiny_editor.decode_many((one.z + other.z)[None] / 2, tiny_editor.model.F_ctrl.code("happy", 0.7))[0]
     assert np.abs(np.asarray(pictures[2], np.int16) - np.asarray(middle, np.int16)).max() <= 1
-    with pytest.raises(ValueError, match="steps must be at least 2"):
+    with pytest.raises(ValueError, match="steps must be a whole number of at least 2"):
         tiny_editor.interpolate(one, other, 1)

@@ -123,7 +123,7 @@ class ExprGAN(
         Raises:
             WeightsError: there is no such model, the Hub cannot be reached, the files do not fit, or the check failed.
             ExprGANError: the device is not present here.
-            ValueError: two revisions, or an unknown device or type.
+            ValueError: two revisions, one of a folder, or an unknown device or type.
         """
         dtype = usable_dtype(dtype)
         device = usable_device(device, dtype)
@@ -140,7 +140,7 @@ class ExprGAN(
         model.to(device).eval()
         if reference:
             check_reference(model, reference, name)
-        in_cache = path.parent.parent.name == "snapshots"  # .../snapshots/COMMIT/config.json
+        in_cache = not source.is_folder and path.parent.parent.name == "snapshots"  # .../snapshots/COMMIT/config.json
         model._source = replace(source, revision=path.parent.name if in_cache else source.revision, token=None)
         return model.to(dtype)
 
