@@ -96,23 +96,25 @@ def lips_row(y=LIPS[1]):
 
 def test_only_the_part_of_a_mask_at_the_lips_is_kept():
     row, view = lips_row(), MouthView(False, CORNERS)
-    lips, chin = (row - 3, row + 4, 48, 80), (row + 12, row + 20, 56, 70)
+    lips, chin = (row - 3, row + 4, 48, 80), (row + 8, row + 14, 56, 70)
     mask, flow = mask_with(lips)
-    assert mask_at_lips(mask, flow, view) is mask
+    assert mask_at_lips(mask, flow, view) == (mask, False)
     both, flow = mask_with(lips, chin)
-    kept = mask_at_lips(both, flow, view)
-    assert torch.equal(kept, mask)
-    assert not mask_at_lips(mask_with(chin)[0], flow, view).any()
-    assert mask_at_lips(torch.zeros(SIDE, SIDE), flow, view).sum() == 0
-    assert mask_at_lips(both, flow, MouthView(False)) is both  # where the lips are is not known
+    kept, is_on_chin = mask_at_lips(both, flow, view)
+    assert torch.equal(kept, mask) and is_on_chin
+    for part, on_chin in ((chin, True), ((row + 20, row + 28, 56, 70), False)):  # the other one lies on the neck
+        kept, is_on_chin = mask_at_lips(mask_with(part)[0], flow, view)
+        assert not kept.any() and is_on_chin == on_chin
+    assert mask_at_lips(torch.zeros(SIDE, SIDE), flow, view)[0].sum() == 0
+    assert mask_at_lips(both, flow, MouthView(False))[0] is both  # where the lips are is not known
 
 
 def test_a_mouth_that_opens_downwards_from_the_lips_is_kept():
     row, view = lips_row(), MouthView(False, CORNERS)
     mask, flow = mask_with((row, row + 24, 52, 76))
-    assert not (mask_at_lips(mask, flow, view) > MASK_LOW).any()  # as it opens on the chin
+    assert not (mask_at_lips(mask, flow, view)[0] > MASK_LOW).any()  # as it opens on the chin
     flow[1, row : row + 24] = -torch.arange(24)[:, None] / SIDE  # every row comes from the lips
-    assert mask_at_lips(mask, flow, view) is mask
+    assert mask_at_lips(mask, flow, view)[0] is mask
 
 
 def predict(mask_box=None, flow=0.03):
@@ -140,8 +142,14 @@ def test_below_the_eyes_nothing_changes_where_the_mouth_is_covered():
 
 def test_a_mouth_beside_the_lips_alone_is_not_drawn_and_the_edit_ends_above_it():
     row = lips_row()
-    field = WarpField.from_prediction(predict((row + 14, row + 24, 52, 76), flow=0.0), MouthView(False, CORNERS))
+    field = WarpField.from_prediction(predict((row + 8, row + 16, 52, 76), flow=0.0), MouthView(False, CORNERS))
     assert field.ends_above_mouth and field.mouth is None and not field.cover[round(UPPER_FACE[1] * SIDE) :].any()
+
+
+def test_what_is_drawn_on_the_neck_is_removed_and_the_mouth_moves():
+    row = lips_row()
+    field = WarpField.from_prediction(predict((row + 20, row + 30, 52, 76), flow=0.0), MouthView(False, CORNERS))
+    assert not field.ends_above_mouth and field.mouth is None and field.cover[row, 64] == 1
 
 
 @pytest.fixture

@@ -26,6 +26,9 @@ MARGIN_PX = 3  # pixels of the mask within this distance of a value above MASK_L
 MAX_FROM_LIPS = 0.05
 """Largest mean distance, in sides of the crop, of the pixels that open into a mouth from the line between its corners. In
 50 edits of people in studio light it was at most 0.031; of second mouths, on chins and face paint, at least 0.055."""
+MAX_ON_CHIN = 0.13
+"""The same, up to which a part beside the lips is a second mouth. Of such it was at most 0.077; of parts on the neck, under
+mouths that close, at least 0.18."""
 
 
 @dataclass(frozen=True)
@@ -86,24 +89,26 @@ def smooth_whole_mask(mask: Tensor) -> Tensor:
     return smooth * near
 
 
-def mask_at_lips(mask: Tensor, flow: Tensor, view: MouthView) -> Tensor:
-    """Removes the parts of a mouth's mask (R, R) that open beside the lips, as a second mouth on the chin does.
+def mask_at_lips(mask: Tensor, flow: Tensor, view: MouthView) -> tuple[Tensor, bool]:
+    """Removes the parts of a mouth's mask (R, R) that open beside the lips, and says whether one is a mouth on the chin.
 
     A part is kept if the flow, (2, R, R) in sides of the wide crop, brings its pixels, on average, from near the line
-    between the corners of the mouth in the photo. Where these are not known all parts are.
+    between the corners of the mouth in the photo. Where these are not known all parts are. Parts that are further away than
+    MAX_ON_CHIN lie on the neck, under a mouth that closes; they say nothing about the lips.
     """
     rows, columns = (mask > MASK_LOW).nonzero(as_tuple=True)
     if view.corners is None or not len(rows):
-        return mask
+        return mask, False
     points = torch.stack((columns, rows), 1).add(0.5) / len(mask) + flow[:, rows, columns].T
     left, right = ((torch.tensor(view.corners) - 0.5) / WIDE_CROP_SCALE + 0.5).unbind()
     line = right - left
     along = ((points - left) @ line / line.square().sum().clamp(min=1e-6)).clamp(0, 1)
     from_lips = (points - left - along[:, None] * line).norm(dim=1) * WIDE_CROP_SCALE
     if from_lips.max() <= MAX_FROM_LIPS:
-        return mask
+        return mask, False
     box = tuple(slice(int(at.min()), int(at.max()) + 1) for at in (rows, columns))
     result, distance, unseen = mask.clone(), torch.zeros_like(mask), (mask[box] > MASK_LOW).float()
+    is_on_chin = False
     distance[rows, columns] = from_lips
     while len(rest := unseen.nonzero()):
         part, size = torch.zeros_like(unseen), 0.0
@@ -111,6 +116,8 @@ def mask_at_lips(mask: Tensor, flow: Tensor, view: MouthView) -> Tensor:
         while size != (size := part.sum().item()):  # grows to all that is connected
             part = F.max_pool2d(part[None], 3, stride=1, padding=1)[0] * unseen
         unseen -= part
-        if (distance[box] * part).sum() / size > MAX_FROM_LIPS:
+        mean = (distance[box] * part).sum().item() / size
+        if mean > MAX_FROM_LIPS:
             result[box][part > 0] = 0
-    return result
+            is_on_chin |= mean <= MAX_ON_CHIN
+    return result, is_on_chin

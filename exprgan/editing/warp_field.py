@@ -47,9 +47,8 @@ class WarpField:
         """The warp of one face (B = 1), with noise and implausible movement removed; without a view the mouth is drawn."""
         ends_above_mouth = False
         if view is not None:
-            drawn = prediction.mask[0, 0]
-            at_lips = mask_at_lips(drawn, prediction.flow[0], view)
-            ends_above_mouth = view.is_covered or (at_lips is not drawn and not (at_lips > MASK_LOW).any())
+            at_lips, is_on_chin = mask_at_lips(prediction.mask[0, 0], prediction.flow[0], view)
+            ends_above_mouth = view.is_covered or (is_on_chin and not (at_lips > MASK_LOW).any())
             prediction = prediction._replace(mask=at_lips[None, None] * (not ends_above_mouth))
         flow, gain, cover, opacity = clean_warp(prediction, float(not ends_above_mouth))
         mouth = MouthOverlay.from_prediction(prediction) if opacity.any() else None
