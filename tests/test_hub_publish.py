@@ -371,6 +371,10 @@ def test_push_to_hub_writes_the_card_that_publish_writes(hub, run, weights, tiny
     assert json.loads(pushed["training.json"]) == json.loads(published["training.json"]) and "about.md" not in pushed
     digest = hashlib.sha256(pushed["model.safetensors"]).hexdigest()
     assert json.loads(pushed["results.json"])["weights_sha256"] == digest
+    results = json.loads((weights / "results.json").read_text())
+    (weights / "results.json").write_text(json.dumps(results | {"weights_sha256": "0" * 64}))  # measured of other weights
+    ExprGAN.from_pretrained(weights).push_to_hub("org/unmeasured")
+    assert "results.json" not in hub.repos["model/org/unmeasured"].tree
 
 
 def test_push_to_hub_of_changed_weights_names_their_base_and_claims_none_of_its_results(hub, run, weights, faces_dir):
@@ -420,7 +424,15 @@ def test_onnx_files_are_a_repository_of_their_own_that_names_its_base(hub, run, 
     front, card = front_matter(tree["README.md"]), tree["README.md"].decode()
     assert front["base_model"] == REPO and front["license"] == "cc-by-4.0" and front["library_name"] == "onnx"
     assert "hf download org/tiny-onnx" in card and "Face Research Lab London Set" in card and not was_edited(card)
-    assert not hub.yaml_errors
+    assert "facenet-pytorch" in card and not hub.yaml_errors
+
+    def export_without_t(model, out, half):
+        return {name: path for name, path in export(model, out, half).items() if name not in ("warp", "painter")}
+
+    monkeypatch.setattr("train.publish.publish_onnx.export_onnx", export_without_t)
+    assert main(["publish-onnx", REPO, "--repo", "org/plain-onnx"]) == 0
+    tree = hub.repos["model/org/plain-onnx"].tree
+    assert "onnx_photo.py" not in tree and b"warp.onnx" not in tree["README.md"] and b"decoder.onnx" in tree["README.md"]
     capsys.readouterr()
     for more, message in (
         (["--repo", "org/x"], "name the weights on the Hub in --base-model"),

@@ -204,7 +204,8 @@ class ExprGAN(
         if self._source is None:
             return
         source = replace(self._source, token=token)
-        loaded = read_weights(source.file(WEIGHTS_NAME, "its records cannot be read"))
+        weights = source.file(WEIGHTS_NAME, "its records cannot be read")
+        loaded = read_weights(weights)
         saved = read_weights(folder / WEIGHTS_NAME)
         is_same = loaded.keys() == saved.keys() and all(torch.equal(loaded[key], saved[key]) for key in saved)
         if not is_same:
@@ -214,7 +215,11 @@ class ExprGAN(
             if about := source.optional_file(ABOUT_NAME):
                 (folder / ABOUT_NAME).write_bytes(about.read_bytes())
         if "weights_sha256" in records.get(RESULTS_NAME, {}):
-            records[RESULTS_NAME]["weights_sha256"] = sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
+            measured = records[RESULTS_NAME]["weights_sha256"]
+            if measured == sha256(weights.read_bytes()).hexdigest():
+                records[RESULTS_NAME]["weights_sha256"] = sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
+            else:
+                del records[RESULTS_NAME]  # of other weights
         for name, record in records.items():
             if record:
                 (folder / name).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

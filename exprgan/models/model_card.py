@@ -22,7 +22,7 @@ from .records import INHERITED, RESULTS_NAME, TRAINING_NAME, read_record
 CARD_NAME = "README.md"
 ABOUT_NAME = "about.md"
 """Optional file beside the weights with text for the card's section on training data."""
-FIGURES = "figures/*.*"
+FIGURES = "figures/[!.]*.*"
 """Optional pictures beside the weights, shown in the card; the first one, by name, stands for the model in lists."""
 EXAMPLES_FIGURE = "figures/edits-of-example-photos.jpg"
 """The picture that `publish --gallery` draws."""

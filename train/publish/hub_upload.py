@@ -116,10 +116,12 @@ def push(files: Mapping[str, Path | bytes], config: HubConfig, *, repo_type: Rep
             commit = with_retries(api.create_commit, repo, operations, commit_message=title, repo_type=repo_type,
                                   create_pr=config.create_pr, parent_commit=info.sha if info else None)  # fmt: skip
             print(commit.pr_url or commit.commit_url)
+            tagged = commit.oid
         else:
+            tagged = info.sha if info else None
             print(f"{repo} holds the same already; nothing was sent")
         if config.revision and config.revision not in tags:
-            with_retries(api.create_tag, repo, tag=config.revision, repo_type=repo_type)
+            with_retries(api.create_tag, repo, tag=config.revision, revision=tagged, repo_type=repo_type)
             print(f"tagged {config.revision}")
 
 
