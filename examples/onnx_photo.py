@@ -18,8 +18,9 @@ from PIL import Image, ImageOps
 
 EYES = np.array([[0.345, 0.28], [0.655, 0.28]])  # pupils in every aligned crop, in its sides
 WIDE = 32 / 27  # side of the wide crop, T's input, in sides of the aligned crop
-SURE, WEAK, WEAK_EXPONENT = 0.8, 0.4, 1.6  # certainty that counts as an expression; below WEAK edits are interpolated
-DRAWN, FROM_LIPS = 0.3, 0.05  # opacity of a mouth from which it shows; its largest distance from the lips, in crops
+SURE, WEAK, WEAK_EXPONENT = 0.75, 0.4, 1.6  # certainty that counts as an expression; below WEAK edits are interpolated
+DRAWN = 0.3  # opacity of a mouth from which it shows
+FROM_LIPS, ON_CHIN = 0.05, 0.13  # its largest distance from the lips, and that of a second one, in crops
 
 
 def main(folder: str, source: str, expression: str, intensity: str, out: str) -> None:
@@ -65,16 +66,16 @@ def edit(photo: Image.Image, expression: str, intensity: float, networks: dict, 
         for name in ("flow", "gain", "mask"):
             warp[name] = start.get(name, 0) * (1 - weight) + warp[name] * weight
     lips = np.linalg.inv(photo_from_wide[:, :2]) @ (landmarks[3:] - photo_from_wide[:, 2]).T / (2 * size)
-    mask = at_lips(warp["mask"][0, 0], warp["flow"][0], lips.T)
-    is_hidden = covered[0] >= 0.5 or (mask.max() <= DRAWN < warp["mask"].max())
+    mask, is_on_chin = at_lips(warp["mask"][0, 0], warp["flow"][0], lips.T)
+    is_hidden = covered[0] >= 0.5 or (is_on_chin and mask.max() <= DRAWN)
     warp |= {"mask": mask[None, None], "lower_face": np.float32([not is_hidden])}
     edited = paint(photo, photo_from_wide, 2 * size, warp, networks)
     return edited.crop((border, border, photo.width - border, photo.height - border))
 
 
-def at_lips(mask: np.ndarray, flow: np.ndarray, lips: np.ndarray) -> np.ndarray:
-    """The mask (R, R) without parts that open beside the lips, whose corners (2, 2) are in sides of the wide crop."""
-    unseen, kept = mask > DRAWN, mask.copy()
+def at_lips(mask: np.ndarray, flow: np.ndarray, lips: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The mask (R, R) without parts beside the lips, corners (2, 2) in wide crops, and whether one is on the chin."""
+    unseen, kept, is_on_chin = mask > DRAWN, mask.copy(), False
     rows, columns = np.nonzero(unseen)
     points = (np.stack([columns, rows], 1) + 0.5) / len(mask) + flow[:, rows, columns].T  # where the pixels come from
     line, distance = lips[1] - lips[0], np.zeros_like(mask)
@@ -87,8 +88,8 @@ def at_lips(mask: np.ndarray, flow: np.ndarray, lips: np.ndarray) -> np.ndarray:
             part = grown
         unseen &= ~part
         if distance[part].mean() > FROM_LIPS:
-            kept[part] = 0
-    return kept
+            kept[part], is_on_chin = 0, is_on_chin or distance[part].mean() <= ON_CHIN
+    return kept, is_on_chin
 
 
 def neighbours(part: np.ndarray) -> np.ndarray:
