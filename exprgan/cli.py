@@ -352,7 +352,8 @@ def _output_path(args: argparse.Namespace, label: str, suffix: str | None = None
     if args.out is None and is_pipe(args.photo):
         raise ValueError(f"{args.photo} gives the result no name; add --out FILE, or --out - for standard output")
     out = args.out or args.photo.with_name(f"{args.photo.stem}-{label}{suffix or _written_suffix(args.photo)}")
-    if isinstance(out, Path) and isinstance(args.photo, Path) and out.exists() and out.samefile(args.photo):
+    paths = [path for path in (out, args.photo) if isinstance(path, Path) and path.exists()]
+    if len(paths) == 2 and paths[0].samefile(paths[1]):
         raise ValueError(f"{out} is the photo itself; choose another name for the result")
     return out
 

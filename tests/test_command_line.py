@@ -108,6 +108,7 @@ def test_info_describes_a_model(model, capsys):
     ("arguments", "message"),
     [
         (["edit", "gone.jpg", "happy"], "gone.jpg"),
+        (["edit", "gone.jpg", "happy", "--out", "{photo}"], "There is no file gone.jpg"),
         (["edit", "{photo}", "bored"], "unknown expression 'bored'"),
         (["edit", "{photo}", "happy", "--intensity", "2"], "intensity must lie between"),
         (["edit", "{photo}", "happy", "--face", "3"], "no face number 3 from the left in this photo"),

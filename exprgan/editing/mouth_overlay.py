@@ -27,8 +27,8 @@ MAX_FROM_LIPS = 0.05
 """Largest mean distance, in sides of the crop, of the pixels that open into a mouth from the line between its corners. In
 50 edits of people in studio light it was at most 0.031; of second mouths, on chins and face paint, at least 0.055."""
 MAX_ON_CHIN = 0.13
-"""The same, up to which a part beside the lips is a second mouth. Of such it was at most 0.077; of parts on the neck, under
-mouths that close, at least 0.18."""
+"""Largest mean distance of a part of the mask that is a second mouth on the chin. Of such it was at most 0.077; of parts on
+the neck, which T draws where a mouth closes, at least 0.18."""
 
 
 @dataclass(frozen=True)

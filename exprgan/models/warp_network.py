@@ -95,14 +95,14 @@ class WarpPrediction(NamedTuple):
         return composite_teeth(background, shading, uv, self.mask.shape[-1] * CM_IN_WIDE_CROP) * 2 - 1
 
     def lerp(self, end: "WarpPrediction", weight: float) -> "WarpPrediction":
-        """Interpolates flow, gain, mask and eyes from this prediction (weight 0) to `end` (1); else it is `end`."""
+        """Interpolates flow, gain, mask and eyes from this prediction (weight 0) to `end` (1); takes the rest of `end`."""
         start, end = self.with_eyes_of(end), end.with_eyes_of(self)
         flow, gain, mask, eyes = (torch.lerp(a, b, weight) for a, b in zip((*start[:3], start.eyes), (*end[:3], end.eyes),
                                                                            strict=True))  # fmt: skip
         return end._replace(flow=flow, gain=gain, mask=mask, eyes=eyes)
 
     def with_eyes_of(self, other: "WarpPrediction") -> "WarpPrediction":
-        """The same; if only `other` has eyes, with these at an opacity of 0, for an interpolation of both."""
+        """This prediction; if it has no eyes and `other` has, with those at an opacity of 0, so that both interpolate."""
         if self.has_eyes or not other.has_eyes:
             return self
         return self._replace(eyes=torch.cat((torch.zeros_like(other.eyes[:, :1]), other.eyes[:, 1:]), dim=1))

@@ -75,7 +75,7 @@ def read(editor: ExpressionEditor, photo: str | None, session: PhotoSession | No
 
     Returns:
         width and height of the photo in px, and faces: of each its number (face, from 1), box (x0, y0, x1, y1) and points
-            (x, y) in px, their left that of the picture, certainty that it is a face (0 to 1), expression, certainties of
+            (x, y) in px, left as in the picture, certainty that it is a face (0 to 1), expression, certainties of
             all expressions (calibrated on rendered faces only), and notes, sentences on what may go wrong with it.
     """
     session = PhotoSession(editor, photo or EXAMPLES[0])

@@ -99,5 +99,5 @@ class FilmEditing:
 def _check_face(face: int | None) -> int | None:
     """The index of a person in a film; ValueError if it is none."""
     if face is not None and (not isinstance(face, Integral) or face < 0):
-        raise ValueError(f"a person in a film is a whole number from 0, from left to right, not {face!r}")
+        raise ValueError(f"face must be a whole number from 0, from left to right, not {face!r}")
     return None if face is None else int(face)
